@@ -1,0 +1,50 @@
+"""Random crops and mirrors, each a pure function of (seed, epoch, example)."""
+
+import tensorflow as tf
+
+# One stream of random numbers a purpose.
+_TOP, _LEFT, _MIRROR = 0, 1, 2
+
+
+def draw(examples, epoch, *, high: int, seed: int, purpose: int):
+    """Random integers that depend on nothing but the arguments.
+
+    A keyed hash (SipHash) of the example and the epoch, so that it makes no difference in
+    which order, batch, process or run an example comes.
+
+    Args:
+        examples: integer or string tensor, the examples' identities, of any shape.
+        epoch: integer tensor, broadcast against `examples`.
+        high: the integers are uniform in 0..high-1.
+        seed, purpose: Python integers; another of either gives other numbers.
+
+    Returns:
+        int64 tensor of the shape of `examples`.
+    """
+    if examples.dtype != tf.string:
+        examples = tf.strings.as_string(examples)
+    text = tf.strings.join([examples, tf.strings.as_string(epoch)], separator=" ")
+    return tf.strings.to_hash_bucket_strong(text, high, key=[seed, purpose])
+
+
+def random_crop_and_mirror(images, examples, epochs, *, size: int, seed: int):
+    """Cuts a random square out of each picture of a batch and mirrors every second one.
+
+    Args:
+        images: (batch, height, width, channels), height and width at least `size`.
+        examples: (batch,) integers or strings, the examples' identities.
+        epochs: (batch,) integers.
+        size: side of the square, in pixels.
+        seed: Python integer.
+
+    Returns:
+        (batch, size, size, channels) of the dtype of `images`.
+    """
+    height, width = images.shape[1:3]
+    top = draw(examples, epochs, high=height - size + 1, seed=seed, purpose=_TOP)
+    left = draw(examples, epochs, high=width - size + 1, seed=seed, purpose=_LEFT)
+    mirror = draw(examples, epochs, high=2, seed=seed, purpose=_MIRROR)
+    span = tf.range(size, dtype=tf.int64)
+    columns = tf.where(mirror[:, None] == 1, span[::-1], span)
+    images = tf.gather(images, top[:, None] + span, axis=1, batch_dims=1)
+    return tf.gather(images, left[:, None] + columns, axis=2, batch_dims=1)

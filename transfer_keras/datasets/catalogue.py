@@ -1,0 +1,76 @@
+"""The names of datasets, checked without importing TensorFlow (which takes seconds)."""
+
+import difflib
+import importlib.util
+import pathlib
+import re
+import zipfile
+
+from transfer_keras.datasets import formula
+from transfer_keras.errors import UserError
+
+OWN = ("formula_images", "tiny_imagenet")
+
+
+def names() -> list[str]:
+    """Our datasets and TFDS's image-classification ones, read from the files of the package."""
+    return sorted({*OWN, *_tfds_names()})
+
+
+def check(name: str, data_dir: str | None) -> None:
+    """Checks `--dataset` and `--data_dir` as far as can be done without reading data.
+
+    Args:
+        name: "dataset" or "dataset/config".
+        data_dir: for `tiny_imagenet` the zip or folder with the pictures; for any other the
+            folder in which TFDS keeps prepared datasets (None: TFDS's own default).
+
+    Raises:
+        UserError: if there is no such dataset, or no such zip or folder.
+    """
+    dataset, _, config = name.partition("/")
+    folder = pathlib.Path(data_dir).expanduser() if data_dir else None
+    if dataset not in names() and not (folder and (folder / dataset).is_dir()):
+        near = difflib.get_close_matches(dataset, names(), n=3, cutoff=0.5)
+        advice = f"Did you mean {' or '.join(near)}?" if near else "See the TFDS catalogue."
+        raise UserError(f"--dataset={name}: no such image dataset. {advice}")
+    if dataset == "formula_images" and config:
+        try:
+            formula.parse_amounts(config)
+        except ValueError as error:
+            raise UserError(f"--dataset={name}: after the slash, {error}") from error
+    if dataset == "tiny_imagenet":
+        _check_tiny_imagenet(folder)
+    elif folder and not folder.is_dir():
+        raise UserError(
+            f"--data_dir={data_dir}: no such folder. Give the folder where TFDS keeps prepared "
+            "datasets (make an empty one for the first time), or leave the flag out."
+        )
+
+
+def _check_tiny_imagenet(source: pathlib.Path | None) -> None:
+    if source is None:
+        raise UserError(
+            "--dataset=tiny_imagenet needs --data_dir=PATH: tiny-imagenet-200.zip, as "
+            "distributed at http://cs231n.stanford.edu/tiny-imagenet-200.zip, or its folder."
+        )
+    if not source.is_dir() and not zipfile.is_zipfile(source):
+        found = "is neither a zip nor a folder" if source.exists() else "does not exist"
+        raise UserError(
+            f"--data_dir={source}: {found}. Give the distributed tiny-imagenet zip or its folder."
+        )
+
+
+def _tfds_names() -> set[str]:
+    root = pathlib.Path(importlib.util.find_spec("tensorflow_datasets").origin).parent
+    found = {path.name for path in (root / "datasets").iterdir() if path.is_dir()}
+    for path in (root / "image_classification").rglob("*.py"):
+        classes = re.findall(r"^class (\w+)\(", path.read_text(), re.MULTILINE)
+        found |= {_snake_case(c) for c in classes if not c.endswith(("Config", "Info", "Test"))}
+    return {name for name in found if not name.startswith("_")}
+
+
+def _snake_case(name: str) -> str:
+    """TFDS's own rule, whose function cannot be imported without TensorFlow."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()

@@ -1,0 +1,112 @@
+"""A task's pictures in memory, as endless shuffled batches or as one pass."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from transfer_keras.datasets.augmentation import random_crop_and_mirror
+from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.datasets.sources import fixed_parallelism
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """The pictures of one task and split.
+
+    Attributes:
+        images: uint8 (examples, resize, resize, 3).
+        labels: int32 (examples,), 0..classes-1.
+        numbers: int64 (examples,), each picture's place in the dataset, its identity.
+        preprocessing: how a batch is cut out of them.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    numbers: np.ndarray
+    preprocessing: Preprocessing
+
+    def __len__(self):
+        return len(self.labels)
+
+    @classmethod
+    def of_classes(cls, images, labels, classes, preprocessing) -> "Examples":
+        """Those whose label is in `classes`, relabelled by their place in it.
+
+        Args:
+            images, labels: a whole split, as `sources.read` gives it.
+            classes: labels of the task, in the order of its new ones.
+            preprocessing: see above.
+        """
+        numbers = np.flatnonzero(np.isin(labels, classes))
+        relabelled = np.full(max(labels.max(), max(classes)) + 1, -1, np.int32)
+        relabelled[list(classes)] = np.arange(len(classes))
+        return cls(images[numbers], relabelled[labels[numbers]], numbers, preprocessing)
+
+    def pixel_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and variance of each channel over all pictures, pixel values 0..255."""
+        histograms = [
+            np.bincount(self.images[..., c].ravel(), minlength=256) for c in range(3)
+        ]  # fmt: skip
+        values = np.arange(256)
+        means = [float(np.average(values, weights=h)) for h in histograms]
+        variances = [
+            float(np.average((values - mean) ** 2, weights=h))
+            for mean, h in zip(means, histograms, strict=True)
+        ]
+        return means, variances
+
+    def training(self, *, batch_size: int, seed: int, start: int = 0) -> tf.data.Dataset:
+        """Batches without end; each epoch a new order, the remainder left out.
+
+        Batch number t is a function of (seed, t) alone, so a stream can begin at any step at
+        once: the order of an epoch is a keyed permutation, evaluated where it is needed.
+
+        Args:
+            batch_size: at most the number of examples.
+            seed: Python integer.
+            start: number of the first batch.
+
+        Returns:
+            Of (images, labels): uint8 (batch_size, image_size, image_size, 3), int32
+            (batch_size,).
+        """
+        per_epoch = len(self) // batch_size
+        if not per_epoch:
+            raise ValueError(
+                f"batch_size must be at most the number of examples. Received: "
+                f"batch_size={batch_size}, examples={len(self)}"
+            )
+        images, labels = tf.constant(self.images), tf.constant(self.labels)
+        numbers = tf.constant(self.numbers)
+        cut = self.preprocessing
+
+        def batch(step):
+            epoch, place = step // per_epoch, step % per_epoch
+            index = tf.random.experimental.index_shuffle(
+                place * batch_size + tf.range(batch_size, dtype=tf.int64),
+                seed=tf.stack([seed, epoch]),
+                max_index=tf.constant(len(self) - 1, tf.int64),
+            )
+            pictures = tf.gather(images, index)
+            if cut.augment:
+                if cut.pad:
+                    border = [cut.pad, cut.pad]
+                    pictures = tf.pad(pictures, [[0, 0], border, border, [0, 0]])
+                examples = tf.gather(numbers, index)
+                pictures = random_crop_and_mirror(
+                    pictures, examples, epoch, size=cut.image_size, seed=seed
+                )
+            else:
+                pictures = cut.centre(pictures)
+            return pictures, tf.gather(labels, index)
+
+        steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
+        batches = steps.map(batch, num_parallel_calls=2, deterministic=True)
+        return batches.prefetch(4).with_options(fixed_parallelism())
+
+    def evaluation(self, *, batch_size: int) -> tf.data.Dataset:
+        """One pass in the order of the dataset, nothing left out, centre crops."""
+        batches = tf.data.Dataset.from_tensor_slices((self.images, self.labels)).batch(batch_size)
+        batches = batches.map(lambda images, labels: (self.preprocessing.centre(images), labels))
+        return batches.prefetch(2).with_options(fixed_parallelism())

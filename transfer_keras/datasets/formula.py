@@ -1,0 +1,221 @@
+"""Pictures drawn by formula: fractals (natural-like) and contours (man-made-like).
+
+Every class is one formula with its own constants; within a class the constants vary a
+little, and position, rotation, scale, colours and background vary a lot, so that only the
+shape tells the class. The fractals are attractors of iterated function systems, chosen by
+how much of the picture they fill, after Kataoka et al. (2020), "Pre-training without Natural
+Images". The contours are closed curves r(angle): polygons, stars and sums of harmonics.
+"""
+
+import re
+
+import numpy as np
+
+FAMILIES = ("fractal", "contour")
+DEFAULT = "40x300x32"
+_SUPERSAMPLING = 2  # Shapes are drawn at twice the size and averaged down.
+
+
+def parse_amounts(text: str) -> dict[str, int]:
+    """"40x300x32" -> {"classes": 40, "images_per_class": 300, "size": 32}.
+
+    Raises:
+        ValueError: if it is not three such numbers, or they are too small to be a dataset.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    if not match:
+        raise ValueError(f"expected CLASSESxIMAGESxSIZE, as {DEFAULT}. Received: {text!r}")
+    classes, images, size = map(int, match.groups())
+    if classes < 4 or images < 6 or size < 8:
+        raise ValueError(
+            f"expected at least 4 classes, 6 images a class, 8 pixels. Received: {text!r}"
+        )
+    return {"classes": classes, "images_per_class": images, "size": size}
+
+
+def class_names(classes: int) -> list[str]:
+    """Names of `classes` classes, fractals first: `fractal_00`, ..., `contour_00`, ..."""
+    fractals = (classes + 1) // 2
+    return [f"fractal_{i:02d}" for i in range(fractals)] + [
+        f"contour_{i:02d}" for i in range(classes - fractals)
+    ]
+
+
+def draw_class(name: str, images: int, size: int, *, seed: int = 0) -> np.ndarray:
+    """Draws pictures of one class.
+
+    Args:
+        name: one of `class_names(...)`.
+        images: how many pictures.
+        size: side in pixels.
+        seed: which set of pictures of that class; the class stays the same.
+
+    Returns:
+        uint8 (images, size, size, 3), a pure function of the arguments.
+    """
+    family, index = name.split("_")
+    identity = [FAMILIES.index(family), int(index)]
+    constants = np.random.default_rng([2014, *identity])
+    rng = np.random.default_rng([2020, *identity, seed])
+    fine = size * _SUPERSAMPLING
+    shape = (_fractals if family == "fractal" else _contours)(constants, rng, images, fine)
+    coarse = (images, size, _SUPERSAMPLING, size, _SUPERSAMPLING)
+    return _paint(rng, shape.reshape(coarse).mean(axis=(2, 4)))
+
+
+def _place(rng, images: int):
+    """Rotation, scale and centre of each picture's shape, in units of half the side."""
+    angle = rng.uniform(0, 2 * np.pi, images)
+    scale = rng.uniform(0.5, 0.95, images)
+    centre = rng.uniform(-1, 1, (images, 2)) * (1 - scale)[:, None]
+    return angle, scale, centre
+
+
+# Fractals.
+
+
+def _fractals(constants, rng, images: int, size: int) -> np.ndarray:
+    maps = _choose_maps(constants)
+    jitter = rng.normal(0, 0.025, (images, *maps.shape))
+    points = _attractor(rng, maps + jitter, points=120 * size // 2)
+    angle, scale, centre = _place(rng, images)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = np.einsum("xyi,ipy->ipx", rotation, points) * scale[:, None, None]
+    return np.minimum(1, _raster(points + centre[:, None], size) / 2)
+
+
+def _choose_maps(constants) -> np.ndarray:
+    """Affine maps (k, 2, 3) whose attractor is neither dust nor a blob nor a line."""
+    while True:
+        k = constants.integers(2, 5)
+        maps = constants.uniform(-1, 1, (k, 2, 3))
+        largest = np.linalg.svd(maps[:, :, :2], compute_uv=False)[:, 0]
+        target = constants.uniform(0.45, 0.85, k)
+        maps[:, :, :2] *= (target / largest)[:, None, None]
+        points = _attractor(constants, maps[None], points=4000)[0]
+        spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
+        filled = (_raster(points[None] * 0.9, 32) > 0).mean()
+        if spread[1] > 0.35 * spread[0] and 0.12 < filled < 0.45:
+            return maps
+
+
+def _attractor(rng, maps: np.ndarray, *, points: int) -> np.ndarray:
+    """The chaos game: (images, k, 2, 3) -> (images, points, 2), centred, in about [-1, 1]."""
+    images, k = maps.shape[:2]
+    particles, settle = max(points // 20, 1), 12
+    position = np.zeros((images, particles, 2))
+    # A map is taken as often as it covers area, or thin parts would stay empty.
+    area = np.abs(np.linalg.det(maps[..., :2])) + 0.02
+    bounds = np.cumsum(area / area.sum(1, keepdims=True), axis=1)
+    trace = []
+    for step in range(settle + 20):
+        choice = (rng.random((images, particles, 1)) > bounds[:, None, :-1]).sum(-1)
+        chosen = np.take_along_axis(maps, choice[..., None, None], axis=1)
+        position = (chosen[..., :2] @ position[..., None])[..., 0] + chosen[..., 2]
+        if step >= settle:
+            trace.append(position)
+    cloud = np.concatenate(trace, axis=1)
+    cloud = cloud - cloud.mean(axis=1, keepdims=True)
+    radius = np.quantile(np.linalg.norm(cloud, axis=-1), 0.97, axis=1)
+    return cloud / radius[:, None, None]
+
+
+def _raster(points: np.ndarray, size: int) -> np.ndarray:
+    """Counts points in [-1, 1]^2 per pixel: (images, points, 2) -> (images, size, size)."""
+    pixel = np.floor((points + 1) * (size / 2)).astype(int)
+    inside = ((pixel >= 0) & (pixel < size)).all(axis=-1)
+    image = np.broadcast_to(np.arange(len(points))[:, None], inside.shape)
+    flat = (image * size + pixel[..., 1]) * size + pixel[..., 0]
+    counts = np.bincount(flat[inside], minlength=len(points) * size * size)
+    return counts.reshape(-1, size, size)
+
+
+# Contours.
+
+
+def _contours(constants, rng, images: int, size: int) -> np.ndarray:
+    kind = constants.integers(3)
+    radius = (_polygon, _star, _harmonics)[kind](constants, rng, images)
+    angle, scale, centre = _place(rng, images)
+    axis = (np.arange(size) + 0.5) * (2 / size) - 1
+    x = axis[None, None, :] - centre[:, 0, None, None]
+    y = axis[None, :, None] - centre[:, 1, None, None]
+    theta = (np.arctan2(y, x) - angle[:, None, None]) % (2 * np.pi)
+    edge = radius(theta) * scale[:, None, None]
+    distance = (edge - np.hypot(x, y)) * (size / 2)
+    filled = np.clip(distance + 0.5, 0, 1)
+    # Half of the pictures show the outline only.
+    width = rng.uniform(0.15, 0.3, images) * scale * (size / 2)
+    hole = np.clip(distance - width[:, None, None] + 0.5, 0, 1)
+    return filled - hole * (rng.random(images) < 0.5)[:, None, None]
+
+
+def _polygon(constants, rng, images):
+    """Straight edges between 3 to 8 corners at uneven angles and distances."""
+    corners = constants.integers(3, 9)
+    angles = (np.arange(corners) + constants.uniform(-0.25, 0.25, corners)) * 2 * np.pi / corners
+    radii = constants.uniform(0.55, 1, corners)
+    radii = (radii / radii.max()) * np.exp(rng.normal(0, 0.04, (images, corners)))
+    return lambda theta: _segments(theta, angles, radii)
+
+
+def _star(constants, rng, images):
+    """3 to 9 equal points with straight edges, twisted or not."""
+    points = constants.integers(3, 10)
+    twist = constants.choice([0.0, 0.35])
+    inner = constants.uniform(0.3, 0.65) * np.exp(rng.normal(0, 0.06, images))
+    angles = np.arange(2 * points) * np.pi / points
+    angles[1::2] += twist * np.pi / points
+    radii = np.ones((images, 2 * points))
+    radii[:, 1::2] = inner[:, None]
+    return lambda theta: _segments(theta, angles, radii)
+
+
+def _harmonics(constants, rng, images):
+    """A smooth outline: a circle with three harmonics."""
+    orders = constants.choice(np.arange(2, 8), 3, replace=False)
+    amplitudes = constants.uniform(0.08, 0.3, 3) * np.exp(rng.normal(0, 0.1, (images, 3)))
+    phases = constants.uniform(0, 2 * np.pi, 3)
+
+    def radius(theta):
+        waves = np.cos(theta[..., None] * orders + phases) * amplitudes[:, None, None]
+        total = 1 + waves.sum(-1)
+        return total / (1 + amplitudes.sum(1))[:, None, None]
+
+    return radius
+
+
+def _segments(theta, angles, radii):
+    """Radius at `theta` (images, h, w) of the closed polygon with these corners, in order."""
+    angles = angles % (2 * np.pi)
+    order = np.argsort(angles)
+    angles, radii = angles[order], radii[:, order]
+    after = np.searchsorted(angles, theta) % len(angles)
+    before = after - 1
+    image = np.arange(len(radii))[:, None, None]
+    r0, r1 = radii[image, before], radii[image, after]
+    a0, a1 = angles[before], angles[after]
+    # The line through two points in polar form; sines of differences need no unwrapping.
+    return r0 * r1 * np.sin(a1 - a0) / (r0 * np.sin(theta - a0) + r1 * np.sin(a1 - theta))
+
+
+# Colours.
+
+
+def _paint(rng, shape: np.ndarray) -> np.ndarray:
+    """(images, size, size) coverage in 0..1 -> uint8 pictures of random colours and ground."""
+    images, size, _ = shape.shape
+    front = rng.uniform(0, 1, (images, 3))
+    # Opposite to the front in brightness, so that each shape can be seen.
+    back = np.where(front.mean(1, keepdims=True) > 0.5, 0.0, 0.6) + rng.uniform(0, 0.4, (images, 3))
+    axis = np.linspace(-1, 1, size)
+    slope = rng.normal(0, 0.12, (images, 2, 3))
+    ramp = (
+        axis[None, :, None, None] * slope[:, None, None, 0]
+        + axis[None, None, :, None] * slope[:, None, None, 1]
+    )
+    ground = back[:, None, None] + ramp
+    cover = shape[..., None]
+    picture = cover * front[:, None, None] + (1 - cover) * ground
+    picture = picture + rng.normal(0, 0.04, picture.shape)
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)

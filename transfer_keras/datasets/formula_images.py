@@ -1,0 +1,69 @@
+"""`formula_images`: the dataset that needs no download, as a TFDS builder."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from transfer_keras.datasets import formula
+
+
+@dataclasses.dataclass
+class FormulaImagesConfig(tfds.core.BuilderConfig):
+    """How much is drawn.
+
+    Attributes:
+        classes: number of classes, half of them fractals, half contours.
+        images_per_class: of which one in six is for validation.
+        size: side of a picture in pixels.
+    """
+
+    classes: int = 40
+    images_per_class: int = 300
+    size: int = 32
+
+    @classmethod
+    def parse(cls, text: str) -> "FormulaImagesConfig":
+        """From "40x300x32": classes, images per class, size."""
+        return cls(text, **formula.parse_amounts(text))
+
+
+class FormulaImages(tfds.core.GeneratorBasedBuilder):
+    """Pictures drawn by formula: fractals and contours (see `formula`)."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, config: str | FormulaImagesConfig = formula.DEFAULT, **kwargs):
+        if isinstance(config, str):
+            config = FormulaImagesConfig.parse(config)
+        super().__init__(config=config, **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(
+                        shape=(config.size, config.size, 3), encoding_format="png"
+                    ),
+                    "label": tfds.features.ClassLabel(names=formula.class_names(config.classes)),
+                }
+            ),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        held_out = self.builder_config.images_per_class // 6
+        return {
+            "train": self._generate_examples(slice(held_out, None)),
+            "validation": self._generate_examples(slice(held_out)),
+        }
+
+    def _generate_examples(self, part: slice):
+        config = self.builder_config
+        for index, name in enumerate(formula.class_names(config.classes)):
+            images = formula.draw_class(name, config.images_per_class, config.size)
+            numbers = np.arange(len(images))[part]
+            for number, image in zip(numbers, images[part], strict=True):
+                yield index * len(images) + int(number), {"image": image, "label": name}

@@ -1,0 +1,131 @@
+"""`tiny_imagenet`: the distributed zip, or the folder made of it, as a TFDS builder."""
+
+import dataclasses
+import hashlib
+import io
+import pathlib
+import zipfile
+from collections.abc import Iterator
+
+import tensorflow_datasets as tfds
+
+from transfer_keras.errors import UserError
+
+
+@dataclasses.dataclass
+class TinyImagenetConfig(tfds.core.BuilderConfig):
+    """Which copy is read. Its name has a digest of the file list, so that copies keep apart."""
+
+    source: str = ""
+
+    @classmethod
+    def of(cls, source: str | pathlib.Path) -> "TinyImagenetConfig":
+        """The config for a zip or a folder.
+
+        Raises:
+            UserError: if it is neither, is damaged, or lacks a file of the layout.
+        """
+        path = pathlib.Path(source).expanduser().resolve()
+        tree = Tree(path)
+        digest = hashlib.sha256(repr(sorted(tree.sizes.items())).encode()).hexdigest()[:12]
+        return cls(name=f"{len(tree.lines('wnids.txt'))}-classes-{digest}", source=str(path))
+
+
+class TinyImagenet(tfds.core.GeneratorBasedBuilder):
+    """Tiny ImageNet, 64x64 pictures labelled by wnid, with whatever classes the copy holds.
+
+    Layout: `wnids.txt`, `words.txt`, `train/<wnid>/images/*.JPEG`, `val/images/*.JPEG` and
+    `val/val_annotations.txt` (file name and wnid, separated by tabs), in a folder or zip, at
+    its top or in one folder below it.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS: list = []
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        wnids = sorted(Tree(pathlib.Path(self.builder_config.source)).lines("wnids.txt"))
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(64, 64, 3), encoding_format="jpeg"),
+                    "label": tfds.features.ClassLabel(names=wnids),
+                }
+            ),
+            supervised_keys=("image", "label"),
+            homepage="http://cs231n.stanford.edu/",
+        )
+
+    def _split_generators(self, dl_manager):
+        tree = Tree(pathlib.Path(self.builder_config.source))
+        return {
+            "train": self._generate_examples(tree, _train),
+            "validation": self._generate_examples(tree, _validation),
+        }
+
+    def _generate_examples(self, tree, files):
+        wnids = set(self.info.features["label"].names)
+        for name, wnid in files(tree):
+            if wnid in wnids:
+                yield name, {"image": io.BytesIO(tree.read(name)), "label": wnid}
+
+
+class Tree:
+    """The files of a zip or folder, by their names below the folder that holds `wnids.txt`.
+
+    Attributes:
+        sizes: name -> size in bytes.
+
+    Raises:
+        UserError: if there is no `wnids.txt`, or the zip cannot be read.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        try:
+            self._zip = None if path.is_dir() else zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"--data_dir={path}: not a readable zip or folder ({error}). Fetch it again."
+            ) from error
+        if self._zip:
+            sizes = {i.filename: i.file_size for i in self._zip.infolist() if not i.is_dir()}
+        else:
+            files = (file for file in path.rglob("*") if file.is_file())
+            sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
+        tops = [n for n in sizes if n.count("/") <= 1 and n.split("/")[-1] == "wnids.txt"]
+        if not tops:
+            raise UserError(
+                f"--data_dir={path}: no wnids.txt at its top or one folder below. Expected the "
+                "layout of tiny-imagenet-200.zip."
+            )
+        self._root = min(tops, key=len).removesuffix("wnids.txt")
+        self.sizes = {
+            name.removeprefix(self._root): size
+            for name, size in sizes.items()
+            if name.startswith(self._root)
+        }
+
+    def read(self, name: str) -> bytes:
+        if name not in self.sizes:
+            raise UserError(f"--data_dir={self._path}: {self._root}{name} is missing.")
+        if self._zip:
+            return self._zip.read(self._root + name)
+        return (self._path / (self._root + name)).read_bytes()
+
+    def lines(self, name: str) -> list[str]:
+        lines = self.read(name).decode().splitlines()
+        return [line.strip() for line in lines if line.strip()]
+
+
+def _train(tree: Tree) -> Iterator[tuple[str, str]]:
+    """(file, wnid) of the training pictures."""
+    for name in sorted(tree.sizes):
+        match name.split("/"):
+            case "train", wnid, "images", _:
+                yield name, wnid
+
+
+def _validation(tree: Tree) -> Iterator[tuple[str, str]]:
+    for line in tree.lines("val/val_annotations.txt"):
+        name, wnid, *_ = line.split("\t")
+        yield f"val/images/{name}", wnid

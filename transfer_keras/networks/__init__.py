@@ -1,0 +1,1 @@
+"""Networks by name. `tables` says what they are, `alexnet` builds them."""

@@ -1,0 +1,112 @@
+"""The networks as data: a table of units that `alexnet.build` walks.
+
+A unit is one of the paper's "layers": a weighted layer together with the pooling,
+normalisation and dropout that follow it. This module imports no Keras, so that a program
+can check `--n` and `--image_size` against a network before TensorFlow is loaded.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+    """A convolution, ReLU, then (where asked for) 3x3/2 max-pooling, then LRN."""
+
+    name: str
+    filters: int
+    kernel: int
+    stride: int = 1
+    padding: str = "same"
+    groups: int = 1
+    pool: bool = False
+    norm: bool = False
+    stddev: float | None = None
+    bias: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """A dense layer, ReLU, dropout. The last of a network has neither and `units=None`."""
+
+    name: str
+    units: int | None
+    dropout: float = 0.0
+    stddev: float | None = None
+    bias: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network as a table.
+
+    Attributes:
+        units: the rows, from the input up.
+        image_size: side in pixels of the square input that it was made for.
+        resize: side to which pictures are brought before `image_size` is cut out of them
+            (None: `image_size` itself).
+        pad: zero pixels added to each side before the random crop of training.
+        standardise: divide each channel by its standard deviation, after the mean is taken off.
+    """
+
+    units: tuple[Conv | Dense, ...]
+    image_size: int
+    resize: int | None = None
+    pad: int = 0
+    standardise: bool = False
+
+    def side(self, image_size: int) -> int:
+        """Side of the feature map that the first dense layer sees; below 1, none is left."""
+        side = image_size
+        for unit in self.units:
+            if isinstance(unit, Conv):
+                if unit.padding == "valid":
+                    side = side - unit.kernel + 1
+                side = -(-side // unit.stride)
+                if unit.pool:
+                    side = (side - 3) // 2 + 1
+                if side < 1:
+                    return 0
+        return side
+
+    @property
+    def smallest_image(self) -> int:
+        """The smallest `image_size` that leaves at least one position to the dense layers."""
+        return next(size for size in range(1, 4096) if self.side(size) >= 1)
+
+
+# Krizhevsky et al. (2012) as the Caffe reference network has it, on which Yosinski et al.
+# (2014) built: initialisers and biases of its `train_val.prototxt`.
+ALEXNET = Architecture(
+    units=(
+        Conv("conv1", 96, 11, stride=4, padding="valid", pool=True, norm=True, stddev=0.01),
+        Conv("conv2", 256, 5, groups=2, pool=True, norm=True, stddev=0.01, bias=1.0),
+        Conv("conv3", 384, 3, stddev=0.01),
+        Conv("conv4", 384, 3, groups=2, stddev=0.01, bias=1.0),
+        Conv("conv5", 256, 3, groups=2, pool=True, stddev=0.01, bias=1.0),
+        Dense("fc6", 4096, dropout=0.5, stddev=0.005, bias=1.0),
+        Dense("fc7", 4096, dropout=0.5, stddev=0.005, bias=1.0),
+        Dense("fc8", None, stddev=0.01),
+    ),
+    image_size=227,
+    resize=256,
+)
+
+# The same eight units for pictures of 32 to 64 pixels: half the filters, small kernels, He
+# initialisation (stddev=None), and neither groups nor LRN, which such a network does not need.
+ALEXNET_SMALL = Architecture(
+    units=(
+        Conv("conv1", 48, 5, pool=True),
+        Conv("conv2", 128, 5, pool=True),
+        Conv("conv3", 192, 3),
+        Conv("conv4", 192, 3),
+        Conv("conv5", 128, 3, pool=True),
+        Dense("fc6", 512, dropout=0.25),
+        Dense("fc7", 512, dropout=0.25),
+        Dense("fc8", None),
+    ),
+    image_size=32,
+    pad=4,
+    standardise=True,
+)
+
+ARCHITECTURES = {"alexnet": ALEXNET, "alexnet_small": ALEXNET_SMALL}

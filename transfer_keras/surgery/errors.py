@@ -1,0 +1,32 @@
+"""The ways in which surgery can fail, each with its own name.
+
+Every message says what was found, what was expected and what to do.
+"""
+
+
+class SurgeryError(ValueError):
+    """Base of all errors that this package raises on purpose."""
+
+
+class NotACutPoint(SurgeryError):
+    """`n` does not name a place at which the network can be cut in two."""
+
+
+class SharedAcrossCut(SurgeryError):
+    """A layer is used on both sides of the cut, so it can be neither lower nor upper."""
+
+
+class ShapeMismatch(SurgeryError):
+    """Weights that should correspond differ in shape or number."""
+
+
+class NotRebuildable(SurgeryError):
+    """A layer or model cannot be made again from its config."""
+
+
+class NotFresh(SurgeryError):
+    """A re-initialised weight came out equal to the donor's."""
+
+
+class FrozenWeightChanged(SurgeryError):
+    """A weight that was frozen has moved."""

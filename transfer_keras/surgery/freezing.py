@@ -1,0 +1,67 @@
+"""Freezing layers, and the proof that what was frozen did not move."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import keras
+import numpy as np
+
+from transfer_keras.surgery import errors, graph
+
+
+def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
+    """Sets the flag of the layers and of every layer inside them, the same on every backend.
+
+    On TensorFlow, setting a flag to the value that it already has leaves the layers inside as
+    they were; so each is set to the opposite first.
+    """
+    for layer in layers:
+        for inner in graph.flat_layers(layer):
+            inner.trainable = not value
+            inner.trainable = value
+
+
+def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
+    """Digests of weights, BatchNorm statistics included; seeds of dropout are no weights.
+
+    Args:
+        model: any built model.
+        frozen_only: of the layers whose `trainable` is False only, else of all.
+
+    Returns:
+        "layer/index of the inner layer/weight" -> SHA-256 of dtype, shape and bytes.
+    """
+    digests = {}
+    for layer in model.layers:
+        for index, inner in enumerate(graph.flat_layers(layer)):
+            if inner.trainable and frozen_only:
+                continue
+            for place, weight in enumerate(_own_weights(inner)):
+                digests[f"{layer.name}/{index}/{place}:{weight.name}"] = _digest(weight)
+    return digests
+
+
+def assert_unchanged(model: keras.Model, before: Mapping[str, str]) -> None:
+    """Compares the model with an earlier `snapshot` of it.
+
+    Raises:
+        FrozenWeightChanged: naming every weight of the snapshot that differs or is gone.
+    """
+    now = snapshot(model, frozen_only=False)
+    moved = [name for name, digest in before.items() if now.get(name) != digest]
+    if moved:
+        raise errors.FrozenWeightChanged(
+            f"{len(moved)} of {len(before)} frozen weights of '{model.name}' changed: "
+            f"{', '.join(moved)}. Expected: bit-identical. A flag was set after the training "
+            "step had been built, or something assigned to them."
+        )
+
+
+def _own_weights(layer: keras.Layer) -> list:
+    inside = {id(w) for child in graph.flat_layers(layer)[1:] for w in child.weights}
+    return [weight for weight in layer.weights if id(weight) not in inside]
+
+
+def _digest(weight) -> str:
+    value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+    return hashlib.sha256(f"{value.dtype}{value.shape}".encode() + value.tobytes()).hexdigest()

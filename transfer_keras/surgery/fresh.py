@@ -1,0 +1,58 @@
+"""Makes a layer again, with initial values that depend on a seed and the layer's place only.
+
+Keras draws every seed that was not given from Python's `random`, when an initialiser or a
+dropout layer is made, which for composite layers is when they are built. So all seeds are
+taken out of a layer's config, and the layer is made and built while `random` is in a state
+of our choosing. This holds for composite layers and on every backend; calling an initialiser
+again does not: it returns the values that it returned before.
+"""
+
+import contextlib
+import copy
+import hashlib
+import random
+
+import keras
+
+from transfer_keras.surgery import errors
+
+
+@contextlib.contextmanager
+def random_state(*identity):
+    """Python's `random` in a state made of `identity` alone; the caller's state comes back."""
+    digest = hashlib.sha256(repr(identity).encode()).digest()
+    before = random.getstate()
+    random.seed(int.from_bytes(digest, "big"))
+    try:
+        yield
+    finally:
+        random.setstate(before)
+
+
+def remake(layer: keras.Layer, **changes) -> keras.Layer:
+    """A new layer of the same config with its seeds removed; call within `random_state`.
+
+    Args:
+        layer: any layer that can be rebuilt from its config.
+        **changes: entries of the config to replace.
+
+    Raises:
+        NotRebuildable: if the config cannot be read or the class not be made from it.
+    """
+    try:
+        config = _without_seeds(copy.deepcopy(layer.get_config()))
+        return type(layer).from_config({**config, **changes})
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise errors.NotRebuildable(
+            f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its "
+            f"config: {error}. Give the class a `get_config` that returns all arguments of its "
+            "`__init__`, and register it with `keras.saving.register_keras_serializable`."
+        ) from error
+
+
+def _without_seeds(config):
+    if isinstance(config, dict):
+        return {k: None if k == "seed" else _without_seeds(v) for k, v in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(_without_seeds(item) for item in config)
+    return config

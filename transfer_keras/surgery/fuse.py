@@ -1,0 +1,108 @@
+"""One flat model out of many that take the same input, and each of them out of it again."""
+
+from collections.abc import Mapping
+
+import keras
+
+from transfer_keras.surgery import errors, fresh, graph
+from transfer_keras.surgery.transplant import copy_weights
+
+_SEPARATOR = "."  # Keras allows no slash in a layer's name.
+
+
+def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
+    """One flat graph of several networks, with one input and one output a name.
+
+    The networks stay disjoint, so the gradient of the sum of their losses is each one's own.
+    Weights, flags and the states of dropout seeds are copied.
+
+    Args:
+        models: functional models of one output each that take inputs of one shape and dtype.
+            A name may not hold a dot or a slash.
+
+    Returns:
+        An uncompiled model: the common input -> {name: that network's output}.
+
+    Raises:
+        ShapeMismatch: if the models take different inputs.
+    """
+    models = {name: graph.functional(model) for name, model in models.items()}
+    _check_inputs(models)
+    first = next(iter(models.values())).inputs[0]
+    shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name="input")
+    outputs = {}
+    for name, model in models.items():
+        prefixed = {layer.name: f"{name}{_SEPARATOR}{layer.name}" for layer in model.layers}
+        outputs[name] = _copy(model, prefixed, shared).outputs[0]
+    return keras.Model(shared, outputs, name="fused")
+
+
+def extract(fused: keras.Model, name: str) -> keras.Model:
+    """One network out of a model that `fuse` made: it stands alone, saves and reloads.
+
+    Args:
+        fused: a model made by `fuse`, trained or not.
+        name: one of the names that it was made with.
+
+    Returns:
+        A new model with its own copies of the weights and flags, layers under their old names.
+
+    Raises:
+        KeyError: if there is no such name.
+    """
+    outputs = fused.output
+    if not isinstance(outputs, dict) or name not in outputs:
+        known = sorted(outputs) if isinstance(outputs, dict) else "none: not a fused model"
+        raise KeyError(f"No network named {name!r} in '{fused.name}'. Expected one of {known}")
+    part = keras.Model(fused.input, outputs[name], name=name)
+    prefix = f"{name}{_SEPARATOR}"
+    renamed = {layer.name: layer.name.removeprefix(prefix) for layer in part.layers}
+    return _copy(part, renamed, None)
+
+
+def _copy(model: keras.Model, renamed: Mapping[str, str], inputs) -> keras.Model:
+    """An exact copy under other layer names, on a given input tensor where there is one."""
+    pairs = []
+
+    def make(layer):
+        new = fresh.remake(layer, name=renamed[layer.name])
+        pairs.append((layer, new))
+        return new
+
+    if inputs is not None:
+        inputs = keras.tree.pack_sequence_as(model.input, [inputs])
+    with fresh.random_state("fuse"):  # Made values are all written over; keep the caller's state.
+        copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=make)
+    for old, new in pairs:
+        copy_weights(old, new)
+        _copy_seed_states(old, new)
+        for old_inner, new_inner in zip(
+            graph.flat_layers(old), graph.flat_layers(new), strict=True
+        ):
+            new_inner.trainable = not old_inner.trainable
+            new_inner.trainable = old_inner.trainable
+    return keras.Model(copy.input, copy.output, name=model.name)
+
+
+def _copy_seed_states(old: keras.Layer, new: keras.Layer) -> None:
+    weights = [{id(w) for w in layer.weights} for layer in (old, new)]
+    seeds = [
+        [v for v in layer.variables if id(v) not in own]
+        for layer, own in zip((old, new), weights, strict=True)
+    ]
+    for source, target in zip(*seeds, strict=True):
+        target.assign(source)
+
+
+def _check_inputs(models: Mapping[str, keras.Model]) -> None:
+    found = {
+        name: [(tuple(tensor.shape), tensor.dtype) for tensor in model.inputs]
+        for name, model in models.items()
+    }
+    expected = next(iter(found.values()))
+    wrong = {name: inputs for name, inputs in found.items() if inputs != expected}
+    if wrong or len(expected) != 1:
+        raise errors.ShapeMismatch(
+            f"Networks that are fused must take one input of the same shape and dtype. "
+            f"Expected: {expected}. Received: {wrong or expected}"
+        )
