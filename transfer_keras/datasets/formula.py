@@ -17,7 +17,7 @@ _SUPERSAMPLING = 2  # Shapes are drawn at twice the size and averaged down.
 
 
 def parse_amounts(text: str) -> dict[str, int]:
-    """"40x300x32" -> {"classes": 40, "images_per_class": 300, "size": 32}.
+    """ "40x300x32" -> {"classes": 40, "images_per_class": 300, "size": 32}.
 
     Raises:
         ValueError: if it is not three such numbers, or they are too small to be a dataset.
@@ -65,8 +65,8 @@ def draw_class(name: str, images: int, size: int, *, seed: int = 0) -> np.ndarra
 
 def _place(rng, images: int):
     """Rotation, scale and centre of each picture's shape, in units of half the side."""
-    angle = rng.uniform(0, 2 * np.pi, images)
-    scale = rng.uniform(0.5, 0.95, images)
+    angle = rng.uniform(-1.2, 1.2, images)
+    scale = rng.uniform(0.6, 0.95, images)
     centre = rng.uniform(-1, 1, (images, 2)) * (1 - scale)[:, None]
     return angle, scale, centre
 
@@ -101,7 +101,7 @@ def _choose_maps(constants) -> np.ndarray:
 
 def _attractor(rng, maps: np.ndarray, *, points: int) -> np.ndarray:
     """The chaos game: (images, k, 2, 3) -> (images, points, 2), centred, in about [-1, 1]."""
-    images, k = maps.shape[:2]
+    images = len(maps)
     particles, settle = max(points // 20, 1), 12
     position = np.zeros((images, particles, 2))
     # A map is taken as often as it covers area, or thin parts would stay empty.

@@ -6,6 +6,7 @@ import io
 import pathlib
 import zipfile
 from collections.abc import Iterator
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -40,7 +41,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS: list = []
+    BUILDER_CONFIGS: ClassVar = []
 
     def _info(self) -> tfds.core.DatasetInfo:
         wnids = sorted(Tree(pathlib.Path(self.builder_config.source)).lines("wnids.txt"))

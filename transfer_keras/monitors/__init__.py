@@ -1,0 +1,1 @@
+"""What looks on while networks train, a file an idea. See `training.loop.Monitor`."""

@@ -95,11 +95,11 @@ ALEXNET = Architecture(
 # initialisation (stddev=None), and neither groups nor LRN, which such a network does not need.
 ALEXNET_SMALL = Architecture(
     units=(
-        Conv("conv1", 48, 5, pool=True),
-        Conv("conv2", 128, 5, pool=True),
-        Conv("conv3", 192, 3),
-        Conv("conv4", 192, 3),
-        Conv("conv5", 128, 3, pool=True),
+        Conv("conv1", 32, 5, pool=True),
+        Conv("conv2", 96, 3, pool=True),
+        Conv("conv3", 128, 3),
+        Conv("conv4", 128, 3),
+        Conv("conv5", 96, 3, pool=True),
         Dense("fc6", 512, dropout=0.25),
         Dense("fc7", 512, dropout=0.25),
         Dense("fc8", None),

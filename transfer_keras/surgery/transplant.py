@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import keras
 import numpy as np
 
-from transfer_keras.surgery import errors, fresh, freezing, graph
+from transfer_keras.surgery import errors, freezing, fresh, graph
 from transfer_keras.surgery.units import Unit, units
 
 Mode = Literal["frozen", "fine_tune", "random"]
@@ -36,6 +36,8 @@ class Report(tuple[Origin, ...]):
 
 
 class Transplanted(NamedTuple):
+    """The new network, and the origin of each of its weights."""
+
     model: keras.Model
     report: Report
 

@@ -32,7 +32,9 @@ class Units(list):
     def __str__(self):
         width = max([len(unit.name) for unit in self] + [4])
         total = sum(unit.parameters for unit in self) or 1
-        lines = [f"{'n':>3}  {'unit':<{width}}  {'layers':>6}  {'parameters':>12}  {'so far':>6}  output"]
+        lines = [
+            f"{'n':>3}  {'unit':<{width}}  {'layers':>6}  {'parameters':>12}  {'so far':>6}  output"
+        ]
         below = 0
         for unit in self:
             below += unit.parameters

@@ -1,0 +1,38 @@
+"""Packaging. Settings of the tools are in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "transfer_keras" / "__init__.py").read_text())[
+    1
+]
+
+setup(
+    name="transfer_keras",
+    version=VERSION,
+    description="How many lower layers of a network transfer to another task, and what is lost.",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["transfer_keras", "transfer_keras.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py",
+        "importlib_resources",  # TFDS 4.9 imports it and does not say so.
+        "keras>=3.15",
+        "matplotlib",
+        "numpy",
+        "scipy",
+        "tensorboard",
+        "tensorflow>=2.21",
+        "tensorflow-datasets",
+        "tqdm",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21"],
+        "test": ["hypothesis", "pillow", "pytest", "ruff"],
+    },
+)

@@ -1,0 +1,146 @@
+"""What an experiment leaves on disk, each file whole or not there.
+
+WORKDIR/experiment.json         the settings that make it what it is, tasks, versions
+WORKDIR/run.flags               the flags of the last run: `--flagfile=` repeats it
+WORKDIR/<treatment>/row.json    the result; written last, so where it is, all is
+WORKDIR/<treatment>/network.keras, predictions.npz, TensorBoard's events
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from transfer_keras.errors import UserError
+
+_EXPERIMENT = "experiment.json"
+_ROW = "row.json"
+_NETWORK = "network.keras"
+_PREDICTIONS = "predictions.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The result of one treatment.
+
+    Attributes:
+        treatment: its name, as `A3B+`.
+        donor, n, target, mode: see `treatments.Treatment`.
+        top1: fraction of the test images that it got right, after the last step.
+        loss: mean cross-entropy on the test images, in nats.
+        test_images, classes: how many.
+        steps: updates done.
+        seconds: spent on training and testing its group.
+        parameters, trainable_parameters: number of scalars.
+        validation: (step, loss, top1) of every test on the way, the last included.
+    """
+
+    treatment: str
+    donor: str | None
+    n: int
+    target: str
+    mode: str
+    top1: float
+    loss: float
+    test_images: int
+    classes: int
+    steps: int
+    seconds: float
+    parameters: int
+    trainable_parameters: int
+    validation: tuple[tuple[int, float, float], ...]
+
+
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives another name to write to, and renames it to `path` once all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(text)
+
+
+def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
+    """Refuses a folder that belongs to another experiment; writes nothing.
+
+    Raises:
+        UserError: naming every setting that differs, or what else is wrong with the folder.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir}: is a file. Give a folder.")
+    path = workdir / _EXPERIMENT
+    if not path.exists():
+        if workdir.is_dir() and any(workdir.iterdir()):
+            raise UserError(
+                f"--workdir={workdir}: holds other files and no {_EXPERIMENT}. Give a new or "
+                "empty folder, or one of an earlier run."
+            )
+        return
+    try:
+        there = json.loads(path.read_text())["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--workdir={workdir}: {_EXPERIMENT} cannot be read ({error}).") from error
+    here = json.loads(json.dumps(identity))
+    differing = [
+        f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
+        for key in sorted({*there, *here})
+        if there.get(key) != here.get(key)
+    ]
+    if differing:
+        raise UserError(
+            f"--workdir={workdir}: holds another experiment: {'; '.join(differing)}. "
+            "Give another --workdir, or the settings that it was begun with."
+        )
+
+
+def write_experiment(workdir: pathlib.Path, identity: Mapping, **facts) -> None:
+    """Writes the settings and facts, unless an earlier run has."""
+    path = workdir / _EXPERIMENT
+    if not path.exists():
+        write_text(path, json.dumps({"settings": identity, **facts}, indent=2) + "\n")
+
+
+def network_path(workdir: pathlib.Path, treatment: str) -> pathlib.Path:
+    """Where the treatment's trained network is."""
+    return workdir / treatment / _NETWORK
+
+
+def is_done(workdir: pathlib.Path, treatment: str) -> bool:
+    """Whether the treatment has its row, and so all its files."""
+    return (workdir / treatment / _ROW).exists()
+
+
+def write_row(workdir: pathlib.Path, row: Row, predictions: Mapping[str, np.ndarray]) -> None:
+    """Writes the predictions (arrays with an entry a test image), then the row."""
+    folder = workdir / row.treatment
+    with whole(folder / _PREDICTIONS) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **predictions)
+    write_text(folder / _ROW, json.dumps(dataclasses.asdict(row), indent=2) + "\n")
+
+
+def read_row(workdir: pathlib.Path, treatment: str) -> Row:
+    """The row of a treatment that is done."""
+    fields = json.loads((workdir / treatment / _ROW).read_text())
+    fields["validation"] = tuple(tuple(test) for test in fields["validation"])
+    return Row(**fields)
+
+
+def read_right(workdir: pathlib.Path, treatment: str) -> np.ndarray:
+    """bool (test images,): whether the treatment's network was right, in the dataset's order."""
+    with np.load(workdir / treatment / _PREDICTIONS) as arrays:
+        return arrays["label"] == arrays["predicted"]

@@ -1,0 +1,130 @@
+"""What an experiment is: one frozen dataclass that checks itself.
+
+Imports neither Keras nor TensorFlow, so that every error in a flag comes at once.
+"""
+
+import dataclasses
+import pathlib
+
+from transfer_keras import tasks
+from transfer_keras.errors import UserError
+from transfer_keras.networks.tables import ARCHITECTURES, Architecture
+from transfer_keras.treatments import Treatment
+
+# How each network is trained unless a flag says otherwise. For `alexnet` as Yosinski et al.
+# (2014) did; for `alexnet_small` what converges in about a minute on two cores.
+DEFAULTS = {
+    "alexnet": {
+        "steps": 450_000,
+        "batch_size": 256,
+        "learning_rate": 0.01,
+        "optimizer": "sgd",
+        "schedule": "step",
+        "weight_decay": 5e-4,
+    },
+    "alexnet_small": {
+        "steps": 2200,
+        "batch_size": 32,
+        "learning_rate": 1e-3,
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "weight_decay": 0.0,
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One split, one seed, and the treatments that are wanted of it.
+
+    Attributes:
+        treatments: without the bases that they need, which are trained anyway.
+        dataset: "dataset" or "dataset/config".
+        data_dir: where it is (see `datasets.catalogue.check`).
+        split: see `tasks.split_classes`.
+        network: a key of `networks.tables.ARCHITECTURES`.
+        image_size: side of the network's input in pixels; None: what it was made for.
+        steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see
+            `training.optimizers.Recipe`; None: from `DEFAULTS`.
+        augment: random crop and mirror in training; None: yes, but for `formula_images`, whose
+            pictures are drawn with every variation that they shall have.
+        seed: all that is random follows from it.
+        validations: how often each network is tested while it is trained.
+
+    Raises:
+        UserError: if a setting is out of range or two do not go together.
+    """
+
+    treatments: tuple[Treatment, ...]
+    dataset: str = "formula_images"
+    data_dir: str | None = None
+    split: str = "0"
+    network: str = "alexnet_small"
+    image_size: int | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    weight_decay: float | None = None
+    augment: bool | None = None
+    seed: int = 0
+    validations: int = 10
+
+    def __post_init__(self):
+        if self.network not in ARCHITECTURES:
+            raise UserError(
+                f"--network={self.network}: expected one of {', '.join(ARCHITECTURES)}."
+            )
+        defaults = {
+            "image_size": self.architecture.image_size,
+            "augment": self.dataset.partition("/")[0] != "formula_images",
+            **DEFAULTS[self.network],
+        }
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        for name in ("image_size", "steps", "batch_size", "learning_rate", "validations"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name}={getattr(self, name)}: must be positive.")
+        smallest = self.architecture.smallest_image
+        if self.image_size < smallest:
+            raise UserError(
+                f"--image_size={self.image_size}: {self.network} needs at least {smallest} pixels."
+            )
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
+        if not self.treatments:
+            raise UserError("--treatments: none given. Expected names such as A3B or baseB.")
+        units = len(self.architecture.units)
+        for treatment in self.treatments:
+            if treatment.n >= units:
+                raise UserError(
+                    f"--treatments={treatment}: {self.network} has {units} units, so 1 to "
+                    f"{units - 1} can be transferred."
+                )
+        tasks.check_split(self.split)
+
+    @property
+    def architecture(self) -> Architecture:
+        return ARCHITECTURES[self.network]
+
+    @property
+    def resize(self) -> int:
+        """Side to which pictures are brought before `image_size` is cut out, in proportion."""
+        made_for = self.architecture.image_size
+        return round(self.image_size * (self.architecture.resize or made_for) / made_for)
+
+    @property
+    def identity(self) -> dict:
+        """The settings that make its numbers; another value of any is another experiment."""
+        fields = dataclasses.asdict(self)
+        for name in ("treatments", "data_dir"):
+            fields.pop(name)
+        return fields
+
+    @property
+    def default_workdir(self) -> pathlib.Path:
+        split = self.split if self.split.isdecimal() else pathlib.Path(self.split).stem
+        dataset = self.dataset.replace("/", "-")
+        return pathlib.Path("runs") / f"{dataset}-split{split}-seed{self.seed}"

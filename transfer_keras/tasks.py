@@ -1,0 +1,148 @@
+"""A dataset's classes -> tasks A and B."""
+
+import dataclasses
+import difflib
+import importlib.util
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from transfer_keras.errors import UserError
+
+NATURAL = "natural"
+
+# Positions among the 1000 sorted wnids of ILSVRC 2012 (Yosinski et al. 2014, section 4.2, and
+# the authors' published lists): 449 natural classes, 551 man-made.
+_NATURAL_POSITIONS = frozenset({*range(398), *range(936, 959), 970, *range(972, 999)})
+
+_CIFAR10_ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
+_CIFAR10_VEHICLES = {"airplane", "automobile", "ship", "truck"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A dataset restricted to some of its classes.
+
+    Attributes:
+        name: "A" or "B".
+        labels: the dataset's labels of the classes, in the order of the new labels 0..k-1.
+        class_names: in the same order.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+    def __len__(self):
+        return len(self.labels)
+
+
+def check_split(split: str) -> None:
+    """Checks `--split` as far as can be done without the dataset.
+
+    Raises:
+        UserError: if it is no number, not "natural" and no file.
+    """
+    if not split.isdecimal() and split != NATURAL and not pathlib.Path(split).is_file():
+        raise UserError(
+            f"--split={split}: expected a number (0 to 3 are the paper's random halves), "
+            f"'{NATURAL}', or a file that lists the classes of A, one a line."
+        )
+
+
+def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, Task]:
+    """Tasks A and B of a dataset.
+
+    Args:
+        class_names: in the order of the dataset's labels. Wnids are sorted first, so that a
+            class has the paper's index whatever the order of the dataset's labels is.
+        split: a number s: A is the half drawn by `RandomState([s])`, as the paper's authors
+            did; "natural": the dissimilar split; or the path of a file that lists A's classes.
+
+    Returns:
+        (A, B), both relabelled in sorted order.
+
+    Raises:
+        UserError: if the dataset has no natural half that is known, or a class no such name.
+    """
+    order = list(range(len(class_names)))
+    if _are_wnids(class_names):
+        order.sort(key=lambda label: class_names[label])
+    ordered = [class_names[label] for label in order]
+    if split.isdecimal():
+        everything = np.arange(len(ordered))
+        half = np.random.RandomState([int(split)]).choice(
+            everything, len(ordered) // 2, replace=False
+        )
+        in_a = set(half.tolist())
+    elif split == NATURAL:
+        in_a = {place for place, name in enumerate(ordered) if _is_natural(name, ordered)}
+    else:
+        in_a = _listed(pathlib.Path(split), ordered)
+    if not 0 < len(in_a) < len(ordered):
+        raise UserError(
+            f"--split={split}: A has {len(in_a)} of {len(ordered)} classes. Expected some in A "
+            "and some left for B."
+        )
+    return tuple(
+        Task(name, tuple(order[p] for p in places), tuple(ordered[p] for p in places))
+        for name, places in (
+            ("A", sorted(in_a)),
+            ("B", [p for p in range(len(ordered)) if p not in in_a]),
+        )
+    )
+
+
+def _are_wnids(names: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"n\d{8}", name) for name in names)
+
+
+def _is_natural(name: str, all_names: Sequence[str]) -> bool:
+    if _are_wnids([name]):
+        return _is_natural_wnid(name)
+    if set(all_names) == _CIFAR10_ANIMALS | _CIFAR10_VEHICLES:
+        return name in _CIFAR10_ANIMALS
+    family = name.split("_")[0]
+    if family in ("fractal", "contour"):
+        return family == "fractal"
+    raise UserError(
+        f"--split={NATURAL}: not known which classes of this dataset are natural (class {name!r}). "
+        "Give a file that lists the classes of A, one a line."
+    )
+
+
+def _is_natural_wnid(wnid: str) -> bool:
+    """By its place in ILSVRC 2012; one that is not there, by both its neighbours."""
+    wnids = _ilsvrc_wnids()
+    place = int(np.searchsorted(wnids, wnid))
+    if place < len(wnids) and wnids[place] == wnid:
+        return place in _NATURAL_POSITIONS
+    sides = {p in _NATURAL_POSITIONS for p in (place - 1, place) if 0 <= p < len(wnids)}
+    if len(sides) == 2:
+        raise UserError(
+            f"--split={NATURAL}: {wnid} is not among the 1000 classes of ILSVRC 2012 and lies "
+            "between a natural and a man-made one. Give a file that lists the classes of A."
+        )
+    return sides.pop()
+
+
+def _ilsvrc_wnids() -> list[str]:
+    """The 1000 wnids, sorted, from the TFDS package."""
+    tfds = pathlib.Path(importlib.util.find_spec("tensorflow_datasets").origin).parent
+    return sorted((tfds / "datasets" / "imagenet2012" / "labels.txt").read_text().split())
+
+
+def _listed(path: pathlib.Path, names: Sequence[str]) -> set[int]:
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    listed = [line for line in lines if line]
+    unknown = [name for name in listed if name not in names]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], names, n=3)
+        advice = f" Near {unknown[0]!r}: {', '.join(near)}." if near else ""
+        raise UserError(
+            f"--split={path}: {len(unknown)} of {len(listed)} names are no class of the dataset: "
+            f"{', '.join(unknown[:5])}.{advice}"
+        )
+    return {names.index(name) for name in listed}

@@ -1,0 +1,44 @@
+"""Trains networks whose lower units come from a donor, and says what was lost.
+
+python -m transfer_keras.train --n=3 --mode=frozen
+"""
+
+from absl import flags
+
+from transfer_keras import cli, results
+from transfer_keras.plan import plan
+
+flags.adopt_module_key_flags(cli)
+
+
+def main() -> None:
+    """Flags in, one call into the library, a table out."""
+    experiment = cli.experiment_from_flags()
+    workdir = cli.workdir_from_flags(experiment)
+    groups = plan(experiment.treatments)
+    names = [name for group in groups for name in group.names]
+    waiting = [name for name in names if not results.is_done(workdir, name)]
+    print(
+        f"{experiment.network} on {experiment.dataset}, split {experiment.split}, "
+        f"{experiment.steps} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
+        f"Results: {workdir}"
+    )
+    if cli.is_dry_run():
+        for number, group in enumerate(groups, 1):
+            done = all(name not in waiting for name in group.names)
+            state = "on disk" if done else "to train"
+            print(f"{number:>3}. towards {group.target}: {', '.join(group.names)} ({state})")
+        print("Dry run: nothing was trained. Leave out --dry_run to train.")
+        return
+
+    from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
+    from transfer_keras import summary
+
+    treatments = program.run(experiment, workdir)
+    results.write_text(workdir / "run.flags", cli.flags_as_text())
+    print(f"\n{summary.table(workdir, treatments)}\n")
+    print(f"See the curves: tensorboard --logdir {workdir}")
+
+
+if __name__ == "__main__":
+    cli.start(main)

@@ -1,0 +1,117 @@
+"""The paper's notation as data.
+
+`A3B+` says: donor A, lower 3 units, target B, fine-tuned. `B3B` is a selffer, `R3B` has
+untrained, random lower units; `baseB` is trained on B from scratch (Yosinski et al. 2014,
+section 2).
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import re
+from collections.abc import Iterable
+
+MODES = ("frozen", "fine_tune", "random")
+SOURCES = ("other", "self")
+TARGETS = ("A", "B")
+
+_NOTATION = re.compile(
+    r"(?P<donor>[ABR])(?P<n>\d+)(?P<target>[AB])(?P<plus>\+?)|base(?P<base>[AB])"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Treatment:
+    """One network of the experiment.
+
+    Attributes:
+        target: "A" or "B", the task that it is trained on.
+        donor: "A", "B", or "R" for random; None for a base.
+        n: number of units that come from the donor; 0 for a base.
+        fine_tune: whether those are trained too.
+    """
+
+    target: str
+    donor: str | None = None
+    n: int = 0
+    fine_tune: bool = False
+
+    def __post_init__(self):
+        if self.target not in TARGETS:
+            raise ValueError(f"target must be A or B. Received: {self.target!r}")
+        if self.donor not in (None, "A", "B", "R"):
+            raise ValueError(f"donor must be A, B or R. Received: {self.donor!r}")
+        if (self.donor is None) != (self.n == 0) or self.n < 0:
+            raise ValueError(f"n must be at least 1, and 0 for a base. Received: n={self.n}")
+        if self.fine_tune and self.donor in (None, "R"):
+            raise ValueError(f"{self.name}: random units that are trained are a base; no + here")
+
+    @property
+    def name(self) -> str:
+        """The notation, which is its identity everywhere."""
+        if self.donor is None:
+            return f"base{self.target}"
+        return f"{self.donor}{self.n}{self.target}{'+' if self.fine_tune else ''}"
+
+    @property
+    def mode(self) -> str:
+        """ "base", "frozen", "fine_tune" or "random"."""
+        if self.donor is None:
+            return "base"
+        if self.donor == "R":
+            return "random"
+        return "fine_tune" if self.fine_tune else "frozen"
+
+    @property
+    def base(self) -> "Treatment":
+        """The base of its target, with which it is compared."""
+        return Treatment(self.target)
+
+    @property
+    def needs(self) -> "Treatment | None":
+        """The base that its lower units come from."""
+        return Treatment(self.donor) if self.donor in TARGETS else None
+
+    def seed(self, experiment_seed: int) -> int:
+        """Seed of its fresh weights and dropout: of the experiment's seed and its name alone."""
+        digest = hashlib.sha256(f"{experiment_seed} {self.name}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+    def __str__(self):
+        return self.name
+
+
+def parse(text: str) -> Treatment:
+    """From the notation.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    match = _NOTATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError(
+            f"{text!r} is no treatment: expected donor A, B or R, a number, target A or B, and + "
+            "if fine-tuned, as A3B, B3B+ or R2B; or baseA, baseB"
+        )
+    if match["base"]:
+        return Treatment(match["base"])
+    return Treatment(match["target"], match["donor"], int(match["n"]), bool(match["plus"]))
+
+
+def combine(
+    n: Iterable[int], modes: Iterable[str], sources: Iterable[str], targets: Iterable[str]
+) -> tuple[Treatment, ...]:
+    """Every combination, in the order target, mode, source, n; "random" has no source.
+
+    Args:
+        n: numbers of units.
+        modes: of `MODES`.
+        sources: of `SOURCES`: "other" is transfer, "self" the selffer.
+        targets: of `TARGETS`.
+    """
+    found = []
+    for target, mode, source, count in itertools.product(targets, modes, sources, n):
+        other = "B" if target == "A" else "A"
+        donor = "R" if mode == "random" else target if source == "self" else other
+        found.append(Treatment(target, donor, count, mode == "fine_tune"))
+    return tuple(dict.fromkeys(found))
