@@ -1,5 +1,6 @@
 """One flat model out of many that take the same input, and each of them out of it again."""
 
+import re
 from collections.abc import Mapping
 
 import keras
@@ -7,7 +8,8 @@ import keras
 from transfer_keras.surgery import errors, fresh, graph
 from transfer_keras.surgery.transplant import copy_weights
 
-_SEPARATOR = "."  # Keras allows no slash in a layer's name.
+# Between a network's name and a layer's: Keras allows no slash in the name of a layer.
+_SEPARATOR = "."
 
 
 def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
@@ -18,7 +20,6 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
 
     Args:
         models: functional models of one output each that take inputs of one shape and dtype.
-            A name may not hold a dot or a slash.
 
     Returns:
         An uncompiled model: the common input -> {name: that network's output}.
@@ -32,7 +33,8 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
     shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name="input")
     outputs = {}
     for name, model in models.items():
-        prefixed = {layer.name: f"{name}{_SEPARATOR}{layer.name}" for layer in model.layers}
+        prefix = f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}_{len(outputs)}{_SEPARATOR}"
+        prefixed = {layer.name: prefix + layer.name for layer in model.layers}
         outputs[name] = _copy(model, prefixed, shared).outputs[0]
     return keras.Model(shared, outputs, name="fused")
 
@@ -55,8 +57,7 @@ def extract(fused: keras.Model, name: str) -> keras.Model:
         known = sorted(outputs) if isinstance(outputs, dict) else "none: not a fused model"
         raise KeyError(f"No network named {name!r} in '{fused.name}'. Expected one of {known}")
     part = keras.Model(fused.input, outputs[name], name=name)
-    prefix = f"{name}{_SEPARATOR}"
-    renamed = {layer.name: layer.name.removeprefix(prefix) for layer in part.layers}
+    renamed = {layer.name: layer.name.split(_SEPARATOR, 1)[-1] for layer in part.layers}
     return _copy(part, renamed, None)
 
 

@@ -1,0 +1,53 @@
+import pytest
+
+from transfer_keras.errors import UserError
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import parse
+
+A3B = (parse("A3B"),)
+
+
+def test_defaults_follow_the_network():
+    small, paper = Experiment(A3B), Experiment(A3B, network="alexnet")
+    assert (small.image_size, small.resize, small.optimizer) == (32, 32, "adam")
+    assert (paper.image_size, paper.resize, paper.optimizer) == (227, 256, "sgd")
+    assert (paper.steps, paper.batch_size, paper.learning_rate) == (450_000, 256, 0.01)
+    assert Experiment(A3B, steps=7).steps == 7
+    assert not small.augment
+    assert Experiment(A3B, dataset="cifar10").augment
+
+
+def test_identity_leaves_out_what_makes_no_number():
+    one = Experiment(A3B)
+    other = Experiment((parse("B1B"),), data_dir="elsewhere")
+    assert one.identity == other.identity
+    for change in ({"seed": 1}, {"split": "1"}, {"steps": 5}, {"image_size": 48}):
+        assert Experiment(A3B, **change).identity != one.identity
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "alexnett"}, r"--network=alexnett: expected one of alexnet, alexnet_small"),
+        ({"image_size": 8}, r"--image_size=8: alexnet_small needs at least 15 pixels"),
+        ({"network": "alexnet", "image_size": 60}, r"alexnet needs at least 67 pixels"),
+        ({"steps": 0}, r"--steps=0: must be positive"),
+        ({"batch_size": -1}, r"--batch_size=-1: must be positive"),
+        ({"seed": -1}, r"--seed=-1"),
+        ({"split": "nowhere"}, r"--split=nowhere"),
+        ({"treatments": ()}, r"--treatments: none"),
+        ({"treatments": (parse("A8B"),)}, r"--treatments=A8B: .* 8 units, so 1 to 7"),
+    ],
+)
+def test_bad_settings(change, message):
+    with pytest.raises(UserError, match=message):
+        Experiment(**{"treatments": A3B, **change})
+
+
+def test_the_last_image_size_that_fits_builds():
+    from transfer_keras.networks import alexnet
+
+    for name, size in (("alexnet_small", 15), ("alexnet", 67)):
+        assert alexnet.build(name, image_size=size, classes=2).output.shape == (None, 2)
+        with pytest.raises(ValueError, match=str(size)):
+            alexnet.build(name, image_size=size - 1, classes=2)

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from transfer_keras import statistics
+
+
+def test_by_hand():
+    # 100 images: 40 both right, 15 only the one, 5 only the base, 40 neither.
+    one = np.repeat([1, 1, 0, 0], [40, 15, 5, 40])
+    base = np.repeat([1, 0, 1, 0], [40, 15, 5, 40])
+    found = statistics.paired_difference(one, base)
+    assert found.estimate == pytest.approx(0.10)
+    # Bonett and Price (2012), equation 4, with a pocket calculator.
+    p, q = 16 / 102, 6 / 102
+    half = 1.959964 * ((p + q - (p - q) ** 2) / 102) ** 0.5
+    assert (found.low, found.high) == pytest.approx((p - q - half, p - q + half), abs=1e-6)
+
+
+def test_mirrored():
+    rng = np.random.default_rng(0)
+    one, base = rng.random(300) < 0.7, rng.random(300) < 0.6
+    found, back = (statistics.paired_difference(*pair) for pair in [(one, base), (base, one)])
+    assert tuple(back) == pytest.approx((-found.estimate, -found.high, -found.low))
+
+
+def test_no_disagreement_still_leaves_doubt():
+    same = np.ones(50)
+    found = statistics.paired_difference(same, same)
+    assert found.estimate == 0
+    assert found.low < 0 < found.high
+
+
+def test_coverage():
+    """With a known difference, about 95 % of the intervals hold it."""
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(2000):
+        draw = rng.random(200)
+        one, base = draw < 0.75, (draw < 0.65) | (draw > 0.97)  # True difference: .75 - .68.
+        interval = statistics.paired_difference(one, base)
+        held += interval.low <= 0.07 <= interval.high
+    assert 0.93 <= held / 2000 <= 0.97
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="same images"):
+        statistics.paired_difference(np.ones(3), np.ones(4))

@@ -1,0 +1,89 @@
+import hashlib
+
+import pytest
+
+from transfer_keras import tasks
+from transfer_keras.errors import UserError
+
+# From the authors' published class lists (see the docstring of `tasks`).
+PAPER_MD5 = [
+    "0b8df30d3dbc201b482c55609120084e",
+    "3ad1e27c8481c08da08879b40f80b524",
+    "6d705216deeb7abe91e962c943867ba1",
+    "9779ce7b18e23b57a021dfe64ddb9e7f",
+]
+
+
+@pytest.mark.parametrize("split", range(4))
+def test_the_papers_halves(split):
+    names = [f"class {i}" for i in range(1000)]
+    a, b = tasks.split_classes(names, str(split))
+    assert hashlib.md5(",".join(map(str, a.labels)).encode()).hexdigest() == PAPER_MD5[split]
+    assert sorted(a.labels + b.labels) == list(range(1000))
+    assert a.labels == tuple(sorted(a.labels))
+    assert b.class_names == tuple(names[i] for i in b.labels)
+
+
+def test_wnids_get_the_papers_index_whatever_the_datasets_order():
+    wnids = tasks._ilsvrc_wnids()
+    assert len(wnids) == 1000
+    shuffled = wnids[500:] + wnids[:500]
+    for split in ("0", "natural"):
+        expected, _ = tasks.split_classes(wnids, split)
+        found, _ = tasks.split_classes(shuffled, split)
+        assert found.class_names == expected.class_names
+        assert [shuffled[i] for i in found.labels] == list(expected.class_names)
+
+
+def test_natural_half_of_imagenet():
+    a, b = tasks.split_classes(tasks._ilsvrc_wnids(), "natural")
+    assert (len(a), len(b)) == (449, 551)
+    assert {"n01440764", "n02099601", "n12057211", "n09835506"} <= set(a.class_names)
+    assert {"n02690373", "n04552348", "n03063599"} <= set(b.class_names)
+
+
+def test_wnids_outside_ilsvrc_go_with_their_neighbours():
+    assert tasks._is_natural_wnid("n01443538")
+    assert not tasks._is_natural_wnid("n03000001")
+
+
+def test_natural_halves_of_other_datasets():
+    drawn = ["fractal_00", "fractal_01", "contour_00", "contour_01"]
+    assert tasks.split_classes(drawn, "natural")[0].labels == (0, 1)
+    cifar10 = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ]
+    a, b = tasks.split_classes(cifar10, "natural")
+    assert set(a.class_names) == {"bird", "cat", "deer", "dog", "frog", "horse"}
+    assert b.labels == (0, 1, 8, 9)
+    with pytest.raises(UserError, match=r"--split=natural.*'rose'"):
+        tasks.split_classes(["rose", "tulip"], "natural")
+
+
+def test_a_file_lists_a(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("tulip  # the nicest\n\nrose\n")
+    a, b = tasks.split_classes(["daisy", "rose", "tulip", "lily"], str(path))
+    assert (a.labels, b.labels) == ((1, 2), (0, 3))
+    path.write_text("tulpi\n")
+    with pytest.raises(UserError, match=r"tulpi.*Near 'tulpi': tulip"):
+        tasks.split_classes(["daisy", "tulip"], str(path))
+    path.write_text("daisy\ntulip\n")
+    with pytest.raises(UserError, match="2 of 2 classes"):
+        tasks.split_classes(["daisy", "tulip"], str(path))
+
+
+def test_check_split(tmp_path):
+    tasks.check_split("0")
+    tasks.check_split("natural")
+    with pytest.raises(UserError, match="--split=halves: expected a number"):
+        tasks.check_split("halves")

@@ -1,0 +1,114 @@
+"""The program as a user meets it."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+# A package of this name that cannot be imported proves that an answer came without it.
+POISON = 'raise RuntimeError("heavy import")\n'
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Runs `python -m transfer_keras.train` in an empty folder, TensorFlow out of reach."""
+    for name in ("tensorflow", "keras"):
+        (tmp_path / "poison" / name).mkdir(parents=True)
+        (tmp_path / "poison" / name / "__init__.py").write_text(POISON)
+    folder = tmp_path / "here"
+    folder.mkdir()
+
+    def run(*flags, light=True):
+        root = str(pathlib.Path(__file__).parents[1])
+        path = [str(tmp_path / "poison"), root] if light else [root]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+        return subprocess.run(
+            [sys.executable, "-m", "transfer_keras.train", *flags],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    run.folder = folder
+    return run
+
+
+BAD = [
+    (["--n=8"], r"--n=8: alexnet_small has 8 units"),
+    (["--n=0"], r"--n=0: a range begins at 1"),
+    (["--n=3-1"], r"--n=3-1: a range begins at 1 or above and ascends"),
+    (["--n=three"], r"--n=three: expected units and ranges"),
+    (["--mode=frosen"], r"--mode=frosen: expected one or several of frozen, fine_tune, random"),
+    (["--source=both"], r"--source=both: expected one or several of other, self"),
+    (["--target=C"], r"--target=C: expected one or several of A, B"),
+    (["--treatments=A3C"], r"--treatments=A3C: 'A3C' is no treatment"),
+    (["--treatments=A3B", "--n=2"], r"--treatments and --n both say"),
+    (["--treatments=A9B"], r"--treatments=A9B: alexnet_small has 8 units"),
+    (["--dataset=cifar11"], r"--dataset=cifar11: no such image dataset. Did you mean cifar10"),
+    (["--dataset=formula_images/9"], r"--dataset=formula_images/9: after the slash, expected"),
+    (["--dataset=tiny_imagenet"], r"--dataset=tiny_imagenet needs --data_dir=PATH"),
+    (["--dataset=tiny_imagenet", f"--data_dir={__file__}"], r"is neither a zip nor a folder"),
+    (["--data_dir=nowhere"], r"--data_dir=nowhere: no such folder"),
+    (["--split=halves"], r"--split=halves: expected a number"),
+    (["--network=resnet"], r"--network=resnet: value should be one of"),
+    (["--image_size=9"], r"--image_size=9: alexnet_small needs at least"),
+    (["--steps=0"], r"--steps=0: 0 is not a positive integer"),
+    (["--seed=-1"], r"--seed=-1"),
+    (["--learning_rate=fast"], r"--learning_rate=fast"),
+    (["--stepz=3"], r"Unknown command line flag 'stepz'. Did you mean: steps"),
+    (["stray"], r"unexpected arguments: stray"),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), BAD, ids=lambda x: " ".join(x) if isinstance(x, list) else ""
+)
+def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message):
+    done = program(*given)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert re.search(message, done.stderr), done.stderr
+    assert list(program.folder.iterdir()) == []
+
+
+def test_help_and_dry_run_need_no_tensorflow(program):
+    done = program("--help")
+    assert "--treatments" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    done = program("--n=1-3", "--mode=frozen,random", "--target=A,B", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    for name in ("baseA", "baseB", "A1B", "B3A", "R2A"):
+        assert name in done.stdout
+    assert list(program.folder.iterdir()) == []
+
+
+def test_a_run_and_what_it_leaves(program, data_dir):
+    """The smallest real run: real program, data, training, files; then it is run again."""
+    small = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]
+    small += ["--batch_size=8", "--validations=2", "--workdir=run"]
+    done = program(*small, "--treatments=A2B,B2B+", light=False)
+    assert done.returncode == 0, done.stderr
+    run = program.folder / "run"
+    for name in ("baseA", "baseB", "A2B", "B2B+"):
+        files = {p.name.split(".")[0] for p in (run / name).iterdir()}
+        assert files == {"network", "row", "predictions", "events"}
+        assert f"{name} " in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("tensorboard --logdir run")
+    assert "--treatments=A2B,B2B+" in (run / "run.flags").read_text()
+
+    rows = [(run / name / "row.json").read_bytes() for name in ("baseA", "A2B")]
+    again = program(f"--flagfile={run}/run.flags", light=False)
+    assert again.returncode == 0, again.stderr
+    assert "not trained again: baseA, baseB, A2B, B2B+" in again.stdout
+    assert rows == [(run / name / "row.json").read_bytes() for name in ("baseA", "A2B")]
+
+    other = program(*small, "--steps=5", "--treatments=A2B")
+    assert other.returncode == 2
+    assert "steps is 4 there, 5 here" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
