@@ -20,7 +20,7 @@ def main() -> None:
     waiting = [name for name in names if not results.is_done(workdir, name)]
     print(
         f"{experiment.network} on {experiment.dataset}, split {experiment.split}, "
-        f"{experiment.steps} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
+        f"{experiment.steps:,} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
         f"Results: {workdir}"
     )
     if cli.is_dry_run():
@@ -37,6 +37,9 @@ def main() -> None:
     treatments = program.run(experiment, workdir)
     results.write_text(workdir / "run.flags", cli.flags_as_text())
     print(f"\n{summary.table(workdir, treatments)}\n")
+    title = f"{experiment.network} on {experiment.dataset}, split {experiment.split}"
+    if picture := summary.draw_curve(workdir, treatments, title=title):
+        print(f"The curve: {picture}")
     print(f"See the curves: tensorboard --logdir {workdir}")
 
 

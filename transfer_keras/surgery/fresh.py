@@ -43,9 +43,10 @@ def remake(layer: keras.Layer, **changes) -> keras.Layer:
         config = _without_seeds(copy.deepcopy(layer.get_config()))
         return type(layer).from_config({**config, **changes})
     except (NotImplementedError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise errors.NotRebuildable(
             f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its "
-            f"config: {error}. Give the class a `get_config` that returns all arguments of its "
+            f"config: {reason}. Give the class a `get_config` that returns all arguments of its "
             "`__init__`, and register it with `keras.saving.register_keras_serializable`."
         ) from error
 

@@ -1,0 +1,59 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from transfer_keras.datasets import catalogue, formula, sources
+from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.errors import UserError
+
+
+def test_names():
+    names = formula.class_names(5)
+    assert names == ["fractal_00", "fractal_01", "fractal_02", "contour_00", "contour_01"]
+
+
+@pytest.mark.parametrize("name", ["fractal_03", "contour_07"])
+def test_drawing_is_a_function_of_its_arguments(name):
+    one = formula.draw_class(name, 8, 32)
+    assert (one.shape, one.dtype) == ((8, 32, 32, 3), np.uint8)
+    assert np.array_equal(one, formula.draw_class(name, 8, 32))
+    assert not np.array_equal(one, formula.draw_class(name, 8, 32, seed=1))
+    assert all(not np.array_equal(a, b) for a, b in itertools.combinations(one, 2))
+
+
+def test_colour_tells_nothing_about_the_class():
+    """The mean colours of any two classes differ no more than chance has it."""
+    means = np.array(
+        [formula.draw_class(n, 200, 16).mean(axis=(1, 2)) for n in formula.class_names(8)]
+    )
+    between = means.mean(axis=1).std(axis=0)
+    expected = means.std(axis=1).mean(axis=0) / np.sqrt(200)
+    assert (between < 4 * expected).all()
+
+
+def test_every_shape_is_visible():
+    for name in formula.class_names(40):
+        picture = formula.draw_class(name, 20, 32).astype(float).mean(axis=-1)
+        smooth = (picture - picture.mean(axis=(1, 2), keepdims=True)).std(axis=(1, 2))
+        assert (smooth > 8).all(), name
+
+
+@pytest.mark.parametrize("text", ["40", "40x300", "axbxc", "2x300x32", "40x5x32", "40x300x4"])
+def test_bad_amounts(text):
+    with pytest.raises(UserError, match=f"--dataset=formula_images/{text}: after the slash"):
+        catalogue.check(f"formula_images/{text}", None)
+
+
+def test_builder(data_dir):
+    source = sources.open_source("formula_images/4x12x16", data_dir)
+    assert source.class_names == ("fractal_00", "fractal_01", "contour_00", "contour_01")
+    preprocessing = Preprocessing(16, 16)
+    images, labels = sources.read(source, source.train, preprocessing)
+    tests, test_labels = sources.read(source, source.test, preprocessing)
+    assert np.bincount(labels).tolist() == [10] * 4
+    assert np.bincount(test_labels).tolist() == [2] * 4
+    for label, name in enumerate(source.class_names):
+        drawn = formula.draw_class(name, 12, 16)
+        assert np.array_equal(tests[test_labels == label], drawn[:2])
+        assert np.array_equal(images[labels == label], drawn[2:])

@@ -1,0 +1,85 @@
+import contextlib
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from transfer_keras.datasets import catalogue, sources
+from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.errors import UserError
+
+COUNT = 20
+
+
+@contextlib.contextmanager
+def mocked(*splits):
+    """TFDS's own mock, with the sizes that a prepared dataset would state for its splits."""
+
+    def prepare(builder, **_):
+        infos = [
+            tfds.core.SplitInfo(name=name, shard_lengths=[COUNT], num_bytes=0) for name in splits
+        ]
+        builder.info.set_splits(tfds.core.splits.SplitDict(infos))
+
+    with tfds.testing.mock_data(num_examples=COUNT), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", prepare)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "classes", "test"),
+    [
+        ("cifar10", 32, 10, "test"),
+        ("cifar100", 32, 100, "test"),
+        ("imagenet_resized/32x32", 32, 1000, "validation"),
+        ("imagenet2012", 64, 1000, "validation"),
+        ("mnist", 32, 10, "test"),
+        ("horses_or_humans", 32, 2, "test"),
+    ],
+)
+def test_tfds_by_name(name, size, classes, test, tmp_path):
+    catalogue.check(name, str(tmp_path))
+    with mocked("train", test):
+        source = sources.open_source(name, str(tmp_path))
+        assert len(source.class_names) == classes
+        images, labels = sources.read(source, source.train, Preprocessing(size, size))
+    assert (source.train, source.test) == ("train", test)
+    assert (images.shape, images.dtype) == ((COUNT, size, size, 3), np.uint8)
+    assert images.std(axis=(1, 2, 3)).min() > 0
+    assert labels.shape == (COUNT,)
+    assert labels.max() < classes
+
+
+def test_a_dataset_of_one_split_is_tested_on_its_last_tenth(tmp_path):
+    with mocked("train"):
+        source = sources.open_source("tf_flowers", str(tmp_path))
+    assert (source.train, source.test) == ("train[:90%]", "train[90%:]")
+    assert (source.size(source.train), source.size(source.test)) == (18, 2)
+
+
+def test_not_labelled_pictures(tmp_path):
+    with (
+        mocked("train"),
+        pytest.raises(UserError, match=r"--dataset=coco/2017: expected pictures with one class"),
+    ):
+        sources.open_source("coco/2017", str(tmp_path))
+
+
+def test_every_tfds_image_classification_dataset_is_known():
+    registered = tfds.core.registered._DATASET_REGISTRY
+    tfds.list_builders()
+    expected = {n for n, c in registered.items() if "image_classification" in c.__module__}
+    assert len(expected) > 30
+    assert expected <= set(catalogue.names())
+
+
+def test_unknown_config(tmp_path):
+    with pytest.raises(UserError, match=r"--dataset=imagenet_resized/31x31: .*32x32"):
+        sources.open_source("imagenet_resized/31x31", str(tmp_path))
+
+
+def test_folder_of_an_own_tfds_dataset_counts_as_known(tmp_path):
+    with pytest.raises(UserError, match="no such image dataset"):
+        catalogue.check("my_pictures", str(tmp_path))
+    (tmp_path / "my_pictures").mkdir()
+    catalogue.check("my_pictures", str(tmp_path))

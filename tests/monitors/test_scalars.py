@@ -1,0 +1,35 @@
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorflow import make_ndarray
+
+from transfer_keras.monitors.history import History
+from transfer_keras.monitors.scalars import Scalars
+from transfer_keras.training.loop import Scores
+
+
+def test_scalars_read_back_by_tensorboard(tmp_path):
+    names = ["A3B", "B3B+"]
+    monitor, history = Scalars({n: tmp_path / n for n in names}), History()
+    for step in (10, 20):
+        scores = {n: Scores(step / 7 + i, 1 / step) for i, n in enumerate(names)}
+        for looking_on in (monitor, history):
+            looking_on.training(step, scores)
+            looking_on.validation(step, {n: Scores(s.loss + 5, 0.5) for n, s in scores.items()})
+    monitor.close()
+    for i, name in enumerate(names):
+        events = EventAccumulator(str(tmp_path / name))
+        events.Reload()
+        assert sorted(events.Tags()["tensors"]) == [
+            "accuracy/training",
+            "accuracy/validation",
+            "loss/training",
+            "loss/validation",
+        ]
+        found = events.Tensors("loss/training")
+        assert [event.step for event in found] == [10, 20]
+        values = [float(make_ndarray(event.tensor_proto)) for event in found]
+        assert values == pytest.approx([10 / 7 + i, 20 / 7 + i])
+        last = make_ndarray(events.Tensors("accuracy/validation")[-1].tensor_proto)
+        assert float(last) == 0.5
+        assert [test[0] for test in history.tests[name]] == [10, 20]
+        assert history.tests[name][1] == pytest.approx((20, 20 / 7 + i + 5, 0.5))

@@ -1,0 +1,209 @@
+import random
+
+import keras
+import numpy as np
+import pytest
+
+from transfer_keras import surgery
+
+LAYERS = keras.layers
+
+
+def make_donor(seed=3, classes=5):
+    """A small network with statistics, a normalisation and dropout, perturbed throughout."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((12, 12, 3))
+    x = LAYERS.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0], name="pixels")(inputs)
+    x = LAYERS.Conv2D(4, 3, name="one")(x)
+    x = LAYERS.BatchNormalization(name="one_bn")(x)
+    x = LAYERS.ReLU(name="one_relu")(x)
+    x = LAYERS.Conv2D(6, 3, name="two")(x)
+    x = LAYERS.Dropout(0.5, name="two_dropout")(x)
+    x = LAYERS.Flatten(name="flat")(x)
+    x = LAYERS.Dense(8, activation="relu", name="three")(x)
+    model = keras.Model(inputs, LAYERS.Dense(classes, name="four")(x), name="donor")
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        weight.assign(weight + rng.uniform(0.1, 0.2, weight.shape))
+    return model
+
+
+def values(model):
+    return {f"{layer.name}/{w.name}": w.numpy() for layer in model.layers for w in layer.weights}
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).normal(size=(4, 12, 12, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("n", range(5))
+@pytest.mark.parametrize("mode", ["frozen", "fine_tune", "random"])
+def test_lower_copied_upper_fresh(n, mode):
+    donor = make_donor()
+    initial = values(make_untouched())
+    before = values(donor)
+    model, report = surgery.transplant(donor, n, mode=mode, seed=1, name="new")
+    lower = {layer.name for unit in surgery.units(donor)[:n] for layer in unit.layers}
+    kept, flags = before, {layer.name: layer.trainable for layer in model.layers}
+    for name, value in values(model).items():
+        layer, weight = name.split("/")
+        if layer in lower and mode != "random":
+            assert np.array_equal(value, kept[name]), name
+        elif weight == "kernel":
+            assert not np.array_equal(value, kept[name]), name
+            assert not np.array_equal(value, initial[name]), name
+    frozen = {name for name, flag in flags.items() if not flag}
+    assert frozen == (lower if mode != "fine_tune" else set())
+    assert {row.weight for row in report if row.origin == "copied"} == {
+        name for name in values(model) if name.split("/")[0] in lower and mode != "random"
+    }
+    assert model.name == "new"
+    assert all(np.array_equal(before[k], v) for k, v in values(donor).items())
+    assert all(layer.trainable for layer in donor.layers)
+
+
+def make_untouched(seed=3):
+    """The donor as it was first initialised, before the perturbation."""
+    keras.utils.set_random_seed(seed)
+    model = make_donor(seed)
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        weight.assign(weight - rng.uniform(0.1, 0.2, weight.shape))
+    return model
+
+
+def test_a_full_copy_gives_the_donors_outputs(x):
+    donor = make_donor()
+    model, _ = surgery.transplant(donor, 4, seed=1)
+    assert np.array_equal(model(x), donor(x))
+
+
+def test_fresh_values_depend_on_the_seed_and_nothing_else():
+    donor = make_donor()
+    first = values(surgery.transplant(donor, 1, seed=1).model)
+    keras.utils.set_random_seed(99)
+    LAYERS.Dense(3).build((2, 2))
+    again = values(surgery.transplant(donor, 1, seed=1).model)
+    other = values(surgery.transplant(donor, 1, seed=2).model)
+    kernels = [name for name in first if name.endswith("kernel") and not name.startswith("one")]
+    assert len(kernels) == 3
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not any(np.array_equal(first[name], other[name]) for name in kernels)
+
+
+def test_the_donors_own_seed_gives_other_values():
+    """Cloning under the global seed that built the donor would give the donor's first values."""
+    donor = make_untouched(seed=3)
+    random.seed(3)
+    model, _ = surgery.transplant(donor, 0, seed=3)
+    fresh, own = values(model), values(donor)
+    assert not any(np.array_equal(fresh[k], own[k]) for k in own if k.endswith("kernel"))
+
+
+def test_seeded_and_shared_initialisers_and_composites_get_fresh_values():
+    same = keras.initializers.GlorotUniform(seed=7)
+    inputs = keras.Input((4, 6))
+    x = LAYERS.Dense(6, kernel_initializer=same, name="a")(inputs)
+    x = LAYERS.Dense(6, kernel_initializer=same, name="b")(x)
+    outputs = LAYERS.MultiHeadAttention(2, 3, name="attention")(x, x)
+    donor = keras.Model(inputs, outputs)
+    model, _ = surgery.transplant(donor, 0, seed=0)
+    kernels = [w.numpy().ravel() for w in model.weights if w.name == "kernel"]
+    own = [w.numpy().ravel() for w in donor.weights if w.name == "kernel"]
+    assert len(kernels) == 6
+    for i, kernel in enumerate(kernels):
+        assert not any(np.array_equal(kernel, k) for k in [*kernels[:i], *own])
+
+
+def test_callers_random_state_is_left_alone():
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    surgery.transplant(make_donor_without_seeding(), 1, seed=1)
+    assert random.random() == expected
+
+
+def make_donor_without_seeding():
+    state = random.getstate()
+    donor = make_donor()
+    random.setstate(state)
+    return donor
+
+
+def test_new_head():
+    donor = make_donor(classes=5)
+    model, _ = surgery.transplant(donor, 3, head=9, seed=1)
+    assert model.output.shape == (None, 9)
+    assert surgery.transplant(donor, 4, head=5, seed=1).model.output.shape == (None, 5)
+    with pytest.raises(surgery.ShapeMismatch, match="head=9 differs from the 5 outputs of 'four'"):
+        surgery.transplant(donor, 4, head=9, seed=1)
+
+
+@pytest.mark.parametrize("n", [-1, 5])
+def test_too_many_units(n):
+    with pytest.raises(surgery.NotACutPoint, match=r"0 to 4.*one, two, three, four.*n="):
+        surgery.transplant(make_donor(), n, seed=1)
+
+
+def test_a_layer_on_both_sides():
+    inputs = keras.Input((4,))
+    shared = LAYERS.Dense(4, name="shared")
+    x = LAYERS.Dense(4, name="between")(shared(inputs))
+    donor = keras.Model(inputs, shared(x))
+    with pytest.raises(surgery.SharedAcrossCut, match="shared of"):
+        surgery.transplant(donor, 1, seed=1)
+
+
+def test_a_layer_that_cannot_be_made_again():
+    class Odd(LAYERS.Layer):
+        def __init__(self, width):
+            super().__init__(name="odd")
+            self.width = width
+
+        def build(self, shape):
+            self.w = self.add_weight((shape[-1], self.width))
+
+        def call(self, x):
+            return x @ self.w
+
+    inputs = keras.Input((4,))
+    donor = keras.Model(inputs, LAYERS.Dense(2)(Odd(3)(inputs)))
+    with pytest.raises(surgery.NotRebuildable, match=r"'odd' \(Odd\).*get_config"):
+        surgery.transplant(donor, 1, seed=1)
+
+
+def test_bad_mode():
+    with pytest.raises(ValueError, match="mode must be one of"):
+        surgery.transplant(make_donor(), 1, mode="frosen", seed=1)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_training_moves_what_is_not_frozen_and_nothing_else(optimizer, x):
+    model, _ = surgery.transplant(make_donor(), 2, seed=1)
+    before, frozen = values(model), surgery.snapshot(model)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(x, np.array([0, 1, 2, 3]), batch_size=3, epochs=1, verbose=0)
+    surgery.assert_unchanged(model, frozen)
+    after = values(model)
+    for name, value in after.items():
+        moved = not np.array_equal(value, before[name])
+        assert moved == name.startswith(("three", "four")), name
+    slots = {v.path for v in model.optimizer.variables if "one" in v.path or "two" in v.path}
+    assert not slots
+    model.get_layer("one").kernel.assign_add(np.full((3, 3, 3, 4), 1e-7, np.float32))
+    with pytest.raises(surgery.FrozenWeightChanged, match=r"1 of .* frozen weights.*one/0/0"):
+        surgery.assert_unchanged(model, frozen)
+
+
+def test_set_trainable_reaches_inner_layers_whose_parent_has_the_flag_already():
+    inner = LAYERS.Dense(2)
+    outer = keras.Sequential([keras.Input((3,)), inner])
+    inner.trainable = False
+    surgery.set_trainable([outer], True)
+    assert inner.trainable
+    assert len(outer.trainable_weights) == 2
+    inner.trainable = True
+    surgery.set_trainable([outer], False)
+    assert not inner.trainable
+    assert not outer.trainable_weights

@@ -1,0 +1,90 @@
+"""The transfer curve: top-1 against the number of units transferred."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot
+
+# Colours of Okabe and Ito (2008), told apart by the colour-blind; markers and dashes tell them
+# apart in black and white too.
+STYLES = {
+    "transfer, frozen": ("#D55E00", "o", "-"),
+    "transfer, fine-tuned": ("#CC79A7", "s", "-"),
+    "selffer, frozen": ("#0072B2", "^", "--"),
+    "selffer, fine-tuned": ("#56B4E9", "v", "--"),
+    "random, frozen": ("#000000", "x", ":"),
+}
+
+
+class Point(NamedTuple):
+    """One network: units transferred, top-1, and the 95 % interval of its difference from base."""
+
+    n: int
+    top1: float
+    low: float
+    high: float
+
+
+class Panel(NamedTuple):
+    """All networks of one target: its name, the top-1 of its base, points by key of `STYLES`."""
+
+    target: str
+    base: float
+    series: Mapping[str, Sequence[Point]]
+
+
+def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
+    """Draws a panel a target and saves it.
+
+    Args:
+        panels: at least one.
+        path: file to write; its ending says the format.
+        title: above all.
+    """
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(1 + 5.5 * len(panels), 4.2), sharey=True, squeeze=False
+    )
+    for panel, axis in zip(panels, axes[0], strict=True):
+        name = f"base{panel.target}"
+        axis.axhline(panel.base, color="0.6", linewidth=1, zorder=0)
+        axis.plot([0], [panel.base], "D", color="0.4", label=f"{name}, from scratch")
+        for label, points in panel.series.items():
+            colour, marker, line = STYLES[label]
+            points = sorted(points)
+            errors = [
+                [p.top1 - (panel.base + p.low) for p in points],
+                [panel.base + p.high - p.top1 for p in points],
+            ]
+            axis.errorbar(
+                [p.n for p in points],
+                [p.top1 for p in points],
+                yerr=errors,
+                color=colour,
+                marker=marker,
+                linestyle=line,
+                capsize=2,
+                label=label,
+            )
+        axis.set_xlabel("n, lower units transferred")
+        axis.set_title(f"target {panel.target}", fontsize=10)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    axes[0][0].set_ylabel("top-1 on the target's test images")
+    figure.suptitle(title, fontsize=11)
+    figure.text(
+        0.5,
+        0.005,
+        "Bars: 95 % interval of the difference from the base, paired on the same images",
+        ha="center",
+        fontsize=8,
+        color="0.3",
+    )
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
