@@ -6,6 +6,7 @@ is tested on the same images as the base of its target.
 """
 
 import importlib.metadata
+import os
 import pathlib
 import shutil
 import time
@@ -72,6 +73,7 @@ class _Data:
         source = sources.open_source(experiment.dataset, experiment.data_dir)
         a, b = tasks.split_classes(source.class_names, experiment.split)
         self.tasks = {"A": a, "B": b}
+        _check_memory(experiment, source)
         preprocessing = Preprocessing(
             image_size=experiment.image_size,
             resize=experiment.resize,
@@ -94,6 +96,19 @@ class _Data:
             name: Examples.of_classes(*split, task.labels, preprocessing)
             for name, task in self.tasks.items()
         }
+
+
+def _check_memory(experiment: Experiment, source: sources.Source) -> None:
+    """All pictures are held in memory, once as they are read and once by task."""
+    images = source.size(source.train) + source.size(source.test)
+    needed = 2 * images * experiment.resize**2 * 3
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise UserError(
+            f"--dataset={experiment.dataset}: {images:,} pictures of {experiment.resize} pixels "
+            f"need {needed / 2**30:.0f} GiB of memory, of which this machine has "
+            f"{there / 2**30:.0f}. Give a smaller --image_size or dataset."
+        )
 
 
 def _begin(experiment: Experiment, workdir: pathlib.Path, data: _Data) -> None:
