@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from transfer_keras import results, treatments
 from transfer_keras.datasets import catalogue
@@ -212,6 +212,8 @@ def start(main: Callable[[], None]) -> None:
     def guarded(arguments):
         if len(arguments) > 1:
             _refuse(f"unexpected arguments: {' '.join(arguments[1:])}. Every setting is a flag.")
+        if not FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # TFDS says much at the level of INFO.
         try:
             main()
         except UserError as error:

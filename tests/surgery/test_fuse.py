@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from test_transplant import make_donor, values
+from small_network import images, make_donor, values
 
 from transfer_keras import surgery
 
@@ -17,7 +17,7 @@ def networks():
 
 
 def test_fused_outputs_flags_and_dropout_are_each_networks_own(networks):
-    x = np.random.default_rng(0).normal(size=(4, 12, 12, 3)).astype(np.float32)
+    x = images()
     fused = surgery.fuse(networks)
     count = sum(len(model.trainable_weights) for model in networks.values())
     assert len(fused.trainable_weights) == count
@@ -31,7 +31,7 @@ def test_fused_outputs_flags_and_dropout_are_each_networks_own(networks):
 
 
 def test_extract_gives_the_network_back(networks, tmp_path):
-    x = np.random.default_rng(0).normal(size=(4, 12, 12, 3)).astype(np.float32)
+    x = images()
     fused = surgery.fuse(networks)
     for weight in fused.trainable_weights:
         weight.assign(weight * 1.5)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from transfer_keras.datasets import formula
@@ -54,16 +53,16 @@ class FormulaImages(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        held_out = self.builder_config.images_per_class // 6
+        config = self.builder_config
+        held_out = config.images_per_class // 6
         return {
-            "train": self._generate_examples(slice(held_out, None)),
-            "validation": self._generate_examples(slice(held_out)),
+            "train": self._generate_examples(config.images_per_class - held_out, seed=0),
+            "validation": self._generate_examples(held_out, seed=1),
         }
 
-    def _generate_examples(self, part: slice):
+    def _generate_examples(self, images_per_class: int, seed: int):
         config = self.builder_config
         for index, name in enumerate(formula.class_names(config.classes)):
-            images = formula.draw_class(name, config.images_per_class, config.size)
-            numbers = np.arange(len(images))[part]
-            for number, image in zip(numbers, images[part], strict=True):
-                yield index * len(images) + int(number), {"image": image, "label": name}
+            images = formula.draw_class(name, images_per_class, config.size, seed=seed)
+            for number, image in enumerate(images, index * images_per_class):
+                yield number, {"image": image, "label": name}

@@ -1,8 +1,43 @@
-"""Surgery on Keras models: find the units, transplant the lower n, fuse, freeze, prove.
+"""Surgery on Keras models: cut, transplant, freeze, fuse, and prove it.
 
-Needs Keras only, on any backend; knows nothing of the rest of this project.
+Needs Keras 3 only, on any backend; knows nothing of the rest of this project. A network is a
+row of `units` (its "layers" in the sense of Yosinski et al. 2014); n of them are lower, the
+others upper. Nothing here changes the model that it is given.
+
+Freeze the lower part of MobileNetV2 for a new task of five classes. Everything above unit 20 is
+initialised anew; frozen BatchNorm runs in inference mode:
+
+```python
+donor = keras.applications.MobileNetV2(weights=None, input_shape=(64, 64, 3))
+print(surgery.units(donor))
+model, report = surgery.transplant(donor, 20, head=5, mode="frozen", seed=0)
+model.compile("adam", "sparse_categorical_crossentropy")
+model.fit(images, labels, callbacks=[surgery.FrozenGuard()], verbose=0)
+print(report)
+```
+
+Give a network a new head, and keep the rest with its flags:
+
+```python
+model = surgery.swap_head(donor, 7, seed=0)
+```
+
+Train three heads on one trunk at once. Each task keeps its own copy of what is trained, and
+comes out as a model that stands alone:
+
+```python
+networks = {
+    task: surgery.transplant(donor, -1, head=classes, seed=0).model
+    for task, classes in {"colour": 3, "shape": 5, "size": 2}.items()
+}
+fused = surgery.fuse(networks)
+fused.compile("adam", {task: "sparse_categorical_crossentropy" for task in networks})
+fused.fit(images, {task: labels % 2 for task in networks}, verbose=0)
+shape = surgery.extract(fused, "shape")
+```
 """
 
+from transfer_keras.surgery.cut import lower, upper
 from transfer_keras.surgery.errors import (
     FrozenWeightChanged,
     NotACutPoint,
@@ -10,14 +45,18 @@ from transfer_keras.surgery.errors import (
     NotRebuildable,
     ShapeMismatch,
     SharedAcrossCut,
+    StaleFlags,
     SurgeryError,
+    UnmatchedLayer,
 )
 from transfer_keras.surgery.freezing import assert_unchanged, set_trainable, snapshot
 from transfer_keras.surgery.fuse import extract, fuse
-from transfer_keras.surgery.transplant import Report, Transplanted, transplant
+from transfer_keras.surgery.guard import FrozenGuard
+from transfer_keras.surgery.transplant import Report, Transplanted, swap_head, transplant
 from transfer_keras.surgery.units import Unit, Units, units
 
 __all__ = [
+    "FrozenGuard",
     "FrozenWeightChanged",
     "NotACutPoint",
     "NotFresh",
@@ -25,15 +64,20 @@ __all__ = [
     "Report",
     "ShapeMismatch",
     "SharedAcrossCut",
+    "StaleFlags",
     "SurgeryError",
     "Transplanted",
     "Unit",
     "Units",
+    "UnmatchedLayer",
     "assert_unchanged",
     "extract",
     "fuse",
+    "lower",
     "set_trainable",
     "snapshot",
+    "swap_head",
     "transplant",
     "units",
+    "upper",
 ]

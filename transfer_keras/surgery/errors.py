@@ -13,11 +13,11 @@ class NotACutPoint(SurgeryError):
 
 
 class SharedAcrossCut(SurgeryError):
-    """A layer is used on both sides of the cut, so it can be neither lower nor upper."""
+    """A layer or weight is used on both sides of the cut, so it is neither lower nor upper."""
 
 
 class ShapeMismatch(SurgeryError):
-    """Weights that should correspond differ in shape or number."""
+    """Weights or inputs that should correspond differ in shape or number."""
 
 
 class NotRebuildable(SurgeryError):
@@ -28,5 +28,13 @@ class NotFresh(SurgeryError):
     """A re-initialised weight came out equal to the donor's."""
 
 
+class UnmatchedLayer(SurgeryError):
+    """A weighted layer belongs to no block, or a block is not in one piece."""
+
+
 class FrozenWeightChanged(SurgeryError):
     """A weight that was frozen has moved."""
+
+
+class StaleFlags(SurgeryError):
+    """A `trainable` flag was set after the training step had been built."""

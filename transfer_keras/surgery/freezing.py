@@ -21,6 +21,13 @@ def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
             inner.trainable = value
 
 
+def copy_flags(pairs: Iterable[tuple[keras.Layer, keras.Layer]]) -> None:
+    """Gives the second of each pair the flag of the first; parents before children."""
+    for old, new in pairs:
+        new.trainable = not old.trainable
+        new.trainable = old.trainable
+
+
 def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
     """Digests of weights, BatchNorm statistics included; seeds of dropout are no weights.
 

@@ -29,11 +29,12 @@ def random_state(*identity):
         random.setstate(before)
 
 
-def remake(layer: keras.Layer, **changes) -> keras.Layer:
+def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.Layer:
     """A new layer of the same config with its seeds removed; call within `random_state`.
 
     Args:
         layer: any layer that can be rebuilt from its config.
+        kind: class to make; None: the layer's own.
         **changes: entries of the config to replace.
 
     Raises:
@@ -41,13 +42,15 @@ def remake(layer: keras.Layer, **changes) -> keras.Layer:
     """
     try:
         config = _without_seeds(copy.deepcopy(layer.get_config()))
-        return type(layer).from_config({**config, **changes})
+        return (kind or type(layer)).from_config({**config, **changes})
     except (NotImplementedError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise errors.NotRebuildable(
             f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its "
             f"config: {reason}. Give the class a `get_config` that returns all arguments of its "
-            "`__init__`, and register it with `keras.saving.register_keras_serializable`."
+            "`__init__`, register classes and functions that it names with "
+            "`keras.saving.register_keras_serializable`, or share the layer: "
+            f"`share=['{layer.name}']`."
         ) from error
 
 

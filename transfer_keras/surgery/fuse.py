@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import keras
 
 from transfer_keras.surgery import errors, fresh, graph
-from transfer_keras.surgery.transplant import copy_weights
+from transfer_keras.surgery.freezing import copy_flags
+from transfer_keras.surgery.rebuild import copy_own_state, copy_seed_states, flat_pairs, rebuild
 
 # Between a network's name and a layer's: Keras allows no slash in the name of a layer.
 _SEPARATOR = "."
@@ -63,36 +64,19 @@ def extract(fused: keras.Model, name: str) -> keras.Model:
 
 def _copy(model: keras.Model, renamed: Mapping[str, str], inputs) -> keras.Model:
     """An exact copy under other layer names, on a given input tensor where there is one."""
-    pairs = []
-
-    def make(layer):
-        new = fresh.remake(layer, name=renamed[layer.name])
-        pairs.append((layer, new))
-        return new
-
-    if inputs is not None:
-        inputs = keras.tree.pack_sequence_as(model.input, [inputs])
-    with fresh.random_state("fuse"):  # Made values are all written over; keep the caller's state.
-        copy = keras.models.clone_model(model, input_tensors=inputs, clone_function=make)
+    copy, pairs = rebuild(
+        model,
+        lambda layer: fresh.remake(layer, name=renamed[layer.name]),
+        seed=None,  # Every value is written over.
+        inputs=inputs,
+    )
+    pieces = flat_pairs(pairs)
+    for old, new in pieces:
+        copy_own_state(old, new)
     for old, new in pairs:
-        copy_weights(old, new)
-        _copy_seed_states(old, new)
-        for old_inner, new_inner in zip(
-            graph.flat_layers(old), graph.flat_layers(new), strict=True
-        ):
-            new_inner.trainable = not old_inner.trainable
-            new_inner.trainable = old_inner.trainable
-    return keras.Model(copy.input, copy.output, name=model.name)
-
-
-def _copy_seed_states(old: keras.Layer, new: keras.Layer) -> None:
-    weights = [{id(w) for w in layer.weights} for layer in (old, new)]
-    seeds = [
-        [v for v in layer.variables if id(v) not in own]
-        for layer, own in zip((old, new), weights, strict=True)
-    ]
-    for source, target in zip(*seeds, strict=True):
-        target.assign(source)
+        copy_seed_states(old, new)
+    copy_flags(pieces)
+    return copy
 
 
 def _check_inputs(models: Mapping[str, keras.Model]) -> None:

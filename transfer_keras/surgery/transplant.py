@@ -1,13 +1,22 @@
 """Makes a new network from the lower units of a donor, the rest freshly initialised."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
 
-from transfer_keras.surgery import errors, freezing, fresh, graph
-from transfer_keras.surgery.units import Unit, units
+from transfer_keras.surgery import batch_norm as bn
+from transfer_keras.surgery import cut, errors, freezing, fresh, graph
+from transfer_keras.surgery.rebuild import (
+    Pairs,
+    check_rebuildable,
+    copy_own_state,
+    flat_pairs,
+    rebuild,
+)
+from transfer_keras.surgery.units import Blocks, Expand, Unit, has_kernel, units
 
 Mode = Literal["frozen", "fine_tune", "random"]
 MODES = ("frozen", "fine_tune", "random")
@@ -15,7 +24,7 @@ MODES = ("frozen", "fine_tune", "random")
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where one weight of the new network comes from: "copied" or "fresh"."""
+    """Where one weight of the new network comes from: "copied", "shared" or "fresh"."""
 
     weight: str
     shape: tuple[int, ...]
@@ -25,6 +34,8 @@ class Origin:
 
 class Report(tuple[Origin, ...]):
     """The `Origin` of every weight, in the order of the layers. Prints as a table."""
+
+    __slots__ = ()
 
     def __str__(self):
         width = max([len(row.weight) for row in self] + [6])
@@ -44,141 +55,226 @@ class Transplanted(NamedTuple):
 
 def transplant(
     donor: keras.Model,
-    n: int,
+    n: cut.Cut,
     *,
     head: int | None = None,
     mode: Mode = "frozen",
     seed: int,
+    batch_norm: bn.Policy | None = None,
+    share: Collection[str] = (),
+    blocks: Blocks | None = None,
+    expand: Expand | None = None,
     name: str | None = None,
 ) -> Transplanted:
     """A new network whose lower n units come from the donor.
 
     Args:
         donor: a functional model or a built `Sequential`; it is not changed.
-        n: how many units, 0 to all of them (see `units`). With 0 everything is fresh.
+        n: how many units: 0 (all is fresh) to all of them; negative counts from the top; or
+            the name of the unit or layer up to which (see `units`).
         head: number of outputs of the new network's last weighted layer; None: as the donor.
         mode: "frozen": the lower units are copied and not trained; "fine_tune": copied and
             trained; "random": fresh and not trained.
         seed: all that is fresh is a function of this and of each layer's place in the network;
             so are the masks of all dropout layers, the lower ones included.
+        batch_norm: of the lower units. "frozen": in inference mode, nothing of it moves;
+            "statistics_frozen": scale and shift are trained, the statistics stay and are used;
+            "train": as in training from scratch. None: "train" with mode "fine_tune", else
+            "frozen".
+        share: names of layers to use as they are instead of making them again, for what cannot
+            be made again. A layer with weights must be frozen in the donor already.
+        blocks, expand: see `units`.
         name: of the new model; None: the donor's.
 
     Returns:
-        (model, report): an uncompiled model that shares nothing with the donor and whose
-        layers have the donor's names, and the origin of each of its weights.
+        (model, report): an uncompiled model that shares nothing with the donor but what
+        `share` names, with layers of the same names, and the origin of each of its weights.
+        Layers that were adapted to data (normalisation, lookup) are always copied.
 
     Raises:
-        NotACutPoint: if there are not n units.
+        NotACutPoint: if n is no place at which units end.
         SharedAcrossCut: if a layer is used both below and above the cut.
-        NotRebuildable: if a layer cannot be made from its config.
-        ShapeMismatch: if a new head is asked for but the last unit is to be copied.
-        NotFresh: if a re-initialised kernel equals the donor's.
+        NotRebuildable: if a layer cannot be made from its config, or has tied weights, LoRA or
+            quantisation.
+        ShapeMismatch: if a new head is asked for but is to be copied.
+        NotFresh: if a re-initialised weight equals the donor's.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}. Received: {mode!r}")
+    if batch_norm not in (None, *bn.POLICIES):
+        raise ValueError(f"batch_norm must be one of {bn.POLICIES}. Received: {batch_norm!r}")
+    policy = batch_norm or ("train" if mode == "fine_tune" else "frozen")
     donor = graph.functional(donor)
-    parts = units(donor)
-    _check_cut(donor, parts, n)
-    lower = {layer.name for unit in parts[:n] for layer in unit.layers}
-    changes = _new_head(parts, n, head)
-    model, places = _rebuild(donor, seed=seed, name=name, changes=changes)
-    for place, (old, new) in places.items():
-        if old.name in lower and mode != "random":
-            copy_weights(old, new)
-        elif old.name not in changes:
-            _check_fresh(old, new, place)
-    freezing.set_trainable([new for old, new in places.values() if old.name in lower],
-                           mode == "fine_tune" and n > 0)  # fmt: skip
-    copied = lower if mode != "random" else frozenset()
-    return Transplanted(model, _report(places, copied))
+    check_rebuildable(donor, share)
+    parts = units(donor, blocks=blocks, expand=expand)
+    count = cut.place(parts, n)
+    lower = _layers_below(donor, parts, count)
+    changes = _new_head(donor, head, copied=lower)
+    make = _maker(share, changes, lower if policy == "statistics_frozen" else set())
+    model, pairs = rebuild(donor, make, seed=seed, name=name)
+    pieces = flat_pairs(pairs)
+    copied = (lower if mode != "random" else set()) | _adapted(pieces)
+    _fill(pieces, copied, changes)
+    shared = _shared(pairs)
+    _set_flags(pieces, lower, shared, mode, policy)
+    return Transplanted(model, _report(pairs, copied, shared))
 
 
-def copy_weights(old: keras.Layer, new: keras.Layer) -> None:
-    """Copies what `.keras` files hold of a layer and all inside it, constants included."""
-    pairs = zip(graph.flat_layers(old), graph.flat_layers(new), strict=True)
-    for source, target in pairs:
-        store: dict = {}
-        source.save_own_variables(store)
-        target.load_own_variables({k: np.asarray(v) for k, v in store.items()})
+def swap_head(model: keras.Model, classes: int, *, seed: int, name: str | None = None):
+    """The same network with a new last weighted layer; all else is copied, flags included.
+
+    Args:
+        model: a functional model or a built `Sequential`; it is not changed.
+        classes: number of outputs.
+        seed: of the new layer's initial values.
+        name: of the new model; None: the old name.
+
+    Returns:
+        An uncompiled model that shares nothing with the given one.
+
+    Raises:
+        NotRebuildable: if the last weighted layer is neither dense nor a convolution, or a layer
+            cannot be made from its config.
+    """
+    model = graph.functional(model)
+    check_rebuildable(model)
+    changes = _new_head(model, classes, copied=set())
+    new_model, pairs = rebuild(model, _maker((), changes, set()), seed=seed, name=name)
+    pieces = flat_pairs(pairs)
+    _fill(pieces, {id(old) for old, _ in pieces if old.name not in changes}, changes)
+    freezing.copy_flags(pieces)
+    return new_model
 
 
-def _check_cut(donor, parts: list[Unit], n: int) -> None:
-    if not 0 <= n <= len(parts):
-        raise errors.NotACutPoint(
-            f"n must be 0 to {len(parts)}, the units of '{donor.name}': "
-            f"{', '.join(unit.name for unit in parts)}. Received: n={n}"
-        )
-    above = {id(layer) for unit in parts[n:] for layer in unit.layers}
-    shared = [layer.name for unit in parts[:n] for layer in unit.layers if id(layer) in above]
-    if shared:
+def _layers_below(donor, parts: list[Unit], count: int) -> set[int]:
+    """Identities of the layers of the lower units, and of all layers inside them."""
+    sides = [
+        {id(inner): inner for u in side for x in u.layers for inner in graph.flat_layers(x)}
+        for side in (parts[:count], parts[count:])
+    ]
+    across = [layer.name for key, layer in sides[0].items() if key in sides[1]]
+    if across:
         raise errors.SharedAcrossCut(
-            f"{', '.join(shared)} of '{donor.name}' is used below and above the cut at n={n}, so "
-            "it can be neither copied nor fresh. Cut below its first use or above its last."
+            f"{', '.join(across)} of '{donor.name}' is used below and above the cut at n={count}, "
+            "so it can be neither copied nor fresh. Cut below its first use or above its last."
         )
+    return set(sides[0])
 
 
-def _new_head(parts: list[Unit], n: int, head: int | None) -> dict[str, dict]:
+def _new_head(donor, head: int | None, *, copied: set[int]) -> dict[str, dict]:
     """What must change in the config of the last weighted layer: {layer name: changes}."""
     if head is None:
         return {}
-    last = next(layer for layer in parts[-1].layers if layer.name == parts[-1].name)
-    key = {keras.layers.Dense: "units", keras.layers.Conv2D: "filters"}.get(type(last))
-    if key is None:
+    last = [node.operation for node in graph.nodes(donor) if _is_weighted(node.operation)][-1]
+    config = last.get_config()
+    key = next((key for key in ("units", "filters") if key in config), None)
+    if key is None or len(donor.outputs) > 1:
         raise errors.NotRebuildable(
-            f"A new head needs a last weighted layer that is Dense or Conv2D. Received: "
-            f"'{last.name}' ({type(last).__name__})"
+            "A new head needs one output, and a last weighted layer that has `units` or "
+            f"`filters`. Received: {len(donor.outputs)} outputs, last '{last.name}' "
+            f"({type(last).__name__}). Make the new head by hand on `lower(model, n)`."
         )
-    if n == len(parts) and getattr(last, key) != head:
+    if config[key] == head:
+        return {}
+    if id(last) in copied:
         raise errors.ShapeMismatch(
-            f"head={head} differs from the {getattr(last, key)} outputs of '{last.name}', but "
-            f"n={n} copies that layer too. Give a smaller n."
+            f"head={head} differs from the {config[key]} outputs of '{last.name}', which n copies "
+            "too. Give a smaller n."
         )
     return {last.name: {key: head}}
 
 
-def _rebuild(donor, *, seed: int, name: str | None, changes: dict[str, dict]):
-    """The donor's graph with all layers made anew: (model, {place: (old layer, new)})."""
-    places = {}
-    place_of = {}
+def _is_weighted(operation) -> bool:
+    return isinstance(operation, keras.Layer) and has_kernel(operation)
 
+
+def _maker(share: Collection[str], changes: dict[str, dict], fixed_statistics: set[int]):
     def make(layer):
-        place = len(places)
-        with fresh.random_state("config", seed, place):
-            new = fresh.remake(layer, **changes.get(layer.name, {}))
-        places[place] = (layer, new)
-        place_of[id(new)] = place
-        return new
+        if layer.name in share:
+            if layer.trainable and layer.weights:
+                raise errors.NotRebuildable(
+                    f"share: '{layer.name}' has weights that training would change in the donor "
+                    "too. Freeze it in the donor first, or leave it out of `share`."
+                )
+            return layer
+        kind = None
+        if id(layer) in fixed_statistics and isinstance(layer, keras.layers.BatchNormalization):
+            kind = bn.FixedStatisticsBatchNormalization
+        return fresh.remake(layer, kind=kind, **changes.get(layer.name, {}))
 
-    def call(operation, *args, **kwargs):
-        if id(operation) not in place_of:
-            return operation(*args, **kwargs)
-        with fresh.random_state("build", seed, place_of[id(operation)]):
-            return operation(*args, **kwargs)
-
-    model = keras.models.clone_model(donor, clone_function=make, call_function=call)
-    return keras.Model(model.input, model.output, name=name or donor.name), places
+    return make
 
 
-def _check_fresh(old: keras.Layer, new: keras.Layer, place: int) -> None:
+def _adapted(pieces: Pairs) -> set[int]:
+    """Layers whose state came from data and not from training: always copied."""
+    return {id(old) for old, _ in pieces if hasattr(old, "adapt")}
+
+
+def _shared(pairs: Pairs) -> set[int]:
+    return {id(old) for old, new in pairs if old is new}
+
+
+def _fill(pieces: Pairs, copied: set[int], changes: dict[str, dict]) -> None:
+    mismatched = []
+    for old, new in pieces:
+        if old is new:
+            continue
+        if id(old) in copied:
+            shapes = [[tuple(w.shape) for w in layer.weights] for layer in (old, new)]
+            if shapes[0] != shapes[1]:
+                mismatched.append(f"'{old.name}' has {shapes[0]}, its copy {shapes[1]}")
+                continue
+            copy_own_state(old, new)
+        elif old.name not in changes:
+            _check_fresh(old, new)
+    if mismatched:
+        raise errors.ShapeMismatch(
+            f"{len(mismatched)} layers came out of their config with other weights: "
+            f"{'; '.join(mismatched)}. Their configs do not say all that made them."
+        )
+
+
+def _check_fresh(old: keras.Layer, new: keras.Layer) -> None:
     for before, after in zip(old.weights, new.weights, strict=True):
         value = keras.ops.convert_to_numpy(after)
         drawn = np.unique(value).size > 1
         if drawn and np.array_equal(value, keras.ops.convert_to_numpy(before)):
             raise errors.NotFresh(
-                f"'{old.name}' (place {place}) came out with the donor's own {before.name}. "
-                "Expected new random values. Its initialiser keeps a seed outside its config; "
-                "take the seed out, or give another initialiser."
+                f"'{old.name}' came out with the donor's own {before.name}. Expected new random "
+                "values. Its initialiser keeps values or a seed outside its config; give it "
+                "another initialiser."
             )
 
 
-def _report(places, copied) -> Report:
-    return Report(
-        Origin(
-            weight=f"{new.name}/{weight.path.split('/')[-1]}",
-            shape=tuple(weight.shape),
-            origin="copied" if old.name in copied else "fresh",
-            trainable=bool(weight.trainable and new.trainable),
-        )
-        for old, new in places.values()
-        for weight in new.weights
-    )
+def _set_flags(pieces: Pairs, lower: set[int], shared: set[int], mode: str, policy: str) -> None:
+    own = [(old, new) for old, new in pieces if id(old) not in shared and old is not new]
+    trained = mode == "fine_tune"
+    freezing.set_trainable([new for old, new in own if id(old) not in lower], True)
+    freezing.set_trainable([new for old, new in own if id(old) in lower], trained)
+    norms = [
+        new
+        for old, new in own
+        if id(old) in lower and isinstance(new, keras.layers.BatchNormalization)
+    ]
+    freezing.set_trainable(norms, policy != "frozen")
+
+
+def _report(pairs: Pairs, copied: set[int], shared: set[int]) -> Report:
+    rows = []
+    for pair in pairs:
+        origins = {}
+        for old, new in flat_pairs([pair]):
+            kind = "copied" if id(old) in copied else "fresh"
+            for weight in new.weights:
+                origins[id(weight)] = "shared" if id(pair[0]) in shared else kind
+        for weight in pair[1].weights:
+            path = weight.path if weight.path.startswith(pair[1].name) else weight.name
+            rows.append(
+                Origin(
+                    weight=path if "/" in path else f"{pair[1].name}/{path}",
+                    shape=tuple(weight.shape),
+                    origin=origins[id(weight)],
+                    trainable=any(weight is w for w in pair[1].trainable_weights),
+                )
+            )
+    return Report(rows)

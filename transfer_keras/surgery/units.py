@@ -1,10 +1,16 @@
 """The units of a network: its "layers" in the sense of Yosinski et al. (2014)."""
 
 import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 
 from transfer_keras.surgery import errors, graph
+
+Blocks = str | Callable[[keras.Layer], str | None]
+Expand = Mapping[str, Callable[[keras.Layer], Sequence[keras.Layer]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,9 +19,9 @@ class Unit:
 
     Attributes:
         index: its place from the input, beginning with 1.
-        name: of its first layer that has a weight of rank 2 or more.
+        name: of its first layer that has a weight of rank 2 or more; with blocks, the block's.
         layers: the layers of it, in order; one that is called twice stands once.
-        output: the `KerasTensor` that ends it, None where the network ends in several.
+        output: the `KerasTensor` that ends it; None where no single tensor does.
         parameters: number of scalars in its weights.
     """
 
@@ -26,19 +32,17 @@ class Unit:
     parameters: int
 
 
-class Units(list):
+class Units(list[Unit]):
     """A list of `Unit` that prints as a table from which a person can choose n."""
 
     def __str__(self):
         width = max([len(unit.name) for unit in self] + [4])
         total = sum(unit.parameters for unit in self) or 1
-        lines = [
-            f"{'n':>3}  {'unit':<{width}}  {'layers':>6}  {'parameters':>12}  {'so far':>6}  output"
-        ]
+        lines = [f"  n  {'unit':<{width}}  layers    parameters  so far  output"]
         below = 0
         for unit in self:
             below += unit.parameters
-            shape = "several" if unit.output is None else tuple(unit.output.shape)
+            shape = "inside a layer" if unit.output is None else tuple(unit.output.shape)
             lines.append(
                 f"{unit.index:>3}  {unit.name:<{width}}  {len(unit.layers):>6}  "
                 f"{unit.parameters:>12,}  {below / total:>6.1%}  {shape}"
@@ -46,15 +50,23 @@ class Units(list):
         return "\n".join(lines)
 
 
-def units(model: keras.Model) -> Units:
+def units(
+    model: keras.Model, *, blocks: Blocks | None = None, expand: Expand | None = None
+) -> Units:
     """Splits a network into units at its cut points.
 
-    A new unit begins only where a weight of rank 2 or more comes in. Activations,
-    normalisation, pooling, dropout and reshaping belong to the unit before them, leading
-    preprocessing to the first.
+    A cut point is a tensor through which every path from the inputs to the outputs goes. A new
+    unit begins only where a weight of rank 2 or more comes in. Activations, normalisation,
+    pooling, dropout and reshaping belong to the unit before them, leading preprocessing to the
+    first.
 
     Args:
         model: a functional model or a built `Sequential`.
+        blocks: merges units into blocks: a regular expression, of which the part that is found
+            in a layer's name is the block's name, or a function from a layer to that name.
+        expand: name of a composite layer -> function that gives the layers inside it in order,
+            which then count as layers of the network. They can be copied, frozen and made
+            fresh, but the network cannot be cut in two between them.
 
     Returns:
         The units from the input up. Together they hold every layer but the inputs.
@@ -62,36 +74,143 @@ def units(model: keras.Model) -> Units:
     Raises:
         NotRebuildable: if the model has no graph.
         NotACutPoint: if it has no weight of rank 2 or more, so nothing to transfer.
+        UnmatchedLayer: if a weighted layer matches no block, one unit holds layers of two, a
+            block is not in one piece, or `expand` does not give each weight once.
     """
     model = graph.functional(model)
-    found: list[tuple[str, list, object]] = []
-    leading: list = []
+    _check_expand(model, expand or {})
+    pieces: list[_Piece] = []
     for nodes, tensor in graph.segments(model):
-        weighted = next((op for op in _operations(nodes) if _has_kernel(op)), None)
-        if weighted is not None:
-            found.append((weighted.name, leading + nodes, tensor))
-            leading = []
-        elif found:
-            name, before, _ = found.pop()
-            found.append((name, before + nodes, tensor))
-        else:
-            leading += nodes
-    if not found:
+        pieces += _pieces(nodes, tensor, expand or {})
+    merged = _merge_weightless(pieces)
+    if not merged:
         raise errors.NotACutPoint(
             f"'{model.name}' has no layer with a weight of rank 2 or more, so no unit that "
             "could be transferred."
         )
-    result = Units()
-    for index, (name, nodes, tensor) in enumerate(found, 1):
-        layers = tuple(op for op in _operations(nodes) if isinstance(op, keras.Layer))
-        parameters = sum(layer.count_params() for layer in layers)
-        result.append(Unit(index, name, layers, tensor, parameters))
-    return result
+    if blocks is not None:
+        merged = _merge_blocks(merged, blocks)
+    return Units(
+        Unit(index, piece.name, tuple(piece.layers), piece.output, piece.parameters)
+        for index, piece in enumerate(merged, 1)
+    )
 
 
-def _operations(nodes) -> list:
-    return list({id(node.operation): node.operation for node in nodes}.values())
+@dataclasses.dataclass
+class _Piece:
+    layers: list
+    output: object
+    block: str | None = None
+
+    @property
+    def kernels(self) -> list:
+        return [layer for layer in self.layers if has_kernel(layer)]
+
+    @property
+    def name(self) -> str:
+        return self.block or self.kernels[0].name
+
+    @property
+    def parameters(self) -> int:
+        weights = {id(w): w for layer in self.layers for w in layer.weights}
+        return sum(_size(weight) for weight in weights.values())
+
+    def __add__(self, other: "_Piece") -> "_Piece":
+        layers = {id(layer): layer for layer in self.layers + other.layers}
+        return _Piece(list(layers.values()), other.output, self.block or other.block)
 
 
-def _has_kernel(operation) -> bool:
-    return any(len(weight.shape) >= 2 for weight in getattr(operation, "weights", ()))
+def has_kernel(layer) -> bool:
+    """Whether a layer holds a weight of rank 2 or more."""
+    return any(len(weight.shape) >= 2 for weight in layer.weights)
+
+
+def _size(weight) -> int:
+    size = 1
+    for side in weight.shape:
+        size *= side
+    return size
+
+
+def _pieces(nodes, tensor, expand: Expand) -> list[_Piece]:
+    """A segment as one piece, or as several where a composite layer in it is opened."""
+    pieces = [_Piece([], None)]
+    for node in nodes:
+        layer = node.operation
+        if not isinstance(layer, keras.Layer):
+            continue
+        if layer.name in expand:
+            pieces += [_Piece([inner], None) for inner in expand[layer.name](layer)]
+        elif all(layer is not known for known in pieces[-1].layers):
+            pieces[-1].layers.append(layer)
+    pieces[-1].output = tensor
+    return pieces
+
+
+def _merge_weightless(pieces: list[_Piece]) -> list[_Piece]:
+    merged: list[_Piece] = []
+    leading = _Piece([], None)
+    for piece in pieces:
+        if piece.kernels:
+            merged.append(leading + piece)
+            leading = _Piece([], None)
+        elif merged:
+            merged[-1] = merged[-1] + piece
+        else:
+            leading = leading + piece
+    return merged
+
+
+def _merge_blocks(pieces: list[_Piece], blocks: Blocks) -> list[_Piece]:
+    if isinstance(blocks, str):
+        pattern = re.compile(blocks)
+
+        def block_of(layer):
+            match = pattern.search(layer.name)
+            return match and match[0]
+
+    else:
+        block_of = blocks
+    unmatched = [x.name for piece in pieces for x in piece.kernels if not block_of(x)]
+    if unmatched:
+        raise errors.UnmatchedLayer(
+            f"{len(unmatched)} weighted layers match no block: {_list(unmatched)}. Received: "
+            f"blocks={blocks!r}. Widen it so that each layer has a block, the first and last "
+            "ones too."
+        )
+    for piece in pieces:
+        found = sorted({block_of(layer) for layer in piece.kernels})
+        if len(found) > 1:
+            raise errors.UnmatchedLayer(
+                f"Unit '{piece.name}' holds layers of blocks {', '.join(found)}, and cannot be cut "
+                "between them. Give these one name."
+            )
+        piece.block = found[0]
+    runs = [list(run) for _, run in itertools.groupby(pieces, key=lambda piece: piece.block)]
+    names = [run[0].block for run in runs]
+    split = sorted({name for name in names if names.count(name) > 1})
+    if split:
+        raise errors.UnmatchedLayer(
+            f"Blocks {_list(split)} are not in one piece: others lie between their units. "
+            f"Found in order: {_list(names)}."
+        )
+    return [sum(run[1:], start=run[0]) for run in runs]
+
+
+def _check_expand(model, expand: Expand) -> None:
+    for name, inside in expand.items():
+        layer = model.get_layer(name)
+        own = {id(w): w.path for w in layer.weights}
+        given = [id(w) for inner in inside(layer) for w in inner.weights]
+        missing = [path for key, path in own.items() if key not in given]
+        twice = [own[key] for key in own if given.count(key) > 1]
+        if missing or twice:
+            raise errors.UnmatchedLayer(
+                f"expand['{name}'] must give each weight of the layer once. Missing: "
+                f"{_list(missing) or 'none'}; more than once: {_list(twice) or 'none'}."
+            )
+
+
+def _list(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more

@@ -1,0 +1,82 @@
+import keras
+import numpy as np
+import pytest
+from small_network import images, make_donor
+
+from transfer_keras import surgery
+
+X, Y = images(4), np.array([0, 1, 2, 3])
+
+
+def compiled(model):
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+@pytest.fixture
+def model():
+    return compiled(surgery.transplant(make_donor(), 2, seed=1).model)
+
+
+def fit(model, *callbacks, **arguments):
+    arguments = {"batch_size": 2, "epochs": 2, "verbose": 0, **arguments}
+    return model.fit(X, Y, callbacks=[surgery.FrozenGuard(), *callbacks], **arguments)
+
+
+def test_a_sound_fit_passes(model):
+    assert len(fit(model).history["loss"]) == 2
+    fit(model)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_flags_set_between_two_fits(model, value):
+    fit(model)
+    layer = model.get_layer("two" if value else "three")
+    surgery.set_trainable([layer], value)
+    with pytest.raises(surgery.StaleFlags, match=rf"{layer.name}/kernel.*Call `compile` again"):
+        fit(model)
+    before = layer.kernel.numpy().copy()
+    fit(compiled(model))
+    assert np.array_equal(layer.kernel.numpy(), before) != value
+
+
+class Meddler(keras.callbacks.Callback):
+    """Does something to the model when the first batch has ended."""
+
+    def __init__(self, deed):
+        super().__init__()
+        self.deed = deed
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.deed(self.model)
+
+
+def test_flags_set_during_fit(model):
+    meddler = Meddler(lambda m: surgery.set_trainable([m.get_layer("one")], True))
+    with pytest.raises(surgery.StaleFlags, match="since this `fit` began"):
+        fit(model, meddler)
+
+
+@pytest.mark.parametrize(("layer", "weight"), [("two", "kernel"), ("one_bn", "moving_mean")])
+def test_something_assigns_to_frozen_weights(model, layer, weight):
+    def nudge(m):
+        variable = getattr(m.get_layer(layer), weight)
+        variable.assign(np.nextafter(variable.numpy(), np.float32(9)))
+
+    with pytest.raises(surgery.FrozenWeightChanged, match=rf"1 of 8 .*{layer}/.*{weight}"):
+        fit(model, Meddler(nudge))
+
+
+def test_within_an_epoch():
+    seen = []
+    model = compiled(surgery.transplant(make_donor(), 2, seed=1).model)
+
+    def deed(m):
+        seen.append(1)
+        m.get_layer("two").bias.assign(np.ones(6))
+
+    with pytest.raises(surgery.FrozenWeightChanged):
+        model.fit(
+            X, Y, batch_size=1, verbose=0, callbacks=[Meddler(deed), surgery.FrozenGuard(every=2)]
+        )
+    assert len(seen) == 2

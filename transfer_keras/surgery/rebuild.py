@@ -1,0 +1,114 @@
+"""Makes a model's graph again out of other layers, and copies what layers hold."""
+
+import tempfile
+from collections.abc import Callable, Collection
+
+import keras
+import numpy as np
+
+from transfer_keras.surgery import errors, fresh, graph
+
+Pairs = list[tuple[keras.Layer, keras.Layer]]
+
+
+def rebuild(
+    model: keras.Model,
+    make: Callable[[keras.Layer], keras.Layer],
+    *,
+    seed: object,
+    inputs=None,
+    name: str | None = None,
+) -> tuple[keras.Model, Pairs]:
+    """The graph of a model over new layers.
+
+    Args:
+        model: functional.
+        make: gives the new layer for each of the model's, called once each, in their order.
+        seed: with the place of a layer among the model's, decides on its initial values.
+        inputs: a tensor to build upon, in place of the model's single input; None: new inputs.
+        name: of the new model; None: the old name.
+
+    Returns:
+        (new model, [(old layer, new layer)] without the inputs).
+    """
+    pairs: Pairs = []
+    places: dict[int, int] = {}
+
+    def made(layer):
+        places_so_far = len(pairs)
+        with fresh.random_state("config", seed, places_so_far):
+            new = make(layer)
+        pairs.append((layer, new))
+        places[id(new)] = places_so_far
+        return new
+
+    def called(operation, *args, **kwargs):
+        if id(operation) not in places:
+            return operation(*args, **kwargs)
+        with fresh.random_state("build", seed, places[id(operation)]):
+            return operation(*args, **kwargs)
+
+    if inputs is not None:
+        inputs = keras.tree.pack_sequence_as(model.input, [inputs])
+    copy = keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=made, call_function=called
+    )
+    return keras.Model(copy.input, copy.output, name=name or model.name), pairs
+
+
+def flat_pairs(pairs: Pairs) -> Pairs:
+    """The pairs and the pairs of all layers inside them."""
+    return [
+        inner
+        for old, new in pairs
+        for inner in zip(graph.flat_layers(old), graph.flat_layers(new), strict=True)
+    ]
+
+
+def copy_own_state(old: keras.Layer, new: keras.Layer) -> None:
+    """Copies what a `.keras` file holds of one layer: weights, constants, vocabularies.
+
+    Layers inside it are not copied; see `flat_pairs`.
+    """
+    store: dict = {}
+    old.save_own_variables(store)
+    new.load_own_variables({key: np.asarray(value) for key, value in store.items()})
+    if hasattr(old, "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            old.save_assets(folder)
+            new.load_assets(folder)
+
+
+def copy_seed_states(old: keras.Layer, new: keras.Layer) -> None:
+    """Copies how far the random numbers of dropout have come, in a layer and all inside it."""
+    own = {id(weight) for layer in (old, new) for weight in layer.weights}
+    states = ([v for v in layer.variables if id(v) not in own] for layer in (old, new))
+    for source, target in zip(*states, strict=True):
+        target.assign(source)
+
+
+def check_rebuildable(model: keras.Model, shared: Collection[str] = ()) -> None:
+    """Refuses what would come out silently different.
+
+    Raises:
+        NotRebuildable: for weights tied between layers, and for LoRA or quantised layers.
+    """
+    owners: dict[int, keras.Layer] = {}
+    for layer in model.layers:
+        for weight in layer.weights:
+            other = owners.setdefault(id(weight), layer)
+            if other is not layer:
+                raise errors.NotRebuildable(
+                    f"Layers '{other.name}' and '{layer.name}' of '{model.name}' are tied: both "
+                    f"hold {weight.path}. Made again they would not be. Put both into one "
+                    "composite layer, which is rebuilt as one."
+                )
+        if layer.name in shared:
+            continue
+        for inner in graph.flat_layers(layer):
+            if getattr(inner, "lora_enabled", False) or getattr(inner, "quantization_mode", None):
+                kind = "LoRA" if getattr(inner, "lora_enabled", False) else "quantised weights"
+                raise errors.NotRebuildable(
+                    f"Layer '{inner.name}' of '{model.name}' has {kind}, which its config does not "
+                    "restore. Save and load the model without them first (saving merges LoRA)."
+                )
