@@ -36,10 +36,20 @@ def test_round_trip(tmp_path):
     row = make_row()
     assert not results.is_done(tmp_path, "A3B")
     results.write_row(tmp_path, row, predictions([1, 1, 0, 1]))
+    assert not results.is_done(tmp_path, "A3B")
+    results.network_path(tmp_path, "A3B").touch()
     assert results.is_done(tmp_path, "A3B")
+    assert results.done(tmp_path) == ["A3B"]
     assert results.read_row(tmp_path, "A3B") == row
     assert results.read_right(tmp_path, "A3B").tolist() == [True, True, False, True]
-    assert sorted(p.name for p in (tmp_path / "A3B").iterdir()) == ["predictions.npz", "row.json"]
+    assert sorted(p.name for p in (tmp_path / "A3B").iterdir()) == [
+        "network.keras",
+        "predictions.npz",
+        "row.json",
+    ]
+    (tmp_path / "A3B" / "row.json").write_text("{")
+    with pytest.raises(UserError, match=r"row.json cannot be read .*train it again"):
+        results.read_row(tmp_path, "A3B")
 
 
 def test_whole_or_not_at_all(tmp_path):
@@ -61,14 +71,17 @@ def test_workdir_of_another_experiment(tmp_path):
     identity = {"seed": 0, "steps": 100, "dataset": "cifar10"}
     results.check_workdir(tmp_path / "new", identity)
     assert not (tmp_path / "new").exists()
-    results.write_experiment(tmp_path, identity, versions={"keras": "3"})
+    data = {"dataset": "cifar10/3.0.2", "A": ["cat", "dog"]}
+    results.write_experiment(tmp_path, identity, data=data, versions={"keras": "3"})
     before = (tmp_path / "experiment.json").read_bytes()
     results.check_workdir(tmp_path, identity)
     with pytest.raises(UserError) as error:
         results.check_workdir(tmp_path, {**identity, "steps": 200, "seed": 1})
     assert "seed is 0 there, 1 here; steps is 100 there, 200 here" in str(error.value)
     assert "dataset" not in str(error.value)
-    results.write_experiment(tmp_path, {**identity, "seed": 5})
+    results.write_experiment(tmp_path, identity, data=data, versions={"keras": "4"})
+    with pytest.raises(UserError, match=r"trained on other data \(A differ\)"):
+        results.write_experiment(tmp_path, identity, data={**data, "A": ["cat"]}, versions={})
     assert (tmp_path / "experiment.json").read_bytes() == before
 
 

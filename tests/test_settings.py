@@ -17,6 +17,16 @@ def test_defaults_follow_the_network():
     assert Experiment(A3B, dataset="cifar10").augment
 
 
+def test_identity_holds_the_classes_of_a_split_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("tulip\nrose\n")
+    one = Experiment(A3B, split=str(path)).identity
+    path.write_text("rose\ntulip  # again\n")
+    assert Experiment(A3B, split=str(path)).identity == one
+    path.write_text("rose\ndaisy\n")
+    assert Experiment(A3B, split=str(path)).identity != one
+
+
 def test_identity_leaves_out_what_makes_no_number():
     one = Experiment(A3B)
     other = Experiment((parse("B1B"),), data_dir="elsewhere")
@@ -33,6 +43,8 @@ def test_identity_leaves_out_what_makes_no_number():
         ({"network": "alexnet", "image_size": 60}, r"alexnet needs at least 67 pixels"),
         ({"steps": 0}, r"--steps=0: must be positive"),
         ({"batch_size": -1}, r"--batch_size=-1: must be positive"),
+        ({"learning_rate": float("inf")}, r"--learning_rate=inf: must be positive and finite"),
+        ({"weight_decay": float("nan")}, r"--weight_decay=nan: expected 0 or more"),
         ({"seed": -1}, r"--seed=-1"),
         ({"split": "nowhere"}, r"--split=nowhere"),
         ({"treatments": ()}, r"--treatments: none"),

@@ -77,9 +77,12 @@ def test_a_file_lists_a(tmp_path):
     path.write_text("tulpi\n")
     with pytest.raises(UserError, match=r"tulpi.*Near 'tulpi': tulip"):
         tasks.split_classes(["daisy", "tulip"], str(path))
-    path.write_text("daisy\ntulip\n")
-    with pytest.raises(UserError, match="2 of 2 classes"):
-        tasks.split_classes(["daisy", "tulip"], str(path))
+    path.write_text("daisy\n")
+    with pytest.raises(UserError, match=r"1 of 3 classes. Expected at least two"):
+        tasks.split_classes(["daisy", "tulip", "rose"], str(path))
+    path.write_bytes(b"\x89PNG\xff")
+    with pytest.raises(UserError, match="not a readable text file"):
+        tasks.check_split(str(path))
 
 
 def test_check_split(tmp_path):

@@ -40,8 +40,9 @@ def program(tmp_path):
 
 BAD = [
     (["--n=8"], r"--n=8: alexnet_small has 8 units"),
+    (["--n=1-99999999999"], r"ends at 999 or below"),
     (["--n=0"], r"--n=0: a range begins at 1"),
-    (["--n=3-1"], r"--n=3-1: a range begins at 1 or above and ascends"),
+    (["--n=3-1"], r"--n=3-1: a range begins at 1 or above, ascends"),
     (["--n=three"], r"--n=three: expected units and ranges"),
     (["--mode=frosen"], r"--mode=frosen: expected one or several of frozen, fine_tune, random"),
     (["--source=both"], r"--source=both: expected one or several of other, self"),

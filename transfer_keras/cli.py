@@ -21,6 +21,7 @@ from transfer_keras.settings import Experiment
 FLAGS = flags.FLAGS
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("step", "cosine")
+_MOST_UNITS = 999
 
 
 class _UnitsParser(flags.ArgumentParser):
@@ -37,8 +38,11 @@ class _UnitsParser(flags.ArgumentParser):
             if not match:
                 raise ValueError(f"expected units and ranges, as 3 or 1,3,5-7, found {part!r}")
             first, last = int(match[1]), int(match[2] or match[1])
-            if first < 1 or last < first:
-                raise ValueError(f"a range begins at 1 or above and ascends, found {part!r}")
+            if first < 1 or last < first or last > _MOST_UNITS:
+                raise ValueError(
+                    f"a range begins at 1 or above, ascends and ends at {_MOST_UNITS} or below, "
+                    f"found {part!r}"
+                )
             found += range(first, last + 1)
         return tuple(dict.fromkeys(found))
 
@@ -208,6 +212,7 @@ def flags_as_text() -> str:
 def start(main: Callable[[], None]) -> None:
     """Parses the flags, calls main, and turns a user's mistake into one line and status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # The programs train with tf.distribute.
 
     def guarded(arguments):
         if len(arguments) > 1:
@@ -218,6 +223,8 @@ def start(main: Callable[[], None]) -> None:
             main()
         except UserError as error:
             _refuse(str(error))
+        except OSError as error:
+            _refuse(f"{error}. Results that are finished are kept.")
         except KeyboardInterrupt:
             print(
                 "\nStopped. What is finished is kept; run the same command to go on.",

@@ -6,6 +6,7 @@ is tested on the same images as the base of its target.
 """
 
 import importlib.metadata
+import math
 import os
 import pathlib
 import shutil
@@ -62,7 +63,8 @@ def run(
         data = _Data(experiment)
         _begin(experiment, workdir, data)
         for group in waiting:
-            _train(experiment, workdir, data, group)
+            left = (t for t in group.treatments if not results.is_done(workdir, t.name))
+            _train(experiment, workdir, data, Group(tuple(left)))
     return tuple(treatment for group in groups for treatment in group.treatments)
 
 
@@ -72,6 +74,8 @@ class _Data:
     def __init__(self, experiment: Experiment):
         source = sources.open_source(experiment.dataset, experiment.data_dir)
         a, b = tasks.split_classes(source.class_names, experiment.split)
+        source.prepare()
+        self.dataset = source.identity
         self.tasks = {"A": a, "B": b}
         _check_memory(experiment, source)
         preprocessing = Preprocessing(
@@ -84,6 +88,9 @@ class _Data:
             self._by_task(sources.read(source, split, preprocessing), preprocessing)
             for split in (source.train, source.test)
         )
+        for task, examples in self.test.items():
+            if not len(examples):
+                raise UserError(f"--dataset={experiment.dataset}: task {task} has no test image.")
         for task, examples in self.train.items():
             if len(examples) < experiment.batch_size:
                 raise UserError(
@@ -99,9 +106,9 @@ class _Data:
 
 
 def _check_memory(experiment: Experiment, source: sources.Source) -> None:
-    """All pictures are held in memory, once as they are read and once by task."""
+    """All pictures are held in memory: as they are read, by task, and by TensorFlow."""
     images = source.size(source.train) + source.size(source.test)
-    needed = 2 * images * experiment.resize**2 * 3
+    needed = 3 * images * experiment.resize**2 * 3
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise UserError(
@@ -116,8 +123,13 @@ def _begin(experiment: Experiment, workdir: pathlib.Path, data: _Data) -> None:
         name: importlib.metadata.version(name)
         for name in ("tensorflow", "keras", "tensorflow-datasets", "numpy")
     }
-    classes = {name: task.class_names for name, task in data.tasks.items()}
-    results.write_experiment(workdir, experiment.identity, tasks=classes, versions=versions)
+    facts = {name: task.class_names for name, task in data.tasks.items()}
+    results.write_experiment(
+        workdir,
+        experiment.identity,
+        data={"dataset": data.dataset, **facts},
+        versions=versions,
+    )
 
 
 def _train(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Group) -> None:
@@ -135,8 +147,8 @@ def _train(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Gr
         data.test[group.target].evaluation(batch_size=_TEST_BATCH),
         recipe=_recipe(experiment),
         strategy=tf.distribute.get_strategy(),
-        validate_every=max(experiment.steps // experiment.validations, 1),
-        log_every=max(experiment.steps // _LOGS_PER_RUN, 1),
+        validate_every=math.ceil(experiment.steps / experiment.validations),
+        log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
         monitors=[
             history,
             Progress(group.names, experiment.steps),
@@ -207,12 +219,18 @@ def _row(
         target=treatment.target,
         mode=treatment.mode,
         top1=top1,
-        loss=loss,
+        loss=_finite(loss),
         test_images=len(predictions.label),
         classes=network.output.shape[-1],
         steps=history.tests[treatment.name][-1][0],
         seconds=seconds,
         parameters=scalars(network.weights),
         trainable_parameters=scalars(network.trainable_weights),
-        validation=tuple(history.tests[treatment.name]),
+        validation=tuple(
+            (step, _finite(nats), right) for step, nats, right in history.tests[treatment.name]
+        ),
     )
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None

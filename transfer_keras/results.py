@@ -31,7 +31,7 @@ class Row:
         treatment: its name, as `A3B+`.
         donor, n, target, mode: see `treatments.Treatment`.
         top1: fraction of the test images that it got right, after the last step.
-        loss: mean cross-entropy on the test images, in nats.
+        loss: mean cross-entropy on the test images, in nats; None where training diverged.
         test_images, classes: how many.
         steps: updates done.
         seconds: spent on training and testing its group.
@@ -45,14 +45,14 @@ class Row:
     target: str
     mode: str
     top1: float
-    loss: float
+    loss: float | None
     test_images: int
     classes: int
     steps: int
     seconds: float
     parameters: int
     trainable_parameters: int
-    validation: tuple[tuple[int, float, float], ...]
+    validation: tuple[tuple[int, float | None, float], ...]
 
 
 @contextlib.contextmanager
@@ -85,6 +85,8 @@ def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
         raise UserError(f"--workdir={workdir}: is a file. Give a folder.")
     path = workdir / _EXPERIMENT
     if not path.exists():
+        if not os.access(_nearest(workdir), os.W_OK):
+            raise UserError(f"--workdir={workdir}: cannot be written. Give another folder.")
         if workdir.is_dir() and any(workdir.iterdir()):
             raise UserError(
                 f"--workdir={workdir}: holds other files and no {_EXPERIMENT}. Give a new or "
@@ -108,11 +110,37 @@ def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
         )
 
 
-def write_experiment(workdir: pathlib.Path, identity: Mapping, **facts) -> None:
-    """Writes the settings and facts, unless an earlier run has."""
+def _nearest(folder: pathlib.Path) -> pathlib.Path:
+    """The folder, or the nearest above it that exists."""
+    return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+
+
+def write_experiment(
+    workdir: pathlib.Path, identity: Mapping, *, data: Mapping, versions: Mapping
+) -> None:
+    """Writes what the experiment is; where an earlier run has, checks that the data are the same.
+
+    Args:
+        workdir: the experiment's folder.
+        identity: see `settings.Experiment.identity`.
+        data: what the dataset turned out to be.
+        versions: of packages, for the record.
+
+    Raises:
+        UserError: if the folder's results were made with other data.
+    """
     path = workdir / _EXPERIMENT
     if not path.exists():
-        write_text(path, json.dumps({"settings": identity, **facts}, indent=2) + "\n")
+        facts = {"settings": identity, "data": data, "versions": versions}
+        write_text(path, json.dumps(facts, indent=2) + "\n")
+        return
+    there, here = json.loads(path.read_text())["data"], json.loads(json.dumps(data))
+    if there != here:
+        differing = ", ".join(key for key in here if there.get(key) != here[key])
+        raise UserError(
+            f"--workdir={workdir}: its networks were trained on other data ({differing} differ). "
+            "Give another --workdir, or the data that it was begun with."
+        )
 
 
 def network_path(workdir: pathlib.Path, treatment: str) -> pathlib.Path:
@@ -121,8 +149,16 @@ def network_path(workdir: pathlib.Path, treatment: str) -> pathlib.Path:
 
 
 def is_done(workdir: pathlib.Path, treatment: str) -> bool:
-    """Whether the treatment has its row, and so all its files."""
-    return (workdir / treatment / _ROW).exists()
+    """Whether the treatment has all its files."""
+    folder = workdir / treatment
+    return all((folder / name).exists() for name in (_ROW, _NETWORK, _PREDICTIONS))
+
+
+def done(workdir: pathlib.Path) -> list[str]:
+    """Names of all treatments in the folder that are done, in alphabetical order."""
+    return sorted(
+        path.parent.name for path in workdir.glob(f"*/{_ROW}") if is_done(workdir, path.parent.name)
+    )
 
 
 def write_row(workdir: pathlib.Path, row: Row, predictions: Mapping[str, np.ndarray]) -> None:
@@ -130,14 +166,24 @@ def write_row(workdir: pathlib.Path, row: Row, predictions: Mapping[str, np.ndar
     folder = workdir / row.treatment
     with whole(folder / _PREDICTIONS) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **predictions)
-    write_text(folder / _ROW, json.dumps(dataclasses.asdict(row), indent=2) + "\n")
+    write_text(folder / _ROW, json.dumps(dataclasses.asdict(row), indent=2, allow_nan=False) + "\n")
 
 
 def read_row(workdir: pathlib.Path, treatment: str) -> Row:
-    """The row of a treatment that is done."""
-    fields = json.loads((workdir / treatment / _ROW).read_text())
-    fields["validation"] = tuple(tuple(test) for test in fields["validation"])
-    return Row(**fields)
+    """The row of a treatment that is done.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = workdir / treatment / _ROW
+    try:
+        fields = json.loads(path.read_text())
+        fields["validation"] = tuple(tuple(test) for test in fields["validation"])
+        return Row(**fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). Remove its folder to train it again."
+        ) from error
 
 
 def read_right(workdir: pathlib.Path, treatment: str) -> np.ndarray:

@@ -4,6 +4,7 @@ Imports neither Keras nor TensorFlow, so that every error in a flag comes at onc
 """
 
 import dataclasses
+import math
 import pathlib
 
 from transfer_keras import tasks
@@ -85,8 +86,10 @@ class Experiment:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for name in ("image_size", "steps", "batch_size", "learning_rate", "validations"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name}={getattr(self, name)}: must be positive.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"--{name}={getattr(self, name)}: must be positive and finite.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")
         smallest = self.architecture.smallest_image
         if self.image_size < smallest:
             raise UserError(
@@ -119,12 +122,15 @@ class Experiment:
     def identity(self) -> dict:
         """The settings that make its numbers; another value of any is another experiment."""
         fields = dataclasses.asdict(self)
-        for name in ("treatments", "data_dir"):
+        for name in ("treatments", "data_dir", "validations"):
             fields.pop(name)
+        if tasks.is_file(self.split):
+            fields["split"] = tasks.read_class_list(self.split)
         return fields
 
     @property
     def default_workdir(self) -> pathlib.Path:
         split = self.split if self.split.isdecimal() else pathlib.Path(self.split).stem
         dataset = self.dataset.replace("/", "-")
-        return pathlib.Path("runs") / f"{dataset}-split{split}-seed{self.seed}"
+        network = "" if self.network == "alexnet_small" else f"-{self.network}"
+        return pathlib.Path("runs") / f"{dataset}{network}-split{split}-seed{self.seed}"

@@ -24,6 +24,8 @@ def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
             difference = "{:+.1f} points from {} [{:+.1f}, {:+.1f}]".format(
                 points[0], treatment.base, *points[1:]
             )
+        if row.loss is None:
+            difference = "diverged: its loss is no number"
         lines.append((row.treatment, f"{row.top1:.3f}", difference, f"{minutes}:{seconds:02d}"))
     widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
     rows = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]

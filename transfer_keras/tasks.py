@@ -45,11 +45,31 @@ def check_split(split: str) -> None:
     Raises:
         UserError: if it is no number, not "natural" and no file.
     """
-    if not split.isdecimal() and split != NATURAL and not pathlib.Path(split).is_file():
+    if is_file(split):
+        read_class_list(split)
+    elif not split.isdecimal() and split != NATURAL:
         raise UserError(
             f"--split={split}: expected a number (0 to 3 are the paper's random halves), "
             f"'{NATURAL}', or a file that lists the classes of A, one a line."
         )
+
+
+def is_file(split: str) -> bool:
+    """Whether `--split` names a file."""
+    return not split.isdecimal() and split != NATURAL and pathlib.Path(split).is_file()
+
+
+def read_class_list(path: str) -> list[str]:
+    """The class names in a file, sorted: one a line, `#` begins a comment.
+
+    Raises:
+        UserError: if it cannot be read as text.
+    """
+    try:
+        lines = pathlib.Path(path).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--split={path}: not a readable text file ({error}).") from error
+    return sorted({name for line in lines if (name := line.split("#")[0].strip())})
 
 
 def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, Task]:
@@ -80,11 +100,11 @@ def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, Task]:
     elif split == NATURAL:
         in_a = {place for place, name in enumerate(ordered) if _is_natural(name, ordered)}
     else:
-        in_a = _listed(pathlib.Path(split), ordered)
-    if not 0 < len(in_a) < len(ordered):
+        in_a = _listed(split, ordered)
+    if not 2 <= len(in_a) <= len(ordered) - 2:
         raise UserError(
-            f"--split={split}: A has {len(in_a)} of {len(ordered)} classes. Expected some in A "
-            "and some left for B."
+            f"--split={split}: A has {len(in_a)} of {len(ordered)} classes. Expected at least two "
+            "in A and two left for B."
         )
     return tuple(
         Task(name, tuple(order[p] for p in places), tuple(ordered[p] for p in places))
@@ -134,9 +154,8 @@ def _ilsvrc_wnids() -> list[str]:
     return sorted((tfds / "datasets" / "imagenet2012" / "labels.txt").read_text().split())
 
 
-def _listed(path: pathlib.Path, names: Sequence[str]) -> set[int]:
-    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
-    listed = [line for line in lines if line]
+def _listed(path: str, names: Sequence[str]) -> set[int]:
+    listed = read_class_list(path)
     unknown = [name for name in listed if name not in names]
     if unknown:
         near = difflib.get_close_matches(unknown[0], names, n=3)

@@ -7,6 +7,7 @@ from absl import flags
 
 from transfer_keras import cli, results
 from transfer_keras.plan import plan
+from transfer_keras.treatments import parse
 
 flags.adopt_module_key_flags(cli)
 
@@ -38,7 +39,8 @@ def main() -> None:
     results.write_text(workdir / "run.flags", cli.flags_as_text())
     print(f"\n{summary.table(workdir, treatments)}\n")
     title = f"{experiment.network} on {experiment.dataset}, split {experiment.split}"
-    if picture := summary.draw_curve(workdir, treatments, title=title):
+    everything = map(parse, results.done(workdir))
+    if picture := summary.draw_curve(workdir, everything, title=title):
         print(f"The curve: {picture}")
     print(f"See the curves: tensorboard --logdir {workdir}")
 

@@ -48,6 +48,7 @@ def test_bad_amounts(text):
 def test_builder(data_dir):
     source = sources.open_source("formula_images/4x12x16", data_dir)
     assert source.class_names == ("fractal_00", "fractal_01", "contour_00", "contour_01")
+    source.prepare()
     preprocessing = Preprocessing(16, 16)
     images, labels = sources.read(source, source.train, preprocessing)
     tests, test_labels = sources.read(source, source.test, preprocessing)

@@ -42,6 +42,7 @@ def test_tfds_by_name(name, size, classes, test, tmp_path):
     with mocked("train", test):
         source = sources.open_source(name, str(tmp_path))
         assert len(source.class_names) == classes
+        source.prepare()
         images, labels = sources.read(source, source.train, Preprocessing(size, size))
     assert (source.train, source.test) == ("train", test)
     assert (images.shape, images.dtype) == ((COUNT, size, size, 3), np.uint8)
@@ -53,6 +54,7 @@ def test_tfds_by_name(name, size, classes, test, tmp_path):
 def test_a_dataset_of_one_split_is_tested_on_its_last_tenth(tmp_path):
     with mocked("train"):
         source = sources.open_source("tf_flowers", str(tmp_path))
+        source.prepare()
     assert (source.train, source.test) == ("train[:90%]", "train[90%:]")
     assert (source.size(source.train), source.size(source.test)) == (18, 2)
 
@@ -73,9 +75,24 @@ def test_every_tfds_image_classification_dataset_is_known():
     assert expected <= set(catalogue.names())
 
 
-def test_unknown_config(tmp_path):
-    with pytest.raises(UserError, match=r"--dataset=imagenet_resized/31x31: .*32x32"):
-        sources.open_source("imagenet_resized/31x31", str(tmp_path))
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("imagenet_resized/31x31", r"expected imagenet_resized/CONFIG with one of .*32x32"),
+        ("imagenet_resized", r"expected imagenet_resized/CONFIG with one of .*32x32"),
+        ("cifar10/foo", r"cifar10 has no configs"),
+    ],
+)
+def test_configs(name, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        sources.open_source(name, str(tmp_path))
+
+
+def test_a_dataset_without_training_images_is_split(tmp_path):
+    with mocked("test"):
+        source = sources.open_source("imagenet_v2/matched-frequency", str(tmp_path))
+        source.prepare()
+    assert (source.train, source.test) == ("test[:90%]", "test[90%:]")
 
 
 def test_folder_of_an_own_tfds_dataset_counts_as_known(tmp_path):

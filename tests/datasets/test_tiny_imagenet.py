@@ -54,8 +54,14 @@ def prepared_elsewhere(monkeypatch, tmp_path):
     monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))
 
 
+def prepared(path):
+    source = sources.open_source("tiny_imagenet", str(path))
+    source.prepare()
+    return source
+
+
 def test_layouts(copy):
-    source = sources.open_source("tiny_imagenet", str(copy))
+    source = prepared(copy)
     assert source.class_names == tuple(sorted(WNIDS))
     images, labels = sources.read(source, source.train, Preprocessing(64, 64))
     found = {
@@ -76,7 +82,7 @@ def test_another_copy_is_another_config(files, tmp_path):
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        names.add(sources.open_source("tiny_imagenet", str(folder)).builder.builder_config.name)
+        names.add(prepared(folder).builder.builder_config.name)
     assert len(names) == 2
 
 
@@ -92,13 +98,46 @@ def test_a_missing_picture_is_named(files, tmp_path):
             if name != "val/images/val_1.JPEG":
                 archive.writestr(name, content)
     with pytest.raises(UserError, match=r"val/images/val_1.JPEG is missing"):
-        sources.open_source("tiny_imagenet", str(path))
+        prepared(path)
 
 
 def test_the_real_one(tiny_imagenet_zip):
-    source = sources.open_source("tiny_imagenet", str(tiny_imagenet_zip))
+    source = prepared(tiny_imagenet_zip)
     assert len(source.class_names) == 40
     assert (source.size(source.train), source.size(source.test)) == (20_000, 2000)
     images, labels = sources.read(source, source.test, Preprocessing(32, 32))
     assert np.bincount(labels).tolist() == [50] * 40
     assert 90 < images.mean() < 140
+
+
+def write_zip(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_damaged_picture_in_a_zip_is_named(files, tmp_path):
+    name = f"train/{WNIDS[1]}/images/{WNIDS[1]}_2.JPEG"
+    path = write_zip(tmp_path / "tiny.zip", files)
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo(name).header_offset + 30 + len(name)
+    content = bytearray(path.read_bytes())
+    content[start + 20 : start + 60] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} is damaged"):
+        prepared(path)
+
+
+def test_a_class_without_pictures_is_named(files, tmp_path):
+    files = {n: c for n, c in files.items() if not n.startswith(f"train/{WNIDS[0]}")}
+    with pytest.raises(
+        UserError, match=rf"1 classes of wnids.txt have no train picture: {WNIDS[0]}"
+    ):
+        prepared(write_zip(tmp_path / "tiny.zip", files))
+
+
+def test_a_malformed_annotation(files, tmp_path):
+    files["val/val_annotations.txt"] = b"val_0.JPEG n02124075\n"
+    with pytest.raises(UserError, match=r"has the line 'val_0.JPEG n02124075'"):
+        prepared(write_zip(tmp_path / "tiny.zip", files))

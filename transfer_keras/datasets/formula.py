@@ -65,7 +65,7 @@ def draw_class(name: str, images: int, size: int, *, seed: int = 0) -> np.ndarra
 
 def _place(rng, images: int):
     """Rotation, scale and centre of each picture's shape, in units of half the side."""
-    angle = rng.uniform(-np.pi, np.pi, images)
+    angle = rng.uniform(-1.6, 1.6, images)
     scale = rng.uniform(0.55, 0.95, images)
     centre = rng.uniform(-1, 1, (images, 2)) * (1 - scale)[:, None]
     return angle, scale, centre

@@ -16,22 +16,61 @@ from transfer_keras.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A prepared TFDS dataset of labelled pictures.
+    """A TFDS dataset of labelled pictures.
 
     Attributes:
-        builder: the TFDS builder, its files on disk.
-        train: the split that is trained on, in TFDS's notation.
-        test: the split that is tested on.
+        name: as it was asked for.
+        builder: the TFDS builder.
         image, label: names of the two features.
-        class_names: in the order of the labels.
     """
 
+    name: str
     builder: tfds.core.DatasetBuilder
-    train: str
-    test: str
     image: str
     label: str
-    class_names: tuple[str, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the labels."""
+        return tuple(self.builder.info.features[self.label].names)
+
+    @property
+    def identity(self) -> str:
+        """TFDS's name of just these data: dataset, config, version."""
+        return self.builder.info.full_name
+
+    @property
+    def train(self) -> str:
+        """The split that is trained on, in TFDS's notation; known once it is prepared."""
+        return self._splits()[0]
+
+    @property
+    def test(self) -> str:
+        """The split that is tested on: the second, or the last tenth of an only one."""
+        return self._splits()[1]
+
+    def _splits(self) -> tuple[str, str]:
+        splits = self.builder.info.splits
+        found = [name for name in ("train", "validation", "test") if name in splits]
+        found = [name for name in found if splits[name].num_examples]
+        if len(found) >= 2:
+            return found[0], found[1]
+        only = found[0] if found else next(iter(splits))
+        return f"{only}[:90%]", f"{only}[90%:]"
+
+    def prepare(self) -> None:
+        """Makes or downloads the files that are not on disk.
+
+        Raises:
+            UserError: if TFDS cannot.
+        """
+        try:
+            self.builder.download_and_prepare()
+        except (OSError, AssertionError, tfds.download.DownloadError) as error:
+            raise UserError(
+                f"--dataset={self.name}: TFDS could not prepare it in {self.builder.data_dir}: "
+                f"{_one_line(error)}"
+            ) from error
 
     def size(self, split: str) -> int:
         """Number of examples in a split."""
@@ -39,14 +78,14 @@ class Source:
 
 
 def open_source(name: str, data_dir: str | None = None) -> Source:
-    """Opens a dataset and makes or downloads it where it is not on disk.
+    """Finds a dataset by name; `Source.prepare` then puts it on disk.
 
     Args:
         name: "dataset" or "dataset/config": one of ours or any of TFDS.
         data_dir: see `catalogue.check`, which is to be called first.
 
     Raises:
-        UserError: if it is no dataset of labelled pictures, or TFDS cannot prepare it.
+        UserError: if it is no dataset of labelled pictures, or its config does not exist.
     """
     dataset, _, config = name.partition("/")
     if dataset == "formula_images":
@@ -54,17 +93,22 @@ def open_source(name: str, data_dir: str | None = None) -> Source:
     elif dataset == "tiny_imagenet":
         builder = _made(name, TinyImagenet, config=TinyImagenetConfig.of(data_dir))
     else:
+        _check_config(name, dataset, config)
         builder = _made(name, tfds.builder, name, data_dir=data_dir)
-    image, label = _features(name, builder.info)
+    return Source(name, builder, *_features(name, builder.info))
+
+
+def _check_config(name: str, dataset: str, config: str) -> None:
     try:
-        builder.download_and_prepare()
-    except (OSError, AssertionError, tfds.download.DownloadError) as error:
+        known = [c.name for c in tfds.builder_cls(dataset).BUILDER_CONFIGS]
+    except tfds.core.registered.DatasetNotFoundError:
+        return  # Found as files in --data_dir alone.
+    if config and not known:
+        raise UserError(f"--dataset={name}: {dataset} has no configs. Give --dataset={dataset}.")
+    if known and config not in known and (config or len(known) > 1):
         raise UserError(
-            f"--dataset={name}: TFDS could not prepare it in {builder.data_dir}: {error}"
-        ) from error
-    train, test = _splits(builder.info)
-    names = tuple(builder.info.features[label].names)
-    return Source(builder, train, test, image, label, names)
+            f"--dataset={name}: expected {dataset}/CONFIG with one of {', '.join(known)}."
+        )
 
 
 def _made(name: str, make, *args, **kwargs) -> tfds.core.DatasetBuilder:
@@ -73,7 +117,7 @@ def _made(name: str, make, *args, **kwargs) -> tfds.core.DatasetBuilder:
     except UserError:
         raise
     except (ValueError, tfds.core.registered.DatasetNotFoundError) as error:
-        raise UserError(f"--dataset={name}: {' '.join(str(error).split())}") from error
+        raise UserError(f"--dataset={name}: {_one_line(error)}") from error
 
 
 def _features(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
@@ -87,12 +131,8 @@ def _features(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
     return keys
 
 
-def _splits(info: tfds.core.DatasetInfo) -> tuple[str, str]:
-    """Train and test; a dataset with no second split is tested on the last tenth of its first."""
-    for test in ("validation", "test"):
-        if test in info.splits and info.splits[test].num_examples:
-            return "train", test
-    return "train[:90%]", "train[90%:]"
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def read(source: Source, split: str, preprocessing: Preprocessing):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -65,9 +66,16 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, tree, files):
         wnids = set(self.info.features["label"].names)
+        seen = set()
         for name, wnid in files(tree):
             if wnid in wnids:
+                seen.add(wnid)
                 yield name, {"image": io.BytesIO(tree.read(name)), "label": wnid}
+        if missing := sorted(wnids - seen):
+            raise UserError(
+                f"--data_dir={self.builder_config.source}: {len(missing)} classes of wnids.txt "
+                f"have no {files.__name__.strip('_')} picture: {', '.join(missing[:5])}."
+            )
 
 
 class Tree:
@@ -110,7 +118,13 @@ class Tree:
         if name not in self.sizes:
             raise UserError(f"--data_dir={self._path}: {self._root}{name} is missing.")
         if self._zip:
-            return self._zip.read(self._root + name)
+            try:
+                return self._zip.read(self._root + name)
+            except (zipfile.BadZipFile, zlib.error) as error:
+                raise UserError(
+                    f"--data_dir={self._path}: {self._root}{name} is damaged ({error}). Fetch the "
+                    "zip again."
+                ) from error
         return (self._path / (self._root + name)).read_bytes()
 
     def lines(self, name: str) -> list[str]:
@@ -128,5 +142,11 @@ def _train(tree: Tree) -> Iterator[tuple[str, str]]:
 
 def _validation(tree: Tree) -> Iterator[tuple[str, str]]:
     for line in tree.lines("val/val_annotations.txt"):
-        name, wnid, *_ = line.split("\t")
+        name, *fields = line.split("\t")
+        if not fields:
+            raise UserError(
+                f"--data_dir: val/val_annotations.txt has the line {line!r}. Expected a file and "
+                "a wnid, separated by a tab."
+            )
+        wnid = fields[0]
         yield f"val/images/{name}", wnid

@@ -29,13 +29,18 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
         ShapeMismatch: if the models take different inputs.
     """
     models = {name: graph.functional(model) for name, model in models.items()}
+    if not models or any(len(model.outputs) != 1 for model in models.values()):
+        outputs = {name: len(model.outputs) for name, model in models.items()}
+        raise errors.ShapeMismatch(
+            f"Expected one network or more, of one output each. Received: {outputs} outputs."
+        )
     _check_inputs(models)
     first = next(iter(models.values())).inputs[0]
     shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name="input")
     outputs = {}
     for name, model in models.items():
         prefix = f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}_{len(outputs)}{_SEPARATOR}"
-        prefixed = {layer.name: prefix + layer.name for layer in model.layers}
+        prefixed = {x.name: prefix + x.name for x in model.operations}
         outputs[name] = _copy(model, prefixed, shared).outputs[0]
     return keras.Model(shared, outputs, name="fused")
 
@@ -58,7 +63,7 @@ def extract(fused: keras.Model, name: str) -> keras.Model:
         known = sorted(outputs) if isinstance(outputs, dict) else "none: not a fused model"
         raise KeyError(f"No network named {name!r} in '{fused.name}'. Expected one of {known}")
     part = keras.Model(fused.input, outputs[name], name=name)
-    renamed = {layer.name: layer.name.split(_SEPARATOR, 1)[-1] for layer in part.layers}
+    renamed = {x.name: x.name.split(_SEPARATOR, 1)[-1] for x in part.operations}
     return _copy(part, renamed, None)
 
 
@@ -66,7 +71,7 @@ def _copy(model: keras.Model, renamed: Mapping[str, str], inputs) -> keras.Model
     """An exact copy under other layer names, on a given input tensor where there is one."""
     copy, pairs = rebuild(
         model,
-        lambda layer: fresh.remake(layer, name=renamed[layer.name]),
+        lambda operation: fresh.remake(operation, name=renamed[operation.name]),
         seed=None,  # Every value is written over.
         inputs=inputs,
     )

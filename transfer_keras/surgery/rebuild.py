@@ -23,7 +23,8 @@ def rebuild(
 
     Args:
         model: functional.
-        make: gives the new layer for each of the model's, called once each, in their order.
+        make: gives the new layer or operation (`keras.ops`) for each of the model's, called once
+            each, in their order.
         seed: with the place of a layer among the model's, decides on its initial values.
         inputs: a tensor to build upon, in place of the model's single input; None: new inputs.
         name: of the new model; None: the old name.
@@ -34,12 +35,13 @@ def rebuild(
     pairs: Pairs = []
     places: dict[int, int] = {}
 
-    def made(layer):
-        places_so_far = len(pairs)
-        with fresh.random_state("config", seed, places_so_far):
-            new = make(layer)
-        pairs.append((layer, new))
-        places[id(new)] = places_so_far
+    def made(operation):
+        place = len(places)
+        with fresh.random_state("config", seed, place):
+            new = make(operation)
+        places[id(new)] = place
+        if isinstance(operation, keras.Layer):
+            pairs.append((operation, new))
         return new
 
     def called(operation, *args, **kwargs):
@@ -72,7 +74,7 @@ def copy_own_state(old: keras.Layer, new: keras.Layer) -> None:
     """
     store: dict = {}
     old.save_own_variables(store)
-    new.load_own_variables({key: np.asarray(value) for key, value in store.items()})
+    new.load_own_variables({key: _copied(value) for key, value in store.items()})
     if hasattr(old, "save_assets"):
         with tempfile.TemporaryDirectory() as folder:
             old.save_assets(folder)
@@ -84,7 +86,12 @@ def copy_seed_states(old: keras.Layer, new: keras.Layer) -> None:
     own = {id(weight) for layer in (old, new) for weight in layer.weights}
     states = ([v for v in layer.variables if id(v) not in own] for layer in (old, new))
     for source, target in zip(*states, strict=True):
-        target.assign(source)
+        target.assign(_copied(source))
+
+
+def _copied(value) -> np.ndarray:
+    """A copy in memory of its own: a training step in JAX gives its weights' buffers away."""
+    return np.array(keras.ops.convert_to_numpy(value))
 
 
 def check_rebuildable(model: keras.Model, shared: Collection[str] = ()) -> None:

@@ -1,0 +1,121 @@
+"""What each error says. The file beside it holds the words; a change of them is a decision.
+
+Write it anew with `python tests/surgery/test_messages.py` and read the difference.
+"""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from small_network import LAYERS, make_donor
+
+from transfer_keras import surgery
+from transfer_keras.surgery import errors
+
+EXPECTED = pathlib.Path(__file__).with_name("messages.txt")
+
+
+class NoConfig(LAYERS.Layer):
+    def __init__(self, width):
+        super().__init__(name="odd")
+        self.width = width
+
+    def build(self, shape):
+        self.w = self.add_weight(shape=(shape[-1], self.width))
+
+    def call(self, x):
+        return keras.ops.matmul(x, self.w)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Constant(keras.initializers.Initializer):
+    """Gives the same values whatever the seed."""
+
+    def __call__(self, shape, dtype=None):
+        values = np.random.default_rng(0).normal(size=shape)
+        return keras.ops.cast(values, dtype or "float32")
+
+
+def dense(*names, **arguments):
+    inputs = keras.Input((4,))
+    x = inputs
+    for name in names:
+        x = LAYERS.Dense(4, name=name, **arguments)(x)
+    return keras.Model(inputs, x, name="donor")
+
+
+def both_sides():
+    inputs = keras.Input((4,))
+    shared = LAYERS.Dense(4, name="shared")
+    x = LAYERS.Dense(4, name="between")(shared(inputs))
+    surgery.transplant(keras.Model(inputs, shared(x), name="donor"), 1, seed=0)
+
+
+def no_config():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, LAYERS.Dense(2, name="b")(NoConfig(3)(inputs)), name="donor")
+    surgery.transplant(model, 1, seed=0)
+
+
+def moved():
+    model, _ = surgery.transplant(make_donor(), 1, seed=0)
+    before = surgery.snapshot(model)
+    model.get_layer("one").bias.assign(np.ones(4))
+    surgery.assert_unchanged(model, before)
+
+
+def stale():
+    model, _ = surgery.transplant(make_donor(), 1, seed=0)
+    model.compile("sgd", "mse")
+    data = np.zeros((1, 12, 12, 3)), np.zeros((1, 5))
+    model.fit(*data, verbose=0)
+    surgery.set_trainable([model.get_layer("four")], False)
+    model.fit(*data, verbose=0, callbacks=[surgery.FrozenGuard()])
+
+
+CASES = {
+    "NotACutPoint": lambda: surgery.transplant(dense("a", "b"), 3, seed=0),
+    "NotACutPoint, name": lambda: surgery.lower(dense("a", "b"), "c"),
+    "SharedAcrossCut": both_sides,
+    "ShapeMismatch": lambda: surgery.transplant(dense("a", "b"), 2, head=7, seed=0),
+    "ShapeMismatch, inputs": lambda: surgery.fuse({"x": dense("a"), "y": make_donor()}),
+    "NotRebuildable": no_config,
+    "NotRebuildable, subclass": lambda: surgery.units(type("Plain", (keras.Model,), {})(name="p")),
+    "NotFresh": lambda: surgery.transplant(
+        dense("a", "b", kernel_initializer=Constant()), 1, seed=0
+    ),
+    "UnmatchedLayer": lambda: surgery.units(dense("a", "b"), blocks="a"),
+    "FrozenWeightChanged": moved,
+    "StaleFlags": stale,
+}
+
+
+def message(case) -> str:
+    with pytest.raises(surgery.SurgeryError) as error:
+        CASES[case]()
+    assert type(error.value).__name__ == case.split(",")[0]
+    return str(error.value)
+
+
+def text() -> str:
+    return "".join(f"{case}\n    {message(case)}\n\n" for case in CASES)
+
+
+def test_messages():
+    assert text() == EXPECTED.read_text()
+
+
+def test_every_error_has_its_message_here():
+    named = {case.split(",")[0] for case in CASES}
+    own = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.SurgeryError)
+    }
+    assert named == own - {"SurgeryError"}
+    assert own <= set(surgery.__all__)
+
+
+if __name__ == "__main__":
+    EXPECTED.write_text(text())

@@ -1,0 +1,140 @@
+"""What an experiment computes: a tiny one, run for real, against what is on disk."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from transfer_keras import experiment, results, surgery
+from transfer_keras.datasets import formula
+from transfer_keras.errors import UserError
+from transfer_keras.settings import Experiment
+from transfer_keras.tasks import split_classes
+from transfer_keras.treatments import parse
+
+NAMES = ["A2B", "B2B+", "R3A", "B7A"]
+
+
+@pytest.fixture(scope="module")
+def settings(data_dir):
+    return {
+        "dataset": "formula_images/6x30x32",
+        "data_dir": data_dir,
+        "steps": 5,
+        "batch_size": 8,
+        "validations": 2,
+        "augment": True,
+    }
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, settings):
+    folder = tmp_path_factory.mktemp("experiment") / "run"
+    ran = experiment.run(
+        Experiment(tuple(map(parse, NAMES)), **settings), folder, say=lambda _: None
+    )
+    assert [t.name for t in ran] == ["baseA", "baseB", "R3A", "B7A", "A2B", "B2B+"]
+    return folder
+
+
+def weights(workdir, name):
+    model = keras.saving.load_model(results.network_path(workdir, name))
+    return {f"{x.name}/{w.name}": w.numpy() for x in model.layers for w in x.weights}
+
+
+UNITS = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+
+
+@pytest.mark.parametrize(("name", "donor", "n"), [("A2B", "baseA", 2), ("B7A", "baseB", 7)])
+def test_frozen_units_are_the_donors_and_the_rest_are_not(workdir, name, donor, n):
+    new, old = weights(workdir, name), weights(workdir, donor)
+    for unit, layer in enumerate(UNITS, 1):
+        kernel = f"{layer}/kernel"
+        assert np.array_equal(new[kernel], old[kernel]) == (unit <= n), layer
+
+
+def test_fine_tuned_units_moved_away_from_the_donor(workdir):
+    new, old = weights(workdir, "B2B+"), weights(workdir, "baseB")
+    assert not any(np.array_equal(new[name], old[name]) for name in new)
+    lower = [np.abs(new[f"{x}/kernel"] - old[f"{x}/kernel"]).max() for x in UNITS[:2]]
+    assert max(lower) < 0.01 < np.abs(new["conv3/kernel"] - old["conv3/kernel"]).max()
+
+
+def test_random_units_are_nobodys_and_fresh_ones_differ_by_treatment(workdir):
+    everyone = {name: weights(workdir, name) for name in ["baseA", "baseB", *NAMES]}
+    assert not np.array_equal(everyone["R3A"]["conv1/kernel"], everyone["baseA"]["conv1/kernel"])
+    heads = [w["fc8/kernel"] for w in everyone.values()]
+    assert all(not np.array_equal(a, b) for i, a in enumerate(heads) for b in heads[:i])
+
+
+@pytest.mark.parametrize("name", ["baseA", "baseB", *NAMES])
+def test_rows_say_what_the_saved_network_does_on_the_targets_test_images(workdir, name):
+    classes = formula.class_names(6)
+    task = split_classes(classes, "0")[0 if parse(name).target == "A" else 1]
+    images = np.concatenate([formula.draw_class(c, 5, 32, seed=1) for c in task.class_names])
+    labels = np.repeat(np.arange(3), 5)
+    model = keras.saving.load_model(results.network_path(workdir, name))
+    logits = keras.ops.convert_to_numpy(model(images.astype(np.float32))).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    row = results.read_row(workdir, name)
+    assert row.top1 == pytest.approx((logits.argmax(1) == labels).mean())
+    assert row.loss == pytest.approx(-logits[np.arange(15), labels].mean(), abs=1e-5)
+    assert np.array_equal(results.read_right(workdir, name), logits.argmax(1) == labels)
+    assert (row.test_images, row.classes, row.steps) == (15, 3, 5)
+    assert [test[0] for test in row.validation] == [3, 5]
+    assert row.validation[-1][1:] == pytest.approx((row.loss, row.top1))
+    assert row.parameters == sum(w.size for w in weights(workdir, name).values())
+
+
+def test_normalisation_comes_with_the_lower_units(workdir):
+    means = {}
+    for name in ["baseA", "baseB", *NAMES]:
+        model = keras.saving.load_model(results.network_path(workdir, name))
+        means[name] = tuple(model.get_layer("pixels").input_mean)
+    assert means["A2B"] == means["baseA"] == means["R3A"]
+    assert means["B7A"] == means["baseB"] == means["B2B+"]
+    assert means["baseA"] != means["baseB"]
+
+
+def test_the_same_again_is_bit_equal_whatever_else_was_asked(workdir, settings, tmp_path):
+    experiment.run(Experiment((parse("A2B"),), **settings), tmp_path, say=lambda _: None)
+    for name in ("baseA", "baseB", "A2B"):
+        first, again = weights(workdir, name), weights(tmp_path, name)
+        assert all(np.array_equal(first[key], again[key]) for key in first)
+    other = Experiment((parse("baseA"),), **settings, seed=1)
+    experiment.run(other, tmp_path / "other", say=lambda _: None)
+    first, again = weights(workdir, "baseA"), weights(tmp_path / "other", "baseA")
+    assert not any(np.array_equal(first[key], again[key]) for key in first)
+
+
+def test_another_dataset_under_the_same_settings_is_refused(workdir, settings):
+    path = workdir / "experiment.json"
+    before = path.read_text()
+    facts = json.loads(before)
+    facts["data"]["A"].reverse()
+    path.write_text(json.dumps(facts))
+    with pytest.raises(UserError, match="trained on other data"):
+        experiment.run(Experiment((parse("A1B"),), **settings), workdir, say=lambda _: None)
+    path.write_text(before)
+
+
+def test_divergence_is_told(settings, tmp_path):
+    wild = Experiment((parse("baseA"),), **{**settings, "learning_rate": 1e30})
+    experiment.run(wild, tmp_path, say=lambda _: None)
+    assert results.read_row(tmp_path, "baseA").loss is None
+    json.loads((tmp_path / "baseA" / "row.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_too_large_a_batch(settings, tmp_path):
+    with pytest.raises(UserError, match=r"--batch_size=76: task A .* has 75 training images"):
+        experiment.run(
+            Experiment((parse("A2B"),), **{**settings, "batch_size": 76}), tmp_path, say=print
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_units_of_the_saved_network(workdir):
+    model = keras.saving.load_model(results.network_path(workdir, "A2B"))
+    assert [unit.name for unit in surgery.units(model)] == UNITS
