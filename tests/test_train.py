@@ -89,6 +89,17 @@ def test_help_and_dry_run_need_no_tensorflow(program):
     assert list(program.folder.iterdir()) == []
 
 
+FLAGFILES = sorted((pathlib.Path(__file__).parents[1] / "flags").glob("*.flags"))
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
+def test_committed_flagfiles(program, path):
+    extra = ["--data_dir=."] if "tiny_imagenet" in path.name else []
+    done = program(f"--flagfile={path}", "--dry_run", *extra)
+    assert done.returncode == 0, done.stderr
+    assert "baseB" in done.stdout
+
+
 def test_a_run_and_what_it_leaves(program, data_dir):
     """The smallest real run: real program, data, training, files; then it is run again."""
     small = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,16 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize(("name", "count"), COUNTS.items())
+LARGE = {"VGG19": 19, "ResNet101": 35, "ResNet152": 52}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        *COUNTS.items(),
+        *(pytest.param(*item, marks=pytest.mark.slow) for item in LARGE.items()),
+    ],
+)
 def test_applications(name, count):
     model = getattr(keras.applications, name)(weights=None)
     found = surgery.units(model)
@@ -32,6 +42,25 @@ def test_applications(name, count):
     assert {id(x) for x in held} == {id(x) for x in model.layers[1:]}
     assert sum(unit.parameters for unit in found) == model.count_params()
     assert [unit.index for unit in found] == list(range(1, count + 1))
+
+
+def test_the_same_when_automatic_names_have_drifted():
+    def build():
+        inputs = keras.Input((8, 8, 3))
+        x = keras.layers.ReLU()(keras.layers.Conv2D(4, 3)(inputs))
+        x = keras.layers.Add()([x, keras.layers.Conv2D(4, 3, padding="same")(x)])
+        return keras.Model(inputs, keras.layers.Conv2D(2, 1)(x))
+
+    first, second = build(), build()
+    assert first.layers[1].name != second.layers[1].name
+    shapes = [
+        [(u.index, len(u.layers), u.parameters, u.output.shape) for u in surgery.units(model)]
+        for model in (first, second)
+    ]
+    assert shapes[0] == shapes[1]
+    fresh = [surgery.transplant(model, 1, seed=4).model.weights[2:] for model in (first, second)]
+    for a, b in zip(*fresh, strict=True):
+        np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(w) for w in (a, b)))
 
 
 def test_what_belongs_to_a_unit():

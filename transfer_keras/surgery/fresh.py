@@ -14,7 +14,7 @@ import random
 
 import keras
 
-from transfer_keras.surgery import errors
+from transfer_keras.surgery import errors, graph
 
 
 @contextlib.contextmanager
@@ -30,7 +30,10 @@ def random_state(*identity):
 
 
 def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.Layer:
-    """A new layer of the same config with its seeds removed; call within `random_state`.
+    """A new layer of the same config with other seeds; call within `random_state`.
+
+    The seeds of initialisers are removed, so that composite layers, which hand theirs on to
+    several layers inside, do not give these the same values.
 
     Args:
         layer: any layer that can be rebuilt from its config.
@@ -42,6 +45,9 @@ def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.
     """
     try:
         config = _without_seeds(copy.deepcopy(layer.get_config()))
+        if "seed" in config and graph.is_leaf(layer):
+            # Dropout without a seed of its own follows PyTorch's global state on that backend.
+            config["seed"] = random.randint(1, 10**9)
         return (kind or type(layer)).from_config({**config, **changes})
     except (NotImplementedError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

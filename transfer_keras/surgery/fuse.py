@@ -9,8 +9,9 @@ from transfer_keras.surgery import errors, fresh, graph
 from transfer_keras.surgery.freezing import copy_flags
 from transfer_keras.surgery.rebuild import copy_own_state, copy_seed_states, flat_pairs, rebuild
 
-# Between a network's name and a layer's: Keras allows no slash in the name of a layer.
-_SEPARATOR = "."
+# Between a network's name and a layer's: Keras allows no slash in the name of a layer, PyTorch no
+# dot, TensorFlow no plus sign.
+_SEPARATOR = "--"
 
 
 def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
@@ -39,7 +40,7 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
     shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name="input")
     outputs = {}
     for name, model in models.items():
-        prefix = f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)}_{len(outputs)}{_SEPARATOR}"
+        prefix = f"{len(outputs)}-{re.sub(r'[^A-Za-z0-9]', '_', name)}{_SEPARATOR}"
         prefixed = {x.name: prefix + x.name for x in model.operations}
         outputs[name] = _copy(model, prefixed, shared).outputs[0]
     return keras.Model(shared, outputs, name="fused")

@@ -42,6 +42,11 @@ def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
     return list(layer._flatten_layers())
 
 
+def is_leaf(operation) -> bool:
+    """Whether it is a layer with no layer inside it."""
+    return isinstance(operation, keras.Layer) and len(flat_layers(operation)) == 1
+
+
 def segments(model: keras.Model) -> Iterator[tuple[list, object]]:
     """Splits the graph at its cut points.
 
