@@ -3,7 +3,7 @@ import random
 import keras
 import numpy as np
 import pytest
-from small_network import LAYERS, images, make_donor, same, values
+from small_network import LAYERS, as_numpy, images, make_donor, same, values
 
 from transfer_keras import surgery
 
@@ -183,3 +183,25 @@ def test_set_trainable_reaches_inner_layers_whose_parent_has_the_flag_already():
     surgery.set_trainable([outer], False)
     assert not inner.trainable
     assert not outer.trainable_weights
+
+
+def test_fresh_layers_are_trained_though_the_donors_were_frozen(x):
+    donor, _ = surgery.transplant(make_donor(), 4, seed=1)
+    assert not donor.trainable_weights
+    model, _ = surgery.transplant(donor, 2, seed=2)
+    trained = {layer.name for layer in model.layers if layer.trainable and layer.weights}
+    assert trained == {"three", "three_bn", "four"}
+    model, _ = surgery.transplant(donor, 2, mode="fine_tune", seed=2)
+    assert {layer.name for layer in model.layers if layer.trainable} >= {"one", "one_bn", "two"}
+
+
+def test_dropout_follows_the_seed_and_nothing_else(x):
+    donor = make_donor()
+    masked = []
+    for seed in (1, 1, 2):
+        model, _ = surgery.transplant(donor, 4, mode="frozen", seed=seed)
+        keras.utils.set_random_seed(len(masked))
+        masked.append([as_numpy(model(x, training=True)) for _ in range(2)])
+    assert same(masked[0], masked[1])
+    assert not same(masked[0][0], masked[0][1])
+    assert not same(masked[0][0], masked[2][0])
