@@ -1,5 +1,7 @@
 """Where a network is cut, and the two parts, which share the model's layers."""
 
+import numbers
+
 import keras
 
 from transfer_keras.surgery import errors, graph
@@ -22,6 +24,8 @@ def place(parts: list[Unit], n: Cut) -> int:
     """
     if isinstance(n, str):
         return _place_of_name(parts, n)
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral):
+        raise errors.NotACutPoint(f"n must be a whole number or a name. Received: n={n!r}")
     if not -len(parts) <= n <= len(parts):
         raise errors.NotACutPoint(
             f"n must be {-len(parts)} to {len(parts)}, for the units "
@@ -79,10 +83,16 @@ def upper(
     """All above the lower n units, so that `upper(lower(x))` is `model(x)`; see `lower`."""
     model = graph.functional(model)
     tensor = _tensor(model, n, blocks, expand)
-    if tensor is model.outputs[0]:
-        tensor = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
-        return keras.Model(tensor, tensor, name=f"{model.name}_upper")
-    return keras.Model(tensor, model.output, name=f"{model.name}_upper")
+    middle = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype)
+    made = {id(tensor): middle}
+    for node in graph.nodes(model):
+        if all(id(x) in made for x in node.input_tensors):
+            args, kwargs = node.arguments.fill_in(made)
+            results = keras.tree.flatten(node.operation(*args, **kwargs))
+            made.update(zip(map(id, node.output_tensors), results, strict=True))
+    outputs = [made[id(output)] for output in model.outputs]
+    outputs = keras.tree.pack_sequence_as(model.output, outputs)
+    return keras.Model(middle, outputs, name=f"{model.name}_upper")
 
 
 def _tensor(model: keras.Model, n: Cut, blocks: Blocks | None, expand: Expand | None):

@@ -1,12 +1,13 @@
 """Freezing layers, and the proof that what was frozen did not move."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 import numpy as np
 
 from transfer_keras.surgery import errors, graph
+from transfer_keras.surgery.batch_norm import FixedStatisticsBatchNormalization
 
 
 def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
@@ -21,11 +22,15 @@ def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
             inner.trainable = value
 
 
-def copy_flags(pairs: Iterable[tuple[keras.Layer, keras.Layer]]) -> None:
+def copy_flags(pairs: Sequence[tuple[keras.Layer, keras.Layer]]) -> None:
     """Gives the second of each pair the flag of the first; parents before children."""
     for old, new in pairs:
         new.trainable = not old.trainable
         new.trainable = old.trainable
+    for old, new in pairs:
+        for source, target in zip(old.weights, new.weights, strict=True):
+            if target.trainable != source.trainable:  # One weight was frozen by itself.
+                target.trainable = source.trainable
 
 
 def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
@@ -41,9 +46,9 @@ def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
     digests = {}
     for layer in model.layers:
         for index, inner in enumerate(graph.flat_layers(layer)):
-            if inner.trainable and frozen_only:
-                continue
             for place, weight in enumerate(_own_weights(inner)):
+                if frozen_only and not _is_still(inner, weight):
+                    continue
                 digests[f"{layer.name}/{index}/{place}:{weight.name}"] = _digest(weight)
     return digests
 
@@ -62,6 +67,12 @@ def assert_unchanged(model: keras.Model, before: Mapping[str, str]) -> None:
             f"{', '.join(moved)}. Expected: bit-identical. A flag was set after the training "
             "step had been built, or something assigned to them."
         )
+
+
+def _is_still(layer: keras.Layer, weight) -> bool:
+    """Whether training may not move a weight of this layer."""
+    fixed = isinstance(layer, FixedStatisticsBatchNormalization)
+    return not layer.trainable or (fixed and not weight.trainable)
 
 
 def _own_weights(layer: keras.Layer) -> list:

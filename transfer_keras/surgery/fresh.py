@@ -43,12 +43,28 @@ def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.
     Raises:
         NotRebuildable: if the config cannot be read or the class not be made from it.
     """
-    try:
+    with _named_error(layer):
         config = _without_seeds(copy.deepcopy(layer.get_config()))
         if "seed" in config and graph.is_leaf(layer):
             # Dropout without a seed of its own follows PyTorch's global state on that backend.
             config["seed"] = random.randint(1, 10**9)
         return (kind or type(layer)).from_config({**config, **changes})
+
+
+def renamed(layer: keras.Layer, name: str) -> keras.Layer:
+    """A new layer of the very same config, seeds included, under another name.
+
+    Raises:
+        NotRebuildable: see `remake`.
+    """
+    with _named_error(layer):
+        return type(layer).from_config({**layer.get_config(), "name": name})
+
+
+@contextlib.contextmanager
+def _named_error(layer: keras.Layer):
+    try:
+        yield
     except (NotImplementedError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise errors.NotRebuildable(

@@ -7,7 +7,13 @@ import keras
 
 from transfer_keras.surgery import errors, fresh, graph
 from transfer_keras.surgery.freezing import copy_flags
-from transfer_keras.surgery.rebuild import copy_own_state, copy_seed_states, flat_pairs, rebuild
+from transfer_keras.surgery.rebuild import (
+    check_rebuildable,
+    copy_own_state,
+    copy_seed_states,
+    flat_pairs,
+    rebuild,
+)
 
 # Between a network's name and a layer's: Keras allows no slash in the name of a layer, PyTorch no
 # dot, TensorFlow no plus sign.
@@ -30,6 +36,9 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
         ShapeMismatch: if the models take different inputs.
     """
     models = {name: graph.functional(model) for name, model in models.items()}
+    for name in models:
+        if not isinstance(name, str) or not name or "/" in name:
+            raise ValueError(f"A network's name is a string without a slash. Received: {name!r}")
     if not models or any(len(model.outputs) != 1 for model in models.values()):
         outputs = {name: len(model.outputs) for name, model in models.items()}
         raise errors.ShapeMismatch(
@@ -37,7 +46,7 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
         )
     _check_inputs(models)
     first = next(iter(models.values())).inputs[0]
-    shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name="input")
+    shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
     outputs = {}
     for name, model in models.items():
         prefix = f"{len(outputs)}-{re.sub(r'[^A-Za-z0-9]', '_', name)}{_SEPARATOR}"
@@ -70,9 +79,10 @@ def extract(fused: keras.Model, name: str) -> keras.Model:
 
 def _copy(model: keras.Model, renamed: Mapping[str, str], inputs) -> keras.Model:
     """An exact copy under other layer names, on a given input tensor where there is one."""
+    check_rebuildable(model)
     copy, pairs = rebuild(
         model,
-        lambda operation: fresh.remake(operation, name=renamed[operation.name]),
+        lambda operation: fresh.renamed(operation, renamed[operation.name]),
         seed=None,  # Every value is written over.
         inputs=inputs,
     )

@@ -25,6 +25,11 @@ def functional(model: keras.Model) -> keras.Model:
             f"Received: {type(model).__name__} named '{model.name}'. Wrap it: "
             "`keras.Model(inputs, model(inputs))` makes the whole of it one layer."
         )
+    if type(model).call.__qualname__ != "Functional.call":
+        raise errors.NotRebuildable(
+            f"'{model.name}' ({type(model).__name__}) has a `call` of its own, which its graph "
+            "does not show. Expected a plain functional model."
+        )
     return model
 
 

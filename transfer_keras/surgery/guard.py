@@ -1,8 +1,13 @@
 """A Keras callback that stops a `fit` in which something frozen moves."""
 
+import weakref
+
 import keras
 
-from transfer_keras.surgery import errors, freezing
+from transfer_keras.surgery import errors, freezing, graph
+
+# The training step that each model was last seen with, and the flags at that time.
+_BUILT: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class FrozenGuard(keras.callbacks.Callback):
@@ -35,6 +40,7 @@ class FrozenGuard(keras.callbacks.Callback):
         self._trainable = _identities(self.model.trainable_variables)
         if optimizer.built:
             self._compare(_identities(optimizer._trainable_variables), "last trained")
+        self._compare_flags()
         self._frozen = freezing.snapshot(self.model)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -48,6 +54,17 @@ class FrozenGuard(keras.callbacks.Callback):
         freezing.assert_unchanged(self.model, self._frozen)
         self._compare(self._trainable, "this `fit` began")
 
+    def _compare_flags(self) -> None:
+        """Catches what the optimiser cannot know: layers that train no weight of their own."""
+        flags = [inner.trainable for inner in graph.flat_layers(self.model)]
+        step, before = _BUILT.get(self.model, (None, flags))
+        if step is self.model.train_function and before != flags:
+            raise errors.StaleFlags(
+                f"`trainable` of layers of '{self.model.name}' was set since the training step was "
+                "built. Call `compile` again, with a new optimizer, after setting flags."
+            )
+        _BUILT[self.model] = (self.model.train_function, flags)
+
     def _compare(self, before: set[int], when: str) -> None:
         now = _identities(self.model.trainable_variables)
         if now != before:
@@ -55,7 +72,7 @@ class FrozenGuard(keras.callbacks.Callback):
             raise errors.StaleFlags(
                 f"`trainable` of {len(changed)} weights of '{self.model.name}' was set since "
                 f"{when}: {', '.join(changed[:5])}. The training step still has the old flags. "
-                "Call `compile` again after setting flags."
+                "Call `compile` again, with a new optimizer, after setting flags."
             )
 
 

@@ -1,6 +1,7 @@
 """Makes a new network from the lower units of a donor, the rest freshly initialised."""
 
 import dataclasses
+import operator
 from collections.abc import Collection
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,10 @@ from transfer_keras.surgery.units import Blocks, Expand, Unit, has_kernel, units
 
 Mode = Literal["frozen", "fine_tune", "random"]
 MODES = ("frozen", "fine_tune", "random")
+_NORMS = {
+    False: keras.layers.BatchNormalization,
+    True: bn.FixedStatisticsBatchNormalization,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +94,9 @@ def transplant(
     Returns:
         (model, report): an uncompiled model that shares nothing with the donor but what
         `share` names, with layers of the same names, and the origin of each of its weights.
-        Layers that were adapted to data (normalisation, lookup) are always copied.
+        Layers that were adapted to data (normalisation, lookup) are always copied. A `.keras`
+        file keeps the flags of layers but not those inside a composite layer: after loading a
+        model that was made with `expand`, freeze these again with `set_trainable`.
 
     Raises:
         NotACutPoint: if n is no place at which units end.
@@ -109,13 +116,25 @@ def transplant(
     parts = units(donor, blocks=blocks, expand=expand)
     count = cut.place(parts, n)
     lower = _layers_below(donor, parts, count)
-    changes = _new_head(donor, head, copied=lower)
-    make = _maker(share, changes, lower if policy == "statistics_frozen" else set())
-    model, pairs = rebuild(donor, make, seed=seed, name=name)
+    changes = {}
+    if head is not None:
+        last, key = _head(donor, head)
+        outputs = last.get_config()[key]
+        if outputs != head:
+            changes[id(last)] = {key: head}
+            if id(last) in lower:
+                raise errors.ShapeMismatch(
+                    f"head={head} differs from the {outputs} outputs of '{last.name}', which n "
+                    "copies too. Give a smaller n."
+                )
+    _check_share(donor, share)
+    fixed = lower if policy == "statistics_frozen" else set()
+    model, pairs = _rebuild(donor, _maker(share, changes, fixed), changes, seed, name)
     pieces = flat_pairs(pairs)
+    _check_fixed(pieces, fixed)
     copied = (lower if mode != "random" else set()) | _adapted(pieces)
-    _fill(pieces, copied, changes)
-    shared = _shared(pairs)
+    _fill(pieces, copied)
+    shared = {id(old) for old, new in pairs if old is new}
     _set_flags(pieces, lower, shared, mode, policy)
     return Transplanted(model, _report(pairs, copied, shared))
 
@@ -138,12 +157,32 @@ def swap_head(model: keras.Model, classes: int, *, seed: int, name: str | None =
     """
     model = graph.functional(model)
     check_rebuildable(model)
-    changes = _new_head(model, classes, copied=set())
-    new_model, pairs = rebuild(model, _maker((), changes, set()), seed=seed, name=name)
+    last, key = _head(model, classes)
+    changes = {id(last): {key: classes}}
+    new_model, pairs = _rebuild(model, _maker((), changes, None), changes, seed, name)
+    operations = [node.operation for node in graph.nodes(model)]
+    after = {id(operation) for operation in operations[operations.index(last) :]}
     pieces = flat_pairs(pairs)
-    _fill(pieces, {id(old) for old, _ in pieces if old.name not in changes}, changes)
+    kept = flat_pairs([(old, new) for old, new in pairs if id(old) not in after])
+    _fill(pieces, {id(old) for old, _ in kept} | _adapted(pieces))
     freezing.copy_flags(pieces)
+    freezing.set_trainable([new for old, new in pairs if old is last], True)
     return new_model
+
+
+def _rebuild(donor, make, changes: dict[int, dict], seed: int, name: str | None):
+    try:
+        return rebuild(donor, make, seed=operator.index(seed), name=name)
+    except errors.SurgeryError:
+        raise
+    except ValueError as error:
+        if not changes:
+            raise
+        raise errors.NotRebuildable(
+            f"The new head {next(iter(changes.values()))} does not fit what follows it in "
+            f"'{donor.name}': {' '.join(str(error).split())}. Make the new head by hand on "
+            "`lower(model, n)`."
+        ) from error
 
 
 def _layers_below(donor, parts: list[Unit], count: int) -> set[int]:
@@ -152,7 +191,7 @@ def _layers_below(donor, parts: list[Unit], count: int) -> set[int]:
         {id(inner): inner for u in side for x in u.layers for inner in graph.flat_layers(x)}
         for side in (parts[:count], parts[count:])
     ]
-    across = [layer.name for key, layer in sides[0].items() if key in sides[1]]
+    across = [x.name for key, x in sides[0].items() if key in sides[1] and x.weights]
     if across:
         raise errors.SharedAcrossCut(
             f"{', '.join(across)} of '{donor.name}' is used below and above the cut at n={count}, "
@@ -161,10 +200,12 @@ def _layers_below(donor, parts: list[Unit], count: int) -> set[int]:
     return set(sides[0])
 
 
-def _new_head(donor, head: int | None, *, copied: set[int]) -> dict[str, dict]:
-    """What must change in the config of the last weighted layer: {layer name: changes}."""
-    if head is None:
-        return {}
+def _head(donor, outputs: int) -> tuple[keras.Layer, str]:
+    """The last weighted layer, and the entry of its config that says how many outputs it has."""
+    if isinstance(outputs, bool) or not isinstance(outputs, int) or outputs < 1:
+        raise ValueError(
+            f"A head needs a whole number of outputs, 1 or more. Received: {outputs!r}"
+        )
     last = [node.operation for node in graph.nodes(donor) if _is_weighted(node.operation)][-1]
     config = last.get_config()
     key = next((key for key in ("units", "filters") if key in config), None)
@@ -174,21 +215,39 @@ def _new_head(donor, head: int | None, *, copied: set[int]) -> dict[str, dict]:
             f"`filters`. Received: {len(donor.outputs)} outputs, last '{last.name}' "
             f"({type(last).__name__}). Make the new head by hand on `lower(model, n)`."
         )
-    if config[key] == head:
-        return {}
-    if id(last) in copied:
-        raise errors.ShapeMismatch(
-            f"head={head} differs from the {config[key]} outputs of '{last.name}', which n copies "
-            "too. Give a smaller n."
+    return last, key
+
+
+def _check_share(donor, share: Collection[str]) -> None:
+    names = [layer.name for layer in donor.layers]
+    unknown = [share] if isinstance(share, str) else [name for name in share if name not in names]
+    if unknown:
+        raise errors.NotRebuildable(
+            f"share: expected a list of names of layers of '{donor.name}'. Received: "
+            f"{', '.join(map(repr, unknown))}"
         )
-    return {last.name: {key: head}}
+
+
+def _check_fixed(pieces: Pairs, fixed: set[int]) -> None:
+    """Every BatchNorm whose statistics shall stay has become one that keeps them."""
+    kinds = (keras.layers.BatchNormalization, bn.FixedStatisticsBatchNormalization)
+    for old, new in pieces:
+        if id(old) in fixed and isinstance(new, kinds[0]) and not isinstance(new, kinds[1]):
+            raise errors.NotRebuildable(
+                f"batch_norm='statistics_frozen': '{old.name}' ({type(old).__name__}) lies inside "
+                "another layer or is a class of its own, so it cannot be replaced by one that "
+                "keeps its statistics. Expected plain BatchNormalization layers of the network "
+                "itself. Give batch_norm='frozen'."
+            )
 
 
 def _is_weighted(operation) -> bool:
     return isinstance(operation, keras.Layer) and has_kernel(operation)
 
 
-def _maker(share: Collection[str], changes: dict[str, dict], fixed_statistics: set[int]):
+def _maker(share: Collection[str], changes: dict[int, dict], fixed: set[int] | None):
+    """`fixed`: which BatchNorm layers keep their statistics; None: those that do already."""
+
     def make(layer):
         if layer.name in share:
             if layer.trainable and layer.weights:
@@ -198,9 +257,9 @@ def _maker(share: Collection[str], changes: dict[str, dict], fixed_statistics: s
                 )
             return layer
         kind = None
-        if id(layer) in fixed_statistics and isinstance(layer, keras.layers.BatchNormalization):
-            kind = bn.FixedStatisticsBatchNormalization
-        return fresh.remake(layer, kind=kind, **changes.get(layer.name, {}))
+        if fixed is not None and type(layer) in _NORMS.values():
+            kind = _NORMS[id(layer) in fixed]
+        return fresh.remake(layer, kind=kind, **changes.get(id(layer), {}))
 
     return make
 
@@ -210,23 +269,19 @@ def _adapted(pieces: Pairs) -> set[int]:
     return {id(old) for old, _ in pieces if hasattr(old, "adapt")}
 
 
-def _shared(pairs: Pairs) -> set[int]:
-    return {id(old) for old, new in pairs if old is new}
-
-
-def _fill(pieces: Pairs, copied: set[int], changes: dict[str, dict]) -> None:
+def _fill(pieces: Pairs, copied: set[int]) -> None:
+    made = [(old, new) for old, new in pieces if old is not new]
+    for old, new in made:
+        if id(old) not in copied:
+            _check_fresh(old, new)
     mismatched = []
-    for old, new in pieces:
-        if old is new:
-            continue
+    for old, new in made:
         if id(old) in copied:
             shapes = [[tuple(w.shape) for w in layer.weights] for layer in (old, new)]
             if shapes[0] != shapes[1]:
                 mismatched.append(f"'{old.name}' has {shapes[0]}, its copy {shapes[1]}")
                 continue
             copy_own_state(old, new)
-        elif old.name not in changes:
-            _check_fresh(old, new)
     if mismatched:
         raise errors.ShapeMismatch(
             f"{len(mismatched)} layers came out of their config with other weights: "
@@ -237,12 +292,12 @@ def _fill(pieces: Pairs, copied: set[int], changes: dict[str, dict]) -> None:
 def _check_fresh(old: keras.Layer, new: keras.Layer) -> None:
     for before, after in zip(old.weights, new.weights, strict=True):
         value = keras.ops.convert_to_numpy(after)
-        drawn = np.unique(value).size > 1
+        drawn = value.ndim >= 2 and np.unique(value).size > 1  # A bias may begin as a pattern.
         if drawn and np.array_equal(value, keras.ops.convert_to_numpy(before)):
             raise errors.NotFresh(
                 f"'{old.name}' came out with the donor's own {before.name}. Expected new random "
-                "values. Its initialiser keeps values or a seed outside its config; give it "
-                "another initialiser."
+                "values. Either the donor was made with this very seed, so give another; or its "
+                "initialiser keeps values or a seed outside its config, so give another one."
             )
 
 

@@ -199,7 +199,9 @@ def _merge_blocks(pieces: list[_Piece], blocks: Blocks) -> list[_Piece]:
 
 def _check_expand(model, expand: Expand) -> None:
     for name, inside in expand.items():
-        layer = model.get_layer(name)
+        layer = next((layer for layer in model.layers if layer.name == name), None)
+        if layer is None:
+            raise errors.UnmatchedLayer(f"expand: '{model.name}' has no layer named '{name}'.")
         own = {id(w): w.path for w in layer.weights}
         given = [id(w) for inner in inside(layer) for w in inner.weights]
         missing = [path for key, path in own.items() if key not in given]
