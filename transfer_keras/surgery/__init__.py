@@ -49,6 +49,7 @@ from transfer_keras.surgery.errors import (
     SurgeryError,
     UnmatchedLayer,
 )
+from transfer_keras.surgery.files import load, save
 from transfer_keras.surgery.freezing import assert_unchanged, set_trainable, snapshot
 from transfer_keras.surgery.fuse import extract, fuse
 from transfer_keras.surgery.guard import FrozenGuard
@@ -73,7 +74,9 @@ __all__ = [
     "assert_unchanged",
     "extract",
     "fuse",
+    "load",
     "lower",
+    "save",
     "set_trainable",
     "snapshot",
     "swap_head",

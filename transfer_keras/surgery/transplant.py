@@ -94,9 +94,10 @@ def transplant(
     Returns:
         (model, report): an uncompiled model that shares nothing with the donor but what
         `share` names, with layers of the same names, and the origin of each of its weights.
-        Layers that were adapted to data (normalisation, lookup) are always copied. A `.keras`
-        file keeps the flags of layers but not those inside a composite layer: after loading a
-        model that was made with `expand`, freeze these again with `set_trainable`.
+        Layers that were adapted to data (normalisation, lookup) are always copied. Keras's
+        own files lose the flags inside a composite layer that `expand` opened: see `save`. On
+        PyTorch, dropout inside a composite layer or nested model follows the global state of
+        that backend, not `seed`.
 
     Raises:
         NotACutPoint: if n is no place at which units end.
