@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import keras
 
 from transfer_keras.surgery import graph
+from transfer_keras.surgery.freezing import set_flag
 
 _MEMBER = "surgery_flags.json"
 
@@ -49,6 +50,5 @@ def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> 
             return model
         flags = json.loads(archive.read(_MEMBER))
     for layer, flag in zip(graph.flat_layers(model), flags, strict=True):
-        layer.trainable = not flag
-        layer.trainable = flag
+        set_flag(layer, flag)
     return model

@@ -18,15 +18,19 @@ def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
     """
     for layer in layers:
         for inner in graph.flat_layers(layer):
-            inner.trainable = not value
-            inner.trainable = value
+            set_flag(inner, value)
+
+
+def set_flag(layer: keras.Layer, value: bool) -> None:
+    """Sets the flag of a layer; those inside it follow, even if it had that value already."""
+    layer.trainable = not value
+    layer.trainable = value
 
 
 def copy_flags(pairs: Sequence[tuple[keras.Layer, keras.Layer]]) -> None:
     """Gives the second of each pair the flag of the first; parents before children."""
     for old, new in pairs:
-        new.trainable = not old.trainable
-        new.trainable = old.trainable
+        set_flag(new, old.trainable)
     for old, new in pairs:
         for source, target in zip(old.weights, new.weights, strict=True):
             if target.trainable != source.trainable:  # One weight was frozen by itself.
