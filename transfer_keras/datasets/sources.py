@@ -1,6 +1,7 @@
 """Opens a dataset by name, and reads one of its splits into memory."""
 
 import dataclasses
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -153,7 +154,7 @@ def read(source: Source, split: str, preprocessing: Preprocessing):
     )
     pictures = pictures.map(
         lambda e: (preprocessing.store(e[source.image]), e[source.label]),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=os.cpu_count(),  # Autotuning is off; see `fixed_parallelism`.
         deterministic=True,
     )
     pictures = pictures.batch(256).with_options(fixed_parallelism())

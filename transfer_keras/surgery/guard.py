@@ -6,7 +6,8 @@ import keras
 
 from transfer_keras.surgery import errors, freezing, graph
 
-# The training step that each model was last seen with, and the flags at that time.
+# The training step that each model was last seen with (weakly: it holds the model), and the flags
+# at that time.
 _BUILT: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -57,13 +58,13 @@ class FrozenGuard(keras.callbacks.Callback):
     def _compare_flags(self) -> None:
         """Catches what the optimiser cannot know: layers that train no weight of their own."""
         flags = [inner.trainable for inner in graph.flat_layers(self.model)]
-        step, before = _BUILT.get(self.model, (None, flags))
-        if step is self.model.train_function and before != flags:
+        step, before = _BUILT.get(self.model, (lambda: None, flags))
+        if step() is self.model.train_function and before != flags:
             raise errors.StaleFlags(
                 f"`trainable` of layers of '{self.model.name}' was set since the training step was "
                 "built. Call `compile` again, with a new optimizer, after setting flags."
             )
-        _BUILT[self.model] = (self.model.train_function, flags)
+        _BUILT[self.model] = (weakref.ref(self.model.train_function), flags)
 
     def _compare(self, before: set[int], when: str) -> None:
         now = _identities(self.model.trainable_variables)
