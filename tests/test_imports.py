@@ -9,9 +9,9 @@ ROOT = pathlib.Path(__file__).parents[1] / "transfer_keras"
 PACKAGE = "transfer_keras"
 
 PROGRAMS = {"train", "sweep", "report", "cli", "advise"}
-STORY = {"experiment", "study", "cluster", "summary", "settings"}
+STORY = {"experiment", "study", "cluster", "summary", "settings", "grouping"}
 MIDDLE = {"datasets", "networks", "surgery", "training", "monitors", "figures", "results"}
-GROUND = {"treatments", "tasks", "plan", "statistics", "errors"}
+GROUND = {"treatments", "tasks", "plan", "statistics", "errors", "machine"}
 LAYERS = [GROUND, MIDDLE, STORY, PROGRAMS]
 
 # Loaded before the flags are checked; may not load TensorFlow or Keras.
@@ -24,6 +24,8 @@ LIGHT = [
     "plan.py",
     "results.py",
     "errors.py",
+    "machine.py",
+    "grouping.py",
     "networks/tables.py",
     "datasets/catalogue.py",
     "datasets/formula.py",

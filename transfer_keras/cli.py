@@ -127,6 +127,16 @@ _SEED = flags.DEFINE_integer("seed", 0, "All that is random follows from it.", 0
 _VALIDATIONS = flags.DEFINE_integer(
     "validations", 10, "How often each network is tested while it trains.", 1
 )
+_GROUP_SIZE = flags.DEFINE_integer(
+    "group_size",
+    None,
+    "The most treatments trained together, which changes time and memory and no number "
+    "(default: as many as fit --group_memory, by an estimate that --dry_run prints).",
+    1,
+)
+_GROUP_MEMORY = flags.DEFINE_float(
+    "group_memory", None, "GiB that a group may take (default: half of the machine's).", 0
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the results (default: runs/<dataset>-split<s>-seed<s>)."
 )
@@ -185,6 +195,8 @@ def experiment_from_flags() -> Experiment:
         augment=_AUGMENT.value,
         seed=_SEED.value,
         validations=_VALIDATIONS.value,
+        group_size=_GROUP_SIZE.value,
+        group_memory=_GROUP_MEMORY.value,
     )
     catalogue.check(experiment.dataset, experiment.data_dir)
     return experiment

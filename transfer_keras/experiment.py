@@ -7,28 +7,28 @@ is tested on the same images as the base of its target.
 
 import importlib.metadata
 import math
-import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from transfer_keras import results, surgery, tasks
-from transfer_keras.datasets import sources
+from transfer_keras import grouping, results, surgery
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.errors import UserError
+from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.monitors.history import History
 from transfer_keras.monitors.progress import Progress
 from transfer_keras.monitors.scalars import Scalars
 from transfer_keras.networks import alexnet
-from transfer_keras.plan import Group, plan
+from transfer_keras.plan import Group, with_bases
 from transfer_keras.settings import Experiment
 from transfer_keras.training import loop
 from transfer_keras.training.optimizers import Recipe
+from transfer_keras.training.scores import Trained
 from transfer_keras.treatments import Treatment
 
 _TEST_BATCH = 250
@@ -54,80 +54,48 @@ def run(
             another experiment.
     """
     results.check_workdir(workdir, experiment.identity)
-    groups = plan(experiment.treatments)
-    waiting = [g for g in groups if not all(results.is_done(workdir, n) for n in g.names)]
-    reused = [name for g in groups if g not in waiting for name in g.names]
-    if reused:
+    wanted = with_bases(experiment.treatments)
+    waiting = [t for t in wanted if not results.is_done(workdir, t.name)]
+    if reused := [t.name for t in wanted if t not in waiting]:
         say(f"On disk already, not trained again: {', '.join(reused)}")
     if waiting:
-        data = _Data(experiment)
-        _begin(experiment, workdir, data)
-        for group in waiting:
-            left = (t for t in group.treatments if not results.is_done(workdir, t.name))
-            _train(experiment, workdir, data, Group(tuple(left)))
-    return tuple(treatment for group in groups for treatment in group.treatments)
+        data = _read(experiment)
+        _begin(experiment, workdir, data.pair)
+        for group in grouping.groups(experiment, data.pair.tasks):
+            if left := tuple(t for t in group.treatments if t in waiting):
+                _train(experiment, workdir, data, Group(left))
+    return wanted
 
 
-class _Data:
-    """Tasks A and B of the dataset, in memory: `train["A"]`, `test["B"]`, ..."""
+class _Data(NamedTuple):
+    """The tasks, and their examples in memory: `train["A"]`, `test["B"]`, ..."""
 
-    def __init__(self, experiment: Experiment):
-        source = sources.open_source(experiment.dataset, experiment.data_dir)
-        a, b = tasks.split_classes(source.class_names, experiment.split)
-        source.prepare()
-        self.dataset = source.identity
-        self.tasks = {"A": a, "B": b}
-        _check_memory(experiment, source)
-        preprocessing = Preprocessing(
-            image_size=experiment.image_size,
-            resize=experiment.resize,
-            pad=experiment.architecture.pad,
-            augment=experiment.augment,
-        )
-        self.train, self.test = (
-            self._by_task(sources.read(source, split, preprocessing), preprocessing)
-            for split in (source.train, source.test)
-        )
-        for task, examples in self.test.items():
-            if not len(examples):
-                raise UserError(f"--dataset={experiment.dataset}: task {task} has no test image.")
-        for task, examples in self.train.items():
-            if len(examples) < experiment.batch_size:
-                raise UserError(
-                    f"--batch_size={experiment.batch_size}: task {task} of {experiment.dataset} "
-                    f"has {len(examples)} training images. Give a smaller batch."
-                )
-
-    def _by_task(self, split, preprocessing) -> dict[str, Examples]:
-        return {
-            name: Examples.of_classes(*split, task.labels, preprocessing)
-            for name, task in self.tasks.items()
-        }
+    pair: TaskPair
+    train: Mapping[str, Examples]
+    test: Mapping[str, Examples]
 
 
-def _check_memory(experiment: Experiment, source: sources.Source) -> None:
-    """All pictures are held in memory: as they are read, by task, and by TensorFlow."""
-    images = source.size(source.train) + source.size(source.test)
-    needed = 3 * images * experiment.resize**2 * 3
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise UserError(
-            f"--dataset={experiment.dataset}: {images:,} pictures of {experiment.resize} pixels "
-            f"need {needed / 2**30:.0f} GiB of memory, of which this machine has "
-            f"{there / 2**30:.0f}. Give a smaller --image_size or dataset."
-        )
+def _read(experiment: Experiment) -> _Data:
+    pair = TaskPair(experiment.dataset, experiment.data_dir, experiment.split)
+    preprocessing = Preprocessing(
+        image_size=experiment.image_size,
+        resize=experiment.resize,
+        pad=experiment.architecture.pad,
+        augment=experiment.augment,
+    )
+    return _Data(pair, *pair.read(preprocessing, batch_size=experiment.batch_size))
 
 
-def _begin(experiment: Experiment, workdir: pathlib.Path, data: _Data) -> None:
+def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> None:
     versions = {
         name: importlib.metadata.version(name)
         for name in ("tensorflow", "keras", "tensorflow-datasets", "numpy")
     }
-    facts = {name: task.class_names for name, task in data.tasks.items()}
+    classes = {name: task.class_names for name, task in pair.tasks.items()}
     results.write_experiment(
         workdir,
         experiment.identity,
-        data={"dataset": data.dataset, **facts},
+        data={"dataset": pair.identity, **classes},
         versions=versions,
     )
 
@@ -136,12 +104,10 @@ def _train(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Gr
     """Makes the networks of a group, trains them together, and leaves each on disk."""
     for name in group.names:
         shutil.rmtree(workdir / name, ignore_errors=True)  # What an interrupted run left.
-    networks = {t.name: _network(experiment, workdir, data, t) for t in group.treatments}
-    frozen = {name: surgery.snapshot(network) for name, network in networks.items()}
-    fused = surgery.fuse(networks)
-    history = History()
     begun = time.monotonic()
-    predictions = loop.train(
+    fused, frozen = _fused(experiment, workdir, data, group)
+    history = History()
+    trained = loop.train(
         fused,
         data.train[group.target].training(batch_size=experiment.batch_size, seed=experiment.seed),
         data.test[group.target].evaluation(batch_size=_TEST_BATCH),
@@ -151,18 +117,26 @@ def _train(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Gr
         log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
         monitors=[
             history,
-            Progress(group.names, experiment.steps),
+            Progress(str(group), experiment.steps),
             Scalars({name: workdir / name for name in group.names}),
         ],
     )
     seconds = time.monotonic() - begun
     for treatment in group.treatments:
-        network = surgery.extract(fused, treatment.name)
-        surgery.assert_unchanged(network, frozen[treatment.name])
-        with results.whole(results.network_path(workdir, treatment.name)) as partial:
+        name = treatment.name
+        network = surgery.extract(fused, name)
+        surgery.assert_unchanged(network, frozen[name])
+        with results.whole(results.network_path(workdir, name)) as partial:
             network.save(partial)
-        row = _row(treatment, network, predictions[treatment.name], history, seconds)
-        results.write_row(workdir, row, predictions[treatment.name]._asdict())
+        row = _row(treatment, network, trained[name], history, len(group.treatments), seconds)
+        results.write_row(workdir, row, trained[name].predictions._asdict())
+
+
+def _fused(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Group):
+    """One model of the group's networks before their first step, and what may not move in each."""
+    networks = {t.name: _network(experiment, workdir, data, t) for t in group.treatments}
+    frozen = {name: surgery.snapshot(network) for name, network in networks.items()}
+    return surgery.fuse(networks), frozen
 
 
 def _network(
@@ -170,7 +144,7 @@ def _network(
 ) -> keras.Model:
     """The treatment's network before its first step."""
     target, seed = treatment.target, treatment.seed(experiment.seed)
-    classes = len(data.tasks[target])
+    classes = len(data.pair.tasks[target])
     if treatment.needs:
         path = results.network_path(workdir, treatment.needs.name)
         donor = keras.saving.load_model(path, compile=False)
@@ -183,7 +157,11 @@ def _network(
             mean=mean,
             variance=variance,
         )
-    mode = "frozen" if treatment.mode == "base" else treatment.mode
+    if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
+        donor = surgery.transplant(
+            donor, 0, seed=treatment.random_donor_seed(experiment.seed)
+        ).model
+    mode = "fine_tune" if treatment.mode == "fine_tune" else "frozen"
     model, _ = surgery.transplant(
         donor, treatment.n, head=classes, mode=mode, seed=seed, name=treatment.name
     )
@@ -204,14 +182,15 @@ def _recipe(experiment: Experiment) -> Recipe:
 def _row(
     treatment: Treatment,
     network: keras.Model,
-    predictions: loop.Predictions,
+    trained: Trained,
     history: History,
+    group: int,
     seconds: float,
 ) -> results.Row:
     def scalars(weights: Iterable) -> int:
         return sum(int(tf.size(w.value)) for w in weights)
 
-    loss, top1 = predictions.scores
+    loss, top1 = trained.predictions.scores
     return results.Row(
         treatment=treatment.name,
         donor=treatment.donor,
@@ -220,9 +199,12 @@ def _row(
         mode=treatment.mode,
         top1=top1,
         loss=_finite(loss),
-        test_images=len(predictions.label),
+        outcome=trained.outcome,
+        training_loss=_finite(trained.scores.loss),
+        test_images=len(trained.predictions.label),
         classes=network.output.shape[-1],
         steps=history.tests[treatment.name][-1][0],
+        group=group,
         seconds=seconds,
         parameters=scalars(network.weights),
         trainable_parameters=scalars(network.trainable_weights),

@@ -1,7 +1,7 @@
 """From treatments to groups, in an order in which donors come first."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from transfer_keras.treatments import Treatment
 
@@ -20,23 +20,41 @@ class Group:
     def names(self) -> tuple[str, ...]:
         return tuple(treatment.name for treatment in self.treatments)
 
+    def __str__(self):
+        ends = self.names if len(self.names) <= 3 else (self.names[0], "…", self.names[-1])
+        return ", ".join(ends) + (f" ({len(self.names)})" if len(self.names) > 3 else "")
 
-def plan(treatments: Iterable[Treatment], *, group_size: int = 1) -> tuple[Group, ...]:
-    """The groups of an experiment.
 
-    Args:
-        treatments: what is asked for. The bases that they need, as donor or to be compared
-            with, are added.
-        group_size: the most treatments in one group.
+def with_bases(treatments: Iterable[Treatment]) -> tuple[Treatment, ...]:
+    """What is asked for, once each, with the bases that it needs, as donor or to compare with.
 
     Returns:
-        The bases, a group each, then the groups towards each target.
+        The bases in alphabetical order, then the others by target, else in the order given.
     """
     treatments = tuple(dict.fromkeys(treatments))
     needed = {base for t in treatments for base in (t.base, t.needs) if base}
-    groups = [Group((base,)) for base in sorted(needed, key=lambda base: base.name)]
-    for target in sorted({t.target for t in treatments}):
-        towards = [t for t in treatments if t.target == target and t.donor]
-        starts = range(0, len(towards), group_size)
-        groups += [Group(tuple(towards[start : start + group_size])) for start in starts]
-    return tuple(groups)
+    others = sorted((t for t in treatments if t.donor), key=lambda t: t.target)
+    return (*sorted(needed, key=lambda base: base.name), *others)
+
+
+def plan(
+    treatments: Iterable[Treatment], fits: Callable[[tuple[Treatment, ...]], bool]
+) -> tuple[Group, ...]:
+    """The groups of an experiment.
+
+    Args:
+        treatments: what is asked for.
+        fits: whether treatments may be one group; a single one always is.
+
+    Returns:
+        The bases, a group each, then the groups towards each target, each as large as fits.
+    """
+    groups: list[tuple[Treatment, ...]] = []
+    for treatment in with_bases(treatments):
+        last = groups[-1] if groups else ()
+        joins = last and last[0].donor and treatment.target == last[0].target
+        if joins and fits((*last, treatment)):
+            groups[-1] = (*last, treatment)
+        else:
+            groups.append((treatment,))
+    return tuple(map(Group, groups))

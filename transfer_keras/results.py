@@ -31,10 +31,15 @@ class Row:
         treatment: its name, as `A3B+`.
         donor, n, target, mode: see `treatments.Treatment`.
         top1: fraction of the test images that it got right, after the last step.
-        loss: mean cross-entropy on the test images, in nats; None where training diverged.
+        loss: mean cross-entropy on the test images, in nats; None where it is no number.
+        outcome: "trained"; "diverged" if a loss is no number; "at chance" if that on training
+            images ended within 1 % of ln(classes).
+        training_loss: mean cross-entropy on training images over the last hundredth of the
+            steps, in nats; None where it is no number.
         test_images, classes: how many.
         steps: updates done.
-        seconds: spent on training and testing its group.
+        group: how many treatments were trained together with it, itself counted.
+        seconds: spent on training and testing that group.
         parameters, trainable_parameters: number of scalars.
         validation: (step, loss, top1) of every test on the way, the last included.
     """
@@ -46,9 +51,12 @@ class Row:
     mode: str
     top1: float
     loss: float | None
+    outcome: str
+    training_loss: float | None
     test_images: int
     classes: int
     steps: int
+    group: int
     seconds: float
     parameters: int
     trainable_parameters: int

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import pathlib
 
-from transfer_keras import tasks
+from transfer_keras import machine, tasks
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES, Architecture
 from transfer_keras.treatments import Treatment
@@ -51,6 +51,9 @@ class Experiment:
             pictures are drawn with every variation that they shall have.
         seed: all that is random follows from it.
         validations: how often each network is tested while it is trained.
+        group_size: the most treatments that are trained together; None: as many as the memory
+            holds.
+        group_memory: GiB that a group may take; None: half of the machine's.
 
     Raises:
         UserError: if a setting is out of range or two do not go together.
@@ -71,6 +74,8 @@ class Experiment:
     augment: bool | None = None
     seed: int = 0
     validations: int = 10
+    group_size: int | None = None
+    group_memory: float | None = None
 
     def __post_init__(self):
         if self.network not in ARCHITECTURES:
@@ -80,12 +85,14 @@ class Experiment:
         defaults = {
             "image_size": self.architecture.image_size,
             "augment": self.dataset.partition("/")[0] != "formula_images",
+            "group_memory": machine.memory() / 2**31,
             **DEFAULTS[self.network],
         }
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        for name in ("image_size", "steps", "batch_size", "learning_rate", "validations"):
+        positive = ("image_size", "steps", "batch_size", "learning_rate", "validations")
+        for name in (*positive, "group_memory"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name}={getattr(self, name)}: must be positive and finite.")
         if not 0 <= self.weight_decay < math.inf:
@@ -95,6 +102,8 @@ class Experiment:
             raise UserError(
                 f"--image_size={self.image_size}: {self.network} needs at least {smallest} pixels."
             )
+        if self.group_size is not None and self.group_size < 1:
+            raise UserError(f"--group_size={self.group_size}: expected 1 or more.")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
         if not self.treatments:
@@ -122,7 +131,13 @@ class Experiment:
     def identity(self) -> dict:
         """The settings that make its numbers; another value of any is another experiment."""
         fields = dataclasses.asdict(self)
-        for name in ("treatments", "data_dir", "validations"):
+        for name in (
+            "treatments",
+            "data_dir",
+            "validations",
+            "group_size",
+            "group_memory",
+        ):
             fields.pop(name)
         if tasks.is_file(self.split):
             fields["split"] = tasks.read_class_list(self.split)

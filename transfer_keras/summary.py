@@ -1,15 +1,65 @@
-"""The table and the curve of an experiment, from the rows on disk."""
+"""What a person reads of an experiment: its plan, and its results from the rows on disk."""
 
+import math
 import pathlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence, Sized
 
-from transfer_keras import results, statistics
+from transfer_keras import grouping, results, statistics
 from transfer_keras.figures import curve
+from transfer_keras.settings import Experiment
 from transfer_keras.treatments import Treatment
 
 _COLUMNS = ("treatment", "top-1", "difference from base, 95 % interval", "time")
+_PLAN = ("group", "target", "treatments", "parameters", "trained", "memory", "")
+_REASONS = {
+    "diverged": lambda row: "diverged: its loss is no number. A lower --learning_rate may help",
+    "at chance": lambda row: (
+        f"stayed at chance: its training loss ended at {row.training_loss:.3f}, and saying "
+        f"nothing of {row.classes} classes costs {math.log(row.classes):.3f}"
+    ),
+}
 _MODES = {"frozen": "frozen", "fine_tune": "fine-tuned"}
+
+
+def plan(experiment: Experiment, tasks: Mapping[str, Sized], workdir: pathlib.Path) -> str:
+    """The groups and what they take.
+
+    Args:
+        experiment: what is wanted.
+        tasks: "A" and "B" -> the task, whose length is its number of classes.
+        workdir: where some of it may be done already.
+    """
+    lines, groups = [_PLAN], grouping.groups(experiment, tasks)
+    sizes = [grouping.estimate(experiment, len(tasks[g.target]), g.treatments) for g in groups]
+    for number, (group, size) in enumerate(zip(groups, sizes, strict=True), 1):
+        waiting = [name for name in group.names if not results.is_done(workdir, name)]
+        state = "on disk" if not waiting else "to train"
+        if 0 < len(waiting) < len(group.names):
+            state = f"{len(waiting)} to train"
+        millions = (f"{size.parameters / 1e6:.2f} M", f"{size.trained / 1e6:.2f} M")
+        memory = f"{size.bytes / 2**30:.2f} GiB"
+        lines.append((f"{number}", group.target, str(group), *millions, memory, state))
+    limit = f"groups of at most {experiment.group_size} (--group_size)"
+    if experiment.group_size is None:
+        limit = f"as many as fit {experiment.group_memory:.1f} GiB (--group_memory)"
+    everything = sum(len(group.names) for group in groups)
+    return (
+        f"{_aligned(lines)}\n"
+        f"{everything} networks of {sum(s.parameters for s in sizes) / 1e6:.1f} M parameters, of "
+        f"which {sum(s.trained for s in sizes) / 1e6:.1f} M are trained, in {len(groups)} passes "
+        f"over the data of {experiment.steps:,} steps each; {limit}."
+    )
+
+
+def failures(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> list[str]:
+    """A line for each treatment that did not learn."""
+    rows = [results.read_row(workdir, treatment.name) for treatment in treatments]
+    return [f"{row.treatment} {_REASONS[row.outcome](row)}" for row in rows if _failed(row)]
+
+
+def _failed(row: results.Row) -> bool:
+    return row.outcome in _REASONS
 
 
 def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
@@ -18,16 +68,21 @@ def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
     for treatment in treatments:
         row = results.read_row(workdir, treatment.name)
         minutes, seconds = divmod(round(row.seconds), 60)
+        time = f"{minutes}:{seconds:02d}" + (f" for {row.group}" if row.group > 1 else "")
         difference = ""
         if treatment.mode != "base":
             points = [100 * value for value in _difference(workdir, treatment)]
             difference = "{:+.1f} points from {} [{:+.1f}, {:+.1f}]".format(
                 points[0], treatment.base, *points[1:]
             )
-        if row.loss is None:
-            difference = "diverged: its loss is no number"
-        lines.append((row.treatment, f"{row.top1:.3f}", difference, f"{minutes}:{seconds:02d}"))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
+        if _failed(row):
+            difference += f"  ({row.outcome})".removeprefix("" if difference else "  ")
+        lines.append((row.treatment, f"{row.top1:.3f}", difference, time))
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
     return "\n".join(row.rstrip() for row in [rows[0], "-" * len(rows[0]), *rows[1:]])
 

@@ -6,7 +6,7 @@ python -m transfer_keras.train --n=3 --mode=frozen
 from absl import flags
 
 from transfer_keras import cli, results
-from transfer_keras.plan import plan
+from transfer_keras.plan import with_bases
 from transfer_keras.treatments import parse
 
 flags.adopt_module_key_flags(cli)
@@ -16,28 +16,27 @@ def main() -> None:
     """Flags in, one call into the library, a table out."""
     experiment = cli.experiment_from_flags()
     workdir = cli.workdir_from_flags(experiment)
-    groups = plan(experiment.treatments)
-    names = [name for group in groups for name in group.names]
-    waiting = [name for name in names if not results.is_done(workdir, name)]
+    wanted = with_bases(experiment.treatments)
+    waiting = [t.name for t in wanted if not results.is_done(workdir, t.name)]
     print(
         f"{experiment.network} on {experiment.dataset}, split {experiment.split}, "
         f"{experiment.steps:,} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
         f"Results: {workdir}"
     )
-    if cli.is_dry_run():
-        for number, group in enumerate(groups, 1):
-            done = all(name not in waiting for name in group.names)
-            state = "on disk" if done else "to train"
-            print(f"{number:>3}. towards {group.target}: {', '.join(group.names)} ({state})")
-        print("Dry run: nothing was trained. Leave out --dry_run to train.")
-        return
-
     from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
     from transfer_keras import summary
+    from transfer_keras.datasets.task_pair import TaskPair
 
+    if cli.is_dry_run():
+        pair = TaskPair(experiment.dataset, experiment.data_dir, experiment.split)
+        print(summary.plan(experiment, pair.tasks, workdir))
+        print("Dry run: nothing was trained. Leave out --dry_run to train.")
+        return
     treatments = program.run(experiment, workdir)
     results.write_text(workdir / "run.flags", cli.flags_as_text())
     print(f"\n{summary.table(workdir, treatments)}\n")
+    for line in summary.failures(workdir, treatments):
+        print(f"Did not learn: {line}.")
     title = f"{experiment.network} on {experiment.dataset}, split {experiment.split}"
     everything = map(parse, results.done(workdir))
     if picture := summary.draw_curve(workdir, everything, title=title):

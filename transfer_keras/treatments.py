@@ -74,11 +74,19 @@ class Treatment:
 
     def seed(self, experiment_seed: int) -> int:
         """Seed of its fresh weights and dropout: of the experiment's seed and its name alone."""
-        digest = hashlib.sha256(f"{experiment_seed} {self.name}".encode()).digest()
-        return int.from_bytes(digest[:4], "big")
+        return _seed(experiment_seed, self.name)
+
+    def random_donor_seed(self, experiment_seed: int) -> int:
+        """Seed of the untrained network that all random treatments of its target take from."""
+        return _seed(experiment_seed, f"R{self.target}")
 
     def __str__(self):
         return self.name
+
+
+def _seed(*identity) -> int:
+    digest = hashlib.sha256(" ".join(map(str, identity)).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 def parse(text: str) -> Treatment:

@@ -1,34 +1,39 @@
 """A progress bar, one line a group."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
+import numpy as np
 import tqdm
 
 
 class Progress:
-    """Shows the step, the mean training loss and the mean top-1 on the test images.
+    """Shows the step, the median training loss and the median top-1 on the test images.
 
     Args:
-        names: the networks of the group.
+        title: of the group.
         steps: number of updates.
     """
 
-    def __init__(self, names: Sequence[str], steps: int):
-        self._bar = tqdm.tqdm(total=steps, desc=", ".join(names), unit=" steps", leave=True)
+    def __init__(self, title: str, steps: int):
+        self._bar = tqdm.tqdm(total=steps, desc=title, unit=" steps", leave=True)
         self._shown: dict[str, str] = {}
 
-    def training(self, step: int, scores: Mapping) -> None:
-        loss = sum(s.loss for s in scores.values()) / len(scores)
-        self._show(loss=f"{loss:.3f}")
+    def training(self, step: int, scores: Mapping, gradients: Mapping) -> None:
+        losses = [score.loss for score in scores.values()]
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        self._shown["loss"] = f"{np.median(finite):.3f}" if finite else "nan"
+        if len(finite) < len(losses):
+            self._shown["diverged"] = f"{len(losses) - len(finite)} of {len(losses)}"
+        self._bar.set_postfix(self._shown, refresh=False)
         self._bar.update(step - self._bar.n)
 
     def validation(self, step: int, scores: Mapping) -> None:
-        accuracy = sum(s.accuracy for s in scores.values()) / len(scores)
-        self._show(**{"top-1": f"{accuracy:.3f}"})
+        self._shown["top-1"] = f"{np.median([score.accuracy for score in scores.values()]):.3f}"
+        self._bar.set_postfix(self._shown)
+
+    def end(self, step: int, trained: Mapping) -> None:
+        """The bar is full."""
 
     def close(self) -> None:
         self._bar.close()
-
-    def _show(self, **figures: str) -> None:
-        self._shown |= figures
-        self._bar.set_postfix(self._shown)

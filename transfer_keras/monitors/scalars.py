@@ -1,13 +1,15 @@
-"""Loss and accuracy to TensorBoard, a run a treatment."""
+"""Loss, accuracy and gradient norm to TensorBoard, a run a treatment."""
 
 import pathlib
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 
 class Scalars:
-    """Tags `loss/training`, `accuracy/training`, `loss/validation`, `accuracy/validation`.
+    """Tags `loss/training`, `accuracy/training`, `loss/validation`, `accuracy/validation`,
+    `gradient_norm/training` (over all that is trained), and at the end the text `outcome`.
 
     Args:
         folders: network's name -> the folder of its run.
@@ -16,13 +18,22 @@ class Scalars:
     def __init__(self, folders: Mapping[str, pathlib.Path]):
         self._writers = {n: tf.summary.create_file_writer(str(f)) for n, f in folders.items()}
 
-    def training(self, step: int, scores: Mapping) -> None:
+    def training(self, step: int, scores: Mapping, gradients: Mapping) -> None:
         self._write("training", step, scores)
+        for name, norms in gradients.items():
+            with self._writers[name].as_default(step):
+                tf.summary.scalar("gradient_norm/training", np.linalg.norm(norms))
 
     def validation(self, step: int, scores: Mapping) -> None:
         self._write("validation", step, scores)
         for writer in self._writers.values():
             writer.flush()
+
+    def end(self, step: int, trained: Mapping) -> None:
+        for name, network in trained.items():
+            text = f"**{network.outcome}**: training loss {network.scores.loss:.4g} at the end"
+            with self._writers[name].as_default(step):
+                tf.summary.text("outcome", text)
 
     def close(self) -> None:
         for writer in self._writers.values():

@@ -6,6 +6,7 @@ can check `--n` and `--image_size` against a network before TensorFlow is loaded
 """
 
 import dataclasses
+from typing import NamedTuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +36,13 @@ class Dense:
     bias: float = 0.0
 
 
+class Size(NamedTuple):
+    """What a unit holds: weights, and values of one image between its layers."""
+
+    parameters: int
+    activations: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Architecture:
     """A network as a table.
@@ -59,19 +67,42 @@ class Architecture:
         side = image_size
         for unit in self.units:
             if isinstance(unit, Conv):
-                if unit.padding == "valid":
-                    side = side - unit.kernel + 1
-                side = -(-side // unit.stride)
-                if unit.pool:
-                    side = (side - 3) // 2 + 1
+                side = _pooled(unit, _convolved(unit, side))
                 if side < 1:
                     return 0
         return side
+
+    def sizes(self, image_size: int, classes: int) -> tuple[Size, ...]:
+        """Size of each unit, for images that are large enough and an output a class."""
+        sizes, side, channels = [], image_size, 3
+        for unit in self.units:
+            if isinstance(unit, Conv):
+                kernel = unit.kernel**2 * channels // unit.groups * unit.filters
+                wide = _convolved(unit, side)
+                side, channels = _pooled(unit, wide), unit.filters
+                values = 2 * wide**2 * channels  # Of the convolution and of its ReLU.
+                values += (unit.pool + unit.norm) * side**2 * channels
+                sizes.append(Size(kernel + unit.filters, values))
+            else:
+                inputs, channels = side**2 * channels, unit.units or classes
+                side = 1
+                sizes.append(Size((inputs + 1) * channels, 3 * channels))
+        return tuple(sizes)
 
     @property
     def smallest_image(self) -> int:
         """The smallest `image_size` that leaves at least one position to the dense layers."""
         return next(size for size in range(1, 4096) if self.side(size) >= 1)
+
+
+def _convolved(unit: Conv, side: int) -> int:
+    if unit.padding == "valid":
+        side = side - unit.kernel + 1
+    return -(-side // unit.stride)
+
+
+def _pooled(unit: Conv, side: int) -> int:
+    return (side - 3) // 2 + 1 if unit.pool else side
 
 
 # Krizhevsky et al. (2012) as the Caffe reference network has it, on which Yosinski et al.

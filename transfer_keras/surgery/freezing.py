@@ -53,7 +53,7 @@ def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
             for place, weight in enumerate(_own_weights(inner)):
                 if frozen_only and not _is_still(inner, weight):
                     continue
-                digests[f"{layer.name}/{index}/{place}:{weight.name}"] = _digest(weight)
+                digests[f"{layer.name}/{index}/{place}:{weight.name}"] = digest(weight)
     return digests
 
 
@@ -84,6 +84,7 @@ def _own_weights(layer: keras.Layer) -> list:
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 
-def _digest(weight) -> str:
-    value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+def digest(array) -> str:
+    """SHA-256 of an array's dtype, shape and bytes."""
+    value = np.ascontiguousarray(keras.ops.convert_to_numpy(array))
     return hashlib.sha256(f"{value.dtype}{value.shape}".encode() + value.tobytes()).hexdigest()

@@ -44,7 +44,7 @@ def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.
         NotRebuildable: if the config cannot be read or the class not be made from it.
     """
     with _named_error(layer):
-        config = _without_seeds(copy.deepcopy(layer.get_config()))
+        config = without_seeds(copy.deepcopy(layer.get_config()))
         if "seed" in config and graph.is_leaf(layer):
             # Dropout without a seed of its own follows PyTorch's global state on that backend.
             config["seed"] = random.randint(1, 10**9)
@@ -76,9 +76,10 @@ def _named_error(layer: keras.Layer):
         ) from error
 
 
-def _without_seeds(config):
+def without_seeds(config):
+    """The same config, every entry named "seed" at any depth None."""
     if isinstance(config, dict):
-        return {k: None if k == "seed" else _without_seeds(v) for k, v in config.items()}
+        return {k: None if k == "seed" else without_seeds(v) for k, v in config.items()}
     if isinstance(config, list | tuple):
-        return type(config)(_without_seeds(item) for item in config)
+        return type(config)(without_seeds(item) for item in config)
     return config

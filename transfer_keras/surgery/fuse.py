@@ -1,12 +1,13 @@
 """One flat model out of many that take the same input, and each of them out of it again."""
 
+import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 import keras
 
-from transfer_keras.surgery import errors, fresh, graph
-from transfer_keras.surgery.freezing import copy_flags
+from transfer_keras.surgery import errors, freezing, fresh, graph
 from transfer_keras.surgery.rebuild import (
     check_rebuildable,
     copy_own_state,
@@ -23,8 +24,12 @@ _SEPARATOR = "--"
 def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
     """One flat graph of several networks, with one input and one output a name.
 
-    The networks stay disjoint, so the gradient of the sum of their losses is each one's own.
-    Weights, flags and the states of dropout seeds are copied.
+    What is trained stays disjoint, so the gradient of the sum of their losses is each one's own.
+    Weights, flags and the states of dropout seeds are copied. Layers of the same name, config
+    and weights that see the same tensor, have nothing to train and nothing random, are one layer
+    in the fused model: the lower part of a frozen donor runs once for all networks that have it.
+    It bears the name of the first of them. A layer is not shared if its network calls it twice
+    or if Keras cannot serialise its config, nor is one with a vocabulary.
 
     Args:
         models: functional models of one output each that take inputs of one shape and dtype.
@@ -47,11 +52,11 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
     _check_inputs(models)
     first = next(iter(models.values())).inputs[0]
     shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
-    outputs = {}
+    outputs, calls = {}, {}
     for name, model in models.items():
         prefix = f"{len(outputs)}-{re.sub(r'[^A-Za-z0-9]', '_', name)}{_SEPARATOR}"
         prefixed = {x.name: prefix + x.name for x in model.operations}
-        outputs[name] = _copy(model, prefixed, shared).outputs[0]
+        outputs[name] = _copy(model, prefixed, shared, calls).outputs[0]
     return keras.Model(shared, outputs, name="fused")
 
 
@@ -74,25 +79,83 @@ def extract(fused: keras.Model, name: str) -> keras.Model:
         raise KeyError(f"No network named {name!r} in '{fused.name}'. Expected one of {known}")
     part = keras.Model(fused.input, outputs[name], name=name)
     renamed = {x.name: x.name.split(_SEPARATOR, 1)[-1] for x in part.operations}
-    return _copy(part, renamed, None)
+    return _copy(part, renamed)
 
 
-def _copy(model: keras.Model, renamed: Mapping[str, str], inputs) -> keras.Model:
-    """An exact copy under other layer names, on a given input tensor where there is one."""
+def _copy(model: keras.Model, renamed: Mapping[str, str], inputs=None, calls=None) -> keras.Model:
+    """An exact copy under other layer names.
+
+    Args:
+        model: functional.
+        renamed: a new name for each of its layers and operations.
+        inputs: a tensor to build upon; None: new inputs.
+        calls: calls made before that may serve again, to which the copy's are added; None:
+            nothing is shared.
+    """
     check_rebuildable(model)
-    copy, pairs = rebuild(
-        model,
-        lambda operation: fresh.renamed(operation, renamed[operation.name]),
-        seed=None,  # Every value is written over.
-        inputs=inputs,
-    )
+    counts = Counter(id(node.operation) for node in graph.nodes(model))
+    originals = {}
+
+    def make(operation):
+        new = fresh.renamed(operation, renamed[operation.name])
+        originals[id(new)] = operation
+        return new
+
+    def call(new, *args, **kwargs):
+        old = originals[id(new)]
+        identity = _identity(old) if calls is not None and counts[id(old)] == 1 else None
+        if identity is None:
+            return new(*args, **kwargs)
+        key = (*identity, _described(args, kwargs))
+        if key not in calls:
+            calls[key] = new(*args, **kwargs), (args, kwargs)  # Kept, so that no id serves twice.
+        return calls[key][0]
+
+    copy, pairs = rebuild(model, make, seed=None, call=call, inputs=inputs)  # All is written over.
     pieces = flat_pairs(pairs)
     for old, new in pieces:
         copy_own_state(old, new)
     for old, new in pairs:
         copy_seed_states(old, new)
-    copy_flags(pieces)
+    freezing.copy_flags(pieces)
     return copy
+
+
+def _identity(operation) -> tuple | None:
+    """Equal for layers and operations that do the same; None for what no two networks share."""
+    is_layer = isinstance(operation, keras.Layer)
+    layers = graph.flat_layers(operation) if is_layer else []
+    if is_layer:
+        random = len(operation.variables) > len(operation.weights)  # The states of its seeds.
+        if (
+            random
+            or operation.trainable_variables
+            or any(hasattr(x, "save_assets") for x in layers)
+        ):
+            return None
+    try:
+        config = keras.saving.serialize_keras_object(fresh.without_seeds(operation.get_config()))
+        text = json.dumps(config, sort_keys=True)
+    except (TypeError, ValueError):
+        return None
+    state = []
+    for layer in layers:
+        store: dict = {}
+        layer.save_own_variables(store)
+        state.append((layer.trainable, *((k, freezing.digest(v)) for k, v in store.items())))
+    flags = tuple(w.trainable for w in operation.weights) if is_layer else ()
+    return type(operation), text, tuple(state), flags
+
+
+def _described(args, kwargs) -> str:
+    """Arguments of a call, tensors of the graph by their identity."""
+
+    def leaf(value):
+        if isinstance(value, keras.KerasTensor):
+            return f"tensor {id(value)}"
+        return freezing.digest(value) if hasattr(value, "shape") else value
+
+    return repr(keras.tree.map_structure(leaf, (args, kwargs)))
 
 
 def _check_inputs(models: Mapping[str, keras.Model]) -> None:

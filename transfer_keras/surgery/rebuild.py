@@ -16,6 +16,7 @@ def rebuild(
     make: Callable[[keras.Layer], keras.Layer],
     *,
     seed: object,
+    call: Callable = lambda layer, *args, **kwargs: layer(*args, **kwargs),
     inputs=None,
     name: str | None = None,
 ) -> tuple[keras.Model, Pairs]:
@@ -26,11 +27,13 @@ def rebuild(
         make: gives the new layer or operation (`keras.ops`) for each of the model's, called once
             each, in their order.
         seed: with the place of a layer among the model's, decides on its initial values.
+        call: (new layer, its arguments) -> its outputs, or those of another that does the same.
         inputs: a tensor to build upon, in place of the model's single input; None: new inputs.
         name: of the new model; None: the old name.
 
     Returns:
-        (new model, [(old layer, new layer)] without the inputs).
+        (new model, [(old layer, new layer)] without the inputs and without those that `call`
+        left out).
     """
     pairs: Pairs = []
     places: dict[int, int] = {}
@@ -48,13 +51,15 @@ def rebuild(
         if id(operation) not in places:
             return operation(*args, **kwargs)
         with fresh.random_state("build", seed, places[id(operation)]):
-            return operation(*args, **kwargs)
+            return call(operation, *args, **kwargs)
 
     if inputs is not None:
         inputs = keras.tree.pack_sequence_as(model.input, [inputs])
     copy = keras.models.clone_model(
         model, input_tensors=inputs, clone_function=made, call_function=called
     )
+    used = {id(operation) for operation in copy.operations}
+    pairs = [(old, new) for old, new in pairs if id(new) in used]
     return keras.Model(copy.input, copy.output, name=name or model.name), pairs
 
 

@@ -1,0 +1,82 @@
+"""Tasks A and B of a dataset, and their pictures in memory."""
+
+from transfer_keras import machine, tasks
+from transfer_keras.datasets import sources
+from transfer_keras.datasets.examples import Examples
+from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.errors import UserError
+
+
+class TaskPair:
+    """The classes of a dataset as two tasks; nothing is read before `read`.
+
+    Args:
+        dataset, data_dir: see `sources.open_source`.
+        split: see `tasks.split_classes`.
+
+    Attributes:
+        tasks: "A" and "B" -> `tasks.Task`.
+        identity: name of just these data.
+
+    Raises:
+        UserError: if there is no such dataset, or the split does not fit it.
+    """
+
+    def __init__(self, dataset: str, data_dir: str | None, split: str):
+        self._source = sources.open_source(dataset, data_dir)
+        a, b = tasks.split_classes(self._source.class_names, split)
+        self.tasks = {"A": a, "B": b}
+        self.identity = self._source.identity
+
+    def read(
+        self, preprocessing: Preprocessing, *, batch_size: int
+    ) -> tuple[dict[str, Examples], dict[str, Examples]]:
+        """Prepares the dataset where it is not on disk, and reads all of it.
+
+        Args:
+            preprocessing: of both tasks.
+            batch_size: of training.
+
+        Returns:
+            (train, test), each "A" and "B" -> its examples.
+
+        Raises:
+            UserError: if the data cannot be had, are too many for the memory, or too few for a
+                batch or a test.
+        """
+        source = self._source
+        source.prepare()
+        _check_memory(source, preprocessing.resize)
+        train, test = (
+            self._by_task(sources.read(source, split, preprocessing), preprocessing)
+            for split in (source.train, source.test)
+        )
+        for task, examples in test.items():
+            if not len(examples):
+                raise UserError(f"--dataset={source.name}: task {task} has no test image.")
+        for task, examples in train.items():
+            if len(examples) < batch_size:
+                raise UserError(
+                    f"--batch_size={batch_size}: task {task} of {source.name} has "
+                    f"{len(examples)} training images. Give a smaller batch."
+                )
+        return train, test
+
+    def _by_task(self, split, preprocessing) -> dict[str, Examples]:
+        return {
+            name: Examples.of_classes(*split, task.labels, preprocessing)
+            for name, task in self.tasks.items()
+        }
+
+
+def _check_memory(source: sources.Source, side: int) -> None:
+    """All pictures are held in memory: as they are read, by task, and by TensorFlow."""
+    images = source.size(source.train) + source.size(source.test)
+    needed = 3 * images * side**2 * 3
+    there = machine.memory()
+    if needed > there:
+        raise UserError(
+            f"--dataset={source.name}: {images:,} pictures of {side} pixels need "
+            f"{needed / 2**30:.0f} GiB of memory, of which this machine has "
+            f"{there / 2**30:.0f}. Give a smaller --image_size or dataset."
+        )
