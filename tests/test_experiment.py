@@ -1,6 +1,8 @@
 """What an experiment computes: a tiny one, run for real, against what is on disk."""
 
+import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -59,6 +61,39 @@ def test_fine_tuned_units_moved_away_from_the_donor(workdir):
     assert not any(np.array_equal(new[name], old[name]) for name in new)
     lower = [np.abs(new[f"{x}/kernel"] - old[f"{x}/kernel"]).max() for x in UNITS[:2]]
     assert max(lower) < 0.01 < np.abs(new["conv3/kernel"] - old["conv3/kernel"]).max()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_size_of_groups_changes_no_number(workdir, settings, tmp_path, size):
+    """The donors are there; all that is left is trained in groups of other sizes."""
+    for name in ("experiment.json", "baseA", "baseB"):
+        copy = shutil.copytree if (workdir / name).is_dir() else shutil.copy
+        copy(workdir / name, tmp_path / name)
+    wanted = Experiment(tuple(map(parse, reversed(NAMES))), **settings, group_size=size)
+    experiment.run(wanted, tmp_path, say=lambda _: None)
+    for name in NAMES:
+        first, again = weights(workdir, name), weights(tmp_path, name)
+        assert all(np.array_equal(first[key], again[key]) for key in first)
+        rows = [dataclasses.asdict(results.read_row(w, name)) for w in (workdir, tmp_path)]
+        assert rows[0].pop("group") == 2
+        assert rows[1].pop("group") == size
+        assert rows[0].pop("seconds") > 0 < rows[1].pop("seconds")
+        assert rows[0] == rows[1]
+
+
+def test_a_networks_file_stands_alone(workdir):
+    model = keras.saving.load_model(results.network_path(workdir, "B2B+"))
+    assert [x.name for x in model.layers[2:4]] == ["conv1", "conv1_relu"]
+    assert model.name == "B2B+"
+
+
+def test_random_treatments_of_one_target_share_one_donor(settings, tmp_path):
+    wanted = Experiment(tuple(map(parse, ["R2B", "R4B"])), **{**settings, "steps": 1})
+    experiment.run(wanted, tmp_path, say=lambda _: None)
+    two, four, base = (weights(tmp_path, name) for name in ("R2B", "R4B", "baseB"))
+    same = [np.array_equal(two[f"{x}/kernel"], four[f"{x}/kernel"]) for x in UNITS]
+    assert same == [True, True, False, False, False, False, False, False]
+    assert not np.array_equal(two["conv1/kernel"], base["conv1/kernel"])
 
 
 def test_random_units_are_nobodys_and_fresh_ones_differ_by_treatment(workdir):
@@ -123,7 +158,8 @@ def test_another_dataset_under_the_same_settings_is_refused(workdir, settings):
 def test_divergence_is_told(settings, tmp_path):
     wild = Experiment((parse("baseA"),), **{**settings, "learning_rate": 1e30})
     experiment.run(wild, tmp_path, say=lambda _: None)
-    assert results.read_row(tmp_path, "baseA").loss is None
+    row = results.read_row(tmp_path, "baseA")
+    assert (row.loss, row.training_loss, row.outcome) == (None, None, "diverged")
     json.loads((tmp_path / "baseA" / "row.json").read_text(), parse_constant=pytest.fail)
 
 

@@ -60,6 +60,8 @@ BAD = [
     (["--image_size=9"], r"--image_size=9: alexnet_small needs at least"),
     (["--steps=0"], r"--steps=0: 0 is not a positive integer"),
     (["--seed=-1"], r"--seed=-1"),
+    (["--group_size=0"], r"--group_size=0"),
+    (["--group_memory=0"], r"--group_memory=0.0: must be positive"),
     (["--learning_rate=fast"], r"--learning_rate=fast"),
     (["--stepz=3"], r"Unknown command line flag 'stepz'. Did you mean: steps"),
     (["stray"], r"unexpected arguments: stray"),
@@ -78,14 +80,20 @@ def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message)
     assert list(program.folder.iterdir()) == []
 
 
-def test_help_and_dry_run_need_no_tensorflow(program):
+def test_help_needs_no_tensorflow(program):
     done = program("--help")
     assert "--treatments" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
-    done = program("--n=1-3", "--mode=frozen,random", "--target=A,B", "--dry_run")
+    assert list(program.folder.iterdir()) == []
+
+
+def test_dry_run_says_what_it_would_take(program):
+    done = program("--n=1-3", "--mode=frozen,random", "--target=A,B", "--dry_run", light=False)
     assert done.returncode == 0, done.stderr
-    for name in ("baseA", "baseB", "A1B", "B3A", "R2A"):
-        assert name in done.stdout
+    assert "To train: baseA, baseB, B1A, B2A, B3A, R1A, R2A, R3A, A1B" in done.stdout
+    assert re.search(r"^4 +B +A1B, …, R3B \(6\) .* M .* M .* GiB  to train$", done.stdout, re.M)
+    assert "14 networks of" in done.stdout
+    assert "4 passes over the data" in done.stdout
     assert list(program.folder.iterdir()) == []
 
 
@@ -93,11 +101,14 @@ FLAGFILES = sorted((pathlib.Path(__file__).parents[1] / "flags").glob("*.flags")
 
 
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
-def test_committed_flagfiles(program, path):
-    extra = ["--data_dir=."] if "tiny_imagenet" in path.name else []
-    done = program(f"--flagfile={path}", "--dry_run", *extra)
+def test_committed_flagfiles(program, path, request):
+    needs_zip = "tiny_imagenet" in path.name
+    zipped = request.getfixturevalue("tiny_imagenet_zip") if needs_zip else None
+    extra = [f"--data_dir={zipped}"] if needs_zip else []
+    done = program(f"--flagfile={path}", "--dry_run", *extra, light=False)
     assert done.returncode == 0, done.stderr
     assert "baseB" in done.stdout
+    assert "passes over the data" in done.stdout
 
 
 def test_a_run_and_what_it_leaves(program, data_dir):

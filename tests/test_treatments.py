@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from transfer_keras import treatments
-from transfer_keras.plan import plan
+from transfer_keras.plan import plan, with_bases
 from transfer_keras.treatments import Treatment, combine, parse
 
 
@@ -45,16 +45,24 @@ def test_seeds_differ_by_name_and_by_experiment():
     assert parse("baseA").seed(0) == 1523820717
 
 
+def alone(_):
+    return False
+
+
 def test_plan_adds_bases_first():
-    groups = plan([parse("A3B"), parse("B2B")])
+    groups = plan([parse("A3B"), parse("B2B")], alone)
     assert [g.names for g in groups] == [("baseA",), ("baseB",), ("A3B",), ("B2B",)]
-    assert [g.names for g in plan([parse("B1B")])] == [("baseB",), ("B1B",)]
-    assert [g.names for g in plan([parse("R1A")])] == [("baseA",), ("R1A",)]
-    assert [g.names for g in plan([parse("baseA")])] == [("baseA",)]
+    assert [g.names for g in plan([parse("B1B")], alone)] == [("baseB",), ("B1B",)]
+    assert [g.names for g in plan([parse("R1A")], alone)] == [("baseA",), ("R1A",)]
+    assert [g.names for g in plan([parse("baseA")], alone)] == [("baseA",)]
+    assert [t.name for t in with_bases([parse("A3B"), parse("A3B")])] == ["baseA", "baseB", "A3B"]
 
 
-def test_plan_groups_by_target_and_size():
+def test_plan_groups_by_target_and_what_fits():
     wanted = combine([1, 2, 3], ["frozen"], ["other"], ["A", "B"])
-    groups = plan([*wanted, wanted[0]], group_size=2)
+    asked = [wanted[3], *wanted, wanted[0]]
+    groups = plan(asked, lambda group: len(group) <= 2)
     assert [g.names for g in groups[2:]] == [("B1A", "B2A"), ("B3A",), ("A1B", "A2B"), ("A3B",)]
     assert [g.target for g in groups[2:]] == ["A", "A", "B", "B"]
+    groups = plan(asked, lambda group: True)
+    assert [str(g) for g in groups] == ["baseA", "baseB", "B1A, B2A, B3A", "A1B, A2B, A3B"]

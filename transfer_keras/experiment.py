@@ -59,15 +59,15 @@ def run(
     if reused := [t.name for t in wanted if t not in waiting]:
         say(f"On disk already, not trained again: {', '.join(reused)}")
     if waiting:
-        data = _read(experiment)
+        data = read(experiment)
         _begin(experiment, workdir, data.pair)
         for group in grouping.groups(experiment, data.pair.tasks):
             if left := tuple(t for t in group.treatments if t in waiting):
-                _train(experiment, workdir, data, Group(left))
+                train_group(experiment, workdir, data, Group(left))
     return wanted
 
 
-class _Data(NamedTuple):
+class Data(NamedTuple):
     """The tasks, and their examples in memory: `train["A"]`, `test["B"]`, ..."""
 
     pair: TaskPair
@@ -75,7 +75,12 @@ class _Data(NamedTuple):
     test: Mapping[str, Examples]
 
 
-def _read(experiment: Experiment) -> _Data:
+def read(experiment: Experiment) -> Data:
+    """The data of an experiment.
+
+    Raises:
+        UserError: see `TaskPair`.
+    """
     pair = TaskPair(experiment.dataset, experiment.data_dir, experiment.split)
     preprocessing = Preprocessing(
         image_size=experiment.image_size,
@@ -83,7 +88,7 @@ def _read(experiment: Experiment) -> _Data:
         pad=experiment.architecture.pad,
         augment=experiment.augment,
     )
-    return _Data(pair, *pair.read(preprocessing, batch_size=experiment.batch_size))
+    return Data(pair, *pair.read(preprocessing, batch_size=experiment.batch_size))
 
 
 def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> None:
@@ -100,8 +105,15 @@ def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> Non
     )
 
 
-def _train(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Group) -> None:
-    """Makes the networks of a group, trains them together, and leaves each on disk."""
+def train_group(experiment: Experiment, workdir: pathlib.Path, data: Data, group: Group) -> None:
+    """Makes the networks of a group, trains them together, and leaves each on disk.
+
+    Args:
+        experiment: how.
+        workdir: where their donors are, and where they go.
+        data: from `read`.
+        group: of treatments whose donors are done.
+    """
     for name in group.names:
         shutil.rmtree(workdir / name, ignore_errors=True)  # What an interrupted run left.
     begun = time.monotonic()
@@ -132,7 +144,7 @@ def _train(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Gr
         results.write_row(workdir, row, trained[name].predictions._asdict())
 
 
-def _fused(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Group):
+def _fused(experiment: Experiment, workdir: pathlib.Path, data: Data, group: Group):
     """One model of the group's networks before their first step, and what may not move in each."""
     networks = {t.name: _network(experiment, workdir, data, t) for t in group.treatments}
     frozen = {name: surgery.snapshot(network) for name, network in networks.items()}
@@ -140,7 +152,7 @@ def _fused(experiment: Experiment, workdir: pathlib.Path, data: _Data, group: Gr
 
 
 def _network(
-    experiment: Experiment, workdir: pathlib.Path, data: _Data, treatment: Treatment
+    experiment: Experiment, workdir: pathlib.Path, data: Data, treatment: Treatment
 ) -> keras.Model:
     """The treatment's network before its first step."""
     target, seed = treatment.target, treatment.seed(experiment.seed)

@@ -76,7 +76,7 @@ def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
                 points[0], treatment.base, *points[1:]
             )
         if _failed(row):
-            difference += f"  ({row.outcome})".removeprefix("" if difference else "  ")
+            difference = ", ".join(filter(None, [difference, row.outcome]))
         lines.append((row.treatment, f"{row.top1:.3f}", difference, time))
     return _aligned(lines)
 

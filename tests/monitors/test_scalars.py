@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow import make_ndarray
 
 from transfer_keras.monitors.history import History
 from transfer_keras.monitors.scalars import Scalars
-from transfer_keras.training.loop import Scores
+from transfer_keras.training.scores import Predictions, Scores, Trained
 
 
 def test_scalars_read_back_by_tensorboard(tmp_path):
@@ -13,17 +14,23 @@ def test_scalars_read_back_by_tensorboard(tmp_path):
     for step in (10, 20):
         scores = {n: Scores(step / 7 + i, 1 / step) for i, n in enumerate(names)}
         for looking_on in (monitor, history):
-            looking_on.training(step, scores)
+            looking_on.training(step, scores, {n: np.array([3.0, 4.0]) * step for n in names})
             looking_on.validation(step, {n: Scores(s.loss + 5, 0.5) for n, s in scores.items()})
-    monitor.close()
+    none = Predictions(*[np.zeros(1)] * 3)
+    ended = {n: Trained(none, Scores(2.5, 0.5), "at chance") for n in names}
+    for looking_on in (monitor, history):
+        looking_on.end(20, ended)
+        looking_on.close()
     for i, name in enumerate(names):
         events = EventAccumulator(str(tmp_path / name))
         events.Reload()
         assert sorted(events.Tags()["tensors"]) == [
             "accuracy/training",
             "accuracy/validation",
+            "gradient_norm/training",
             "loss/training",
             "loss/validation",
+            "outcome",
         ]
         found = events.Tensors("loss/training")
         assert [event.step for event in found] == [10, 20]
@@ -31,5 +38,10 @@ def test_scalars_read_back_by_tensorboard(tmp_path):
         assert values == pytest.approx([10 / 7 + i, 20 / 7 + i])
         last = make_ndarray(events.Tensors("accuracy/validation")[-1].tensor_proto)
         assert float(last) == 0.5
+        norm = make_ndarray(events.Tensors("gradient_norm/training")[-1].tensor_proto)
+        assert float(norm) == pytest.approx(100)  # 3, 4, 5
+        outcome = make_ndarray(events.Tensors("outcome")[0].tensor_proto)
+        assert b"at chance" in outcome[0]
+        assert b"2.5" in outcome[0]
         assert [test[0] for test in history.tests[name]] == [10, 20]
         assert history.tests[name][1] == pytest.approx((20, 20 / 7 + i + 5, 0.5))

@@ -1,6 +1,7 @@
 import keras
+import numpy as np
 import pytest
-from small_network import images, make_donor, same, values
+from small_network import as_numpy, images, make_donor, same, values
 
 from transfer_keras import surgery
 
@@ -72,3 +73,104 @@ def test_inputs_must_agree(networks):
     other = keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs))
     with pytest.raises(surgery.ShapeMismatch, match=r"Received: \{'other'"):
         surgery.fuse({**networks, "other": other})
+
+
+def owners(fused, layer):
+    """Prefixes of all layers of the fused model that were once called `layer`."""
+    found = (x.name.split("--", 1) for x in fused.layers if "--" in x.name)
+    return sorted(prefix for prefix, name in found if name == layer)
+
+
+def test_frozen_lower_parts_run_once(networks):
+    donor, other = make_donor(), make_donor(seed=4)
+    frozen = {f"A{n}": surgery.transplant(donor, n, seed=n).model for n in (1, 2, 3)}
+    tuned = surgery.transplant(donor, 2, mode="fine_tune", seed=9).model
+    others = {f"B{n}": surgery.transplant(other, n, seed=n).model for n in (1, 2)}
+    fused = surgery.fuse({**frozen, "A2+": tuned, **others})
+    assert owners(fused, "one") == ["0-A1", "3-A2_", "4-B1"]
+    assert owners(fused, "one_bn") == ["0-A1", "3-A2_", "4-B1"]
+    # A1's own is trained; A2 and A3 share the donor's.
+    assert owners(fused, "two") == ["0-A1", "1-A2", "3-A2_", "4-B1", "5-B2"]
+    assert len(owners(fused, "two_dropout")) == 6  # Each network has its own dropout.
+    assert owners(fused, "three") == [
+        f"{i}-{n}" for i, n in enumerate(["A1", "A2", "A3", "A2_", "B1", "B2"])
+    ]
+    x = images()
+    masked = fused(x, training=True)
+    for name, model in frozen.items():
+        assert same(masked[name], model(x, training=True)), name
+        part = surgery.extract(fused, name)
+        assert [w.trainable for w in part.weights] == [w.trainable for w in model.weights]
+    shared = next(x for x in fused.layers if x.name == "0-A1--one")
+    before = as_numpy(fused(x))
+    shared.kernel.assign(shared.kernel * 2)
+    after = as_numpy(fused(x))
+    changed = {name for name in after if not same(before[name], after[name])}
+    assert changed == {"A1", "A2", "A3"}
+
+
+def nudge(model):
+    kernel = model.get_layer("one").kernel
+    value = np.array(keras.ops.convert_to_numpy(kernel))
+    value.flat[-1] = np.nextafter(value.flat[-1], np.float32(np.inf))
+    kernel.assign(value)
+
+
+def thaw_bias(model):
+    model.get_layer("one").bias.trainable = True
+    model.get_layer("one").trainable = True
+    model.get_layer("one").kernel.trainable = False
+
+
+@pytest.mark.parametrize("change", [nudge, thaw_bias])
+def test_what_differs_is_not_shared(change):
+    donor = make_donor()
+    models = {name: surgery.transplant(donor, 2, seed=1).model for name in ("left", "right")}
+    assert len(owners(surgery.fuse(models), "one")) == 1
+    change(models["right"])
+    fused = surgery.fuse(models)
+    assert len(owners(fused, "one")) == 2
+    assert len(owners(fused, "two")) == 2, "sees another tensor"
+    x = images()
+    for name, model in models.items():
+        assert same(fused(x)[name], model(x))
+
+
+def test_one_other_entry_of_a_config_is_not_shared():
+    inputs = keras.Input((4,))
+    models = {
+        str(slope): keras.Model(
+            inputs, keras.layers.Dense(1, name="d")(keras.layers.LeakyReLU(slope, name="r")(inputs))
+        )
+        for slope in (0.1, 0.2)
+    }
+    assert len(owners(surgery.fuse(models), "r")) == 2
+
+
+def test_operations_are_shared_by_their_arguments():
+    models = {}
+    table = np.zeros(3000, np.float32)  # NumPy's text of it leaves the middle out.
+    for name, middle in (("a", 0), ("b", 0), ("c", 1)):
+        keras.utils.clear_session()  # Automatic names begin again.
+        table[1500] = middle
+        inputs = keras.Input((3000,))
+        outputs = keras.layers.Dense(1, name="d")(inputs * 2 + table.copy())
+        models[name] = keras.Model(inputs, outputs)
+    fused = surgery.fuse(models)
+    x = np.ones((2, 3000), np.float32)
+    assert all(same(fused(x)[name], model(x)) for name, model in models.items())
+    kinds = [type(x).__name__ for x in fused.operations]
+    assert kinds.count("Multiply") == 1
+    assert kinds.count("Add") == 2
+
+
+def test_a_layer_that_is_called_twice_is_each_networks_own():
+    inputs = keras.Input((4,))
+    models = {}
+    for name in ("a", "b"):
+        layer = keras.layers.Dense(4, name="twice", trainable=False, kernel_initializer="ones")
+        models[name] = keras.Model(inputs, keras.layers.Dense(1, name="d")(layer(layer(inputs))))
+    fused = surgery.fuse(models)
+    assert len(owners(fused, "twice")) == 2
+    x = np.ones((2, 4), np.float32)
+    assert all(same(fused(x)[name], model(x)) for name, model in models.items())

@@ -1,6 +1,7 @@
 """A task's pictures in memory, as endless shuffled batches or as one pass."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -15,16 +16,18 @@ class Examples:
     """The pictures of one task and split.
 
     Attributes:
-        images: uint8 (examples, resize, resize, 3).
+        images: uint8 (examples, resize, resize, 3), or whatever `decode` takes.
         labels: int32 (examples,), 0..classes-1.
         numbers: int64 (examples,), each picture's place in the dataset, its identity.
         preprocessing: how a batch is cut out of them.
+        decode: a batch of `images` -> uint8 (batch, resize, resize, 3); None: they are that.
     """
 
     images: np.ndarray
     labels: np.ndarray
     numbers: np.ndarray
     preprocessing: Preprocessing
+    decode: Callable | None = None
 
     def __len__(self):
         return len(self.labels)
@@ -79,7 +82,7 @@ class Examples:
             )
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         numbers = tf.constant(self.numbers)
-        cut = self.preprocessing
+        cut, decoded = self.preprocessing, self._decoded
 
         def batch(step):
             epoch, place = step // per_epoch, step % per_epoch
@@ -88,7 +91,7 @@ class Examples:
                 seed=tf.stack([seed, epoch]),
                 max_index=tf.constant(len(self) - 1, tf.int64),
             )
-            pictures = tf.gather(images, index)
+            pictures = decoded(tf.gather(images, index))
             if cut.augment:
                 if cut.pad:
                     border = [cut.pad, cut.pad]
@@ -108,5 +111,10 @@ class Examples:
     def evaluation(self, *, batch_size: int) -> tf.data.Dataset:
         """One pass in the order of the dataset, nothing left out, centre crops."""
         batches = tf.data.Dataset.from_tensor_slices((self.images, self.labels)).batch(batch_size)
-        batches = batches.map(lambda images, labels: (self.preprocessing.centre(images), labels))
+        batches = batches.map(
+            lambda images, labels: (self.preprocessing.centre(self._decoded(images)), labels)
+        )
         return batches.prefetch(2).with_options(fixed_parallelism())
+
+    def _decoded(self, images):
+        return self.decode(images) if self.decode else images

@@ -1,0 +1,33 @@
+"""Rows of results for the tests."""
+
+import numpy as np
+
+from transfer_keras import results
+
+
+def make_row(**changes):
+    fields = {
+        "treatment": "A3B",
+        "donor": "A",
+        "n": 3,
+        "target": "B",
+        "mode": "frozen",
+        "top1": 0.75,
+        "loss": 0.5,
+        "outcome": "trained",
+        "training_loss": 0.4,
+        "test_images": 4,
+        "classes": 2,
+        "steps": 10,
+        "group": 1,
+        "seconds": 83.4,
+        "parameters": 100,
+        "trainable_parameters": 40,
+        "validation": ((5, 0.6, 0.5), (10, 0.5, 0.75)),
+    }
+    return results.Row(**{**fields, **changes})
+
+
+def predictions(right):
+    right = np.asarray(right)
+    return {"label": np.zeros(right.size, np.int32), "predicted": 1 - right.astype(np.int32)}

@@ -1,0 +1,98 @@
+import math
+
+import numpy as np
+import pytest
+from rows import make_row, predictions
+
+from transfer_keras import results, summary
+from transfer_keras.figures import curve
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import combine, parse
+
+
+def test_table(tmp_path):
+    base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5, seconds=9)
+    results.write_row(tmp_path, base, predictions([1, 0, 1, 0]))
+    results.write_row(tmp_path, make_row(), predictions([1, 1, 1, 0]))
+    lines = summary.table(tmp_path, [parse("baseB"), parse("A3B")]).splitlines()
+    assert lines[0].split("  ")[0] == "treatment"
+    assert lines[2].split() == ["baseB", "0.500", "0:09"]
+    assert lines[3].startswith("A3B        0.750  +25.0 points from baseB [")
+    assert lines[3].endswith("1:23")
+
+
+def test_curve(tmp_path, monkeypatch):
+    base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5)
+    results.write_row(tmp_path, base, predictions([1, 0, 1, 0]))
+    assert summary.draw_curve(tmp_path, [parse("baseB")], title="t") is None
+    wanted = {"A3B": [1, 1, 1, 0], "A2B": [1, 0, 1, 0], "B3B+": [0, 0, 0, 0], "R1B": [0, 0, 1, 0]}
+    for name, right in wanted.items():
+        treatment = parse(name)
+        fields = {"donor": treatment.donor, "n": treatment.n, "mode": treatment.mode}
+        row = make_row(treatment=name, top1=np.mean(right), **fields)
+        results.write_row(tmp_path, row, predictions(right))
+    seen = []
+    monkeypatch.setattr(
+        curve, "draw", lambda panels, path, title: path.touch() or seen.append(panels)
+    )
+    names = ["baseB", *wanted]
+    assert summary.draw_curve(tmp_path, map(parse, names), title="t") == tmp_path / "curve.png"
+    (panel,) = seen[0]
+    assert (panel.target, panel.base) == ("B", 0.5)
+    found = {label: [(p.n, p.top1) for p in points] for label, points in panel.series.items()}
+    assert found == {
+        "transfer, frozen": [(3, 0.75), (2, 0.5)],
+        "selffer, fine-tuned": [(3, 0.0)],
+        "random, frozen": [(1, 0.25)],
+    }
+    assert all(p.low < p.top1 - 0.5 < p.high for points in panel.series.values() for p in points)
+    monkeypatch.undo()
+    summary.draw_curve(tmp_path, map(parse, names), title="t")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_did_not_learn_is_told(tmp_path):
+    base = make_row(treatment="baseB", donor=None, n=0, mode="base", outcome="diverged", loss=None)
+    results.write_row(tmp_path, base, predictions([1, 0, 1, 0]))
+    flat = make_row(outcome="at chance", training_loss=0.69, group=21, seconds=351)
+    results.write_row(tmp_path, flat, predictions([1, 0, 1, 0]))
+    results.write_row(tmp_path, make_row(treatment="A2B"), predictions([1, 0, 1, 0]))
+    treatments = [parse(name) for name in ("baseB", "A2B", "A3B")]
+    lines = summary.failures(tmp_path, treatments)
+    assert [line.split()[0] for line in lines] == ["baseB", "A3B"]
+    assert "diverged: its loss is no number" in lines[0]
+    assert "at chance: its training loss ended at 0.690" in lines[1]
+    assert f"2 classes costs {math.log(2):.3f}" in lines[1]
+    table = summary.table(tmp_path, treatments).splitlines()
+    assert "diverged" in table[2]
+    assert "at chance" not in table[3]
+    assert table[4].endswith("at chance  5:51 for 21")
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({"group_memory": 40.0}, "as many as fit 40.0 GiB (--group_memory)."),
+        ({"group_size": 30}, "groups of at most 30 (--group_size)."),
+    ],
+)
+def test_plan(tmp_path, changes, limit):
+    wanted = combine(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], "B")
+    experiment = Experiment(wanted, **changes)
+    for name in ("baseA", "A1B"):
+        results.write_row(tmp_path, make_row(treatment=name), predictions([1]))
+        results.network_path(tmp_path, name).touch()
+    plan = summary.plan(experiment, {"A": range(5), "B": range(5)}, tmp_path)
+    *lines, total = plan.splitlines()
+    assert [line.split()[:3] for line in lines[2:]] == [
+        ["1", "A", "baseA"],
+        ["2", "B", "baseB"],
+        ["3", "B", "A1B,"],
+    ]
+    assert lines[2].endswith("on disk")
+    assert lines[3].endswith("to train")
+    assert lines[4].endswith("27 to train")
+    assert "A1B, …, B7B+ (28)" in lines[4]
+    assert total.startswith("30 networks of ")
+    assert "in 3 passes over the data of 2,200 steps each" in total
+    assert total.endswith(limit)

@@ -1,0 +1,262 @@
+"""Times a transfer curve trained in groups, one network at a time, and by Keras's `fit`.
+
+python tools/benchmark_groups.py --data_dir=tiny-imagenet-200.zip
+
+Every contender trains the same treatments from the same donors for the same number of steps,
+tests them ten times and saves them, in a process of its own, in turn. The donors were trained
+for ten steps, which costs the same as good ones. Seconds are from the
+donors to the saved networks: imports and the reading of the data are left out, tracing,
+testing and saving are not. Memory is the process's highest resident size.
+"""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import combine, parse
+
+UNITS = range(1, 8)
+FROZEN = combine(UNITS, ["frozen"], ["other"], "B")
+CASES = {
+    "single": (parse("baseB"),),
+    "frozen7": FROZEN,
+    "curve22": (parse("baseB"), *combine(UNITS, ["frozen", "random"], ["other", "self"], "B")),
+    "all28": combine(UNITS, ["frozen", "fine_tune"], ["other", "self"], "B"),
+    "decode7": FROZEN,
+}
+CONTENDERS = ("groups", "alone", "fit")
+
+_CASES = flags.DEFINE_multi_enum("case", list(CASES), list(CASES), "What is trained.")
+_STEPS = flags.DEFINE_integer("steps", None, "Steps a network (default: the program's).", 10)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Medians are over this many.", 1)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "The Tiny ImageNet zip or folder, for decode7.")
+_CHILD = flags.DEFINE_string("child", None, "CASE:CONTENDER, run in this very process.")
+_DONORS = flags.DEFINE_string("donors", None, "Folder with the trained donors (of the child).")
+
+
+def experiment(case: str) -> Experiment:
+    """The settings of a case."""
+    tiny = {"dataset": "tiny_imagenet", "data_dir": _DATA_DIR.value, "image_size": 64}
+    return Experiment(
+        CASES[case], steps=_STEPS.value, group_size=10**6, **(tiny if case == "decode7" else {})
+    )
+
+
+def main(_) -> None:
+    """Every case in turn, every contender in turn."""
+    if _CHILD.value:
+        print(json.dumps(child(*_CHILD.value.split(":"))))
+        return
+    cases = [case for case in _CASES.value if case != "decode7" or _DATA_DIR.value]
+    if len(cases) < len(_CASES.value):
+        print("decode7 is left out: it needs --data_dir.")
+    for case in cases:
+        steps = experiment(case).steps
+        print(
+            f"\n{case}: {len(CASES[case])} networks, {steps} steps each, on {os.cpu_count()} cores"
+        )
+        with tempfile.TemporaryDirectory() as donors:
+            measure(case, "donors", donors)
+            runs = {contender: [] for contender in contenders(case)}
+            for _ in range(_ROUNDS.value):
+                for contender in runs:
+                    runs[contender].append(measure(case, contender, donors))
+        report(runs)
+
+
+def contenders(case: str) -> tuple[str, ...]:
+    """One network is the same alone and in a group."""
+    return CONTENDERS if len(CASES[case]) > 1 else CONTENDERS[1:]
+
+
+def measure(case: str, contender: str, donors: str) -> dict:
+    """Runs one contender in a process of its own: its seconds, and its peak memory in MiB."""
+    command = [sys.executable, __file__, f"--child={case}:{contender}", f"--donors={donors}"]
+    command += [f"--steps={_STEPS.value}"] if _STEPS.value else []
+    command += [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = process.communicate()
+    if process.returncode:
+        sys.exit(f"{case}, {contender} failed:\n{err[-2000:]}")
+    return json.loads(out.splitlines()[-1])
+
+
+def report(runs: dict[str, list[dict]]) -> None:
+    """Medians of every contender, and how many times those of the first they are."""
+    first = next(iter(runs))
+    medians = {
+        name: {key: statistics.median(run[key] for run in found) for key in ("seconds", "MiB")}
+        for name, found in runs.items()
+    }
+    for name, values in medians.items():
+        ratios = {key: values[key] / medians[first][key] for key in values}
+        everything = ", ".join(f"{run['seconds']:.1f}" for run in runs[name])
+        print(
+            f"  {name:7s} {values['seconds']:8.1f} s  x{ratios['seconds']:.2f}   "
+            f"{values['MiB']:6.0f} MiB  x{ratios['MiB']:.2f}   ({everything} s)",
+            flush=True,
+        )
+
+
+def child(case: str, contender: str) -> dict:
+    """One contender, measured in this process."""
+    import resource
+
+    from transfer_keras import experiment as program
+
+    settings = experiment(case)
+    donors = pathlib.Path(_DONORS.value)
+    if contender == "donors":
+        bases = Experiment(
+            (parse("baseA"), parse("baseB")), steps=10, validations=1, **_data(settings)
+        )
+        program.run(bases, donors)
+        return {}
+    data = program.read(settings)
+    if case == "decode7":
+        data = encoded(data, settings)
+    begun = time.perf_counter()
+    if contender == "fit":
+        for treatment in settings.treatments:
+            fit(settings, data, treatment, donors)
+    else:
+        train(settings, data, donors, together=contender == "groups")
+    return {
+        "seconds": time.perf_counter() - begun,
+        "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def _data(settings: Experiment) -> dict:
+    return {name: getattr(settings, name) for name in ("dataset", "data_dir", "image_size")}
+
+
+def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -> None:
+    """Through the program's own loop; bases are always alone."""
+    from transfer_keras import experiment as program
+    from transfer_keras.plan import Group
+
+    bases = [t for t in settings.treatments if not t.donor]
+    others = tuple(t for t in settings.treatments if t.donor)
+    groups = [(t,) for t in bases] + ([others] if together else [(t,) for t in others])
+    with tempfile.TemporaryDirectory() as folder:
+        workdir = pathlib.Path(folder)
+        for name in ("baseA", "baseB"):
+            (workdir / name).symlink_to(donors / name)
+        for treatments in filter(None, groups):
+            if not treatments[0].donor:
+                (workdir / treatments[0].name).unlink()
+            program.train_group(settings, workdir, data, Group(treatments))
+
+
+def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
+    """As Keras's guide to transfer learning: copy and freeze layers, compile, `fit`, save."""
+    import keras
+    import tensorflow as tf
+
+    from transfer_keras.networks import alexnet
+
+    train_set, test_set = data.train[treatment.target], data.test[treatment.target]
+    mean, variance = ([120.0] * 3, [4000.0] * 3)
+    model = alexnet.build(
+        settings.network,
+        image_size=settings.image_size,
+        classes=len(data.pair.tasks[treatment.target]),
+        mean=mean,
+        variance=variance,
+    )
+    if treatment.n:
+        last = settings.architecture.units[treatment.n].name
+        lower = model.layers[: model.layers.index(model.get_layer(last))]
+        if treatment.donor != "R":
+            donor = keras.saving.load_model(donors / f"base{treatment.donor}" / "network.keras")
+            for layer in lower:
+                layer.set_weights(donor.get_layer(layer.name).get_weights())
+        if not treatment.fine_tune:
+            for layer in lower:
+                layer.trainable = False
+
+    def augment(image, label):
+        side, cut = settings.image_size, train_set.preprocessing
+        if train_set.decode:
+            image = tf.io.decode_jpeg(image, channels=3)
+        if cut.augment:
+            image = tf.pad(image, [[cut.pad, cut.pad], [cut.pad, cut.pad], [0, 0]])
+            image = tf.image.random_flip_left_right(tf.image.random_crop(image, (side, side, 3)))
+        return image, label
+
+    def decode(image, label):
+        return (tf.io.decode_jpeg(image, channels=3) if test_set.decode else image), label
+
+    tune = tf.data.AUTOTUNE
+    pictures = tf.data.Dataset.from_tensor_slices((train_set.images, train_set.labels))
+    pictures = pictures.shuffle(len(train_set)).repeat().map(augment, tune)
+    tests = tf.data.Dataset.from_tensor_slices((test_set.images, test_set.labels)).map(decode, tune)
+    model.compile(
+        keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(
+        pictures.batch(settings.batch_size).prefetch(tune),
+        steps_per_epoch=settings.steps // settings.validations,
+        epochs=settings.validations,
+        validation_data=tests.batch(250).prefetch(tune),
+        verbose=0,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(pathlib.Path(folder) / "network.keras")
+
+
+def encoded(data, settings: Experiment):
+    """The same data with the pictures as the bytes of their files, decoded in the loop."""
+    import dataclasses
+
+    import numpy as np
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    from transfer_keras.datasets import sources
+
+    source = sources.open_source(settings.dataset, settings.data_dir)
+
+    def decode(files):
+        return tf.map_fn(
+            lambda file: tf.ensure_shape(
+                tf.io.decode_jpeg(file, channels=3), (settings.resize, settings.resize, 3)
+            ),
+            files,
+            fn_output_signature=tf.uint8,
+        )
+
+    def read(split):
+        skip = {source.image: tfds.decode.SkipDecoding()}
+        pictures = source.builder.as_dataset(split=split, decoders=skip, shuffle_files=False)
+        return np.array([e[source.image] for e in pictures.as_numpy_iterator()], object)
+
+    def by_task(examples, files):
+        return {
+            name: dataclasses.replace(task, images=files[task.numbers], decode=decode)
+            for name, task in examples.items()
+        }
+
+    return data._replace(
+        train=by_task(data.train, read(source.train)), test=by_task(data.test, read(source.test))
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)
