@@ -41,7 +41,7 @@ def test_scalars_read_back_by_tensorboard(tmp_path):
         norm = make_ndarray(events.Tensors("gradient_norm/training")[-1].tensor_proto)
         assert float(norm) == pytest.approx(100)  # 3, 4, 5
         outcome = make_ndarray(events.Tensors("outcome")[0].tensor_proto)
-        assert b"at chance" in outcome[0]
-        assert b"2.5" in outcome[0]
+        assert b"at chance" in outcome.item()
+        assert b"2.5" in outcome.item()
         assert [test[0] for test in history.tests[name]] == [10, 20]
         assert history.tests[name][1] == pytest.approx((20, 20 / 7 + i + 5, 0.5))
