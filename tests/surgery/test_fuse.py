@@ -147,6 +147,36 @@ def test_one_other_entry_of_a_config_is_not_shared():
     assert len(owners(surgery.fuse(models), "r")) == 2
 
 
+def test_statistics_that_move_are_not_shared_with_those_that_do_not():
+    """Neither has a weight to train; their flags make the difference."""
+    models = {}
+    for trainable in (False, True):
+        inputs = keras.Input((4,))
+        norm = keras.layers.BatchNormalization(
+            center=False, scale=False, trainable=trainable, name="bn"
+        )
+        outputs = keras.layers.Dense(1, name="d")(norm(inputs))
+        models[str(trainable)] = keras.Model(inputs, outputs)
+    models["again"] = surgery.transplant(models["False"], 0, seed=1).model
+    models["again"].get_layer("bn").trainable = False
+    fused = surgery.fuse(models)
+    assert owners(fused, "bn") == ["0-False", "1-True"]
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+    found = fused(x, training=True)
+    assert all(same(found[name], model(x, training=True)) for name, model in models.items())
+
+
+def test_what_is_trained_is_not_shared_though_it_begins_alike():
+    donor = make_donor()
+    models = {
+        f"A{n}+": surgery.transplant(donor, n, mode="fine_tune", seed=n).model for n in (2, 3)
+    }
+    fused = surgery.fuse(models)
+    assert len(owners(fused, "one")) == 2
+    trained = sum(len(model.trainable_weights) for model in models.values())
+    assert len(fused.trainable_weights) == trained
+
+
 def test_operations_are_shared_by_their_arguments():
     models = {}
     table = np.zeros(3000, np.float32)  # NumPy's text of it leaves the middle out.

@@ -143,8 +143,7 @@ def _identity(operation) -> tuple | None:
         store: dict = {}
         layer.save_own_variables(store)
         state.append((layer.trainable, *((k, freezing.digest(v)) for k, v in store.items())))
-    flags = tuple(w.trainable for w in operation.weights) if is_layer else ()
-    return type(operation), text, tuple(state), flags
+    return type(operation), text, tuple(state)
 
 
 def _described(args, kwargs) -> str:
