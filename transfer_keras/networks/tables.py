@@ -122,17 +122,18 @@ ALEXNET = Architecture(
     resize=256,
 )
 
-# The same eight units for pictures of 32 to 64 pixels: half the filters, small kernels, He
-# initialisation (stddev=None), and neither groups nor LRN, which such a network does not need.
+# The same eight units for pictures of 32 to 64 pixels: half the filters of conv1 and few above,
+# small kernels, He initialisation (stddev=None), and neither groups nor LRN, which such a network
+# does not need.
 ALEXNET_SMALL = Architecture(
     units=(
-        Conv("conv1", 32, 5, pool=True),
-        Conv("conv2", 96, 3, pool=True),
-        Conv("conv3", 128, 3),
-        Conv("conv4", 128, 3),
-        Conv("conv5", 96, 3, pool=True),
-        Dense("fc6", 512, dropout=0.25),
-        Dense("fc7", 512, dropout=0.25),
+        Conv("conv1", 48, 5, pool=True),
+        Conv("conv2", 64, 3, pool=True),
+        Conv("conv3", 64, 3),
+        Conv("conv4", 64, 3),
+        Conv("conv5", 64, 3, pool=True),
+        Dense("fc6", 256, dropout=0.25),
+        Dense("fc7", 256, dropout=0.25),
         Dense("fc8", None),
     ),
     image_size=32,
