@@ -7,6 +7,7 @@ every error in a flag come at once.
 import os
 import pathlib
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -17,11 +18,13 @@ from transfer_keras.datasets import catalogue
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES
 from transfer_keras.settings import Experiment
+from transfer_keras.training.interruption import Interrupted
 
 FLAGS = flags.FLAGS
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("step", "cosine")
 _MOST_UNITS = 999
+STOPPED = 75  # Exit status after a signal, once a checkpoint is saved: EX_TEMPFAIL of sysexits.h.
 
 
 class _UnitsParser(flags.ArgumentParser):
@@ -123,6 +126,12 @@ _WEIGHT_DECAY = flags.DEFINE_float(
 _AUGMENT = flags.DEFINE_bool(
     "augment", None, "Random crops and mirrors in training (default: but for formula_images)."
 )
+_BAD_IMAGES = flags.DEFINE_enum(
+    "bad_images",
+    "error",
+    ("error", "skip"),
+    "Whether pictures that cannot be decoded are refused, or left out and counted.",
+)
 _SEED = flags.DEFINE_integer("seed", 0, "All that is random follows from it.", 0)
 _VALIDATIONS = flags.DEFINE_integer(
     "validations", 10, "How often each network is tested while it trains.", 1
@@ -136,6 +145,9 @@ _GROUP_SIZE = flags.DEFINE_integer(
 )
 _GROUP_MEMORY = flags.DEFINE_float(
     "group_memory", None, "GiB that a group may take (default: half of the machine's).", 0
+)
+_CHECKPOINT_EVERY = flags.DEFINE_float(
+    "checkpoint_every", 60, "Seconds from one checkpoint to the next.", 0
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the results (default: runs/<dataset>-split<s>-seed<s>)."
@@ -193,10 +205,12 @@ def experiment_from_flags() -> Experiment:
         schedule=_SCHEDULE.value,
         weight_decay=_WEIGHT_DECAY.value,
         augment=_AUGMENT.value,
+        bad_images=_BAD_IMAGES.value,
         seed=_SEED.value,
         validations=_VALIDATIONS.value,
         group_size=_GROUP_SIZE.value,
         group_memory=_GROUP_MEMORY.value,
+        checkpoint_every=_CHECKPOINT_EVERY.value,
     )
     catalogue.check(experiment.dataset, experiment.data_dir)
     return experiment
@@ -225,6 +239,7 @@ def start(main: Callable[[], None]) -> None:
     """Parses the flags, calls main, and turns a user's mistake into one line and status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The programs train with tf.distribute.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C.
 
     def guarded(arguments):
         if len(arguments) > 1:
@@ -237,9 +252,13 @@ def start(main: Callable[[], None]) -> None:
             _refuse(str(error))
         except OSError as error:
             _refuse(f"{error}. Results that are finished are kept.")
+        except Interrupted as error:
+            print(f"Stopped at {error}. Run the same command to go on from there.", file=sys.stderr)
+            sys.exit(STOPPED)
         except KeyboardInterrupt:
             print(
-                "\nStopped. What is finished is kept; run the same command to go on.",
+                "\nStopped at once. What is finished and the last checkpoint are kept; run the "
+                "same command to go on.",
                 file=sys.stderr,
             )
             sys.exit(130)

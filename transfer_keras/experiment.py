@@ -9,27 +9,27 @@ import importlib.metadata
 import math
 import pathlib
 import shutil
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from transfer_keras import grouping, results, surgery
+from transfer_keras import donors, grouping, lock, results, surgery
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
-from transfer_keras.monitors.history import History
 from transfer_keras.monitors.progress import Progress
 from transfer_keras.monitors.scalars import Scalars
 from transfer_keras.networks import alexnet
 from transfer_keras.plan import Group, with_bases
 from transfer_keras.settings import Experiment
 from transfer_keras.training import loop
+from transfer_keras.training.checkpoints import Checkpoints
+from transfer_keras.training.interruption import Interrupted, Stop, signals_wait
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Trained
-from transfer_keras.treatments import Treatment
+from transfer_keras.treatments import Treatment, parse
 
 _TEST_BATCH = 250
 _LOGS_PER_RUN = 100
@@ -55,16 +55,50 @@ def run(
     """
     results.check_workdir(workdir, experiment.identity)
     wanted = with_bases(experiment.treatments)
-    waiting = [t for t in wanted if not results.is_done(workdir, t.name)]
-    if reused := [t.name for t in wanted if t not in waiting]:
-        say(f"On disk already, not trained again: {', '.join(reused)}")
-    if waiting:
-        data = read(experiment)
+    if _report_done(workdir, wanted, say):
+        if results.checkpoint_folders(workdir):  # Of a run that was killed at its very end.
+            with lock.hold(workdir, say=say):
+                results.remove_finished_groups(workdir)
+        return wanted
+    lock.check(workdir)
+    data = read(experiment)
+    if skipped := data.pair.skipped:
+        say(f"{len(skipped)} pictures left out (named in {workdir}/experiment.json).")
+    workdir.mkdir(parents=True, exist_ok=True)
+    with lock.hold(workdir, say=say):
         _begin(experiment, workdir, data.pair)
-        for group in grouping.groups(experiment, data.pair.tasks):
-            if left := tuple(t for t in group.treatments if t in waiting):
-                train_group(experiment, workdir, data, Group(left))
+        results.remove_finished_groups(workdir)
+        with signals_wait() as stop:
+            for group in _groups(experiment, workdir, data.pair):
+                if stop.requested:
+                    raise Interrupted(f"the end of a group, before {group}")
+                train_group(experiment, workdir, data, group, say=say, stop=stop)
     return wanted
+
+
+def _report_done(workdir: pathlib.Path, wanted: Sequence[Treatment], say) -> bool:
+    """Says what is on disk already; whether that is all."""
+    done = [t.name for t in wanted if results.is_done(workdir, t.name)]
+    if done:
+        say(f"On disk already, not trained again: {', '.join(done)}")
+    return len(done) == len(wanted)
+
+
+def _groups(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> list[Group]:
+    """What is left to train. A group that was begun comes first, whole: so are its checkpoints."""
+    planned = grouping.groups(experiment, pair.tasks)
+    left = {
+        t for group in planned for t in group.treatments if not results.is_done(workdir, t.name)
+    }
+    begun = []
+    for names in results.groups_begun(workdir):
+        group = Group(tuple(map(parse, names)))
+        waiting = {t for t in group.treatments if not results.is_done(workdir, t.name)}
+        if waiting and waiting <= left:
+            begun.append(group)
+            left -= waiting
+    parts = [Group(tuple(t for t in group.treatments if t in left)) for group in planned]
+    return [*begun, *(group for group in parts if group.treatments)]
 
 
 class Data(NamedTuple):
@@ -81,7 +115,12 @@ def read(experiment: Experiment) -> Data:
     Raises:
         UserError: see `TaskPair`.
     """
-    pair = TaskPair(experiment.dataset, experiment.data_dir, experiment.split)
+    pair = TaskPair(
+        experiment.dataset,
+        experiment.data_dir,
+        experiment.split,
+        bad_images=experiment.bad_images,
+    )
     preprocessing = Preprocessing(
         image_size=experiment.image_size,
         resize=experiment.resize,
@@ -100,12 +139,20 @@ def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> Non
     results.write_experiment(
         workdir,
         experiment.identity,
-        data={"dataset": pair.identity, **classes},
+        data={"dataset": pair.identity, **classes, "skipped_images": pair.skipped},
         versions=versions,
     )
 
 
-def train_group(experiment: Experiment, workdir: pathlib.Path, data: Data, group: Group) -> None:
+def train_group(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    data: Data,
+    group: Group,
+    *,
+    say: Callable[[str], None] = print,
+    stop: Stop | None = None,
+) -> None:
     """Makes the networks of a group, trains them together, and leaves each on disk.
 
     Args:
@@ -113,35 +160,50 @@ def train_group(experiment: Experiment, workdir: pathlib.Path, data: Data, group
         workdir: where their donors are, and where they go.
         data: from `read`.
         group: of treatments whose donors are done.
+        say: called with a line for the user now and then.
+        stop: see `loop.train`.
+
+    Raises:
+        Interrupted: see `loop.train`.
     """
-    for name in group.names:
-        shutil.rmtree(workdir / name, ignore_errors=True)  # What an interrupted run left.
-    begun = time.monotonic()
+    waiting = [t for t in group.treatments if not results.is_done(workdir, t.name)]
+    folder = results.begin_group(workdir, group.names)
+    checkpoints = Checkpoints(folder, every=experiment.checkpoint_every, warn=say)
+    if checkpoints.any():
+        say(f"Going on with {group} from its checkpoint.")
+    else:
+        for treatment in waiting:
+            shutil.rmtree(
+                workdir / treatment.name, ignore_errors=True
+            )  # Of a run that was cut off.
     fused, frozen = _fused(experiment, workdir, data, group)
-    history = History()
+    pictures = data.train[group.target]
     trained = loop.train(
         fused,
-        data.train[group.target].training(batch_size=experiment.batch_size, seed=experiment.seed),
+        lambda start: pictures.training(
+            batch_size=experiment.batch_size, seed=experiment.seed, start=start
+        ),
         data.test[group.target].evaluation(batch_size=_TEST_BATCH),
         recipe=_recipe(experiment),
         strategy=tf.distribute.get_strategy(),
         validate_every=math.ceil(experiment.steps / experiment.validations),
         log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
         monitors=[
-            history,
             Progress(str(group), experiment.steps),
             Scalars({name: workdir / name for name in group.names}),
         ],
+        checkpoints=checkpoints,
+        stop=stop,
     )
-    seconds = time.monotonic() - begun
-    for treatment in group.treatments:
+    for treatment in waiting:
         name = treatment.name
         network = surgery.extract(fused, name)
         surgery.assert_unchanged(network, frozen[name])
         with results.whole(results.network_path(workdir, name)) as partial:
             network.save(partial)
-        row = _row(treatment, network, trained[name], history, len(group.treatments), seconds)
+        row = _row(treatment, network, trained[name], len(group.treatments))
         results.write_row(workdir, row, trained[name].predictions._asdict())
+    results.remove_finished_groups(workdir)
 
 
 def _fused(experiment: Experiment, workdir: pathlib.Path, data: Data, group: Group):
@@ -157,22 +219,20 @@ def _network(
     """The treatment's network before its first step."""
     target, seed = treatment.target, treatment.seed(experiment.seed)
     classes = len(data.pair.tasks[target])
+
+    def build(**statistics):
+        return alexnet.build(
+            experiment.network, image_size=experiment.image_size, classes=classes, **statistics
+        )
+
     if treatment.needs:
-        path = results.network_path(workdir, treatment.needs.name)
-        donor = keras.saving.load_model(path, compile=False)
+        donor = donors.load(results.network_path(workdir, treatment.needs.name), build())
     else:
         mean, variance = data.train[target].pixel_statistics()
-        donor = alexnet.build(
-            experiment.network,
-            image_size=experiment.image_size,
-            classes=classes,
-            mean=mean,
-            variance=variance,
-        )
+        donor = build(mean=mean, variance=variance)
     if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
-        donor = surgery.transplant(
-            donor, 0, seed=treatment.random_donor_seed(experiment.seed)
-        ).model
+        random_seed = treatment.random_donor_seed(experiment.seed)
+        donor = surgery.transplant(donor, 0, seed=random_seed).model
     mode = "fine_tune" if treatment.mode == "fine_tune" else "frozen"
     model, _ = surgery.transplant(
         donor, treatment.n, head=classes, mode=mode, seed=seed, name=treatment.name
@@ -191,14 +251,7 @@ def _recipe(experiment: Experiment) -> Recipe:
     )
 
 
-def _row(
-    treatment: Treatment,
-    network: keras.Model,
-    trained: Trained,
-    history: History,
-    group: int,
-    seconds: float,
-) -> results.Row:
+def _row(treatment: Treatment, network: keras.Model, trained: Trained, group: int) -> results.Row:
     def scalars(weights: Iterable) -> int:
         return sum(int(tf.size(w.value)) for w in weights)
 
@@ -215,14 +268,12 @@ def _row(
         training_loss=_finite(trained.scores.loss),
         test_images=len(trained.predictions.label),
         classes=network.output.shape[-1],
-        steps=history.tests[treatment.name][-1][0],
+        steps=trained.tests[-1][0],
         group=group,
-        seconds=seconds,
+        seconds=trained.seconds,
         parameters=scalars(network.weights),
         trainable_parameters=scalars(network.trainable_weights),
-        validation=tuple(
-            (step, _finite(nats), right) for step, nats, right in history.tests[treatment.name]
-        ),
+        validation=tuple((step, _finite(nats), right) for step, nats, right in trained.tests),
     )
 
 

@@ -4,23 +4,30 @@ WORKDIR/experiment.json         the settings that make it what it is, tasks, ver
 WORKDIR/run.flags               the flags of the last run: `--flagfile=` repeats it
 WORKDIR/<treatment>/row.json    the result; written last, so where it is, all is
 WORKDIR/<treatment>/network.keras, predictions.npz, TensorBoard's events
+WORKDIR/checkpoints/<group>/    of a group in training: its treatments, and its last checkpoints
+WORKDIR/.lock                   who is training here
 """
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from transfer_keras import lock
 from transfer_keras.errors import UserError
 
 _EXPERIMENT = "experiment.json"
 _ROW = "row.json"
 _NETWORK = "network.keras"
 _PREDICTIONS = "predictions.npz"
+_CHECKPOINTS = "checkpoints"
+_GROUP = "group.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Row:
 @contextlib.contextmanager
 def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives another name to write to, and renames it to `path` once all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)  # Not above it: a workdir that is gone stays gone.
     partial = path.with_name(f".partial-{path.name}")
     try:
         yield partial
@@ -95,7 +102,7 @@ def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
     if not path.exists():
         if not os.access(_nearest(workdir), os.W_OK):
             raise UserError(f"--workdir={workdir}: cannot be written. Give another folder.")
-        if workdir.is_dir() and any(workdir.iterdir()):
+        if workdir.is_dir() and any(path.name != lock.NAME for path in workdir.iterdir()):
             raise UserError(
                 f"--workdir={workdir}: holds other files and no {_EXPERIMENT}. Give a new or "
                 "empty folder, or one of an earlier run."
@@ -154,6 +161,35 @@ def write_experiment(
 def network_path(workdir: pathlib.Path, treatment: str) -> pathlib.Path:
     """Where the treatment's trained network is."""
     return workdir / treatment / _NETWORK
+
+
+def begin_group(workdir: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
+    """The folder for the checkpoints of a group, which says whose they are until it is removed."""
+    digest = hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
+    folder = workdir / _CHECKPOINTS / f"{names[0]}-{len(names)}-{digest}"
+    folder.parent.mkdir(exist_ok=True)
+    if not (folder / _GROUP).exists():
+        write_text(folder / _GROUP, json.dumps(names) + "\n")
+    return folder
+
+
+def checkpoint_folders(workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Those of all groups that were begun and not removed."""
+    return sorted((workdir / _CHECKPOINTS).glob("*"))
+
+
+def groups_begun(workdir: pathlib.Path) -> list[tuple[str, ...]]:
+    """The treatments of each group that was begun and not finished."""
+    paths = [folder / _GROUP for folder in checkpoint_folders(workdir)]
+    return [tuple(json.loads(path.read_text())) for path in paths if path.exists()]
+
+
+def remove_finished_groups(workdir: pathlib.Path) -> None:
+    """Removes the checkpoints of groups that are done, and what a removal cut short has left."""
+    for folder in checkpoint_folders(workdir):
+        path = folder / _GROUP
+        if not path.exists() or all(is_done(workdir, n) for n in json.loads(path.read_text())):
+            shutil.rmtree(folder)
 
 
 def is_done(workdir: pathlib.Path, treatment: str) -> bool:

@@ -49,11 +49,14 @@ class Experiment:
             `training.optimizers.Recipe`; None: from `DEFAULTS`.
         augment: random crop and mirror in training; None: yes, but for `formula_images`, whose
             pictures are drawn with every variation that they shall have.
+        bad_images: "error" or "skip": whether pictures that cannot be decoded are refused or left
+            out.
         seed: all that is random follows from it.
         validations: how often each network is tested while it is trained.
         group_size: the most treatments that are trained together; None: as many as the memory
             holds.
         group_memory: GiB that a group may take; None: half of the machine's.
+        checkpoint_every: seconds from one checkpoint to the next.
 
     Raises:
         UserError: if a setting is out of range or two do not go together.
@@ -72,10 +75,12 @@ class Experiment:
     schedule: str | None = None
     weight_decay: float | None = None
     augment: bool | None = None
+    bad_images: str = "error"
     seed: int = 0
     validations: int = 10
     group_size: int | None = None
     group_memory: float | None = None
+    checkpoint_every: float = 60.0
 
     def __post_init__(self):
         if self.network not in ARCHITECTURES:
@@ -102,6 +107,8 @@ class Experiment:
             raise UserError(
                 f"--image_size={self.image_size}: {self.network} needs at least {smallest} pixels."
             )
+        if not self.checkpoint_every >= 0:
+            raise UserError(f"--checkpoint_every={self.checkpoint_every}: expected 0 or more.")
         if self.group_size is not None and self.group_size < 1:
             raise UserError(f"--group_size={self.group_size}: expected 1 or more.")
         if not 0 <= self.seed < 2**31:
@@ -137,6 +144,7 @@ class Experiment:
             "validations",
             "group_size",
             "group_memory",
+            "checkpoint_every",
         ):
             fields.pop(name)
         if tasks.is_file(self.split):

@@ -28,7 +28,12 @@ def main() -> None:
     from transfer_keras.datasets.task_pair import TaskPair
 
     if cli.is_dry_run():
-        pair = TaskPair(experiment.dataset, experiment.data_dir, experiment.split)
+        pair = TaskPair(
+            experiment.dataset,
+            experiment.data_dir,
+            experiment.split,
+            bad_images=experiment.bad_images,
+        )
         print(summary.plan(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return

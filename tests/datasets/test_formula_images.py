@@ -50,8 +50,8 @@ def test_builder(data_dir):
     assert source.class_names == ("fractal_00", "fractal_01", "contour_00", "contour_01")
     source.prepare()
     preprocessing = Preprocessing(16, 16)
-    images, labels = sources.read(source, source.train, preprocessing)
-    tests, test_labels = sources.read(source, source.test, preprocessing)
+    images, labels, _ = sources.read(source, source.train, preprocessing)
+    tests, test_labels, _ = sources.read(source, source.test, preprocessing)
     assert np.bincount(labels).tolist() == [10] * 4
     assert np.bincount(test_labels).tolist() == [2] * 4
     for label, name in enumerate(source.class_names):

@@ -43,7 +43,7 @@ def test_tfds_by_name(name, size, classes, test, tmp_path):
         source = sources.open_source(name, str(tmp_path))
         assert len(source.class_names) == classes
         source.prepare()
-        images, labels = sources.read(source, source.train, Preprocessing(size, size))
+        images, labels, _ = sources.read(source, source.train, Preprocessing(size, size))
     assert (source.train, source.test) == ("train", test)
     assert (images.shape, images.dtype) == ((COUNT, size, size, 3), np.uint8)
     assert images.std(axis=(1, 2, 3)).min() > 0

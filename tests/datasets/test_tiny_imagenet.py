@@ -63,13 +63,13 @@ def prepared(path):
 def test_layouts(copy):
     source = prepared(copy)
     assert source.class_names == tuple(sorted(WNIDS))
-    images, labels = sources.read(source, source.train, Preprocessing(64, 64))
+    images, labels, _ = sources.read(source, source.train, Preprocessing(64, 64))
     found = {
         source.class_names[k]: sorted(images[labels == k].mean(axis=(1, 2, 3))) for k in range(3)
     }
     for index, wnid in enumerate(WNIDS):
         np.testing.assert_allclose(found[wnid], 10 * index + np.arange(4) + 4, atol=1.5)
-    tests, test_labels = sources.read(source, source.test, Preprocessing(64, 64))
+    tests, test_labels, _ = sources.read(source, source.test, Preprocessing(64, 64))
     by_wnid = {source.class_names[k]: tests[i].mean() for i, k in enumerate(test_labels)}
     assert [by_wnid[w] for w in WNIDS] == pytest.approx([100, 101, 102], abs=1.5)
 
@@ -105,7 +105,7 @@ def test_the_real_one(tiny_imagenet_zip):
     source = prepared(tiny_imagenet_zip)
     assert len(source.class_names) == 40
     assert (source.size(source.train), source.size(source.test)) == (20_000, 2000)
-    images, labels = sources.read(source, source.test, Preprocessing(32, 32))
+    images, labels, _ = sources.read(source, source.test, Preprocessing(32, 32))
     assert np.bincount(labels).tolist() == [50] * 40
     assert 90 < images.mean() < 140
 

@@ -3,24 +3,22 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow import make_ndarray
 
-from transfer_keras.monitors.history import History
 from transfer_keras.monitors.scalars import Scalars
 from transfer_keras.training.scores import Predictions, Scores, Trained
 
 
 def test_scalars_read_back_by_tensorboard(tmp_path):
     names = ["A3B", "B3B+"]
-    monitor, history = Scalars({n: tmp_path / n for n in names}), History()
+    monitor = Scalars({n: tmp_path / n for n in names})
+    monitor.begin(0)
     for step in (10, 20):
         scores = {n: Scores(step / 7 + i, 1 / step) for i, n in enumerate(names)}
-        for looking_on in (monitor, history):
-            looking_on.training(step, scores, {n: np.array([3.0, 4.0]) * step for n in names})
-            looking_on.validation(step, {n: Scores(s.loss + 5, 0.5) for n, s in scores.items()})
+        monitor.training(step, scores, {n: np.array([3.0, 4.0]) * step for n in names})
+        monitor.validation(step, {n: Scores(s.loss + 5, 0.5) for n, s in scores.items()})
     none = Predictions(*[np.zeros(1)] * 3)
-    ended = {n: Trained(none, Scores(2.5, 0.5), "at chance") for n in names}
-    for looking_on in (monitor, history):
-        looking_on.end(20, ended)
-        looking_on.close()
+    ended = {n: Trained(none, Scores(2.5, 0.5), "at chance", (), 1.0) for n in names}
+    monitor.end(20, ended)
+    monitor.close()
     for i, name in enumerate(names):
         events = EventAccumulator(str(tmp_path / name))
         events.Reload()
@@ -43,5 +41,3 @@ def test_scalars_read_back_by_tensorboard(tmp_path):
         outcome = make_ndarray(events.Tensors("outcome")[0].tensor_proto)
         assert b"at chance" in outcome.item()
         assert b"2.5" in outcome.item()
-        assert [test[0] for test in history.tests[name]] == [10, 20]
-        assert history.tests[name][1] == pytest.approx((20, 20 / 7 + i + 5, 0.5))

@@ -15,6 +15,9 @@ class Recorder:
     def __init__(self):
         self.calls = []
 
+    def begin(self, step):
+        self.calls.append(("begin", step))
+
     def training(self, step, scores, gradients):
         self.calls.append(("training", step, scores, gradients))
 
@@ -60,10 +63,12 @@ def test_softmax_regression_in_numpy():
     fused, recorder = surgery.fuse({"one": model}), Recorder()
     test = tf.data.Dataset.from_tensor_slices((test_x[0], test_y[0])).batch(4)
     found = loop.train(
-        fused, stream.repeat(), test, recipe=RECIPE, strategy=STRATEGY,
+        fused, lambda start: stream.repeat().skip(start), test, recipe=RECIPE, strategy=STRATEGY,
         validate_every=4, log_every=2, monitors=[recorder],
     )["one"]  # fmt: skip
     assert found.outcome == "trained"
+    assert [step for step, _, _ in found.tests] == [4, 6]
+    assert found.tests[-1][1:] == found.predictions.scores
 
     losses, hits, norms, vw, vb = [], [], [], 0, 0
     for step in range(6):
@@ -88,10 +93,10 @@ def test_softmax_regression_in_numpy():
 
     kinds = [call[:2] for call in recorder.calls]
     assert kinds == [
-        ("training", 2), ("training", 4), ("validation", 4), ("training", 6), ("validation", 6),
-        ("end", 6), ("close",),
+        ("begin", 0), ("training", 2), ("training", 4), ("validation", 4), ("training", 6),
+        ("validation", 6), ("end", 6), ("close",),
     ]  # fmt: skip
-    for place, first in ((0, 0), (1, 2), (3, 4)):
+    for place, first in ((1, 0), (2, 2), (4, 4)):
         scores = recorder.calls[place][2]["one"]
         assert scores.loss == pytest.approx(np.mean(losses[first : first + 2]), abs=1e-5)
         assert scores.accuracy == pytest.approx(np.mean(hits[first : first + 2]))
@@ -113,8 +118,8 @@ def test_what_diverges_and_what_stays_at_chance_is_told_and_touches_nobody():
     def train(**networks):
         fused, recorder = surgery.fuse(networks), Recorder()
         ended = loop.train(
-            fused, stream.repeat(), test, recipe=RECIPE, strategy=STRATEGY, validate_every=4,
-            log_every=2, monitors=[recorder],
+            fused, lambda start: stream.repeat().skip(start), test, recipe=RECIPE,
+            strategy=STRATEGY, validate_every=4, log_every=2, monitors=[recorder],
         )  # fmt: skip
         kernel = surgery.extract(fused, "good").trainable_weights[0].numpy()
         return kernel, ended, recorder.calls
@@ -155,7 +160,7 @@ def test_monitors_are_closed_when_something_breaks():
 
     with pytest.raises(KeyboardInterrupt):
         loop.train(
-            surgery.fuse({"one": linear()}), broken(), [], recipe=RECIPE, strategy=STRATEGY,
-            validate_every=1, log_every=1, monitors=[recorder],
+            surgery.fuse({"one": linear()}), lambda start: broken(), [], recipe=RECIPE,
+            strategy=STRATEGY, validate_every=1, log_every=1, monitors=[recorder],
         )  # fmt: skip
-    assert recorder.calls == [("close",)]
+    assert recorder.calls == [("begin", 0), ("close",)]

@@ -1,5 +1,6 @@
 """Opens a dataset by name, and reads one of its splits into memory."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
-from transfer_keras.datasets import formula
+from transfer_keras.datasets import faults, formula
 from transfer_keras.datasets.formula_images import FormulaImages
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.tiny_imagenet import TinyImagenet, TinyImagenetConfig
@@ -73,17 +74,24 @@ class Source:
                 f"{_one_line(error)}"
             ) from error
 
+    @property
+    def skipped(self) -> list[str]:
+        """A line for each picture that was left out when it was prepared."""
+        metadata = self.builder.info.metadata or {}
+        return [f"{split}: {line}" for split in sorted(metadata) for line in metadata[split]]
+
     def size(self, split: str) -> int:
         """Number of examples in a split."""
         return self.builder.info.splits[split].num_examples
 
 
-def open_source(name: str, data_dir: str | None = None) -> Source:
+def open_source(name: str, data_dir: str | None = None, bad_images: str = "error") -> Source:
     """Finds a dataset by name; `Source.prepare` then puts it on disk.
 
     Args:
         name: "dataset" or "dataset/config": one of ours or any of TFDS.
         data_dir: see `catalogue.check`, which is to be called first.
+        bad_images: see `faults.check`.
 
     Raises:
         UserError: if it is no dataset of labelled pictures, or its config does not exist.
@@ -92,7 +100,7 @@ def open_source(name: str, data_dir: str | None = None) -> Source:
     if dataset == "formula_images":
         builder = _made(name, FormulaImages, config=config or formula.DEFAULT, data_dir=data_dir)
     elif dataset == "tiny_imagenet":
-        builder = _made(name, TinyImagenet, config=TinyImagenetConfig.of(data_dir))
+        builder = _made(name, TinyImagenet, config=TinyImagenetConfig.of(data_dir, bad_images))
     else:
         _check_config(name, dataset, config)
         builder = _made(name, tfds.builder, name, data_dir=data_dir)
@@ -136,23 +144,77 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def read(source: Source, split: str, preprocessing: Preprocessing):
+def read(source: Source, split: str, preprocessing: Preprocessing, *, bad_images: str = "error"):
     """Decodes a whole split, in the order in which it lies on disk.
 
     Args:
         source: an open dataset.
         split: `source.train` or `source.test`.
         preprocessing: says to which size each picture is brought.
+        bad_images: see `faults.check`.
 
     Returns:
-        (images, labels): uint8 (examples, resize, resize, 3) and int32 (examples,), the
-        dataset's own labels.
+        (images, labels, skipped): uint8 (examples, resize, resize, 3) and int32 (examples,), the
+        dataset's own labels; and a line for each picture that was left out.
+
+    Raises:
+        UserError: if files cannot be read, or a picture not and `bad_images` is "error".
     """
-    count, size = source.size(split), preprocessing.resize
-    pictures = source.builder.as_dataset(
-        split=split, shuffle_files=False, read_config=tfds.ReadConfig(try_autocache=False)
+    with _readable(source):
+        try:
+            examples = source.builder.as_dataset(
+                split=split, shuffle_files=False, read_config=tfds.ReadConfig(try_autocache=False)
+            )
+            images, labels = _decode(source, preprocessing, examples, source.size(split), split)
+            return images, labels, []
+        except tf.errors.InvalidArgumentError:
+            bad = _bad(source, split)
+            if not bad:
+                raise
+        return _without(source, split, preprocessing, bad, bad_images)
+
+
+@contextlib.contextmanager
+def _readable(source: Source):
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"--dataset={source.name}: the files in {source.builder.data_path} cannot be read "
+            f"({faults.gist(error)}). Remove that folder, and they are made again."
+        ) from error
+
+
+def _without(source: Source, split: str, preprocessing: Preprocessing, bad, bad_images: str):
+    """As `read`, without the bad pictures."""
+    faults.check(
+        [(name, reason) for _, name, reason in bad], bad_images, where=f"--dataset={source.name}"
     )
-    pictures = pictures.map(
+    places = tf.constant([place for place, _, _ in bad], tf.int64)
+    decode = source.builder.info.features[source.image].decode_example
+    examples = (
+        _undecoded(source, split)
+        .enumerate()
+        .filter(lambda place, _: tf.reduce_all(place != places))
+        .map(lambda _, example: {**example, source.image: decode(example[source.image])})
+    )
+    count = source.size(split) - len(bad)
+    images, labels = _decode(source, preprocessing, examples, count, split)
+    return images, labels, [f"{name} {reason}" for _, name, reason in bad]
+
+
+def _undecoded(source: Source, split: str) -> tf.data.Dataset:
+    return source.builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        decoders={source.image: tfds.decode.SkipDecoding()},
+        read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
+    )
+
+
+def _decode(source: Source, preprocessing: Preprocessing, examples, count: int, split: str):
+    size = preprocessing.resize
+    pictures = examples.map(
         lambda e: (preprocessing.store(e[source.image]), e[source.label]),
         num_parallel_calls=os.cpu_count(),  # Autotuning is off; see `fixed_parallelism`.
         deterministic=True,
@@ -166,6 +228,16 @@ def read(source: Source, split: str, preprocessing: Preprocessing):
             labels[bar.n : bar.n + len(batch)] = batch_labels
             bar.update(len(batch))
     return images, labels
+
+
+def _bad(source: Source, split: str) -> list[tuple[int, str, str]]:
+    """(place, name, fault) of each picture that cannot be decoded; slow, one at a time."""
+    shape = source.builder.info.features[source.image].shape
+    return [
+        (place, example["tfds_id"].decode(), reason)
+        for place, example in enumerate(_undecoded(source, split).as_numpy_iterator())
+        if (reason := faults.fault(example[source.image], shape))
+    ]
 
 
 def fixed_parallelism() -> tf.data.Options:

@@ -1,5 +1,7 @@
 """Tasks A and B of a dataset, and their pictures in memory."""
 
+import numpy as np
+
 from transfer_keras import machine, tasks
 from transfer_keras.datasets import sources
 from transfer_keras.datasets.examples import Examples
@@ -11,22 +13,27 @@ class TaskPair:
     """The classes of a dataset as two tasks; nothing is read before `read`.
 
     Args:
-        dataset, data_dir: see `sources.open_source`.
+        dataset, data_dir, bad_images: see `sources.open_source`.
         split: see `tasks.split_classes`.
 
     Attributes:
         tasks: "A" and "B" -> `tasks.Task`.
         identity: name of just these data.
+        skipped: a line for each picture that was left out, once they are read.
 
     Raises:
         UserError: if there is no such dataset, or the split does not fit it.
     """
 
-    def __init__(self, dataset: str, data_dir: str | None, split: str):
-        self._source = sources.open_source(dataset, data_dir)
+    def __init__(
+        self, dataset: str, data_dir: str | None, split: str, *, bad_images: str = "error"
+    ):
+        self._source = sources.open_source(dataset, data_dir, bad_images)
+        self._bad_images = bad_images
         a, b = tasks.split_classes(self._source.class_names, split)
         self.tasks = {"A": a, "B": b}
         self.identity = self._source.identity
+        self.skipped: list[str] = []
 
     def read(
         self, preprocessing: Preprocessing, *, batch_size: int
@@ -47,13 +54,11 @@ class TaskPair:
         source = self._source
         source.prepare()
         _check_memory(source, preprocessing.resize)
-        train, test = (
-            self._by_task(sources.read(source, split, preprocessing), preprocessing)
-            for split in (source.train, source.test)
-        )
-        for task, examples in test.items():
-            if not len(examples):
-                raise UserError(f"--dataset={source.name}: task {task} has no test image.")
+        self.skipped = [*source.skipped]
+        train, test = (self._read(split, preprocessing) for split in (source.train, source.test))
+        for split, kind in ((train, "training"), (test, "test")):
+            for name, examples in split.items():
+                self._check_classes(name, examples, kind)
         for task, examples in train.items():
             if len(examples) < batch_size:
                 raise UserError(
@@ -62,11 +67,25 @@ class TaskPair:
                 )
         return train, test
 
-    def _by_task(self, split, preprocessing) -> dict[str, Examples]:
+    def _read(self, split: str, preprocessing: Preprocessing) -> dict[str, Examples]:
+        images, labels, skipped = sources.read(
+            self._source, split, preprocessing, bad_images=self._bad_images
+        )
+        self.skipped += skipped
         return {
-            name: Examples.of_classes(*split, task.labels, preprocessing)
+            name: Examples.of_classes(images, labels, task.labels, preprocessing)
             for name, task in self.tasks.items()
         }
+
+    def _check_classes(self, name: str, examples: Examples, kind: str) -> None:
+        names = self.tasks[name].class_names
+        counts = np.bincount(examples.labels, minlength=len(names))
+        if empty := [names[place] for place in np.flatnonzero(counts == 0)]:
+            more = ", …" if len(empty) > 5 else ""
+            raise UserError(
+                f"--dataset={self._source.name}: {len(empty)} of {len(names)} classes of task "
+                f"{name} have no {kind} image: {', '.join(empty[:5])}{more}."
+            )
 
 
 def _check_memory(source: sources.Source, side: int) -> None:

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
+from transfer_keras.datasets import faults
 from transfer_keras.errors import UserError
 
 
@@ -19,10 +20,16 @@ class TinyImagenetConfig(tfds.core.BuilderConfig):
     """Which copy is read. Its name has a digest of the file list, so that copies keep apart."""
 
     source: str = ""
+    bad_images: str = "error"
 
     @classmethod
-    def of(cls, source: str | pathlib.Path) -> "TinyImagenetConfig":
+    def of(cls, source: str | pathlib.Path, bad_images: str = "error") -> "TinyImagenetConfig":
         """The config for a zip or a folder.
+
+        Args:
+            source: its path.
+            bad_images: see `faults.check`; what is prepared without the bad ones is another
+                config.
 
         Raises:
             UserError: if it is neither, is damaged, or lacks a file of the layout.
@@ -30,7 +37,9 @@ class TinyImagenetConfig(tfds.core.BuilderConfig):
         path = pathlib.Path(source).expanduser().resolve()
         tree = Tree(path)
         digest = hashlib.sha256(repr(sorted(tree.sizes.items())).encode()).hexdigest()[:12]
-        return cls(name=f"{len(tree.lines('wnids.txt'))}-classes-{digest}", source=str(path))
+        name = f"{len(tree.lines('wnids.txt'))}-classes-{digest}"
+        suffix = "" if bad_images == "error" else f"-{bad_images}"
+        return cls(name=name + suffix, source=str(path), bad_images=bad_images)
 
 
 class TinyImagenet(tfds.core.GeneratorBasedBuilder):
@@ -41,7 +50,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     its top or in one folder below it.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS: ClassVar = []
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -55,6 +64,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
             ),
             supervised_keys=("image", "label"),
             homepage="http://cs231n.stanford.edu/",
+            metadata=tfds.core.MetadataDict(),
         )
 
     def _split_generators(self, dl_manager):
@@ -65,17 +75,35 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, tree, files):
+        shape = self.info.features["image"].shape
         wnids = set(self.info.features["label"].names)
-        seen = set()
+        policy, where = self.builder_config.bad_images, f"--data_dir={self.builder_config.source}"
+        seen, bad = set(), []
         for name, wnid in files(tree):
-            if wnid in wnids:
-                seen.add(wnid)
-                yield name, {"image": io.BytesIO(tree.read(name)), "label": wnid}
+            if wnid not in wnids:
+                continue
+            try:
+                data = tree.read(name)
+                reason = faults.fault(data, shape)
+            except Damaged as error:
+                reason = f"is damaged ({error.__cause__})"
+            if reason:
+                bad.append((name, reason))
+                continue
+            seen.add(wnid)
+            yield name, {"image": io.BytesIO(data), "label": wnid}
+        faults.check(bad, policy, where=where)
+        split = files.__name__.strip("_")
+        self.info.metadata[split] = [f"{name} {reason}" for name, reason in bad]
         if missing := sorted(wnids - seen):
             raise UserError(
-                f"--data_dir={self.builder_config.source}: {len(missing)} classes of wnids.txt "
-                f"have no {files.__name__.strip('_')} picture: {', '.join(missing[:5])}."
+                f"{where}: {len(missing)} classes of wnids.txt have no {split} picture: "
+                f"{', '.join(missing[:5])}."
             )
+
+
+class Damaged(UserError):
+    """A file in a zip that does not have its checksum."""
 
 
 class Tree:
@@ -121,7 +149,7 @@ class Tree:
             try:
                 return self._zip.read(self._root + name)
             except (zipfile.BadZipFile, zlib.error) as error:
-                raise UserError(
+                raise Damaged(
                     f"--data_dir={self._path}: {self._root}{name} is damaged ({error}). Fetch the "
                     "zip again."
                 ) from error

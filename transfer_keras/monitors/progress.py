@@ -19,6 +19,10 @@ class Progress:
         self._bar = tqdm.tqdm(total=steps, desc=title, unit=" steps", leave=True)
         self._shown: dict[str, str] = {}
 
+    def begin(self, step: int) -> None:
+        self._bar.n = self._bar.initial = step
+        self._bar.refresh()
+
     def training(self, step: int, scores: Mapping, gradients: Mapping) -> None:
         losses = [score.loss for score in scores.values()]
         finite = [loss for loss in losses if math.isfinite(loss)]

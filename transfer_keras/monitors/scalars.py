@@ -18,6 +18,9 @@ class Scalars:
     def __init__(self, folders: Mapping[str, pathlib.Path]):
         self._writers = {n: tf.summary.create_file_writer(str(f)) for n, f in folders.items()}
 
+    def begin(self, step: int) -> None:
+        """The files are open already."""
+
     def training(self, step: int, scores: Mapping, gradients: Mapping) -> None:
         self._write("training", step, scores)
         for name, norms in gradients.items():

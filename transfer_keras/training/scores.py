@@ -41,11 +41,15 @@ class Trained(NamedTuple):
         predictions: on the test images, after the last step.
         scores: on the training images since the last log before the end.
         outcome: see `outcome`.
+        tests: (step, loss, top-1) of every test on the way, the last included.
+        seconds: that the training of its group took, interruptions left out.
     """
 
     predictions: Predictions
     scores: Scores
     outcome: str
+    tests: tuple[tuple[int, float, float], ...]
+    seconds: float
 
 
 def outcome(loss: float, test_loss: float, classes: int) -> str:

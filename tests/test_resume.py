@@ -1,0 +1,207 @@
+"""The real program, stopped in every way that there is, and started again."""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from transfer_keras.training.checkpoints import Checkpoints
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL = [
+    "--dataset=formula_images/6x40x32", "--treatments=A2B,R3B", "--steps=40", "--batch_size=8",
+    "--validations=2", "--workdir=run",
+]  # fmt: skip
+
+
+@pytest.fixture
+def program(tmp_path, data_dir):
+    """Starts the program in an empty folder; what is left running is killed at the end."""
+    started = []
+
+    def start(*flags, cwd=tmp_path):
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "transfer_keras.train",
+                *SMALL,
+                f"--data_dir={data_dir}",
+                *flags,
+            ],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition, process):
+    """Until the condition holds; a program that ends before is an error."""
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def saved(run):
+    return list(run.glob("checkpoints/*/*.npz"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_saves_and_says_how_to_go_on(program, tmp_path, number):
+    run = tmp_path / "run"
+    process = program("--steps=100000", "--checkpoint_every=3600")
+    wait_for(lambda: list(run.glob("checkpoints/*/group.json")), process)
+    time.sleep(6)  # The step is built and runs.
+    assert not saved(run)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == 75, err
+    assert len(saved(run)) == 1
+    last = err.splitlines()[-1]
+    assert re.fullmatch(
+        r"Stopped at step [\d,]+ of 100,000\. Run the same command to go on from there\.", last
+    )
+    assert "Traceback" not in err
+    assert (run / ".lock").read_text() == ""
+
+    step = int(saved(run)[0].stem)
+    process = program("--steps=100000", "--checkpoint_every=0")
+    wait_for(lambda: any(int(path.stem) > step for path in saved(run)), process)
+    process.send_signal(number)
+    process.send_signal(number)
+    assert process.wait() in (75, 130)
+
+
+def test_who_holds_the_workdir(program, tmp_path):
+    run = tmp_path / "run"
+    first = program("--steps=100000")
+    wait_for(lambda: list(run.glob("checkpoints/*/group.json")), first)
+    second = program("--steps=100000")
+    out, err = second.communicate()
+    assert second.returncode == 2
+    (line,) = [x for x in err.splitlines() if x.startswith("train:")]
+    assert f"--workdir=run: in use by process {first.pid} on " in line
+    first.kill()
+    first.communicate()
+    third = program("--steps=100000", "--checkpoint_every=0")
+    wait_for(lambda: saved(run), third)
+    third.send_signal(signal.SIGTERM)
+    out, _ = third.communicate()
+    assert f"The last run on run, process {first.pid} on " in out
+    assert "was cut off" in out
+
+
+def test_kills(tmp_path):
+    """A few kills of the long program, which compares every number with an undisturbed run's."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "kill_and_resume.py"), "--kills=4"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 kills" in done.stdout.splitlines()[-1]
+    assert done.stdout.splitlines()[-1].endswith(" 0 differences")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
+def test_many_kills(number):
+    done = subprocess.run(
+        [
+            sys.executable, str(ROOT / "tools" / "kill_and_resume.py"), "--kills=20",
+            f"--signal={number}", "--seed=1",
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "20 kills" in done.stdout.splitlines()[-1]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 MiB, where this process may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def refused(process):
+    """The one line of a program that ended by a user's error."""
+    _, err = process.communicate()
+    assert process.returncode == 2, err
+    assert "Traceback" not in err
+    return err.splitlines()[-1]
+
+
+def test_a_full_disk(program, small_disk):
+    """One clear line, the last checkpoint intact, and with more room the same command goes on."""
+    run = small_disk / "run"
+    ballast = small_disk / "ballast"
+    process = program("--steps=100000", "--checkpoint_every=0", cwd=small_disk)
+    wait_for(lambda: saved(run), process)
+    with contextlib.suppress(OSError), ballast.open("wb") as file:
+        while True:
+            file.write(bytes(1 << 16))
+    line = refused(process)
+    assert line.startswith("train: ")
+    assert "No space left on device" in line
+    (folder,) = run.glob("checkpoints/*")
+    warnings = []
+    _, facts = Checkpoints(folder, every=0, warn=warnings.append).latest()
+    assert facts["step"] > 0
+    assert not warnings
+    assert not list(run.rglob("*partial*"))
+    ballast.unlink()
+    again = program("--steps=100000", "--checkpoint_every=0", cwd=small_disk)
+    wait_for(lambda: any(int(path.stem) > facts["step"] for path in saved(run)), again)
+    again.send_signal(signal.SIGTERM)
+    out, _ = again.communicate()
+    assert "Going on with baseA from its checkpoint." in out
+
+
+def test_a_folder_that_cannot_be_written(program, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root writes everywhere")
+    (tmp_path / "run").mkdir(mode=0o500)
+    assert "--workdir=run: cannot be written" in refused(program())
+
+
+def test_a_folder_that_is_removed(program, tmp_path):
+    run = tmp_path / "run"
+    process = program("--steps=100000", "--checkpoint_every=0")
+    wait_for(lambda: saved(run), process)
+    run.rename(tmp_path / "elsewhere")
+    line = refused(process)
+    assert "No such file or directory" in line
+    assert "run" in line
+    assert not run.exists()
+    assert saved(tmp_path / "elsewhere")

@@ -1,0 +1,199 @@
+"""Saved, damaged, and gone on from."""
+
+import os
+import signal
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_loop import Recorder
+
+from transfer_keras import surgery
+from transfer_keras.errors import UserError
+from transfer_keras.training import loop
+from transfer_keras.training.checkpoints import Checkpoints
+from transfer_keras.training.interruption import Interrupted, Stop, signals_wait
+from transfer_keras.training.optimizers import Recipe
+
+ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64), np.zeros((0,))]
+
+
+def made(folder, *, every=0.0):
+    warnings = []
+    return Checkpoints(folder, every=every, warn=warnings.append), warnings
+
+
+def test_round_trip_and_the_last_two_are_kept(tmp_path):
+    checkpoints, warnings = made(tmp_path)
+    assert checkpoints.latest() is None
+    for step in (9, 10, 200):
+        checkpoints.save(step, [*ARRAYS, np.float32(step)], {"step": step, "nan": float("nan")})
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["0000000010.npz", "0000000200.npz"]
+    arrays, facts = checkpoints.latest()
+    assert facts["step"] == 200
+    assert np.isnan(facts["nan"])
+    for found, saved in zip(arrays, [*ARRAYS, np.float32(200)], strict=True):
+        assert found.dtype == saved.dtype
+        assert found.shape == saved.shape
+        assert np.array_equal(found, saved)
+    assert not warnings
+
+
+def flip(content, place):
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("place", [0, 40, 200, 500, -70, -64, -1])
+def test_every_flipped_bit_is_found_and_the_one_before_is_used(tmp_path, place):
+    checkpoints, warnings = made(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, ARRAYS, {"step": step})
+    path = tmp_path / "0000000002.npz"
+    content = path.read_bytes()
+    path.write_bytes(flip(content, place % len(content)))
+    assert checkpoints.latest()[1]["step"] == 1
+    assert len(warnings) == 1
+    assert "0000000002.npz is damaged: set aside as 0000000002.damaged" in warnings[0]
+    assert (tmp_path / "0000000002.damaged").exists()
+
+
+@pytest.mark.parametrize("length", [0, 10, 64, 300, -64, -1])
+def test_a_truncated_one_is_set_aside(tmp_path, length):
+    checkpoints, warnings = made(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, ARRAYS, {"step": step})
+    path = tmp_path / "0000000002.npz"
+    path.write_bytes(path.read_bytes()[:length])
+    assert checkpoints.latest()[1]["step"] == 1
+    path = tmp_path / "0000000001.npz"
+    path.write_bytes(path.read_bytes()[:length])
+    assert checkpoints.latest() is None
+    assert len(warnings) == 2
+
+
+def test_a_write_that_fails_leaves_the_old_ones(tmp_path, monkeypatch):
+    checkpoints, _ = made(tmp_path)
+    checkpoints.save(1, ARRAYS, {"step": 1})
+
+    def full(file, **arrays):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(2, ARRAYS, {"step": 2})
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["0000000001.npz"]
+    assert checkpoints.latest()[1]["step"] == 1
+
+
+def test_due(tmp_path):
+    assert made(tmp_path, every=0)[0].due
+    assert not made(tmp_path, every=1e6)[0].due
+
+
+def network(seed):
+    inputs = keras.Input((5,))
+    x = keras.layers.Dropout(0.5)(keras.layers.Dense(16, activation="relu", name="d")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="e")(x))
+    return surgery.transplant(model, 0, seed=seed).model
+
+
+class StopAt(Recorder):
+    """Requests a stop after a step, as a signal would."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.stop, self.step = Stop(), step
+
+    def training(self, step, scores, gradients):
+        super().training(step, scores, gradients)
+        if step == self.step:
+            self.stop.requested = True
+
+
+def train(folder, *, stop_at=None, every=1e6, log_every=1, networks=("a", "b")):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 4, 5)).astype(np.float32)
+    y = rng.integers(0, 3, (40, 4)).astype(np.int32)
+    stream = tf.data.Dataset.from_tensor_slices((x, y)).repeat()
+    fused = surgery.fuse({name: network(i + 1) for i, name in enumerate(networks)})
+    recorder = StopAt(stop_at)
+    ended = loop.train(
+        fused, stream.skip, tf.data.Dataset.from_tensors((x[0], y[0])),
+        recipe=Recipe(23, 4, 1e-2, "adam", "cosine"), strategy=tf.distribute.get_strategy(),
+        validate_every=7, log_every=log_every, monitors=[recorder],
+        checkpoints=made(folder, every=every)[0], stop=recorder.stop,
+    )  # fmt: skip
+    weights = {n: [w.numpy() for w in surgery.extract(fused, n).weights] for n in networks}
+    return weights, ended, recorder.calls
+
+
+@pytest.mark.parametrize("step", [1, 6, 7, 13, 22])
+def test_going_on_gives_what_an_undisturbed_run_gives(tmp_path, step):
+    quiet = tmp_path / "quiet"
+    broken = tmp_path / "broken"
+    for folder in (quiet, broken):
+        folder.mkdir()
+    expected, ended, _ = train(quiet)
+    with pytest.raises(Interrupted, match=f"step {step} of 23"):
+        train(broken, stop_at=step)
+    found, again, calls = train(broken)
+    assert calls[0] == ("begin", step)
+    assert calls[-1] == ("close",)
+    for name, weights in expected.items():
+        for one, other in zip(weights, found[name], strict=True):
+            assert np.array_equal(one, other)
+        assert again[name].tests == ended[name].tests
+        assert again[name].predictions.scores == ended[name].predictions.scores
+        assert again[name].scores == ended[name].scores
+
+
+def test_sums_since_the_last_log_go_on(tmp_path):
+    _, ended, _ = train(
+        tmp_path, every=0, log_every=6
+    )  # Leaves the checkpoints of steps 21 and 22.
+    assert sorted(p.stem for p in tmp_path.iterdir()) == ["0000000021", "0000000022"]
+    _, again, calls = train(tmp_path, log_every=6)
+    assert calls[0] == ("begin", 22)
+    assert {n: t.scores for n, t in again.items()} == {n: t.scores for n, t in ended.items()}
+
+
+def test_a_stop_at_the_last_step_ends_the_training(tmp_path):
+    _, ended, _ = train(tmp_path, stop_at=23)
+    assert set(ended) == {"a", "b"}
+
+
+def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
+    with pytest.raises(Interrupted):
+        train(tmp_path, stop_at=3)
+    with pytest.raises(UserError, match=r"values of other shapes .* Remove the folder"):
+        train(tmp_path, networks=("a",))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_waits_and_the_second_does_not(number, capsys):
+    before = signal.getsignal(number)
+    with signals_wait() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+    assert "Again to stop at once" in capsys.readouterr().err
+
+
+def test_other_threads_change_no_handlers():
+    found = []
+
+    def other():
+        with signals_wait() as stop:
+            found.append((signal.getsignal(signal.SIGINT), stop.requested))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert found == [(signal.getsignal(signal.SIGINT), False)]

@@ -1,0 +1,173 @@
+"""Kills a real run at many moments, starts it again each time, and compares what comes out.
+
+python tools/kill_and_resume.py --kills=25
+
+A small experiment is run once undisturbed, then again and again with kills; after some of them
+the last checkpoint is damaged too. Every array in every network's file, every prediction and
+every result row must be the same, bit for bit. Exits with 1 if something differs.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+
+import h5py
+import numpy as np
+from absl import app, flags
+
+TREATMENTS = ("baseA", "baseB", "A2B", "A6B", "B5B+", "R3B")
+RUN = [
+    sys.executable, "-m", "transfer_keras.train", "--treatments=A2B,A6B,B5B+,R3B",
+    "--dataset=formula_images/6x40x32", "--steps=20", "--batch_size=8", "--validations=20",
+    "--augment",
+]  # fmt: skip
+NOT_COMPARED = {"seconds"}  # Of a row: the only thing that may differ.
+
+_KILLS = flags.DEFINE_integer("kills", 25, "How many.", 1)
+_SIGNAL = flags.DEFINE_enum("signal", "SIGKILL", ["SIGKILL", "SIGTERM", "SIGINT"], "With what.")
+_EVERY = flags.DEFINE_float("checkpoint_every", 0, "Seconds; 0: after each step.", 0)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+
+
+def checkpoints(workdir: pathlib.Path) -> int:
+    """How many steps of the group in training are saved."""
+    found = [int(path.stem) for path in workdir.glob("checkpoints/*/*.npz")]
+    return max(found, default=0)
+
+
+def rows(workdir: pathlib.Path) -> int:
+    """How many treatments have their result."""
+    return len(list(workdir.glob("*/row.json")))
+
+
+# What a run must have come to since its start; then a random part of a second goes by.
+MOMENTS = {
+    "before the first step": lambda w, c, r: any(w.glob("checkpoints/*/group.json")),
+    "in training and its tests": lambda w, c, r: checkpoints(w) >= c + 2 or rows(w) > r,
+    "in a checkpoint's write": lambda w, c, r: any(w.glob("checkpoints/*/*.partial")),
+    "while results are written": lambda w, c, r: any(w.glob("*/.partial-*")) or rows(w) > r,
+    "between groups": lambda w, c, r: rows(w) > r,
+    "at any time": lambda w, c, r: True,
+}
+
+# What is done to the last checkpoint after a kill at these moments.
+DAMAGES = {
+    "in training, then a byte of the checkpoint flipped": lambda content, place: (
+        content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+    ),
+    "in training, then the checkpoint truncated": lambda content, place: content[:place],
+}
+MOMENTS |= dict.fromkeys(DAMAGES, MOMENTS["in training and its tests"])
+
+
+def main(_) -> None:
+    """All runs, and the comparison."""
+    rng = random.Random(_SEED.value)
+    kills: collections.Counter = collections.Counter()
+    differences: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = pathlib.Path(folder) / "quiet"
+        if start(quiet).wait():
+            sys.exit("The undisturbed run failed.")
+        while kills.total() < _KILLS.value:
+            workdir = pathlib.Path(folder) / f"killed-{kills.total()}"
+            kill_until_done(workdir, kills, rng)
+            differences += compare(quiet, workdir)
+    for difference in differences:
+        print(difference)
+    print(f"{kills.total()} kills ({dict(kills)}), {len(differences)} differences")
+    sys.exit(bool(differences))
+
+
+def kill_until_done(workdir: pathlib.Path, kills: collections.Counter, rng: random.Random) -> None:
+    """One run, begun again after each kill until it is done."""
+    status = None
+    while status != 0:
+        moment = rng.choice(list(MOMENTS)) if kills.total() < _KILLS.value else None
+        status = run(workdir, moment, rng)
+        if moment and status != 0:
+            kills[moment] += 1
+            damage(workdir, moment, rng)
+            print(f"kill {kills.total()}: {moment}, status {status}", flush=True)
+        elif status:
+            sys.exit(f"The run ended with status {status} though nobody killed it.")
+
+
+def damage(workdir: pathlib.Path, moment: str, rng: random.Random) -> None:
+    """Spoils the last checkpoint, if the moment is one after which that is done."""
+    saved = sorted(workdir.glob("checkpoints/*/*.npz"))
+    if moment in DAMAGES and saved:
+        content = saved[-1].read_bytes()
+        saved[-1].write_bytes(DAMAGES[moment](content, rng.randrange(len(content))))
+
+
+def start(workdir: pathlib.Path) -> subprocess.Popen:
+    """Starts the program, or goes on with it."""
+    command = [*RUN, f"--workdir={workdir}", f"--checkpoint_every={_EVERY.value}"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    log = workdir.with_suffix(".log").open("a")
+    return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+
+def run(workdir: pathlib.Path, moment: str | None, rng: random.Random) -> int:
+    """Runs until the moment or the end; gives the status, negative for a signal."""
+    before = checkpoints(workdir), rows(workdir)
+    process = start(workdir)
+    if moment == "at any time":
+        time.sleep(rng.uniform(0, 20))
+    while moment and process.poll() is None:
+        if MOMENTS[moment](workdir, *before):
+            time.sleep(rng.choice([0, 0, rng.uniform(0, 0.3)]))
+            process.send_signal(getattr(signal, _SIGNAL.value))
+            break
+        time.sleep(0.001)
+    return process.wait()
+
+
+def compare(one: pathlib.Path, other: pathlib.Path) -> list[str]:
+    """What differs, in words."""
+    found = []
+    for name in TREATMENTS:
+        here, there = (everything(workdir / name) for workdir in (one, other))
+        if here.keys() != there.keys():
+            found.append(f"{name}: {sorted(here.keys() ^ there.keys())}")
+        found += [f"{name}: {k}" for k in here.keys() & there.keys() if not same(here[k], there[k])]
+    left = [str(path) for path in other.glob("checkpoints/*")]
+    return found + [f"left over: {path}" for path in left]
+
+
+def same(a, b) -> bool:
+    """Bit-equal, NaN included."""
+    return np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def everything(folder: pathlib.Path) -> dict:
+    """All numbers of one treatment's results by name."""
+    row = json.loads((folder / "row.json").read_text())
+    found = {f"row {k}": json.dumps(v) for k, v in row.items() if k not in NOT_COMPARED}
+    with np.load(folder / "predictions.npz") as arrays:
+        found |= {f"predictions {name}": arrays[name] for name in arrays.files}
+    with (
+        zipfile.ZipFile(folder / "network.keras") as archive,
+        h5py.File(archive.open("model.weights.h5")) as weights,
+    ):
+        weights.visititems(
+            lambda name, item: (
+                found.update({f"weights {name}": item[()]})
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+    return found
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,69 @@
+"""Networks on disk that others take their lower units from: loaded, and checked."""
+
+import itertools
+import pathlib
+import zipfile
+import zlib
+
+import keras
+
+from transfer_keras import surgery
+from transfer_keras.errors import UserError
+
+# What Keras, h5py and zipfile raise for a file that is damaged or holds code.
+_UNUSABLE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
+    """Loads a donor; no code in the file is run.
+
+    Args:
+        path: a `.keras` file.
+        blueprint: a network of the architecture that is expected; the last unit may have
+            another number of outputs.
+
+    Raises:
+        UserError: if the file is damaged, holds code, or is of another architecture.
+    """
+    advice = f"Remove the folder {path.parent} to have it trained again"
+    try:
+        donor = surgery.load(path)
+    except _UNUSABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"Donor {path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
+    found, expected = _described(donor), _described(blueprint)
+    if found != expected:
+        differing = next(
+            f"{here or 'nothing'}, expected {there or 'nothing'}"
+            for here, there in itertools.zip_longest(found, expected)
+            if here != there
+        )
+        raise UserError(
+            f"Donor {path} is another network than {blueprint.name}: it has {differing}. {advice}."
+        )
+    return donor
+
+
+def _described(model: keras.Model) -> list[str]:
+    """A line a weighted layer: its kind, name and shapes; of the last without its outputs."""
+    lines = [
+        f"{type(layer).__name__} '{layer.name}' {[tuple(w.shape) for w in layer.weights]}"
+        for layer in model.layers
+        if layer.weights
+    ]
+    last = [layer for layer in model.layers if layer.weights][-1]
+    inputs = f"input {model.input_shape}"
+    return [
+        inputs,
+        *lines[:-1],
+        f"{type(last).__name__} '{last.name}' {last.weights[0].shape[:-1]}",
+    ]

@@ -1,0 +1,68 @@
+"""One process at a time on a workdir."""
+
+import contextlib
+import datetime
+import fcntl
+import os
+import pathlib
+import socket
+from collections.abc import Callable, Iterator
+
+from transfer_keras.errors import UserError
+
+NAME = ".lock"
+
+
+def check(workdir: pathlib.Path) -> None:
+    """Refuses a workdir that another process holds; writes nothing.
+
+    Raises:
+        UserError: see `hold`.
+    """
+    if (workdir / NAME).exists():
+        with (workdir / NAME).open("r+") as file:
+            _take(file, workdir)
+
+
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Holds the workdir's lock; the system releases it when the process ends, however it does.
+
+    Args:
+        workdir: an existing folder.
+        say: called with a line if the last holder did not end by itself.
+
+    Raises:
+        UserError: if another process holds it, naming that.
+    """
+    with (workdir / NAME).open("a+") as file:
+        _take(file, workdir)
+        if left := _read(file):
+            say(f"The last run on {workdir}, {left}, was cut off; going on from what it left.")
+        now = datetime.datetime.now(datetime.UTC)
+        _write(file, f"process {os.getpid()} on {socket.gethostname()} since {now:%F %T} UTC")
+        try:
+            yield
+        finally:
+            _write(file, "")
+
+
+def _take(file, workdir: pathlib.Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(
+            f"--workdir={workdir}: in use by {_read(file) or 'another process'}. Wait for it, "
+            "stop it, or give another --workdir."
+        ) from error
+
+
+def _read(file) -> str:
+    file.seek(0)
+    return file.read().strip()
+
+
+def _write(file, text: str) -> None:
+    file.truncate(0)
+    file.write(text)
+    file.flush()
