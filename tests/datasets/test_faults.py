@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from test_tiny_imagenet import WNIDS, files, jpeg, prepared_elsewhere, write_zip  # noqa: F401
 
-from transfer_keras.datasets import faults, sources
+from transfer_keras.datasets import catalogue, faults, sources
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.errors import UserError
@@ -95,6 +95,14 @@ def test_a_member_of_a_zip_that_is_damaged_is_left_out(files, tmp_path):  # noqa
     source = sources.open_source("tiny_imagenet", str(path), "skip")
     source.prepare()
     assert len(source.skipped) == 1
+
+
+def test_a_zip_that_is_cut_short_is_named(files, tmp_path):  # noqa: F811
+    path = write_zip(tmp_path / "tiny.zip", files)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(UserError, match=rf"--data_dir={path}: is a zip that is cut short"):
+        catalogue.check("tiny_imagenet", str(path))
 
 
 class Pictures(tfds.core.GeneratorBasedBuilder):

@@ -56,6 +56,10 @@ def _check_tiny_imagenet(source: pathlib.Path | None) -> None:
         )
     if not source.is_dir() and not zipfile.is_zipfile(source):
         found = "is neither a zip nor a folder" if source.exists() else "does not exist"
+        if source.is_file():
+            with source.open("rb") as file:
+                if file.read(2) == b"PK":
+                    found = "is a zip that is cut short: its table of files is missing"
         raise UserError(
             f"--data_dir={source}: {found}. Give the distributed tiny-imagenet zip or its folder."
         )
