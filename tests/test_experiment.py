@@ -163,6 +163,27 @@ def test_divergence_is_told(settings, tmp_path):
     json.loads((tmp_path / "baseA" / "row.json").read_text(), parse_constant=pytest.fail)
 
 
+def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
+    wanted = Experiment((parse("A2B"),), **{**settings, "steps": 1})
+    experiment.run(wanted, tmp_path, say=lambda _: None)
+    before = weights(tmp_path, "A2B")
+    shutil.rmtree(tmp_path / "A2B")
+    results.network_path(tmp_path, "baseA").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"baseA/network.keras cannot be used: it is no .keras"):
+        experiment.run(wanted, tmp_path, say=lambda _: None)
+    shutil.rmtree(tmp_path / "baseA")
+    experiment.run(wanted, tmp_path, say=lambda _: None)
+    again = weights(tmp_path, "A2B")
+    assert all(np.array_equal(before[key], again[key]) for key in before)
+    assert not results.checkpoint_folders(tmp_path)
+
+
+def test_what_an_early_kill_leaves_is_no_other_experiment(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".partial-experiment.json").touch()
+    results.check_workdir(tmp_path, {})
+
+
 def test_too_large_a_batch(settings, tmp_path):
     with pytest.raises(UserError, match=r"--batch_size=76: task A .* has 75 training images"):
         experiment.run(

@@ -87,6 +87,20 @@ def test_a_signal_saves_and_says_how_to_go_on(program, tmp_path, number):
     assert process.wait() in (75, 130)
 
 
+def test_a_reader_that_is_gone_loses_no_checkpoint(program, tmp_path):
+    """As with `2>&1 | tee`: Ctrl-C ends the reader too, before the program can print."""
+    run = tmp_path / "run"
+    process = program("--steps=3000", "--checkpoint_every=3600")
+    wait_for(lambda: list(run.glob("checkpoints/*/group.json")), process)
+    time.sleep(6)
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 75
+    assert len(saved(run)) == 1
+    process.stdout = process.stderr = None
+
+
 def test_who_holds_the_workdir(program, tmp_path):
     run = tmp_path / "run"
     first = program("--steps=100000")
@@ -162,11 +176,12 @@ def refused(process):
     return err.splitlines()[-1]
 
 
-def test_a_full_disk(program, small_disk):
+@pytest.mark.parametrize("steps", [400, 100_000])
+def test_a_full_disk(program, small_disk, steps):
     """One clear line, the last checkpoint intact, and with more room the same command goes on."""
     run = small_disk / "run"
     ballast = small_disk / "ballast"
-    process = program("--steps=100000", "--checkpoint_every=0", cwd=small_disk)
+    process = program(f"--steps={steps}", "--checkpoint_every=0", cwd=small_disk)
     wait_for(lambda: saved(run), process)
     with contextlib.suppress(OSError), ballast.open("wb") as file:
         while True:
@@ -181,7 +196,7 @@ def test_a_full_disk(program, small_disk):
     assert not warnings
     assert not list(run.rglob("*partial*"))
     ballast.unlink()
-    again = program("--steps=100000", "--checkpoint_every=0", cwd=small_disk)
+    again = program(f"--steps={steps}", "--checkpoint_every=0", cwd=small_disk)
     wait_for(lambda: any(int(path.stem) > facts["step"] for path in saved(run)), again)
     again.send_signal(signal.SIGTERM)
     out, _ = again.communicate()

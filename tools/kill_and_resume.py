@@ -29,6 +29,7 @@ RUN = [
     "--dataset=formula_images/6x40x32", "--steps=20", "--batch_size=8", "--validations=20",
     "--augment",
 ]  # fmt: skip
+STATUSES = {"SIGKILL": {-9}, "SIGTERM": {75, 130, -15}, "SIGINT": {75, 130, -2}}
 NOT_COMPARED = {"seconds"}  # Of a row: the only thing that may differ.
 
 _KILLS = flags.DEFINE_integer("kills", 25, "How many.", 1)
@@ -93,12 +94,13 @@ def kill_until_done(workdir: pathlib.Path, kills: collections.Counter, rng: rand
     while status != 0:
         moment = rng.choice(list(MOMENTS)) if kills.total() < _KILLS.value else None
         status = run(workdir, moment, rng)
-        if moment and status != 0:
+        if status in STATUSES[_SIGNAL.value] and moment:
             kills[moment] += 1
             damage(workdir, moment, rng)
             print(f"kill {kills.total()}: {moment}, status {status}", flush=True)
         elif status:
-            sys.exit(f"The run ended with status {status} though nobody killed it.")
+            log = workdir.with_suffix(".log").read_text()[-2000:]
+            sys.exit(f"The run ended by itself with status {status}:\n{log}")
 
 
 def damage(workdir: pathlib.Path, moment: str, rng: random.Random) -> None:

@@ -4,6 +4,7 @@ Everything here runs before TensorFlow is imported (that takes seconds), so that
 every error in a flag come at once.
 """
 
+import contextlib
 import os
 import pathlib
 import re
@@ -18,13 +19,16 @@ from transfer_keras.datasets import catalogue
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES
 from transfer_keras.settings import Experiment
-from transfer_keras.training.interruption import Interrupted
+from transfer_keras.training.interruption import Interrupted, StoppedAtOnce
 
 FLAGS = flags.FLAGS
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("step", "cosine")
 _MOST_UNITS = 999
-STOPPED = 75  # Exit status after a signal, once a checkpoint is saved: EX_TEMPFAIL of sysexits.h.
+# Exit statuses after a signal: nothing is lost (EX_TEMPFAIL of sysexits.h); what was done since the
+# last checkpoint is.
+STOPPED, STOPPED_AT_ONCE = 75, 130
+_KEPT = "What is finished and the last checkpoint are kept; run the same command to go on."
 
 
 class _UnitsParser(flags.ArgumentParser):
@@ -253,15 +257,11 @@ def start(main: Callable[[], None]) -> None:
         except OSError as error:
             _refuse(f"{error}. Results that are finished are kept.")
         except Interrupted as error:
-            print(f"Stopped at {error}. Run the same command to go on from there.", file=sys.stderr)
-            sys.exit(STOPPED)
-        except KeyboardInterrupt:
-            print(
-                "\nStopped at once. What is finished and the last checkpoint are kept; run the "
-                "same command to go on.",
-                file=sys.stderr,
-            )
-            sys.exit(130)
+            _leave(f"Stopped at {error}. Run the same command to go on from there.", STOPPED)
+        except StoppedAtOnce:
+            _leave(f"\nStopped at once. {_KEPT}", STOPPED_AT_ONCE)
+        except KeyboardInterrupt:  # Between trainings, when there is nothing to save.
+            _leave(f"\nStopped. {_KEPT}", STOPPED)
 
     app.run(guarded, flags_parser=_parse)
 
@@ -277,5 +277,10 @@ def _parse(arguments):
 
 
 def _refuse(message: str) -> None:
-    print(f"{pathlib.Path(sys.argv[0]).stem}: {message}", file=sys.stderr)
-    sys.exit(2)
+    _leave(f"{pathlib.Path(sys.argv[0]).stem}: {message}", 2)
+
+
+def _leave(message: str, status: int) -> None:
+    with contextlib.suppress(OSError):  # Nobody may be there to read it.
+        print(message, file=sys.stderr)
+    sys.exit(status)

@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import struct
 import zipfile
 import zlib
 
@@ -17,6 +18,10 @@ _UNUSABLE = (
     KeyError,
     AttributeError,
     EOFError,
+    RuntimeError,
+    IndexError,
+    ImportError,
+    struct.error,
     OSError,
     zipfile.BadZipFile,
     zlib.error,
@@ -35,12 +40,16 @@ def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
         UserError: if the file is damaged, holds code, or is of another architecture.
     """
     advice = f"Remove the folder {path.parent} to have it trained again"
+    if not zipfile.is_zipfile(path):
+        reason = "is missing" if not path.exists() else "is no .keras file, or one cut short"
+        raise UserError(f"Donor {path} cannot be used: it {reason}. {advice}.")
     try:
         donor = surgery.load(path)
+        found = _described(donor)
     except _UNUSABLE as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"Donor {path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
-    found, expected = _described(donor), _described(blueprint)
+    expected = _described(blueprint)
     if found != expected:
         differing = next(
             f"{here or 'nothing'}, expected {there or 'nothing'}"

@@ -5,6 +5,7 @@ units of a base, frozen or fine-tuned, and trains the rest anew on its target; e
 is tested on the same images as the base of its target.
 """
 
+import contextlib
 import importlib.metadata
 import math
 import pathlib
@@ -19,6 +20,7 @@ from transfer_keras import donors, grouping, lock, results, surgery
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
+from transfer_keras.errors import UserError
 from transfer_keras.monitors.progress import Progress
 from transfer_keras.monitors.scalars import Scalars
 from transfer_keras.networks import alexnet
@@ -36,7 +38,11 @@ _LOGS_PER_RUN = 100
 
 
 def run(
-    experiment: Experiment, workdir: pathlib.Path, *, say: Callable[[str], None] = print
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    *,
+    say: Callable[[str], None] = print,
+    flags: str = "",
 ) -> tuple[Treatment, ...]:
     """Trains what is not in the workdir yet.
 
@@ -44,6 +50,7 @@ def run(
         experiment: what is wanted.
         workdir: a new folder, or one of the same experiment; see `results` for what it holds.
         say: called with a line for the user now and then.
+        flags: what repeats the run, to be kept beside the results.
 
     Returns:
         All treatments that are wanted and the bases that they need, in the order of the plan;
@@ -56,9 +63,7 @@ def run(
     results.check_workdir(workdir, experiment.identity)
     wanted = with_bases(experiment.treatments)
     if _report_done(workdir, wanted, say):
-        if results.checkpoint_folders(workdir):  # Of a run that was killed at its very end.
-            with lock.hold(workdir, say=say):
-                results.remove_finished_groups(workdir)
+        _tidy(workdir, say)
         return wanted
     lock.check(workdir)
     data = read(experiment)
@@ -67,6 +72,7 @@ def run(
     workdir.mkdir(parents=True, exist_ok=True)
     with lock.hold(workdir, say=say):
         _begin(experiment, workdir, data.pair)
+        results.write_text(workdir / "run.flags", flags)
         results.remove_finished_groups(workdir)
         with signals_wait() as stop:
             for group in _groups(experiment, workdir, data.pair):
@@ -84,6 +90,13 @@ def _report_done(workdir: pathlib.Path, wanted: Sequence[Treatment], say) -> boo
     return len(done) == len(wanted)
 
 
+def _tidy(workdir: pathlib.Path, say) -> None:
+    """Removes what a run that was killed at its very end has left, if that can be done now."""
+    if results.checkpoint_folders(workdir):
+        with contextlib.suppress(UserError, OSError), lock.hold(workdir, say=say):
+            results.remove_finished_groups(workdir)
+
+
 def _groups(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> list[Group]:
     """What is left to train. A group that was begun comes first, whole: so are its checkpoints."""
     planned = grouping.groups(experiment, pair.tasks)
@@ -98,7 +111,8 @@ def _groups(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> li
             begun.append(group)
             left -= waiting
     parts = [Group(tuple(t for t in group.treatments if t in left)) for group in planned]
-    return [*begun, *(group for group in parts if group.treatments)]
+    groups = [*begun, *(group for group in parts if group.treatments)]
+    return sorted(groups, key=lambda group: group.treatments[0].donor is not None)  # Bases first.
 
 
 class Data(NamedTuple):
@@ -169,7 +183,8 @@ def train_group(
     waiting = [t for t in group.treatments if not results.is_done(workdir, t.name)]
     folder = results.begin_group(workdir, group.names)
     checkpoints = Checkpoints(folder, every=experiment.checkpoint_every, warn=say)
-    if checkpoints.any():
+    saved = checkpoints.latest()
+    if saved:
         say(f"Going on with {group} from its checkpoint.")
     else:
         for treatment in waiting:
@@ -190,9 +205,10 @@ def train_group(
         log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
         monitors=[
             Progress(str(group), experiment.steps),
-            Scalars({name: workdir / name for name in group.names}),
+            Scalars({t.name: workdir / t.name for t in waiting}),
         ],
         checkpoints=checkpoints,
+        saved=saved,
         stop=stop,
     )
     for treatment in waiting:

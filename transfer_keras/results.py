@@ -28,6 +28,7 @@ _NETWORK = "network.keras"
 _PREDICTIONS = "predictions.npz"
 _CHECKPOINTS = "checkpoints"
 _GROUP = "group.json"
+_PARTIAL = ".partial-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Row:
 def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Gives another name to write to, and renames it to `path` once all went well."""
     path.parent.mkdir(exist_ok=True)  # Not above it: a workdir that is gone stays gone.
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f"{_PARTIAL}{path.name}")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -102,7 +103,7 @@ def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
     if not path.exists():
         if not os.access(_nearest(workdir), os.W_OK):
             raise UserError(f"--workdir={workdir}: cannot be written. Give another folder.")
-        if workdir.is_dir() and any(path.name != lock.NAME for path in workdir.iterdir()):
+        if workdir.is_dir() and any(not _is_left_over(path) for path in workdir.iterdir()):
             raise UserError(
                 f"--workdir={workdir}: holds other files and no {_EXPERIMENT}. Give a new or "
                 "empty folder, or one of an earlier run."
@@ -123,6 +124,11 @@ def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
             f"--workdir={workdir}: holds another experiment: {'; '.join(differing)}. "
             "Give another --workdir, or the settings that it was begun with."
         )
+
+
+def _is_left_over(path: pathlib.Path) -> bool:
+    """Whether it may lie in a workdir whose first run was killed before it wrote anything."""
+    return path.name == lock.NAME or path.name.startswith(_PARTIAL)
 
 
 def _nearest(folder: pathlib.Path) -> pathlib.Path:

@@ -7,7 +7,7 @@ from absl import flags
 
 from transfer_keras import cli, results
 from transfer_keras.plan import with_bases
-from transfer_keras.treatments import parse
+from transfer_keras.treatments import is_name, parse
 
 flags.adopt_module_key_flags(cli)
 
@@ -37,13 +37,13 @@ def main() -> None:
         print(summary.plan(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
-    treatments = program.run(experiment, workdir)
-    results.write_text(workdir / "run.flags", cli.flags_as_text())
+    treatments = program.run(experiment, workdir, flags=cli.flags_as_text())
     print(f"\n{summary.table(workdir, treatments)}\n")
     for line in summary.failures(workdir, treatments):
         print(f"Did not learn: {line}.")
+    names = [name for name in results.done(workdir) if is_name(name)]
     title = f"{experiment.network} on {experiment.dataset}, split {experiment.split}"
-    everything = map(parse, results.done(workdir))
+    everything = [t for t in map(parse, names) if t.base.name in names]
     if picture := summary.draw_curve(workdir, everything, title=title):
         print(f"The curve: {picture}")
     print(f"See the curves: tensorboard --logdir {workdir}")

@@ -89,6 +89,11 @@ def _seed(*identity) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
+def is_name(text: str) -> bool:
+    """Whether it is the notation of a treatment."""
+    return bool(_NOTATION.fullmatch(text))
+
+
 def parse(text: str) -> Treatment:
     """From the notation.
 

@@ -125,7 +125,8 @@ def train(folder, *, stop_at=None, every=1e6, log_every=1, networks=("a", "b")):
         fused, stream.skip, tf.data.Dataset.from_tensors((x[0], y[0])),
         recipe=Recipe(23, 4, 1e-2, "adam", "cosine"), strategy=tf.distribute.get_strategy(),
         validate_every=7, log_every=log_every, monitors=[recorder],
-        checkpoints=made(folder, every=every)[0], stop=recorder.stop,
+        checkpoints=made(folder, every=every)[0], saved=made(folder)[0].latest(),
+        stop=recorder.stop,
     )  # fmt: skip
     weights = {n: [w.numpy() for w in surgery.extract(fused, n).weights] for n in networks}
     return weights, ended, recorder.calls
@@ -174,7 +175,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_waits_and_the_second_does_not(number, capsys):
+def test_the_first_signal_waits_and_the_second_does_not(number, capfd):
     before = signal.getsignal(number)
     with signals_wait() as stop:
         assert not stop.requested
@@ -183,7 +184,7 @@ def test_the_first_signal_waits_and_the_second_does_not(number, capsys):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
-    assert "Again to stop at once" in capsys.readouterr().err
+    assert "Again to stop at once" in capfd.readouterr().err
 
 
 def test_other_threads_change_no_handlers():

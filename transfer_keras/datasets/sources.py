@@ -68,7 +68,12 @@ class Source:
         """
         try:
             self.builder.download_and_prepare()
-        except (OSError, AssertionError, tfds.download.DownloadError) as error:
+        except (
+            OSError,
+            AssertionError,
+            tf.errors.OpError,
+            tfds.download.DownloadError,
+        ) as error:
             raise UserError(
                 f"--dataset={self.name}: TFDS could not prepare it in {self.builder.data_dir}: "
                 f"{_one_line(error)}"

@@ -148,7 +148,7 @@ class Tree:
         if self._zip:
             try:
                 return self._zip.read(self._root + name)
-            except (zipfile.BadZipFile, zlib.error) as error:
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
                 raise Damaged(
                     f"--data_dir={self._path}: {self._root}{name} is damaged ({error}). Fetch the "
                     "zip again."
@@ -156,7 +156,12 @@ class Tree:
         return (self._path / (self._root + name)).read_bytes()
 
     def lines(self, name: str) -> list[str]:
-        lines = self.read(name).decode().splitlines()
+        try:
+            lines = self.read(name).decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"--data_dir={self._path}: {self._root}{name} is no text ({error}). Fetch it again."
+            ) from error
         return [line.strip() for line in lines if line.strip()]
 
 

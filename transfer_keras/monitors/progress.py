@@ -1,5 +1,6 @@
 """A progress bar, one line a group."""
 
+import contextlib
 import math
 from collections.abc import Mapping
 
@@ -9,6 +10,8 @@ import tqdm
 
 class Progress:
     """Shows the step, the median training loss and the median top-1 on the test images.
+
+    Where nobody reads it any more (a closed pipe), it is silent and the training goes on.
 
     Args:
         title: of the group.
@@ -21,7 +24,7 @@ class Progress:
 
     def begin(self, step: int) -> None:
         self._bar.n = self._bar.initial = step
-        self._bar.refresh()
+        self._refresh()
 
     def training(self, step: int, scores: Mapping, gradients: Mapping) -> None:
         losses = [score.loss for score in scores.values()]
@@ -30,14 +33,21 @@ class Progress:
         if len(finite) < len(losses):
             self._shown["diverged"] = f"{len(losses) - len(finite)} of {len(losses)}"
         self._bar.set_postfix(self._shown, refresh=False)
-        self._bar.update(step - self._bar.n)
+        self._bar.n = step
+        self._refresh()
 
     def validation(self, step: int, scores: Mapping) -> None:
         self._shown["top-1"] = f"{np.median([score.accuracy for score in scores.values()]):.3f}"
-        self._bar.set_postfix(self._shown)
+        self._bar.set_postfix(self._shown, refresh=False)
+        self._refresh()
 
     def end(self, step: int, trained: Mapping) -> None:
         """The bar is full."""
 
     def close(self) -> None:
-        self._bar.close()
+        with contextlib.suppress(OSError):
+            self._bar.close()
+
+    def _refresh(self) -> None:
+        with contextlib.suppress(OSError):
+            self._bar.refresh()

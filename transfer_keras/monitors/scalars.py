@@ -1,5 +1,6 @@
 """Loss, accuracy and gradient norm to TensorBoard, a run a treatment."""
 
+import contextlib
 import pathlib
 from collections.abc import Mapping
 
@@ -12,7 +13,7 @@ class Scalars:
     `gradient_norm/training` (over all that is trained), and at the end the text `outcome`.
 
     Args:
-        folders: network's name -> the folder of its run.
+        folders: network's name -> the folder of its run; other networks are left out.
     """
 
     def __init__(self, folders: Mapping[str, pathlib.Path]):
@@ -23,27 +24,39 @@ class Scalars:
 
     def training(self, step: int, scores: Mapping, gradients: Mapping) -> None:
         self._write("training", step, scores)
-        for name, norms in gradients.items():
-            with self._writers[name].as_default(step):
-                tf.summary.scalar("gradient_norm/training", np.linalg.norm(norms))
+        for name, writer in self._writers.items():
+            with _written(), writer.as_default(step):
+                tf.summary.scalar("gradient_norm/training", np.linalg.norm(gradients[name]))
 
     def validation(self, step: int, scores: Mapping) -> None:
         self._write("validation", step, scores)
         for writer in self._writers.values():
-            writer.flush()
+            with _written():
+                writer.flush()
 
     def end(self, step: int, trained: Mapping) -> None:
-        for name, network in trained.items():
+        for name, writer in self._writers.items():
+            network = trained[name]
             text = f"**{network.outcome}**: training loss {network.scores.loss:.4g} at the end"
-            with self._writers[name].as_default(step):
+            with _written(), writer.as_default(step):
                 tf.summary.text("outcome", text)
 
     def close(self) -> None:
         for writer in self._writers.values():
-            writer.close()
+            with _written():
+                writer.close()
 
     def _write(self, kind: str, step: int, scores: Mapping) -> None:
-        for name, score in scores.items():
-            with self._writers[name].as_default(step):
-                tf.summary.scalar(f"loss/{kind}", score.loss)
-                tf.summary.scalar(f"accuracy/{kind}", score.accuracy)
+        for name, writer in self._writers.items():
+            with _written(), writer.as_default(step):
+                tf.summary.scalar(f"loss/{kind}", scores[name].loss)
+                tf.summary.scalar(f"accuracy/{kind}", scores[name].accuracy)
+
+
+@contextlib.contextmanager
+def _written():
+    """TensorFlow's errors of the file system as Python's."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(f"TensorBoard's events cannot be written: {error.message}") from error

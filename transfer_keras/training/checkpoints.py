@@ -36,10 +36,6 @@ class Checkpoints:
         """Whether it is time for the next."""
         return time.monotonic() - self._last >= self._every
 
-    def any(self) -> bool:
-        """Whether there is one, whole or not."""
-        return bool(self._there())
-
     def save(self, step: int, arrays: Sequence[np.ndarray], facts: dict) -> None:
         """Writes one and removes all but the last two.
 
@@ -52,7 +48,7 @@ class Checkpoints:
             OSError: if it cannot be written; those that were there are left as they were.
         """
         path = self._folder / f"{step:010d}.npz"
-        partial = path.with_suffix(".partial")
+        partial = self._folder / "next.partial"
         try:
             with partial.open("w+b") as file:
                 named = {f"{place:06d}": array for place, array in enumerate(arrays)}

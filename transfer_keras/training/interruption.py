@@ -1,14 +1,18 @@
 """Ctrl-C and SIGTERM wait for the end of a step."""
 
 import contextlib
+import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 
 
 class Interrupted(Exception):
     """A training was stopped by a signal, and what it had reached is saved."""
+
+
+class StoppedAtOnce(KeyboardInterrupt):
+    """The second signal came before the step had ended."""
 
 
 class Stop:
@@ -24,7 +28,7 @@ def signals_wait() -> Iterator[Stop]:
     Outside the main thread, where Python allows no handlers, nothing is changed.
 
     Raises:
-        KeyboardInterrupt: at the second signal.
+        StoppedAtOnce: at the second signal.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -33,9 +37,10 @@ def signals_wait() -> Iterator[Stop]:
 
     def handle(number, frame):
         if stop.requested:
-            raise KeyboardInterrupt
+            raise StoppedAtOnce
         stop.requested = True
-        print("\nStopping: a checkpoint is saved first. Again to stop at once.", file=sys.stderr)
+        with contextlib.suppress(OSError):  # Whoever read it may be stopped already.
+            os.write(2, b"\nStopping: a checkpoint is saved first. Again to stop at once.\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

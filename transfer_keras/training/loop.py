@@ -4,6 +4,7 @@ Our own and not Keras's `fit`, which cannot do multi-worker training on Keras 3
 (keras-team/keras issue 20585).
 """
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -74,6 +75,7 @@ def train(
     log_every: int,
     monitors: Sequence[Monitor] = (),
     checkpoints: Checkpoints | None = None,
+    saved: tuple[Sequence[np.ndarray], dict] | None = None,
     stop: Stop | None = None,
 ) -> dict[str, Trained]:
     """Trains all networks of a fused model, in place.
@@ -88,7 +90,8 @@ def train(
         validate_every, log_every: steps between two calls of the monitors; the last step is
             always among them.
         monitors: what looks on.
-        checkpoints: where to go on from, and where to write to; None: neither.
+        checkpoints: where to write to; None: nothing is written.
+        saved: what to go on from, as `checkpoints.latest()` gives it; None: the beginning.
         stop: looked at after each step.
 
     Returns:
@@ -104,7 +107,7 @@ def train(
     places = _places(model)
     at, sums = _Position(), tf.zeros((len(places), 2))
     variables = [*model.variables, *optimizer.variables]
-    if saved := checkpoints and checkpoints.latest():
+    if saved:
         at, sums = _restore(variables, *saved)
     begun = time.monotonic() - at.seconds
     scores: dict[str, Scores] = {}
@@ -150,9 +153,13 @@ def train(
         }
         for monitor in monitors:
             monitor.end(recipe.steps, trained)
-    finally:
+    except BaseException:
         for monitor in monitors:
-            monitor.close()
+            with contextlib.suppress(OSError):  # What stopped the training is told, not this.
+                monitor.close()
+        raise
+    for monitor in monitors:
+        monitor.close()
     return trained
 
 
