@@ -126,12 +126,20 @@ def run(workdir: pathlib.Path, moment: str | None, rng: random.Random) -> int:
     if moment == "at any time":
         time.sleep(rng.uniform(0, 20))
     while moment and process.poll() is None:
-        if MOMENTS[moment](workdir, *before):
+        if reached(moment, workdir, *before):
             time.sleep(rng.choice([0, 0, rng.uniform(0, 0.3)]))
             process.send_signal(getattr(signal, _SIGNAL.value))
             break
         time.sleep(0.001)
     return process.wait()
+
+
+def reached(moment: str, workdir: pathlib.Path, *before: int) -> bool:
+    """Whether the moment has come; not while a folder is removed under our eyes."""
+    try:
+        return MOMENTS[moment](workdir, *before)
+    except FileNotFoundError:
+        return False
 
 
 def compare(one: pathlib.Path, other: pathlib.Path) -> list[str]:
