@@ -123,18 +123,27 @@ class Data(NamedTuple):
     test: Mapping[str, Examples]
 
 
+def open_tasks(experiment: Experiment) -> TaskPair:
+    """Its tasks; no picture is read yet.
+
+    Raises:
+        UserError: see `TaskPair`.
+    """
+    return TaskPair(
+        experiment.dataset,
+        experiment.data_dir,
+        experiment.split,
+        bad_images=experiment.bad_images,
+    )
+
+
 def read(experiment: Experiment) -> Data:
     """The data of an experiment.
 
     Raises:
         UserError: see `TaskPair`.
     """
-    pair = TaskPair(
-        experiment.dataset,
-        experiment.data_dir,
-        experiment.split,
-        bad_images=experiment.bad_images,
-    )
+    pair = open_tasks(experiment)
     preprocessing = Preprocessing(
         image_size=experiment.image_size,
         resize=experiment.resize,
@@ -224,31 +233,46 @@ def train_group(
 
 def _fused(experiment: Experiment, workdir: pathlib.Path, data: Data, group: Group):
     """One model of the group's networks before their first step, and what may not move in each."""
-    networks = {t.name: _network(experiment, workdir, data, t) for t in group.treatments}
+    sources: dict[str | None, keras.Model] = {}
+    networks = {}
+    for treatment in group.treatments:
+        if treatment.donor not in sources:
+            sources[treatment.donor] = _donor(experiment, workdir, data, treatment)
+        donor, classes = sources[treatment.donor], len(data.pair.tasks[group.target])
+        networks[treatment.name] = _network(experiment, classes, treatment, donor)
     frozen = {name: surgery.snapshot(network) for name, network in networks.items()}
     return surgery.fuse(networks), frozen
 
 
-def _network(
+def _donor(
     experiment: Experiment, workdir: pathlib.Path, data: Data, treatment: Treatment
 ) -> keras.Model:
-    """The treatment's network before its first step."""
-    target, seed = treatment.target, treatment.seed(experiment.seed)
-    classes = len(data.pair.tasks[target])
+    """What the treatment's network is made of: a trained base, or an untrained network."""
+    target = treatment.target
 
     def build(**statistics):
         return alexnet.build(
-            experiment.network, image_size=experiment.image_size, classes=classes, **statistics
+            experiment.network,
+            image_size=experiment.image_size,
+            classes=len(data.pair.tasks[target]),
+            **statistics,
         )
 
     if treatment.needs:
-        donor = donors.load(results.network_path(workdir, treatment.needs.name), build())
-    else:
-        mean, variance = data.train[target].pixel_statistics()
-        donor = build(mean=mean, variance=variance)
+        return donors.load(results.network_path(workdir, treatment.needs.name), build())
+    mean, variance = data.train[target].pixel_statistics()
+    donor = build(mean=mean, variance=variance)
     if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
         random_seed = treatment.random_donor_seed(experiment.seed)
         donor = surgery.transplant(donor, 0, seed=random_seed).model
+    return donor
+
+
+def _network(
+    experiment: Experiment, classes: int, treatment: Treatment, donor: keras.Model
+) -> keras.Model:
+    """The treatment's network before its first step."""
+    seed = treatment.seed(experiment.seed)
     mode = "fine_tune" if treatment.mode == "fine_tune" else "frozen"
     model, _ = surgery.transplant(
         donor, treatment.n, head=classes, mode=mode, seed=seed, name=treatment.name

@@ -25,15 +25,9 @@ def main() -> None:
     )
     from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
     from transfer_keras import summary
-    from transfer_keras.datasets.task_pair import TaskPair
 
     if cli.is_dry_run():
-        pair = TaskPair(
-            experiment.dataset,
-            experiment.data_dir,
-            experiment.split,
-            bad_images=experiment.bad_images,
-        )
+        pair = program.open_tasks(experiment)
         print(summary.plan(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
