@@ -1,9 +1,10 @@
-"""Times a transfer curve trained in groups, one network at a time, and by Keras's `fit`.
+"""Times a transfer curve trained in groups, one network at a time, by Keras's `fit`, and watched.
 
 python tools/benchmark_groups.py --data_dir=tiny-imagenet-200.zip
 
 Every contender trains the same treatments from the same donors for the same number of steps,
-tests them ten times and saves them, in a process of its own, in turn. The donors were trained
+tests them twenty times and saves them, in a process of its own, in turn. All but the last leave
+out what TensorBoard shows of each unit; `watched` is `groups` with that. The donors were trained
 for ten steps, which costs the same as good ones. Seconds are from the
 donors to the saved networks: imports and the reading of the data are left out, tracing,
 testing and saving are not. Memory is the process's highest resident size.
@@ -30,26 +31,32 @@ UNITS = range(1, 8)
 FROZEN = combine(UNITS, ["frozen"], ["other"], "B")
 CASES = {
     "single": (parse("baseB"),),
+    "A3B": (parse("A3B"),),
     "frozen7": FROZEN,
     "curve22": (parse("baseB"), *combine(UNITS, ["frozen", "random"], ["other", "self"], "B")),
     "all28": combine(UNITS, ["frozen", "fine_tune"], ["other", "self"], "B"),
     "decode7": FROZEN,
 }
-CONTENDERS = ("groups", "alone", "fit")
+CONTENDERS = ("groups", "alone", "fit", "watched")
 
 _CASES = flags.DEFINE_multi_enum("case", list(CASES), list(CASES), "What is trained.")
 _STEPS = flags.DEFINE_integer("steps", None, "Steps a network (default: the program's).", 10)
+_CONTENDERS = flags.DEFINE_multi_enum("contender", CONTENDERS, CONTENDERS, "How; the first is 1.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Medians are over this many.", 1)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "The Tiny ImageNet zip or folder, for decode7.")
 _CHILD = flags.DEFINE_string("child", None, "CASE:CONTENDER, run in this very process.")
 _DONORS = flags.DEFINE_string("donors", None, "Folder with the trained donors (of the child).")
 
 
-def experiment(case: str) -> Experiment:
+def experiment(case: str, *, watched: bool = False) -> Experiment:
     """The settings of a case."""
     tiny = {"dataset": "tiny_imagenet", "data_dir": _DATA_DIR.value, "image_size": 64}
     return Experiment(
-        CASES[case], steps=_STEPS.value, group_size=10**6, **(tiny if case == "decode7" else {})
+        CASES[case],
+        steps=_STEPS.value,
+        group_size=10**6,
+        metrics_every=None if watched else 0,
+        **(tiny if case == "decode7" else {}),
     )
 
 
@@ -77,7 +84,8 @@ def main(_) -> None:
 
 def contenders(case: str) -> tuple[str, ...]:
     """One network is the same alone and in a group."""
-    return CONTENDERS if len(CASES[case]) > 1 else CONTENDERS[1:]
+    left_out = "alone" if len(CASES[case]) == 1 else None
+    return tuple(name for name in _CONTENDERS.value if name != left_out)
 
 
 def measure(case: str, contender: str, donors: str) -> dict:
@@ -115,7 +123,7 @@ def child(case: str, contender: str) -> dict:
 
     from transfer_keras import experiment as program
 
-    settings = experiment(case)
+    settings = experiment(case, watched=contender == "watched")
     donors = pathlib.Path(_DONORS.value)
     if contender == "donors":
         bases = Experiment(
@@ -131,7 +139,7 @@ def child(case: str, contender: str) -> dict:
         for treatment in settings.treatments:
             fit(settings, data, treatment, donors)
     else:
-        train(settings, data, donors, together=contender == "groups")
+        train(settings, data, donors, together=contender != "alone")
     return {
         "seconds": time.perf_counter() - begun,
         "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

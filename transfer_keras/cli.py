@@ -138,7 +138,14 @@ _BAD_IMAGES = flags.DEFINE_enum(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "All that is random follows from it.", 0)
 _VALIDATIONS = flags.DEFINE_integer(
-    "validations", 10, "How often each network is tested while it trains.", 1
+    "validations", 20, "How often each network is tested while it trains.", 1
+)
+_METRICS_EVERY = flags.DEFINE_integer(
+    "metrics_every",
+    None,
+    "Steps between two looks at every unit, for TensorBoard (default: at every test, whose pass "
+    "over the images serves both; 0: none). Changes no number.",
+    0,
 )
 _GROUP_SIZE = flags.DEFINE_integer(
     "group_size",
@@ -212,6 +219,7 @@ def experiment_from_flags() -> Experiment:
         bad_images=_BAD_IMAGES.value,
         seed=_SEED.value,
         validations=_VALIDATIONS.value,
+        metrics_every=_METRICS_EVERY.value,
         group_size=_GROUP_SIZE.value,
         group_memory=_GROUP_MEMORY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,

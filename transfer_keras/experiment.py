@@ -16,11 +16,12 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from transfer_keras import donors, grouping, lock, results, surgery
+from transfer_keras import dashboard, donors, grouping, lock, results, surgery, watching
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.errors import UserError
+from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.progress import Progress
 from transfer_keras.monitors.scalars import Scalars
 from transfer_keras.networks import alexnet
@@ -33,7 +34,7 @@ from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Trained
 from transfer_keras.treatments import Treatment, parse
 
-_TEST_BATCH = 250
+_TEST_BATCH = 256
 _LOGS_PER_RUN = 100
 
 
@@ -79,6 +80,7 @@ def run(
                 if stop.requested:
                     raise Interrupted(f"the end of a group, before {group}")
                 train_group(experiment, workdir, data, group, say=say, stop=stop)
+                dashboard.curve(experiment, workdir)
     return wanted
 
 
@@ -165,6 +167,7 @@ def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> Non
         data={"dataset": pair.identity, **classes, "skipped_images": pair.skipped},
         versions=versions,
     )
+    dashboard.begin(experiment, workdir, pair.tasks, versions)
 
 
 def train_group(
@@ -200,39 +203,51 @@ def train_group(
             shutil.rmtree(
                 workdir / treatment.name, ignore_errors=True
             )  # Of a run that was cut off.
-    fused, frozen = _fused(experiment, workdir, data, group)
+    fused, frozen, sources = _fused(experiment, workdir, data, group)
     pictures = data.train[group.target]
-    trained = loop.train(
-        fused,
-        lambda start: pictures.training(
-            batch_size=experiment.batch_size, seed=experiment.seed, start=start
-        ),
-        data.test[group.target].evaluation(batch_size=_TEST_BATCH),
-        recipe=_recipe(experiment),
-        strategy=tf.distribute.get_strategy(),
-        validate_every=math.ceil(experiment.steps / experiment.validations),
-        log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
-        monitors=[
-            Progress(str(group), experiment.steps),
-            Scalars({t.name: workdir / t.name for t in waiting}),
-        ],
-        checkpoints=checkpoints,
-        saved=saved,
-        stop=stop,
-    )
-    for treatment in waiting:
-        name = treatment.name
-        network = surgery.extract(fused, name)
-        surgery.assert_unchanged(network, frozen[name])
-        with results.whole(results.network_path(workdir, name)) as partial:
-            network.save(partial)
-        row = _row(treatment, network, trained[name], len(group.treatments))
-        results.write_row(workdir, row, trained[name].predictions._asdict())
+    test = data.test[group.target].evaluation(batch_size=_TEST_BATCH)
+    begin = saved[1]["step"] + 1 if saved else 0
+    with contextlib.ExitStack() as stack:
+        runs = {t.name: stack.enter_context(Events(workdir / t.name, begin)) for t in waiting}
+        progress = stack.enter_context(Progress(str(group), experiment.steps))
+        watch, monitors = None, [progress, Scalars(runs)]
+        if experiment.metrics_every:
+            references = _references(experiment, workdir, data, waiting, sources)
+            watch, units = watching.watch(experiment.metrics_every, fused, runs, references, test)
+            monitors.append(units)
+        trained = loop.train(
+            fused,
+            lambda start: pictures.training(
+                batch_size=experiment.batch_size, seed=experiment.seed, start=start
+            ),
+            test,
+            recipe=_recipe(experiment),
+            strategy=tf.distribute.get_strategy(),
+            validate_every=experiment.validate_every,
+            log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
+            watch=watch,
+            monitors=monitors,
+            checkpoints=checkpoints,
+            saved=saved,
+            stop=stop,
+        )
+        classes = data.pair.tasks[group.target].class_names
+        for treatment in waiting:
+            name = treatment.name
+            network = surgery.extract(fused, name)
+            surgery.assert_unchanged(network, frozen[name])
+            with results.whole(results.network_path(workdir, name)) as partial:
+                network.save(partial)
+            row = _row(treatment, network, trained[name], len(group.treatments))
+            results.write_predictions(workdir, name, trained[name].predictions._asdict())
+            dashboard.result(experiment, workdir, runs[name], row, classes)
+            results.write_row(workdir, row)
     results.remove_finished_groups(workdir)
 
 
 def _fused(experiment: Experiment, workdir: pathlib.Path, data: Data, group: Group):
-    """One model of the group's networks before their first step, and what may not move in each."""
+    """One model of the group's networks before their first step, what may not move in each, and
+    what they were made of, by donor."""
     sources: dict[str | None, keras.Model] = {}
     networks = {}
     for treatment in group.treatments:
@@ -241,31 +256,57 @@ def _fused(experiment: Experiment, workdir: pathlib.Path, data: Data, group: Gro
         donor, classes = sources[treatment.donor], len(data.pair.tasks[group.target])
         networks[treatment.name] = _network(experiment, classes, treatment, donor)
     frozen = {name: surgery.snapshot(network) for name, network in networks.items()}
-    return surgery.fuse(networks), frozen
+    return surgery.fuse(networks), frozen, sources
 
 
 def _donor(
     experiment: Experiment, workdir: pathlib.Path, data: Data, treatment: Treatment
 ) -> keras.Model:
     """What the treatment's network is made of: a trained base, or an untrained network."""
-    target = treatment.target
-
-    def build(**statistics):
-        return alexnet.build(
-            experiment.network,
-            image_size=experiment.image_size,
-            classes=len(data.pair.tasks[target]),
-            **statistics,
-        )
-
     if treatment.needs:
-        return donors.load(results.network_path(workdir, treatment.needs.name), build())
-    mean, variance = data.train[target].pixel_statistics()
-    donor = build(mean=mean, variance=variance)
+        return _base(experiment, workdir, data, treatment.needs)
+    mean, variance = data.train[treatment.target].pixel_statistics()
+    donor = _build(experiment, data, treatment.target, mean=mean, variance=variance)
     if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
         random_seed = treatment.random_donor_seed(experiment.seed)
         donor = surgery.transplant(donor, 0, seed=random_seed).model
     return donor
+
+
+def _base(experiment: Experiment, workdir: pathlib.Path, data: Data, base: Treatment):
+    """A trained base from the disk."""
+    blueprint = _build(experiment, data, base.target)
+    return donors.load(results.network_path(workdir, base.name), blueprint)
+
+
+def _build(experiment: Experiment, data: Data, target: str, **statistics) -> keras.Model:
+    return alexnet.build(
+        experiment.network,
+        image_size=experiment.image_size,
+        classes=len(data.pair.tasks[target]),
+        **statistics,
+    )
+
+
+def _references(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    data: Data,
+    treatments: Sequence[Treatment],
+    sources: Mapping[str | None, keras.Model],
+) -> dict[str, dict[str, keras.Model]]:
+    """What each network is likened to: its donor and its target's base; a base to nothing."""
+    found: dict[str, dict[str, keras.Model]] = {t.name: {} for t in treatments}
+    for treatment in treatments:
+        if treatment.donor:
+            base = treatment.base
+            if base.target not in sources:
+                sources = {**sources, base.target: _base(experiment, workdir, data, base)}
+            found[treatment.name] = {
+                "donor": sources[treatment.donor],
+                "base": sources[base.target],
+            }
+    return found
 
 
 def _network(

@@ -26,8 +26,9 @@ def estimate(experiment: Experiment, classes: int, treatments: Iterable[Treatmen
     """Of treatments trained as one group.
 
     Each network is there as itself and in the fused model; what it trains has a gradient, the
-    optimiser's values, and activations with their gradients; of each donor, the frozen part of
-    the treatment that has most of it is there once more, and its activations.
+    optimiser's values, two earlier values to measure it by, and activations with their gradients;
+    of each donor, the frozen part of the treatment that has most of it is there once more, and its
+    activations.
 
     Args:
         experiment: says which network, on which images, by which optimiser.
@@ -43,7 +44,7 @@ def estimate(experiment: Experiment, classes: int, treatments: Iterable[Treatmen
         own = sum(size.parameters for size in sizes[below:])
         parameters += sum(size.parameters for size in sizes)
         trained += own
-        held += sum(size.parameters for size in sizes) + (2 + _SLOTS[experiment.optimizer]) * own
+        held += sum(size.parameters for size in sizes) + (4 + _SLOTS[experiment.optimizer]) * own
         held += 2 * batch * sum(size.activations for size in sizes[below:])
         if below:
             frozen[treatment.donor] = max(below, frozen.get(treatment.donor, 0))

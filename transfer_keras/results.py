@@ -211,12 +211,18 @@ def done(workdir: pathlib.Path) -> list[str]:
     )
 
 
-def write_row(workdir: pathlib.Path, row: Row, predictions: Mapping[str, np.ndarray]) -> None:
-    """Writes the predictions (arrays with an entry a test image), then the row."""
-    folder = workdir / row.treatment
-    with whole(folder / _PREDICTIONS) as partial, partial.open("wb") as file:
+def write_predictions(
+    workdir: pathlib.Path, treatment: str, predictions: Mapping[str, np.ndarray]
+) -> None:
+    """Writes what a network says of the test images: arrays with an entry an image."""
+    with whole(workdir / treatment / _PREDICTIONS) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **predictions)
-    write_text(folder / _ROW, json.dumps(dataclasses.asdict(row), indent=2, allow_nan=False) + "\n")
+
+
+def write_row(workdir: pathlib.Path, row: Row) -> None:
+    """Writes the row, after all else of its treatment."""
+    text = json.dumps(dataclasses.asdict(row), indent=2, allow_nan=False)
+    write_text(workdir / row.treatment / _ROW, text + "\n")
 
 
 def read_row(workdir: pathlib.Path, treatment: str) -> Row:
@@ -236,7 +242,13 @@ def read_row(workdir: pathlib.Path, treatment: str) -> Row:
         ) from error
 
 
-def read_right(workdir: pathlib.Path, treatment: str) -> np.ndarray:
-    """bool (test images,): whether the treatment's network was right, in the dataset's order."""
+def read_answers(workdir: pathlib.Path, treatment: str) -> tuple[np.ndarray, np.ndarray]:
+    """(label, predicted), each int32 (test images,), in one order for all of a target."""
     with np.load(workdir / treatment / _PREDICTIONS) as arrays:
-        return arrays["label"] == arrays["predicted"]
+        return arrays["label"], arrays["predicted"]
+
+
+def read_right(workdir: pathlib.Path, treatment: str) -> np.ndarray:
+    """bool (test images,): whether the treatment's network was right."""
+    label, predicted = read_answers(workdir, treatment)
+    return label == predicted

@@ -53,6 +53,7 @@ class Experiment:
             out.
         seed: all that is random follows from it.
         validations: how often each network is tested while it is trained.
+        metrics_every: steps between two looks at every unit; None: at every test; 0: none.
         group_size: the most treatments that are trained together; None: as many as the memory
             holds.
         group_memory: GiB that a group may take; None: half of the machine's.
@@ -77,7 +78,8 @@ class Experiment:
     augment: bool | None = None
     bad_images: str = "error"
     seed: int = 0
-    validations: int = 10
+    validations: int = 20
+    metrics_every: int | None = None
     group_size: int | None = None
     group_memory: float | None = None
     checkpoint_every: float = 60.0
@@ -102,6 +104,10 @@ class Experiment:
                 raise UserError(f"--{name}={getattr(self, name)}: must be positive and finite.")
         if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")
+        if self.metrics_every is None:
+            object.__setattr__(self, "metrics_every", self.validate_every)
+        if self.metrics_every < 0:
+            raise UserError(f"--metrics_every={self.metrics_every}: expected 0 or more.")
         smallest = self.architecture.smallest_image
         if self.image_size < smallest:
             raise UserError(
@@ -135,6 +141,11 @@ class Experiment:
         return round(self.image_size * (self.architecture.resize or made_for) / made_for)
 
     @property
+    def validate_every(self) -> int:
+        """Steps from one test to the next."""
+        return math.ceil(self.steps / self.validations)
+
+    @property
     def identity(self) -> dict:
         """The settings that make its numbers; another value of any is another experiment."""
         fields = dataclasses.asdict(self)
@@ -142,6 +153,7 @@ class Experiment:
             "treatments",
             "data_dir",
             "validations",
+            "metrics_every",
             "group_size",
             "group_memory",
             "checkpoint_every",
@@ -150,6 +162,11 @@ class Experiment:
         if tasks.is_file(self.split):
             fields["split"] = tasks.read_class_list(self.split)
         return fields
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.network} on {self.dataset}, split {self.split}, seed {self.seed}"
 
     @property
     def default_workdir(self) -> pathlib.Path:

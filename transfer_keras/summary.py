@@ -69,15 +69,15 @@ def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
         row = results.read_row(workdir, treatment.name)
         minutes, seconds = divmod(round(row.seconds), 60)
         time = f"{minutes}:{seconds:02d}" + (f" for {row.group}" if row.group > 1 else "")
-        difference = ""
+        words = ""
         if treatment.mode != "base":
-            points = [100 * value for value in _difference(workdir, treatment)]
-            difference = "{:+.1f} points from {} [{:+.1f}, {:+.1f}]".format(
+            points = [100 * value for value in difference(workdir, treatment)]
+            words = "{:+.1f} points from {} [{:+.1f}, {:+.1f}]".format(
                 points[0], treatment.base, *points[1:]
             )
         if _failed(row):
-            difference = ", ".join(filter(None, [difference, row.outcome]))
-        lines.append((row.treatment, f"{row.top1:.3f}", difference, time))
+            words = ", ".join(filter(None, [words, row.outcome]))
+        lines.append((row.treatment, f"{row.top1:.3f}", words, time))
     return _aligned(lines)
 
 
@@ -95,7 +95,7 @@ def draw_curve(
     for treatment in treatments:
         if treatment.mode != "base":
             top1 = results.read_row(workdir, treatment.name).top1
-            _, low, high = _difference(workdir, treatment)
+            _, low, high = difference(workdir, treatment)
             point = curve.Point(treatment.n, top1, low, high)
             series[treatment.target][_label(treatment)].append(point)
     if not series:
@@ -118,7 +118,8 @@ def _label(treatment: Treatment) -> str:
     return f"{kind}, {_MODES[treatment.mode]}"
 
 
-def _difference(workdir: pathlib.Path, treatment: Treatment) -> statistics.Interval:
+def difference(workdir: pathlib.Path, treatment: Treatment) -> statistics.Interval:
+    """Of the treatment's top-1 from its base's, as a fraction, paired on the same images."""
     return statistics.paired_difference(
         results.read_right(workdir, treatment.name),
         results.read_right(workdir, treatment.base.name),

@@ -7,7 +7,6 @@ from absl import flags
 
 from transfer_keras import cli, results
 from transfer_keras.plan import with_bases
-from transfer_keras.treatments import is_name, parse
 
 flags.adopt_module_key_flags(cli)
 
@@ -35,10 +34,7 @@ def main() -> None:
     print(f"\n{summary.table(workdir, treatments)}\n")
     for line in summary.failures(workdir, treatments):
         print(f"Did not learn: {line}.")
-    names = [name for name in results.done(workdir) if is_name(name)]
-    title = f"{experiment.network} on {experiment.dataset}, split {experiment.split}"
-    everything = [t for t in map(parse, names) if t.base.name in names]
-    if picture := summary.draw_curve(workdir, everything, title=title):
+    if (picture := workdir / "curve.png").exists():
         print(f"The curve: {picture}")
     print(f"See the curves: tensorboard --logdir {workdir}")
 

@@ -54,6 +54,11 @@ class Treatment:
         return f"{self.donor}{self.n}{self.target}{'+' if self.fine_tune else ''}"
 
     @property
+    def family(self) -> str:
+        """What it shares with those of other n, as `AnB+`: a line of the transfer curve."""
+        return f"{self.donor}n{self.target}{'+' if self.fine_tune else ''}" if self.donor else ""
+
+    @property
     def mode(self) -> str:
         """ "base", "frozen", "fine_tune" or "random"."""
         if self.donor is None:

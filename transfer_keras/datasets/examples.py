@@ -46,6 +46,13 @@ class Examples:
         relabelled[list(classes)] = np.arange(len(classes))
         return cls(images[numbers], relabelled[labels[numbers]], numbers, preprocessing)
 
+    def shuffled(self) -> "Examples":
+        """The same in a fixed order that mixes the classes, so that any part is a sample."""
+        order = np.random.default_rng(0).permutation(len(self))
+        return dataclasses.replace(
+            self, images=self.images[order], labels=self.labels[order], numbers=self.numbers[order]
+        )
+
     def pixel_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and variance of each channel over all pictures, pixel values 0..255."""
         histograms = [
@@ -109,7 +116,7 @@ class Examples:
         return batches.prefetch(4).with_options(fixed_parallelism())
 
     def evaluation(self, *, batch_size: int) -> tf.data.Dataset:
-        """One pass in the order of the dataset, nothing left out, centre crops."""
+        """One pass in order, nothing left out, centre crops."""
         batches = tf.data.Dataset.from_tensor_slices((self.images, self.labels)).batch(batch_size)
         batches = batches.map(
             lambda images, labels: (self.preprocessing.centre(self._decoded(images)), labels)

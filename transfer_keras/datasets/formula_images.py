@@ -13,7 +13,7 @@ class FormulaImagesConfig(tfds.core.BuilderConfig):
 
     Attributes:
         classes: number of classes, half of them fractals, half contours.
-        images_per_class: of which one in six is for validation.
+        images_per_class: of which one in five is for validation.
         size: side of a picture in pixels.
     """
 
@@ -30,7 +30,7 @@ class FormulaImagesConfig(tfds.core.BuilderConfig):
 class FormulaImages(tfds.core.GeneratorBasedBuilder):
     """Pictures drawn by formula: fractals and contours (see `formula`)."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
 
     def __init__(self, *, config: str | FormulaImagesConfig = formula.DEFAULT, **kwargs):
         if isinstance(config, str):
@@ -54,7 +54,7 @@ class FormulaImages(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         config = self.builder_config
-        held_out = config.images_per_class // 6
+        held_out = config.images_per_class // 5
         return {
             "train": self._generate_examples(config.images_per_class - held_out, seed=0),
             "validation": self._generate_examples(held_out, seed=1),

@@ -45,7 +45,7 @@ class TaskPair:
             batch_size: of training.
 
         Returns:
-            (train, test), each "A" and "B" -> its examples.
+            (train, test), each "A" and "B" -> its examples; of tests in a fixed random order.
 
         Raises:
             UserError: if the data cannot be had, are too many for the memory, or too few for a
@@ -65,7 +65,7 @@ class TaskPair:
                     f"--batch_size={batch_size}: task {task} of {source.name} has "
                     f"{len(examples)} training images. Give a smaller batch."
                 )
-        return train, test
+        return train, {name: examples.shuffled() for name, examples in test.items()}
 
     def _read(self, split: str, preprocessing: Preprocessing) -> dict[str, Examples]:
         images, labels, skipped = sources.read(

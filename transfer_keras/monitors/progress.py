@@ -7,11 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import tqdm
 
+from transfer_keras.monitors.monitor import Monitor
 
-class Progress:
+
+class Progress(Monitor):
     """Shows the step, the median training loss and the median top-1 on the test images.
 
-    Where nobody reads it any more (a closed pipe), it is silent and the training goes on.
+    Where nobody reads it any more (a closed pipe), it is silent and the training goes on. A
+    context manager that ends the bar.
 
     Args:
         title: of the group.
@@ -26,7 +29,7 @@ class Progress:
         self._bar.n = self._bar.initial = step
         self._refresh()
 
-    def training(self, step: int, scores: Mapping, gradients: Mapping) -> None:
+    def training(self, step: int, scores: Mapping) -> None:
         losses = [score.loss for score in scores.values()]
         finite = [loss for loss in losses if math.isfinite(loss)]
         self._shown["loss"] = f"{np.median(finite):.3f}" if finite else "nan"
@@ -41,10 +44,10 @@ class Progress:
         self._bar.set_postfix(self._shown, refresh=False)
         self._refresh()
 
-    def end(self, step: int, trained: Mapping) -> None:
-        """The bar is full."""
+    def __enter__(self):
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_):
         with contextlib.suppress(OSError):
             self._bar.close()
 

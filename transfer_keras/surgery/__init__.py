@@ -51,7 +51,7 @@ from transfer_keras.surgery.errors import (
 )
 from transfer_keras.surgery.files import load, save
 from transfer_keras.surgery.freezing import assert_unchanged, set_trainable, snapshot
-from transfer_keras.surgery.fuse import extract, fuse
+from transfer_keras.surgery.fuse import extract, fuse, fused_units
 from transfer_keras.surgery.guard import FrozenGuard
 from transfer_keras.surgery.transplant import Report, Transplanted, swap_head, transplant
 from transfer_keras.surgery.units import Unit, Units, units
@@ -74,6 +74,7 @@ __all__ = [
     "assert_unchanged",
     "extract",
     "fuse",
+    "fused_units",
     "load",
     "lower",
     "save",

@@ -1,5 +1,6 @@
 """One flat model out of many that take the same input, and each of them out of it again."""
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from transfer_keras.surgery.rebuild import (
     flat_pairs,
     rebuild,
 )
+from transfer_keras.surgery.units import Units, units
 
 # Between a network's name and a layer's: Keras allows no slash in the name of a layer, PyTorch no
 # dot, TensorFlow no plus sign.
@@ -73,13 +75,40 @@ def extract(fused: keras.Model, name: str) -> keras.Model:
     Raises:
         KeyError: if there is no such name.
     """
+    part = _part(fused, name)
+    renamed = {x.name: _own_name(x.name) for x in part.operations}
+    return _copy(part, renamed)
+
+
+def fused_units(fused: keras.Model, name: str) -> Units:
+    """The units of one network inside a model that `fuse` made.
+
+    Args:
+        fused: a model made by `fuse`, trained or not.
+        name: one of the names that it was made with.
+
+    Returns:
+        As `units` gives them, with the fused model's layers and tensors, and the network's own
+        names for the units. Networks that share a layer have the same layer here.
+
+    Raises:
+        KeyError: if there is no such name.
+    """
+    found = units(_part(fused, name))
+    return Units(dataclasses.replace(unit, name=_own_name(unit.name)) for unit in found)
+
+
+def _part(fused: keras.Model, name: str) -> keras.Model:
+    """One network with the layers of the fused model."""
     outputs = fused.output
     if not isinstance(outputs, dict) or name not in outputs:
         known = sorted(outputs) if isinstance(outputs, dict) else "none: not a fused model"
         raise KeyError(f"No network named {name!r} in '{fused.name}'. Expected one of {known}")
-    part = keras.Model(fused.input, outputs[name], name=name)
-    renamed = {x.name: x.name.split(_SEPARATOR, 1)[-1] for x in part.operations}
-    return _copy(part, renamed)
+    return keras.Model(fused.input, outputs[name], name=name)
+
+
+def _own_name(layer_name: str) -> str:
+    return layer_name.split(_SEPARATOR, 1)[-1]
 
 
 def _copy(model: keras.Model, renamed: Mapping[str, str], inputs=None, calls=None) -> keras.Model:

@@ -31,6 +31,12 @@ class Unit:
     output: object
     parameters: int
 
+    @property
+    def kernels(self) -> list:
+        """Its weights of rank 2 or more, in order, each once."""
+        weights = {id(w): w for layer in self.layers for w in layer.weights if len(w.shape) >= 2}
+        return list(weights.values())
+
 
 class Units(list[Unit]):
     """A list of `Unit` that prints as a table from which a person can choose n."""

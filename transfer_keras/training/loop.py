@@ -4,7 +4,6 @@ Our own and not Keras's `fit`, which cannot do multi-worker training on Keras 3
 (keras-team/keras issue 20585).
 """
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,8 @@ from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.interruption import Interrupted, Stop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Predictions, Scores, Trained, outcome
-from transfer_keras.training.step import make_predict, make_train_step
+from transfer_keras.training.step import make_test, make_train_step
+from transfer_keras.training.watch import Look, Watch
 
 
 class Monitor(Protocol):
@@ -28,23 +28,17 @@ class Monitor(Protocol):
     def begin(self, step: int) -> None:
         """The training begins after this many steps: 0, or those before an interruption."""
 
-    def training(
-        self, step: int, scores: Mapping[str, Scores], gradients: Mapping[str, np.ndarray]
-    ) -> None:
-        """Scores over the batches since the last call, and gradient norms of this step.
+    def training(self, step: int, scores: Mapping[str, Scores]) -> None:
+        """Scores over the batches since the last call."""
 
-        A norm is of the loss's gradient by one trainable variable, before weight decay, in the
-        order of the network's `trainable_variables`.
-        """
+    def look(self, step: int, look: Look) -> None:
+        """What `watch` asks for."""
 
     def validation(self, step: int, scores: Mapping[str, Scores]) -> None:
         """Scores on all test images."""
 
     def end(self, step: int, trained: Mapping[str, Trained]) -> None:
         """All steps are done."""
-
-    def close(self) -> None:
-        """The training has ended, well or not."""
 
 
 @dataclasses.dataclass
@@ -73,6 +67,7 @@ def train(
     strategy: tf.distribute.Strategy,
     validate_every: int,
     log_every: int,
+    watch: Watch | None = None,
     monitors: Sequence[Monitor] = (),
     checkpoints: Checkpoints | None = None,
     saved: tuple[Sequence[np.ndarray], dict] | None = None,
@@ -89,6 +84,7 @@ def train(
         strategy: where.
         validate_every, log_every: steps between two calls of the monitors; the last step is
             always among them.
+        watch: what the monitors are shown besides the scores. Nothing of it touches a weight.
         monitors: what looks on.
         checkpoints: where to write to; None: nothing is written.
         saved: what to go on from, as `checkpoints.latest()` gives it; None: the beginning.
@@ -103,63 +99,64 @@ def train(
     """
     optimizer = recipe.make_optimizer()
     step_function = make_train_step(model, optimizer, recipe, strategy)
-    predict = make_predict(model)
-    places = _places(model)
-    at, sums = _Position(), tf.zeros((len(places), 2))
+    run_test = make_test(model, watch)
+    names = list(model.output)
+    at, sums = _Position(), tf.zeros((len(names), 2))
     variables = [*model.variables, *optimizer.variables]
     if saved:
         at, sums = _restore(variables, *saved)
     begun = time.monotonic() - at.seconds
     scores: dict[str, Scores] = {}
     predictions: dict[str, Predictions] = {}
-    try:
+
+    def tell(what: str, *facts) -> None:
         for monitor in monitors:
-            monitor.begin(at.step)
-        steps = range(at.step + 1, recipe.steps + 1)
-        for step, (images, labels) in zip(steps, batches(at.step), strict=False):
-            last = step == recipe.steps
-            log = last or step % log_every == 0
-            new_sums, norms = step_function(images, labels, tf.constant(log))
-            sums, at.since, at.step = sums + new_sums, at.since + 1, step
-            if log:
-                means = sums.numpy() / (at.since * recipe.batch_size)
-                scores = {n: Scores(*map(float, m)) for n, m in zip(places, means, strict=True)}
-                gradients = {name: norms.numpy()[place] for name, place in places.items()}
-                for monitor in monitors:
-                    monitor.training(step, scores, gradients)
-                sums, at.since = tf.zeros_like(sums), 0
-            if last or step % validate_every == 0:
-                predictions = predict(test)
-                tested = {name: found.scores for name, found in predictions.items()}
-                at.tests.append((step, tested))
-                for monitor in monitors:
-                    monitor.validation(step, tested)
-            stopping = stop is not None and stop.requested
-            if checkpoints and not last and (stopping or checkpoints.due):
-                at.seconds = time.monotonic() - begun
-                arrays = [variable.numpy() for variable in variables]
-                checkpoints.save(step, [*arrays, sums.numpy()], dataclasses.asdict(at))
-            if stopping and not last:
-                raise Interrupted(f"step {step:,} of {recipe.steps:,}")
-        trained = {
-            name: Trained(
-                predictions[name],
-                scores[name],
-                outcome(scores[name].loss, predictions[name].scores.loss, logits.shape[-1]),
-                tuple((step, *tested[name]) for step, tested in at.tests),
-                time.monotonic() - begun,
-            )
-            for name, logits in model.output.items()
-        }
-        for monitor in monitors:
-            monitor.end(recipe.steps, trained)
-    except BaseException:
-        for monitor in monitors:
-            with contextlib.suppress(OSError):  # What stopped the training is told, not this.
-                monitor.close()
-        raise
-    for monitor in monitors:
-        monitor.close()
+            getattr(monitor, what)(*facts)
+
+    tell("begin", at.step)
+    if watch and not at.step:
+        _, measured = run_test(test, scores=False, activations=True)
+        tell("look", 0, Look(None, None, measured))
+    steps = range(at.step + 1, recipe.steps + 1)
+    for step, (images, labels) in zip(steps, batches(at.step), strict=False):
+        last = step == recipe.steps
+        looking = watch is not None and (last or step % watch.every == 0)
+        testing = last or step % validate_every == 0
+        before = [v.numpy().copy() for v in model.trainable_variables] if looking else None
+        new_sums, norms = step_function(images, labels, tf.constant(looking))
+        sums, at.since, at.step = sums + new_sums, at.since + 1, step
+        if last or step % log_every == 0:
+            means = sums.numpy() / (at.since * recipe.batch_size)
+            scores = {n: Scores(*map(float, m)) for n, m in zip(names, means, strict=True)}
+            tell("training", step, scores)
+            sums, at.since = tf.zeros_like(sums), 0
+        if looking or testing:
+            found, measured = run_test(test, scores=testing, activations=looking)
+        if looking:
+            tell("look", step, Look(norms.numpy(), before, measured))
+        if testing:
+            predictions = found
+            tested = {name: found[name].scores for name in names}
+            at.tests.append((step, tested))
+            tell("validation", step, tested)
+        stopping = stop is not None and stop.requested
+        if checkpoints and not last and (stopping or checkpoints.due):
+            at.seconds = time.monotonic() - begun
+            arrays = [variable.numpy() for variable in variables]
+            checkpoints.save(step, [*arrays, sums.numpy()], dataclasses.asdict(at))
+        if stopping and not last:
+            raise Interrupted(f"step {step:,} of {recipe.steps:,}")
+    trained = {
+        name: Trained(
+            predictions[name],
+            scores[name],
+            outcome(scores[name].loss, predictions[name].scores.loss, logits.shape[-1]),
+            tuple((step, *tested[name]) for step, tested in at.tests),
+            time.monotonic() - begun,
+        )
+        for name, logits in model.output.items()
+    }
+    tell("end", recipe.steps, trained)
     return trained
 
 
@@ -177,12 +174,3 @@ def _restore(variables: Sequence, arrays: Sequence[np.ndarray], facts: dict):
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return _Position(**facts), tf.constant(sums)
-
-
-def _places(model: keras.Model) -> dict[str, list[int]]:
-    """For each network, where its trainable variables stand among the model's."""
-    place = {id(variable): i for i, variable in enumerate(model.trainable_variables)}
-    return {
-        name: [place[id(v)] for v in keras.Model(model.input, logits).trainable_variables]
-        for name, logits in model.output.items()
-    }

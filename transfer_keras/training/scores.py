@@ -17,7 +17,7 @@ class Scores(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What one network says of each test image, in the order of the dataset.
+    """What one network says of each test image, in the fixed order of `TaskPair`.
 
     Attributes:
         label: int32 (examples,), the truth.

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Predictions
+from transfer_keras.training.watch import Watch
 
 
 def make_train_step(
@@ -66,12 +67,24 @@ def make_train_step(
     return step
 
 
-def make_predict(model: keras.Model) -> Callable[[tf.data.Dataset], dict[str, Predictions]]:
-    """A function that runs the model in inference mode over one pass of (images, labels)."""
+def make_test(model: keras.Model, watch: Watch | None = None) -> Callable:
+    """A function that runs the model in inference mode over one pass of (images, labels).
 
-    @tf.function(reduce_retracing=True)
-    def batch(images, labels):
-        logits = model(tf.cast(images, tf.float32), training=False)
+    Args:
+        model: as for `make_train_step`.
+        watch: what is measured besides the scores; None: nothing.
+
+    Returns:
+        (examples, scores, activations) -> (predictions, measured). `examples`: the pass, a
+        `tf.data.Dataset`. `scores`: whether predictions on all of it are wanted, a mapping by the
+        networks' names; else it is empty. `activations`: whether what `watch` measures is wanted,
+        a list with an entry a batch; else it is empty. Both come out of one pass, and the pass
+        ends where nothing more is wanted of it.
+    """
+    tensors = list(watch.tensors) if watch else []
+    whole = keras.Model(model.input, (model.output, tensors)) if tensors else None
+
+    def predicted(logits, labels):
         return {
             name: (
                 tf.argmax(logits[name], axis=-1, output_type=tf.int32),
@@ -80,22 +93,39 @@ def make_predict(model: keras.Model) -> Callable[[tf.data.Dataset], dict[str, Pr
             for name in model.output
         }
 
-    def predict(examples: tf.data.Dataset) -> dict[str, Predictions]:
-        labels, found = [], []
+    @tf.function(reduce_retracing=True)
+    def plain(images, labels):
+        logits = model(tf.cast(images, tf.float32), training=False)
+        return predicted(logits, labels), []
+
+    @tf.function(reduce_retracing=True)
+    def watching(images, labels):
+        logits, values = whole(tf.cast(images, tf.float32), training=False)
+        return predicted(logits, labels), watch.measure(values)
+
+    def test(examples: tf.data.Dataset, *, scores: bool, activations: bool):
+        labels, found, measured, seen = [], [], [], 0
         for images, batch_labels in examples:
+            look = activations and whole is not None and seen < watch.images
+            if not (look or scores):
+                break
+            out = (watching if look else plain)(images, batch_labels)
+            answers, kept = tf.nest.map_structure(lambda x: x.numpy(), out)
             labels.append(batch_labels.numpy())
-            found.append(tf.nest.map_structure(lambda x: x.numpy(), batch(images, batch_labels)))
-        label = np.concatenate(labels)
-        return {
+            found.append(answers)
+            measured += [kept] if look else []
+            seen += len(batch_labels)
+        predictions = {
             name: Predictions(
-                label,
+                np.concatenate(labels),
                 np.concatenate([part[name][0] for part in found]),
                 np.concatenate([part[name][1] for part in found]),
             )
-            for name in model.output
+            for name in (model.output if scores else ())
         }
+        return predictions, measured
 
-    return predict
+    return test
 
 
 def _cross_entropy(labels, logits):

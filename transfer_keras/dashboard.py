@@ -1,0 +1,137 @@
+"""What TensorBoard shows besides the networks' training: the experiment, its results, the curve."""
+
+import json
+import pathlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from transfer_keras import results, summary
+from transfer_keras.figures import confusion
+from transfer_keras.monitors import layout
+from transfer_keras.monitors.events import Events, png, scalar, text
+from transfer_keras.settings import Experiment
+from transfer_keras.tasks import Task
+from transfer_keras.treatments import MODES, SOURCES, TARGETS, combine, is_name, parse
+
+EXPERIMENT, CURVE = "experiment", "curve"  # Runs beside those of the treatments.
+
+
+def begin(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    tasks: Mapping[str, Task],
+    versions: Mapping[str, str],
+) -> None:
+    """The run `experiment`: a page that says what it is, and how other pages are laid out."""
+    units = [unit.name for unit in experiment.architecture.units]
+    families = dict.fromkeys(t.family for t in combine([1], MODES, SOURCES, TARGETS))
+    splits = dict.fromkeys([*map(str, range(4)), "natural", experiment.split])
+    choices = {
+        "donor": ("A", "B", "R", "none"),
+        "target": TARGETS,
+        "mode": ("base", *MODES),
+        "split": tuple(splits),
+        "dataset": (experiment.dataset,),
+        "network": (experiment.network,),
+    }
+    with Events(workdir / EXPERIMENT) as run:
+        run.write(
+            0,
+            text("experiment", _page(experiment, workdir, tasks, versions)),
+            layout.charts(units, [f"top1/{family}" for family in families]),
+            layout.table(choices, len(units) - 1),
+        )
+
+
+def _page(experiment, workdir, tasks, versions) -> str:
+    settings = {**experiment.identity, "validations": experiment.validations}
+    settings["metrics_every"] = experiment.metrics_every
+    plan = summary.plan(experiment, tasks, workdir)
+    classes = {f"task {task.name}": ", ".join(task.class_names) for task in tasks.values()}
+    return "\n\n".join(
+        [
+            f"# {experiment.title}",
+            "## Plan",
+            "".join(f"    {line}\n" for line in plan.splitlines()),
+            "## Settings",
+            _markdown({key: json.dumps(value) for key, value in settings.items()}),
+            "## Versions",
+            _markdown(versions),
+            "## Classes",
+            _markdown(classes),
+        ]
+    )
+
+
+def _markdown(facts: Mapping[str, str]) -> str:
+    lines = [f"| {name} | {value} |" for name, value in facts.items()]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def result(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    run: Events,
+    row: results.Row,
+    class_names: Sequence[str],
+) -> None:
+    """A treatment that has ended: its line in HParams and its confusion matrix.
+
+    Args:
+        experiment: what it belongs to.
+        workdir: where its predictions are, and its base's.
+        run: the treatment's.
+        row: what is not yet on disk.
+        class_names: of its target.
+    """
+    treatment = parse(row.treatment)
+    settings = {
+        "donor": row.donor or "none",
+        "n": row.n,
+        "target": row.target,
+        "mode": row.mode,
+        "split": experiment.split,
+        "dataset": experiment.dataset,
+        "network": experiment.network,
+        "seed": experiment.seed,
+    }
+    summaries = [
+        layout.row(f"{workdir.name}/{row.treatment}", settings),
+        scalar(layout.TOP1, row.top1),
+    ]
+    if treatment.donor:
+        difference = summary.difference(workdir, treatment).estimate
+        summaries.append(scalar(layout.DIFFERENCE, difference))
+    label, predicted = results.read_answers(workdir, row.treatment)
+    title = f"{row.treatment}, top-1 {row.top1:.3f}"
+    picture = confusion.draw(label, predicted, class_names, title=title)
+    run.write(row.steps, *summaries, png("confusion", picture))
+    run.flush()
+
+
+def curve(experiment: Experiment, workdir: pathlib.Path) -> pathlib.Path | None:
+    """Draws the transfer curve of all that is on disk, as `curve.png` and as the run `curve`.
+
+    The steps of the picture count the treatments that are done; those of the points are n, with
+    the base at 0.
+
+    Returns:
+        The picture; None where there are only bases, and so no curve.
+    """
+    names = [name for name in results.done(workdir) if is_name(name)]
+    done = [t for t in map(parse, names) if t.base.name in names]
+    path = summary.draw_curve(workdir, done, title=experiment.title)
+    if not path:
+        return None
+    lines: dict[str, dict[int, float]] = defaultdict(dict)
+    for treatment in done:
+        if treatment.donor:
+            points = lines[treatment.family]
+            points[0] = results.read_row(workdir, treatment.base.name).top1
+            points[treatment.n] = results.read_row(workdir, treatment.name).top1
+    with Events(workdir / CURVE) as run:
+        for n in sorted({n for points in lines.values() for n in points}):
+            here = [scalar(f"top1/{f}", points[n]) for f, points in lines.items() if n in points]
+            run.write(n, *here)
+        run.write(len(done), png("transfer_curve", path.read_bytes()))
+    return path

@@ -1,0 +1,63 @@
+"""What units answer to images: statistics, and what likeness to other units is measured by."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from transfer_keras.monitors import cka
+
+
+class Kept(NamedTuple):
+    """What is kept of a unit's output for one batch of images; tensors, then arrays.
+
+    Attributes:
+        images: how many.
+        mean, variance: over all its values.
+        lowest, highest: (...), of each value over the images.
+        grams: see `cka.grams`.
+    """
+
+    images: object
+    mean: object
+    variance: object
+    lowest: object
+    highest: object
+    grams: object
+
+
+def keep(values: Sequence[tf.Tensor]) -> list[Kept]:
+    """Of the outputs of units for one batch, (images, ...) each; in the graph."""
+    return [_keep(tf.cast(value, tf.float32)) for value in values]
+
+
+def _keep(values: tf.Tensor) -> Kept:
+    mean, variance = tf.nn.moments(values, axes=list(range(len(values.shape))))
+    lowest, highest = tf.reduce_min(values, 0), tf.reduce_max(values, 0)
+    return Kept(tf.shape(values)[0], mean, variance, lowest, highest, cka.grams(values))
+
+
+def statistics(batches: Sequence[Kept]) -> dict[str, float]:
+    """`activation_mean`, `activation_std` and `dead_fraction` of a unit, over batches alike.
+
+    Dead is what has one value for all images, as after a ReLU that never opens; each position of
+    a feature map counts.
+    """
+    sizes = [int(kept.images) for kept in batches]
+    means = np.array([kept.mean for kept in batches], np.float64)
+    mean = np.average(means, weights=sizes)
+    variances = np.array([kept.variance for kept in batches], np.float64)
+    variance = np.average(variances + (means - mean) ** 2, weights=sizes)
+    lowest = np.min([kept.lowest for kept in batches], axis=0)
+    highest = np.max([kept.highest for kept in batches], axis=0)
+    return {
+        "activation_mean": float(mean),
+        "activation_std": float(np.sqrt(variance)),
+        "dead_fraction": float(np.mean(lowest == highest)),
+    }
+
+
+def centred(batches: Iterable[Kept]) -> list[np.ndarray]:
+    """What likeness to a unit is measured by; see `cka.cka`."""
+    return [cka.centred(kept.grams) for kept in batches]

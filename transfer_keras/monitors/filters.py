@@ -1,0 +1,42 @@
+"""The filters of a first layer as a picture."""
+
+import math
+
+import numpy as np
+
+_CELL = 32  # Pixels that a filter is enlarged to, about.
+
+
+def grid(kernel: np.ndarray) -> np.ndarray:
+    """The filters in colour, side by side.
+
+    Args:
+        kernel: (height, width, 1 or 3, filters), of any range; each filter is brought to 0..255
+            by itself, its three channels together. A filter that is constant is grey.
+
+    Returns:
+        uint8 (height, width, 3), rows and columns as equal as can be, a black line between.
+    """
+    height, width, channels, count = kernel.shape
+    low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
+    flat = high <= low
+    scaled = (kernel - low) / np.where(flat, 1, high - low)
+    scaled = np.where(flat, 0.5, scaled)
+    if channels == 1:
+        scaled = np.repeat(scaled, 3, axis=2)
+    pixels = np.round(255 * np.nan_to_num(scaled)).astype(np.uint8)
+    times = max(1, round(_CELL / max(height, width)))
+    pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    height, width = height * times + 1, width * times + 1
+    picture = np.zeros((rows * height + 1, columns * width + 1, 3), np.uint8)
+    for place in range(count):
+        top, left = place // columns * height + 1, place % columns * width + 1
+        picture[top : top + height - 1, left : left + width - 1] = pixels[..., place]
+    return picture
+
+
+def is_shown(kernel_shape: tuple[int, ...]) -> bool:
+    """Whether a kernel is one of grey or coloured pictures."""
+    return len(kernel_shape) == 4 and kernel_shape[2] in (1, 3)

@@ -1,0 +1,66 @@
+"""What TensorBoard's HParams and Custom Scalars pages hold."""
+
+from collections.abc import Mapping, Sequence
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalar
+from tensorboard.plugins.hparams import api as hp
+
+from transfer_keras.monitors.units import METRICS
+
+TOP1, DIFFERENCE, PROBE = "result/top1", "result/difference_from_base", "probe_accuracy"
+
+
+def charts(units: Sequence[str], curves: Sequence[str]) -> Summary:
+    """The layout of Custom Scalars: a chart a metric, with a line a unit; choose one run to see
+    the units of one treatment.
+
+    Args:
+        units: names, from the input up.
+        curves: tags of the transfer curve.
+    """
+
+    def chart(title: str, tags: Sequence[str]):
+        lines = layout_pb2.MultilineChartContent(tag=[f"^{tag}$" for tag in tags])
+        return layout_pb2.Chart(title=title, multiline=lines)
+
+    of_units = [
+        chart(metric, [f"{unit}/{metric}" for unit in units]) for metric in (*METRICS, PROBE)
+    ]
+    of_scores = [
+        chart("loss", ["loss/training", "loss/validation"]),
+        chart("accuracy", ["accuracy/training", "accuracy/validation"]),
+    ]
+    layout = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(title="Units, a line each (choose one run)", chart=of_units),
+            layout_pb2.Category(title="Scores", chart=of_scores),
+            layout_pb2.Category(
+                title="Transfer curve, top-1 against n",
+                chart=[chart("top-1", [tag.replace("+", r"\+") for tag in curves])],
+            ),
+        ]
+    )
+    # Made by TensorFlow's class of the same message.
+    return Summary.FromString(custom_scalar.pb(layout).SerializeToString())
+
+
+def table(choices: Mapping[str, Sequence], most_units: int) -> Summary:
+    """The columns of HParams.
+
+    Args:
+        choices: setting -> its values, text.
+        most_units: the highest n.
+    """
+    columns = [hp.HParam(name, hp.Discrete(values)) for name, values in choices.items()]
+    columns.insert(1, hp.HParam("n", hp.IntInterval(0, most_units)))
+    columns.append(hp.HParam("seed", hp.IntInterval(0, 2**31 - 1)))
+    metrics = [hp.Metric(TOP1, display_name="top-1")]
+    metrics.append(hp.Metric(DIFFERENCE, display_name="difference from base"))
+    return hp.hparams_config_pb(columns, metrics)
+
+
+def row(name: str, settings: Mapping[str, str | int]) -> Summary:
+    """One treatment in HParams."""
+    return hp.hparams_pb(dict(settings), trial_id=name)

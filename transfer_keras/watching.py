@@ -1,0 +1,60 @@
+"""Which units of a group's networks are watched, and what they are likened to."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from transfer_keras import surgery
+from transfer_keras.monitors import activations
+from transfer_keras.monitors.events import Events
+from transfer_keras.monitors.units import UnitMonitor, WatchedNetwork, WatchedUnit
+from transfer_keras.training.step import make_test
+from transfer_keras.training.watch import Watch
+from transfer_keras.treatments import parse
+
+
+def watch(
+    every: int,
+    fused: keras.Model,
+    runs: Mapping[str, Events],
+    references: Mapping[str, Mapping[str, keras.Model]],
+    test: tf.data.Dataset,
+) -> tuple[Watch, UnitMonitor]:
+    """What the loop measures of each unit, and the monitor that writes it.
+
+    Args:
+        every: steps from one look to the next.
+        fused: the networks of a group, before their first step.
+        runs: name of each treatment that is watched -> its run.
+        references: the same names -> "donor", "base" -> a network with as many units.
+        test: of (images, labels), as the networks are tested.
+    """
+    answers: dict[int, list] = {}
+    for model in {id(m): m for some in references.values() for m in some.values()}.values():
+        answers[id(model)] = _answers(model, test)
+    tensors: dict[int, keras.KerasTensor] = {}
+    networks = {}
+    for name in runs:
+        units = surgery.fused_units(fused, name)
+        like = {key: answers[id(model)] for key, model in references[name].items()}
+        watched = []
+        for unit in units:
+            tensors.setdefault(id(unit.output), unit.output)
+            likened = {key: found[unit.index - 1] for key, found in like.items()}
+            place = list(tensors).index(id(unit.output))
+            watched.append(WatchedUnit(unit.name, unit.kernels, place, likened))
+        trainable = [v for u in units for layer in u.layers for v in layer.trainable_variables]
+        networks[name] = WatchedNetwork(watched, parse(name).n, trainable)
+    monitor = UnitMonitor(runs, networks, fused.trainable_variables)
+    return Watch(every, list(tensors.values()), activations.keep), monitor
+
+
+def _answers(model: keras.Model, test: tf.data.Dataset) -> list[list[np.ndarray]]:
+    """What each unit of a network answers to the images of a look, ready to be compared."""
+    tensors = [unit.output for unit in surgery.units(model)]
+    alone = keras.Model(model.input, {model.name: model.output})
+    look = make_test(alone, Watch(1, tensors, activations.keep))
+    _, batches = look(test, scores=False, activations=True)
+    return [activations.centred(unit) for unit in zip(*batches, strict=True)]
