@@ -28,6 +28,12 @@ def make_row(**changes):
     return results.Row(**{**fields, **changes})
 
 
+def write(workdir, row, right):
+    """A treatment that is done, but for its network."""
+    results.write_predictions(workdir, row.treatment, predictions(right))
+    results.write_row(workdir, row)
+
+
 def predictions(right):
     right = np.asarray(right)
     return {"label": np.zeros(right.size, np.int32), "predicted": 1 - right.astype(np.int32)}

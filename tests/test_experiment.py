@@ -107,17 +107,21 @@ def test_random_units_are_nobodys_and_fresh_ones_differ_by_treatment(workdir):
 def test_rows_say_what_the_saved_network_does_on_the_targets_test_images(workdir, name):
     classes = formula.class_names(6)
     task = split_classes(classes, "0")[0 if parse(name).target == "A" else 1]
-    images = np.concatenate([formula.draw_class(c, 5, 32, seed=1) for c in task.class_names])
-    labels = np.repeat(np.arange(3), 5)
+    images = np.concatenate([formula.draw_class(c, 6, 32, seed=1) for c in task.class_names])
+    labels = np.repeat(np.arange(3), 6)
     model = keras.saving.load_model(results.network_path(workdir, name))
     logits = keras.ops.convert_to_numpy(model(images.astype(np.float32))).astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
     row = results.read_row(workdir, name)
     assert row.top1 == pytest.approx((logits.argmax(1) == labels).mean())
-    assert row.loss == pytest.approx(-logits[np.arange(15), labels].mean(), abs=1e-5)
-    assert np.array_equal(results.read_right(workdir, name), logits.argmax(1) == labels)
-    assert (row.test_images, row.classes, row.steps) == (15, 3, 5)
+    assert row.loss == pytest.approx(-logits[np.arange(18), labels].mean(), abs=1e-5)
+    label, predicted = results.read_answers(workdir, name)
+    assert not np.array_equal(label, labels), "the test images of a class come together"
+    found, expected = zip(label, predicted, strict=True), zip(labels, logits.argmax(1), strict=True)
+    assert sorted(found) == sorted(expected)
+    assert results.read_right(workdir, name).tolist() == (label == predicted).tolist()
+    assert (row.test_images, row.classes, row.steps) == (18, 3, 5)
     assert [test[0] for test in row.validation] == [3, 5]
     assert row.validation[-1][1:] == pytest.approx((row.loss, row.top1))
     assert row.parameters == sum(w.size for w in weights(workdir, name).values())
@@ -185,9 +189,9 @@ def test_what_an_early_kill_leaves_is_no_other_experiment(tmp_path):
 
 
 def test_too_large_a_batch(settings, tmp_path):
-    with pytest.raises(UserError, match=r"--batch_size=76: task A .* has 75 training images"):
+    with pytest.raises(UserError, match=r"--batch_size=73: task A .* has 72 training images"):
         experiment.run(
-            Experiment((parse("A2B"),), **{**settings, "batch_size": 76}), tmp_path, say=print
+            Experiment((parse("A2B"),), **{**settings, "batch_size": 73}), tmp_path, say=print
         )
     assert not list(tmp_path.iterdir())
 

@@ -1,5 +1,5 @@
 import pytest
-from rows import make_row, predictions
+from rows import make_row, write
 
 from transfer_keras import results
 from transfer_keras.errors import UserError
@@ -8,7 +8,7 @@ from transfer_keras.errors import UserError
 def test_round_trip(tmp_path):
     row = make_row()
     assert not results.is_done(tmp_path, "A3B")
-    results.write_row(tmp_path, row, predictions([1, 1, 0, 1]))
+    write(tmp_path, row, [1, 1, 0, 1])
     assert not results.is_done(tmp_path, "A3B")
     results.network_path(tmp_path, "A3B").touch()
     assert results.is_done(tmp_path, "A3B")

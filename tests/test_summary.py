@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from rows import make_row, predictions
+from rows import make_row, write
 
 from transfer_keras import results, summary
 from transfer_keras.figures import curve
@@ -12,8 +12,8 @@ from transfer_keras.treatments import combine, parse
 
 def test_table(tmp_path):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5, seconds=9)
-    results.write_row(tmp_path, base, predictions([1, 0, 1, 0]))
-    results.write_row(tmp_path, make_row(), predictions([1, 1, 1, 0]))
+    write(tmp_path, base, [1, 0, 1, 0])
+    write(tmp_path, make_row(), [1, 1, 1, 0])
     lines = summary.table(tmp_path, [parse("baseB"), parse("A3B")]).splitlines()
     assert lines[0].split("  ")[0] == "treatment"
     assert lines[2].split() == ["baseB", "0.500", "0:09"]
@@ -23,14 +23,14 @@ def test_table(tmp_path):
 
 def test_curve(tmp_path, monkeypatch):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5)
-    results.write_row(tmp_path, base, predictions([1, 0, 1, 0]))
+    write(tmp_path, base, [1, 0, 1, 0])
     assert summary.draw_curve(tmp_path, [parse("baseB")], title="t") is None
     wanted = {"A3B": [1, 1, 1, 0], "A2B": [1, 0, 1, 0], "B3B+": [0, 0, 0, 0], "R1B": [0, 0, 1, 0]}
     for name, right in wanted.items():
         treatment = parse(name)
         fields = {"donor": treatment.donor, "n": treatment.n, "mode": treatment.mode}
         row = make_row(treatment=name, top1=np.mean(right), **fields)
-        results.write_row(tmp_path, row, predictions(right))
+        write(tmp_path, row, right)
     seen = []
     monkeypatch.setattr(
         curve, "draw", lambda panels, path, title: path.touch() or seen.append(panels)
@@ -53,10 +53,10 @@ def test_curve(tmp_path, monkeypatch):
 
 def test_what_did_not_learn_is_told(tmp_path):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", outcome="diverged", loss=None)
-    results.write_row(tmp_path, base, predictions([1, 0, 1, 0]))
+    write(tmp_path, base, [1, 0, 1, 0])
     flat = make_row(outcome="at chance", training_loss=0.69, group=21, seconds=351)
-    results.write_row(tmp_path, flat, predictions([1, 0, 1, 0]))
-    results.write_row(tmp_path, make_row(treatment="A2B"), predictions([1, 0, 1, 0]))
+    write(tmp_path, flat, [1, 0, 1, 0])
+    write(tmp_path, make_row(treatment="A2B"), [1, 0, 1, 0])
     treatments = [parse(name) for name in ("baseB", "A2B", "A3B")]
     lines = summary.failures(tmp_path, treatments)
     assert [line.split()[0] for line in lines] == ["baseB", "A3B"]
@@ -80,7 +80,7 @@ def test_plan(tmp_path, changes, limit):
     wanted = combine(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], "B")
     experiment = Experiment(wanted, **changes)
     for name in ("baseA", "A1B"):
-        results.write_row(tmp_path, make_row(treatment=name), predictions([1]))
+        write(tmp_path, make_row(treatment=name), [1])
         results.network_path(tmp_path, name).touch()
     plan = summary.plan(experiment, {"A": range(5), "B": range(5)}, tmp_path)
     *lines, total = plan.splitlines()

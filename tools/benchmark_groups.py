@@ -31,7 +31,7 @@ UNITS = range(1, 8)
 FROZEN = combine(UNITS, ["frozen"], ["other"], "B")
 CASES = {
     "single": (parse("baseB"),),
-    "A3B": (parse("A3B"),),
+    "main": tuple(map(parse, ("baseA", "baseB", "A3B"))),
     "frozen7": FROZEN,
     "curve22": (parse("baseB"), *combine(UNITS, ["frozen", "random"], ["other", "self"], "B")),
     "all28": combine(UNITS, ["frozen", "fine_tune"], ["other", "self"], "B"),

@@ -147,6 +147,11 @@ _METRICS_EVERY = flags.DEFINE_integer(
     "over the images serves both; 0: none). Changes no number.",
     0,
 )
+_PROBES = flags.DEFINE_bool(
+    "probes",
+    False,
+    "Train a linear classifier on each unit of each finished network, and tell how far it gets.",
+)
 _GROUP_SIZE = flags.DEFINE_integer(
     "group_size",
     None,
@@ -220,6 +225,7 @@ def experiment_from_flags() -> Experiment:
         seed=_SEED.value,
         validations=_VALIDATIONS.value,
         metrics_every=_METRICS_EVERY.value,
+        probes=_PROBES.value,
         group_size=_GROUP_SIZE.value,
         group_memory=_GROUP_MEMORY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from transfer_keras import dashboard, donors, grouping, lock, results, surgery, watching
+from transfer_keras import dashboard, donors, grouping, lock, probes, results, surgery, watching
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
@@ -63,7 +63,7 @@ def run(
     """
     results.check_workdir(workdir, experiment.identity)
     wanted = with_bases(experiment.treatments)
-    if _report_done(workdir, wanted, say):
+    if _report_done(experiment, workdir, wanted, say):
         _tidy(workdir, say)
         return wanted
     lock.check(workdir)
@@ -81,15 +81,29 @@ def run(
                     raise Interrupted(f"the end of a group, before {group}")
                 train_group(experiment, workdir, data, group, say=say, stop=stop)
                 dashboard.curve(experiment, workdir)
+            for target in data.train if experiment.probes else ():
+                names = [t.name for t in _unprobed(workdir, wanted) if t.target == target]
+                train, test = data.train[target], data.test[target]
+                probes.run(experiment, workdir, names, train, test, stop=stop)
     return wanted
 
 
-def _report_done(workdir: pathlib.Path, wanted: Sequence[Treatment], say) -> bool:
+def _report_done(experiment, workdir: pathlib.Path, wanted: Sequence[Treatment], say) -> bool:
     """Says what is on disk already; whether that is all."""
     done = [t.name for t in wanted if results.is_done(workdir, t.name)]
     if done:
         say(f"On disk already, not trained again: {', '.join(done)}")
-    return len(done) == len(wanted)
+    probed = not (experiment.probes and _unprobed(workdir, wanted))
+    return probed and len(done) == len(wanted)
+
+
+def _unprobed(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> list[Treatment]:
+    """Those that are done and have no linear probes."""
+    return [
+        t
+        for t in treatments
+        if results.is_done(workdir, t.name) and results.read_row(workdir, t.name).probes is None
+    ]
 
 
 def _tidy(workdir: pathlib.Path, say) -> None:

@@ -50,6 +50,7 @@ class Row:
         seconds: spent on training and testing that group.
         parameters, trainable_parameters: number of scalars.
         validation: (step, loss, top1) of every test on the way, the last included.
+        probes: unit -> top-1 of a linear classifier on its output; None: none were asked for.
     """
 
     treatment: str
@@ -69,6 +70,7 @@ class Row:
     parameters: int
     trainable_parameters: int
     validation: tuple[tuple[int, float | None, float], ...]
+    probes: Mapping[str, float] | None = None
 
 
 @contextlib.contextmanager

@@ -54,6 +54,7 @@ class Experiment:
         seed: all that is random follows from it.
         validations: how often each network is tested while it is trained.
         metrics_every: steps between two looks at every unit; None: at every test; 0: none.
+        probes: whether linear probes are trained on the units of each finished network.
         group_size: the most treatments that are trained together; None: as many as the memory
             holds.
         group_memory: GiB that a group may take; None: half of the machine's.
@@ -80,6 +81,7 @@ class Experiment:
     seed: int = 0
     validations: int = 20
     metrics_every: int | None = None
+    probes: bool = False
     group_size: int | None = None
     group_memory: float | None = None
     checkpoint_every: float = 60.0
@@ -154,6 +156,7 @@ class Experiment:
             "data_dir",
             "validations",
             "metrics_every",
+            "probes",
             "group_size",
             "group_memory",
             "checkpoint_every",

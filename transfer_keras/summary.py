@@ -81,6 +81,17 @@ def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
     return _aligned(lines)
 
 
+def probes(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
+    """A line a treatment that has linear probes: their top-1 by unit; empty where none has."""
+    rows = [results.read_row(workdir, treatment.name) for treatment in treatments]
+    rows = [row for row in rows if row.probes]
+    if not rows:
+        return ""
+    lines = [("linear probes", *rows[0].probes)]
+    lines += [(row.treatment, *(f"{top1:.3f}" for top1 in row.probes.values())) for row in rows]
+    return _aligned(lines)
+
+
 def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]

@@ -32,6 +32,8 @@ def main() -> None:
         return
     treatments = program.run(experiment, workdir, flags=cli.flags_as_text())
     print(f"\n{summary.table(workdir, treatments)}\n")
+    if probed := summary.probes(workdir, treatments):
+        print(f"{probed}\n")
     for line in summary.failures(workdir, treatments):
         print(f"Did not learn: {line}.")
     if (picture := workdir / "curve.png").exists():

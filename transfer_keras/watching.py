@@ -10,7 +10,6 @@ from transfer_keras import surgery
 from transfer_keras.monitors import activations
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.units import UnitMonitor, WatchedNetwork, WatchedUnit
-from transfer_keras.training.step import make_test
 from transfer_keras.training.watch import Watch
 from transfer_keras.treatments import parse
 
@@ -53,8 +52,12 @@ def watch(
 
 def _answers(model: keras.Model, test: tf.data.Dataset) -> list[list[np.ndarray]]:
     """What each unit of a network answers to the images of a look, ready to be compared."""
-    tensors = [unit.output for unit in surgery.units(model)]
-    alone = keras.Model(model.input, {model.name: model.output})
-    look = make_test(alone, Watch(1, tensors, activations.keep))
-    _, batches = look(test, scores=False, activations=True)
+    outputs = keras.Model(model.input, [unit.output for unit in surgery.units(model)])
+    batches, seen = [], 0
+    for images, _ in test:
+        if seen >= Watch.images:
+            break
+        kept = activations.keep(outputs(tf.cast(images, tf.float32), training=False))
+        batches.append(tf.nest.map_structure(lambda x: x.numpy(), kept))
+        seen += len(images)
     return [activations.centred(unit) for unit in zip(*batches, strict=True)]

@@ -7,6 +7,7 @@ from transfer_keras import surgery
 from transfer_keras.training import loop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import outcome
+from transfer_keras.training.watch import Watch
 
 STRATEGY = tf.distribute.get_strategy()
 
@@ -18,17 +19,17 @@ class Recorder:
     def begin(self, step):
         self.calls.append(("begin", step))
 
-    def training(self, step, scores, gradients):
-        self.calls.append(("training", step, scores, gradients))
+    def training(self, step, scores):
+        self.calls.append(("training", step, scores))
+
+    def look(self, step, look):
+        self.calls.append(("look", step, look))
 
     def validation(self, step, scores):
         self.calls.append(("validation", step, scores))
 
     def end(self, step, trained):
         self.calls.append(("end", step, trained))
-
-    def close(self):
-        self.calls.append(("close",))
 
 
 def linear(seed=0, classes=3, width=5):
@@ -61,17 +62,20 @@ def test_softmax_regression_in_numpy():
     model = linear()
     w, b = (v.numpy().astype(np.float64) for v in model.weights)
     fused, recorder = surgery.fuse({"one": model}), Recorder()
-    test = tf.data.Dataset.from_tensor_slices((test_x[0], test_y[0])).batch(4)
+    test = tf.data.Dataset.from_tensor_slices((test_x[0], test_y[0])).batch(2)
+    watch = Watch(3, [fused.output["one"]], lambda values: tf.reduce_sum(values[0]), images=3)
     found = loop.train(
         fused, lambda start: stream.repeat().skip(start), test, recipe=RECIPE, strategy=STRATEGY,
-        validate_every=4, log_every=2, monitors=[recorder],
+        validate_every=4, log_every=2, watch=watch, monitors=[recorder],
     )["one"]  # fmt: skip
     assert found.outcome == "trained"
     assert [step for step, _, _ in found.tests] == [4, 6]
     assert found.tests[-1][1:] == found.predictions.scores
 
-    losses, hits, norms, vw, vb = [], [], [], 0, 0
+    losses, hits, norms, looks, before, vw, vb = [], [], [], [], [], 0, 0
     for step in range(6):
+        before.append((w, b))
+        looks.append([(test_x[0][i : i + 2] @ w + b).sum() for i in (0, 2)])
         p = softmax(x[step] @ w + b)
         losses.append(-np.log(p[np.arange(4), y[step]]))
         hits.append(p.argmax(1) == y[step])
@@ -93,15 +97,54 @@ def test_softmax_regression_in_numpy():
 
     kinds = [call[:2] for call in recorder.calls]
     assert kinds == [
-        ("begin", 0), ("training", 2), ("training", 4), ("validation", 4), ("training", 6),
-        ("validation", 6), ("end", 6), ("close",),
+        ("begin", 0), ("look", 0), ("training", 2), ("look", 3), ("training", 4),
+        ("validation", 4), ("training", 6), ("look", 6), ("validation", 6), ("end", 6),
     ]  # fmt: skip
-    for place, first in ((1, 0), (2, 2), (4, 4)):
+    looks.append([(test_x[0][i : i + 2] @ w + b).sum() for i in (0, 2)])
+    for place, step in ((1, 0), (3, 3), (7, 6)):
+        look = recorder.calls[place][2]
+        # Four images, as whole batches of two; what comes after is not looked at.
+        np.testing.assert_allclose(look.activations, looks[step], atol=1e-5)
+        if step:
+            np.testing.assert_allclose(look.gradients, norms[step - 1], rtol=1e-5)
+            for value, expected in zip(look.before, before[step - 1], strict=True):
+                np.testing.assert_allclose(value, expected, atol=1e-6)
+        else:
+            assert look[:2] == (None, None)
+    for place, first in ((2, 0), (4, 2), (6, 4)):
         scores = recorder.calls[place][2]["one"]
         assert scores.loss == pytest.approx(np.mean(losses[first : first + 2]), abs=1e-5)
         assert scores.accuracy == pytest.approx(np.mean(hits[first : first + 2]))
-        gradients = recorder.calls[place][3]["one"]
-        np.testing.assert_allclose(gradients, norms[first + 1], rtol=1e-5)
+
+
+def test_what_is_watched_changes_no_number():
+    """Bit for bit: the weights, the optimiser, what is said of each test image."""
+    _, _, stream = batches(6)
+    x, y, _ = batches(1, size=300, seed=1)
+    test = tf.data.Dataset.from_tensor_slices((x[0], y[0])).batch(64)
+    found = []
+    for every in (None, 1, 4):
+        fused = surgery.fuse({"one": deep(1), "two": deep(2)})
+        tensors = [unit.output for unit in surgery.fused_units(fused, "two")]
+        ended = loop.train(
+            fused, lambda start: stream.repeat().skip(start), test, recipe=RECIPE,
+            strategy=STRATEGY, validate_every=4, log_every=2, monitors=[Recorder()],
+            watch=Watch(every, tensors, lambda values: values, 200) if every else None,
+        )  # fmt: skip
+        weights = [w.numpy() for w in fused.variables]  # The states of dropout among them.
+        answers = [np.stack(network.predictions) for network in ended.values()]
+        found.append((weights, answers, [network.tests for network in ended.values()]))
+    for weights, answers, tests in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(weights, found[0][0], strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(answers, found[0][1], strict=True))
+        assert tests == found[0][2]
+
+
+def deep(seed):
+    inputs = keras.Input((5,))
+    x = keras.layers.Dropout(0.5)(keras.layers.Dense(16, activation="relu", name="d")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="e")(x))
+    return surgery.transplant(model, 0, seed=seed).model
 
 
 def mute():
@@ -149,18 +192,3 @@ def test_outcome_within_one_percent_of_chance():
     ):  # fmt: skip
         assert outcome(loss, 1.0, 10) == expected
     assert outcome(1.0, float("nan"), 10) == "diverged"
-
-
-def test_monitors_are_closed_when_something_breaks():
-    recorder = Recorder()
-
-    def broken():
-        raise KeyboardInterrupt
-        yield
-
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(
-            surgery.fuse({"one": linear()}), lambda start: broken(), [], recipe=RECIPE,
-            strategy=STRATEGY, validate_every=1, log_every=1, monitors=[recorder],
-        )  # fmt: skip
-    assert recorder.calls == [("begin", 0), ("close",)]

@@ -10,11 +10,13 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.histogram.summary_v2 import histogram_pb
-from tensorboard.plugins.image.metadata import create_summary_metadata
+from tensorboard.plugins.histogram.metadata import create_summary_metadata as histogram_metadata
+from tensorboard.plugins.image.metadata import create_summary_metadata as image_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
+
+_INTERVALS = 30
 
 
 class Events:
@@ -76,9 +78,12 @@ def scalar(tag: str, value: float) -> Summary:
 
 
 def histogram(tag: str, values: np.ndarray) -> Summary:
-    """How finite values spread; of others, only the finite are counted."""
-    values = np.ravel(values)
-    return histogram_pb(tag, values[np.isfinite(values)])
+    """How finite values spread, in 30 intervals of one width; others are left out."""
+    # TensorBoard's own function takes an array of values x intervals.
+    counts, edges = np.histogram(values[np.isfinite(values)], bins=_INTERVALS)
+    tensor = make_tensor_proto(np.stack([edges[:-1], edges[1:], counts], axis=1))
+    metadata = histogram_metadata(None, None)
+    return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
 
 
 def text(tag: str, markdown: str) -> Summary:
@@ -95,7 +100,7 @@ def png(tag: str, encoded: bytes) -> Summary:
     """A picture as the bytes of a PNG file."""
     size = struct.unpack(">II", encoded[16:24])  # Width and height in the file's first chunk.
     tensor = make_tensor_proto([*(str(side).encode() for side in size), encoded])
-    value = Summary.Value(tag=tag, metadata=create_summary_metadata(None, None), tensor=tensor)
+    value = Summary.Value(tag=tag, metadata=image_metadata(None, None), tensor=tensor)
     return Summary(value=[value])
 
 

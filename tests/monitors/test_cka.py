@@ -1,0 +1,78 @@
+"""Against plain NumPy, written from the papers."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cka_oracle import oracle
+
+from transfer_keras.monitors import cka
+
+
+def measured(x, y, batch):
+    def layer(z):
+        parts = [z[start : start + batch] for start in range(0, len(z), batch)]
+        return [cka.centred(cka.grams(tf.constant(part)).numpy()) for part in parts]
+
+    return cka.cka(layer(x), layer(y))
+
+
+def features(images, seed=0):
+    """Two layers that have something in common."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=(images, 10))
+    x = common @ rng.normal(size=(10, 4 * 4 * 3)) + 0.5 * rng.normal(size=(images, 48))
+    y = common @ rng.normal(size=(10, 17)) + 0.5 * rng.normal(size=(images, 17))
+    return x.reshape(images, 4, 4, 3).astype(np.float32) + 3, y.astype(np.float32)
+
+
+@pytest.mark.parametrize(("images", "batch", "block"), [(256, 128, 64), (30, 30, 30), (9, 9, 9)])
+def test_against_the_papers_formula(images, batch, block):
+    x, y = features(images)
+    expected = oracle(x, y, block)
+    assert 0.2 < expected < 0.95
+    assert measured(x, y, batch) == pytest.approx(expected, abs=1e-5)
+    assert measured(x, x, batch) == pytest.approx(1, abs=1e-6)
+
+
+def test_images_after_the_last_whole_block_are_left_out():
+    x, y = features(200)
+    assert measured(x, y, 200) == pytest.approx(oracle(x[:192], y[:192], 64), abs=1e-5)
+
+
+def test_scale_shift_and_rotation_do_not_matter():
+    x, y = features(128)
+    flat = x.reshape(128, -1)
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(48, 48)))[0]
+    turned = (7 * flat @ rotation + 100).astype(np.float32)
+    assert measured(turned, y, 128) == pytest.approx(measured(x, y, 128), abs=1e-4)
+
+
+def test_blocks_agree_with_all_images_at_once_on_average():
+    """Unbiased, so the number of images in a block does not matter, unlike plain CKA."""
+    found = [(measured(*features(512, seed), 512), oracle(*features(512, seed), 512))
+             for seed in range(8)]  # fmt: skip
+    blocks, whole = np.mean(found, axis=0)
+    assert blocks == pytest.approx(whole, abs=0.02)
+
+
+def test_nothing_in_common_is_nought_not_less():
+    rng = np.random.default_rng(0)
+    pairs = [rng.normal(size=(2, 64, 500)).astype(np.float32) for _ in range(20)]
+    below = [oracle(x, y, 64) < 0 for x, y in pairs]
+    assert any(below)
+    assert not all(below)
+    for (x, y), negative in zip(pairs, below, strict=True):
+        found = measured(x, y, 64)
+        assert (found == 0) == negative
+        assert found == pytest.approx(max(0, oracle(x, y, 64)), abs=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_a_layer_that_says_nothing_has_no_likeness(value):
+    x, y = features(64)
+    assert np.isnan(measured(np.full_like(x, value), y, 64))
+
+
+def test_too_few_images():
+    x, y = features(3)
+    assert np.isnan(measured(x, y, 3))
