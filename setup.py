@@ -33,6 +33,6 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "test": ["hypothesis", "pillow", "pytest", "ruff"],
+        "test": ["hypothesis", "pillow", "pytest", "ruff", "selenium"],
     },
 )

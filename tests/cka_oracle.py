@@ -13,11 +13,16 @@ def hsic(k, l):  # noqa: E741
     return (first + second - third) / (n * (n - 3))
 
 
-def oracle(x, y, block):
-    """CKA of features (images, ...) over whole blocks of images."""
-    x, y = (z.reshape(len(z), -1).astype(np.float64) for z in (x, y))
+def gram(x):
+    """Inner products of images, (images, ...)."""
+    x = x.reshape(len(x), -1).astype(np.float64)
+    return x @ x.T
+
+
+def oracle(x, y, batch):
+    """CKA of features (images, ...) over whole batches of images."""
     sums = np.zeros(3)
-    for start in range(0, len(x) - block + 1, block):
-        k, l = (z[start : start + block] @ z[start : start + block].T for z in (x, y))  # noqa: E741
+    for start in range(0, len(x) - batch + 1, batch):
+        k, l = (gram(z[start : start + batch]) for z in (x, y))  # noqa: E741
         sums += [hsic(k, l), hsic(k, k), hsic(l, l)]
     return sums[0] / np.sqrt(sums[1] * sums[2])

@@ -122,6 +122,7 @@ def child(case: str, contender: str) -> dict:
     import resource
 
     from transfer_keras import experiment as program
+    from transfer_keras import task_data
 
     settings = experiment(case, watched=contender == "watched")
     donors = pathlib.Path(_DONORS.value)
@@ -131,7 +132,7 @@ def child(case: str, contender: str) -> dict:
         )
         program.run(bases, donors)
         return {}
-    data = program.read(settings)
+    data = task_data.read(settings)
     if case == "decode7":
         data = encoded(data, settings)
     begun = time.perf_counter()

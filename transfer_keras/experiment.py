@@ -10,21 +10,27 @@ import importlib.metadata
 import math
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import tensorflow as tf
 
-from transfer_keras import dashboard, donors, grouping, lock, probes, results, surgery, watching
-from transfer_keras.datasets.examples import Examples
-from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras import (
+    dashboard,
+    group_models,
+    grouping,
+    lock,
+    probes,
+    results,
+    surgery,
+    task_data,
+    watching,
+)
 from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.errors import UserError
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.progress import Progress
 from transfer_keras.monitors.scalars import Scalars
-from transfer_keras.networks import alexnet
 from transfer_keras.plan import Group, with_bases
 from transfer_keras.settings import Experiment
 from transfer_keras.training import loop
@@ -67,7 +73,7 @@ def run(
         _tidy(workdir, say)
         return wanted
     lock.check(workdir)
-    data = read(experiment)
+    data = task_data.read(experiment)
     if skipped := data.pair.skipped:
         say(f"{len(skipped)} pictures left out (named in {workdir}/experiment.json).")
     workdir.mkdir(parents=True, exist_ok=True)
@@ -131,44 +137,6 @@ def _groups(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> li
     return sorted(groups, key=lambda group: group.treatments[0].donor is not None)  # Bases first.
 
 
-class Data(NamedTuple):
-    """The tasks, and their examples in memory: `train["A"]`, `test["B"]`, ..."""
-
-    pair: TaskPair
-    train: Mapping[str, Examples]
-    test: Mapping[str, Examples]
-
-
-def open_tasks(experiment: Experiment) -> TaskPair:
-    """Its tasks; no picture is read yet.
-
-    Raises:
-        UserError: see `TaskPair`.
-    """
-    return TaskPair(
-        experiment.dataset,
-        experiment.data_dir,
-        experiment.split,
-        bad_images=experiment.bad_images,
-    )
-
-
-def read(experiment: Experiment) -> Data:
-    """The data of an experiment.
-
-    Raises:
-        UserError: see `TaskPair`.
-    """
-    pair = open_tasks(experiment)
-    preprocessing = Preprocessing(
-        image_size=experiment.image_size,
-        resize=experiment.resize,
-        pad=experiment.architecture.pad,
-        augment=experiment.augment,
-    )
-    return Data(pair, *pair.read(preprocessing, batch_size=experiment.batch_size))
-
-
 def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> None:
     versions = {
         name: importlib.metadata.version(name)
@@ -187,7 +155,7 @@ def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> Non
 def train_group(
     experiment: Experiment,
     workdir: pathlib.Path,
-    data: Data,
+    data: task_data.Data,
     group: Group,
     *,
     say: Callable[[str], None] = print,
@@ -198,7 +166,7 @@ def train_group(
     Args:
         experiment: how.
         workdir: where their donors are, and where they go.
-        data: from `read`.
+        data: from `task_data.read`.
         group: of treatments whose donors are done.
         say: called with a line for the user now and then.
         stop: see `loop.train`.
@@ -213,11 +181,9 @@ def train_group(
     if saved:
         say(f"Going on with {group} from its checkpoint.")
     else:
-        for treatment in waiting:
-            shutil.rmtree(
-                workdir / treatment.name, ignore_errors=True
-            )  # Of a run that was cut off.
-    fused, frozen, sources = _fused(experiment, workdir, data, group)
+        for treatment in waiting:  # What a run that was cut off has left.
+            shutil.rmtree(workdir / treatment.name, ignore_errors=True)
+    models = group_models.make(experiment, workdir, data, group.treatments)
     pictures = data.train[group.target]
     test = data.test[group.target].evaluation(batch_size=_TEST_BATCH)
     begin = saved[1]["step"] + 1 if saved else 0
@@ -226,11 +192,10 @@ def train_group(
         progress = stack.enter_context(Progress(str(group), experiment.steps))
         watch, monitors = None, [progress, Scalars(runs)]
         if experiment.metrics_every:
-            references = _references(experiment, workdir, data, waiting, sources)
-            watch, units = watching.watch(experiment.metrics_every, fused, runs, references, test)
+            watch, units = watching.watch(experiment.metrics_every, models, runs, test)
             monitors.append(units)
         trained = loop.train(
-            fused,
+            models.fused,
             lambda start: pictures.training(
                 batch_size=experiment.batch_size, seed=experiment.seed, start=start
             ),
@@ -248,8 +213,8 @@ def train_group(
         classes = data.pair.tasks[group.target].class_names
         for treatment in waiting:
             name = treatment.name
-            network = surgery.extract(fused, name)
-            surgery.assert_unchanged(network, frozen[name])
+            network = surgery.extract(models.fused, name)
+            surgery.assert_unchanged(network, models.frozen[name])
             with results.whole(results.network_path(workdir, name)) as partial:
                 network.save(partial)
             row = _row(treatment, network, trained[name], len(group.treatments))
@@ -257,82 +222,6 @@ def train_group(
             dashboard.result(experiment, workdir, runs[name], row, classes)
             results.write_row(workdir, row)
     results.remove_finished_groups(workdir)
-
-
-def _fused(experiment: Experiment, workdir: pathlib.Path, data: Data, group: Group):
-    """One model of the group's networks before their first step, what may not move in each, and
-    what they were made of, by donor."""
-    sources: dict[str | None, keras.Model] = {}
-    networks = {}
-    for treatment in group.treatments:
-        if treatment.donor not in sources:
-            sources[treatment.donor] = _donor(experiment, workdir, data, treatment)
-        donor, classes = sources[treatment.donor], len(data.pair.tasks[group.target])
-        networks[treatment.name] = _network(experiment, classes, treatment, donor)
-    frozen = {name: surgery.snapshot(network) for name, network in networks.items()}
-    return surgery.fuse(networks), frozen, sources
-
-
-def _donor(
-    experiment: Experiment, workdir: pathlib.Path, data: Data, treatment: Treatment
-) -> keras.Model:
-    """What the treatment's network is made of: a trained base, or an untrained network."""
-    if treatment.needs:
-        return _base(experiment, workdir, data, treatment.needs)
-    mean, variance = data.train[treatment.target].pixel_statistics()
-    donor = _build(experiment, data, treatment.target, mean=mean, variance=variance)
-    if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
-        random_seed = treatment.random_donor_seed(experiment.seed)
-        donor = surgery.transplant(donor, 0, seed=random_seed).model
-    return donor
-
-
-def _base(experiment: Experiment, workdir: pathlib.Path, data: Data, base: Treatment):
-    """A trained base from the disk."""
-    blueprint = _build(experiment, data, base.target)
-    return donors.load(results.network_path(workdir, base.name), blueprint)
-
-
-def _build(experiment: Experiment, data: Data, target: str, **statistics) -> keras.Model:
-    return alexnet.build(
-        experiment.network,
-        image_size=experiment.image_size,
-        classes=len(data.pair.tasks[target]),
-        **statistics,
-    )
-
-
-def _references(
-    experiment: Experiment,
-    workdir: pathlib.Path,
-    data: Data,
-    treatments: Sequence[Treatment],
-    sources: Mapping[str | None, keras.Model],
-) -> dict[str, dict[str, keras.Model]]:
-    """What each network is likened to: its donor and its target's base; a base to nothing."""
-    found: dict[str, dict[str, keras.Model]] = {t.name: {} for t in treatments}
-    for treatment in treatments:
-        if treatment.donor:
-            base = treatment.base
-            if base.target not in sources:
-                sources = {**sources, base.target: _base(experiment, workdir, data, base)}
-            found[treatment.name] = {
-                "donor": sources[treatment.donor],
-                "base": sources[base.target],
-            }
-    return found
-
-
-def _network(
-    experiment: Experiment, classes: int, treatment: Treatment, donor: keras.Model
-) -> keras.Model:
-    """The treatment's network before its first step."""
-    seed = treatment.seed(experiment.seed)
-    mode = "fine_tune" if treatment.mode == "fine_tune" else "frozen"
-    model, _ = surgery.transplant(
-        donor, treatment.n, head=classes, mode=mode, seed=seed, name=treatment.name
-    )
-    return model
 
 
 def _recipe(experiment: Experiment) -> Recipe:

@@ -4,6 +4,8 @@ WORKDIR/experiment.json         the settings that make it what it is, tasks, ver
 WORKDIR/run.flags               the flags of the last run: `--flagfile=` repeats it
 WORKDIR/<treatment>/row.json    the result; written last, so where it is, all is
 WORKDIR/<treatment>/network.keras, predictions.npz, TensorBoard's events
+WORKDIR/experiment/, curve/     TensorBoard's events of all
+WORKDIR/curve.png               the transfer curve so far
 WORKDIR/checkpoints/<group>/    of a group in training: its treatments, and its last checkpoints
 WORKDIR/.lock                   who is training here
 """

@@ -23,10 +23,10 @@ def main() -> None:
         f"Results: {workdir}"
     )
     from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
-    from transfer_keras import summary
+    from transfer_keras import summary, task_data
 
     if cli.is_dry_run():
-        pair = program.open_tasks(experiment)
+        pair = task_data.open_tasks(experiment)
         print(summary.plan(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
@@ -38,7 +38,7 @@ def main() -> None:
         print(f"Did not learn: {line}.")
     if (picture := workdir / "curve.png").exists():
         print(f"The curve: {picture}")
-    print(f"See the curves: tensorboard --logdir {workdir}")
+    print(f"See every unit: tensorboard --logdir {workdir}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Which units of a group's networks are watched, and what they are likened to."""
 
+import functools
 from collections.abc import Mapping
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras import surgery
+from transfer_keras.group_models import Models
 from transfer_keras.monitors import activations
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.units import UnitMonitor, WatchedNetwork, WatchedUnit
@@ -15,39 +17,40 @@ from transfer_keras.treatments import parse
 
 
 def watch(
-    every: int,
-    fused: keras.Model,
-    runs: Mapping[str, Events],
-    references: Mapping[str, Mapping[str, keras.Model]],
-    test: tf.data.Dataset,
+    every: int, models: Models, runs: Mapping[str, Events], test: tf.data.Dataset
 ) -> tuple[Watch, UnitMonitor]:
     """What the loop measures of each unit, and the monitor that writes it.
 
     Args:
         every: steps from one look to the next.
-        fused: the networks of a group, before their first step.
+        models: the group's, before the first step.
         runs: name of each treatment that is watched -> its run.
-        references: the same names -> "donor", "base" -> a network with as many units.
         test: of (images, labels), as the networks are tested.
     """
+    references = {name: models.references.get(name, {}) for name in runs}
     answers: dict[int, list] = {}
     for model in {id(m): m for some in references.values() for m in some.values()}.values():
         answers[id(model)] = _answers(model, test)
-    tensors: dict[int, keras.KerasTensor] = {}
+    tensors: dict[int, tuple[keras.KerasTensor, bool]] = {}  # And whether it will be likened.
     networks = {}
     for name in runs:
-        units = surgery.fused_units(fused, name)
+        treatment = parse(name)
+        units = surgery.fused_units(models.fused, name)
         like = {key: answers[id(model)] for key, model in references[name].items()}
         watched = []
         for unit in units:
-            tensors.setdefault(id(unit.output), unit.output)
-            likened = {key: found[unit.index - 1] for key, found in like.items()}
-            place = list(tensors).index(id(unit.output))
-            watched.append(WatchedUnit(unit.name, unit.kernels, place, likened))
+            others = {key: found[unit.index - 1] for key, found in like.items()}
+            frozen = unit.index <= treatment.n and not treatment.fine_tune
+            own = others["donor"] if frozen else None  # Its units are the donor's.
+            tensor, _ = tensors.setdefault(id(unit.output), (unit.output, others and not frozen))
+            place = list(tensors).index(id(tensor))
+            watched.append(WatchedUnit(unit.name, unit.kernels, place, own, others))
         trainable = [v for u in units for layer in u.layers for v in layer.trainable_variables]
-        networks[name] = WatchedNetwork(watched, parse(name).n, trainable)
-    monitor = UnitMonitor(runs, networks, fused.trainable_variables)
-    return Watch(every, list(tensors.values()), activations.keep), monitor
+        networks[name] = WatchedNetwork(watched, treatment.n, trainable)
+    monitor = UnitMonitor(runs, networks, models.fused.trainable_variables)
+    outputs, likened = zip(*tensors.values(), strict=True)
+    keep = functools.partial(activations.keep, likened=tuple(map(bool, likened)))
+    return Watch(every, outputs, keep), monitor
 
 
 def _answers(model: keras.Model, test: tf.data.Dataset) -> list[list[np.ndarray]]:
@@ -57,7 +60,8 @@ def _answers(model: keras.Model, test: tf.data.Dataset) -> list[list[np.ndarray]
     for images, _ in test:
         if seen >= Watch.images:
             break
-        kept = activations.keep(outputs(tf.cast(images, tf.float32), training=False))
+        values = outputs(tf.cast(images, tf.float32), training=False)
+        kept = activations.keep(values, [True] * len(values))
         batches.append(tf.nest.map_structure(lambda x: x.numpy(), kept))
         seen += len(images)
     return [activations.centred(unit) for unit in zip(*batches, strict=True)]

@@ -16,7 +16,7 @@ class Kept(NamedTuple):
         images: how many.
         mean, variance: over all its values.
         lowest, highest: (...), of each value over the images.
-        grams: see `cka.grams`.
+        grams: see `cka.grams`; () where nothing is likened to the unit.
     """
 
     images: object
@@ -27,15 +27,23 @@ class Kept(NamedTuple):
     grams: object
 
 
-def keep(values: Sequence[tf.Tensor]) -> list[Kept]:
-    """Of the outputs of units for one batch, (images, ...) each; in the graph."""
-    return [_keep(tf.cast(value, tf.float32)) for value in values]
+def keep(values: Sequence[tf.Tensor], likened: Sequence[bool]) -> list[Kept]:
+    """Of the outputs of units for one batch, (images, ...) each; in the graph.
+
+    Args:
+        values: the outputs.
+        likened: for each, whether something will be likened to it.
+    """
+    return [
+        _keep(tf.cast(v, tf.float32), wanted) for v, wanted in zip(values, likened, strict=True)
+    ]
 
 
-def _keep(values: tf.Tensor) -> Kept:
+def _keep(values: tf.Tensor, likened: bool) -> Kept:
     mean, variance = tf.nn.moments(values, axes=list(range(len(values.shape))))
     lowest, highest = tf.reduce_min(values, 0), tf.reduce_max(values, 0)
-    return Kept(tf.shape(values)[0], mean, variance, lowest, highest, cka.grams(values))
+    grams = cka.grams(values) if likened else ()
+    return Kept(tf.shape(values)[0], mean, variance, lowest, highest, grams)
 
 
 def statistics(batches: Sequence[Kept]) -> dict[str, float]:

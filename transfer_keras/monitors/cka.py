@@ -1,9 +1,9 @@
-"""Linear CKA between two layers, accumulated over blocks of images.
+"""Linear CKA between two layers, accumulated over batches of images.
 
 Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", with the
 unbiased estimator of HSIC of Song et al. (2012), "Feature Selection via Dependence Maximization",
-summed over blocks as Nguyen et al. (2021), "Do Wide and Deep Networks Learn the Same Things?",
-do: what has to be kept of a layer is a small matrix a block, however many features it has.
+summed over batches as Nguyen et al. (2021), "Do Wide and Deep Networks Learn the Same Things?",
+do: what has to be kept of a layer is a small matrix a batch, however many features it has.
 """
 
 from collections.abc import Sequence
@@ -11,52 +11,44 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-BLOCK = 64
-_FEWEST = 4  # The unbiased estimator divides by n - 3.
+_FEWEST = 4  # Images of a batch: the unbiased estimator divides by n - 3.
 
 
 def grams(values: tf.Tensor) -> tf.Tensor:
-    """Inner products of the images of each block, in the graph.
+    """Inner products of the images of a batch, in the graph.
 
     Args:
         values: (images, ...).
 
     Returns:
-        float32 (blocks, images a block, images a block): of blocks of `BLOCK` images, or of one
-        block where there are fewer. Images after the last whole block are left out.
+        float32 (images, images).
     """
-    count = tf.shape(values)[0]
-    size = tf.minimum(count, BLOCK)
-    blocks = count // size
-    features = tf.reshape(values, [count, -1])[: blocks * size]
-    features = tf.reshape(tf.cast(features, tf.float32), [blocks, size, -1])
+    features = tf.reshape(tf.cast(values, tf.float32), [tf.shape(values)[0], -1])
     # What all images share is nothing to the estimator, and much to single precision.
-    features -= features[:, :1]
+    features -= features[:1]
     return tf.matmul(features, features, transpose_b=True)
 
 
-def centred(blocks: np.ndarray) -> np.ndarray:
-    """U-centres matrices, scaled so that sums of products are unbiased HSIC.
+def centred(gram: np.ndarray) -> np.ndarray:
+    """U-centres a matrix, scaled so that inner products are unbiased estimates of HSIC.
 
     Székely and Rizzo (2014), "Partial distance correlation with methods for dissimilarities",
     definition 2 and proposition 1; the inner product of two such is HSIC_1 of Song et al.
 
     Args:
-        blocks: (blocks, n, n), symmetric.
+        gram: (n, n), symmetric.
 
     Returns:
-        float64 (blocks, n, n), with zeros on the diagonal; none if n < 4.
+        float64 (n, n), with zeros on the diagonal; zeros everywhere if n < 4.
     """
-    n = blocks.shape[-1]
+    n = len(gram)
     if n < _FEWEST:
-        return np.zeros((0, n, n))
-    matrix = blocks.astype(np.float64)
-    diagonal = np.arange(n)
-    matrix[:, diagonal, diagonal] = 0
-    rows = matrix.sum(axis=-1, keepdims=True) / (n - 2)
-    everything = matrix.sum(axis=(-2, -1), keepdims=True) / ((n - 1) * (n - 2))
-    matrix = matrix - rows - rows.swapaxes(-1, -2) + everything
-    matrix[:, diagonal, diagonal] = 0
+        return np.zeros((n, n))
+    matrix = gram.astype(np.float64)
+    np.fill_diagonal(matrix, 0)
+    rows = matrix.sum(axis=0) / (n - 2)
+    matrix += matrix.sum() / ((n - 1) * (n - 2)) - rows - rows[:, None]
+    np.fill_diagonal(matrix, 0)
     return matrix / np.sqrt(n * (n - 3))
 
 
@@ -64,7 +56,7 @@ def cka(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
     """Debiased linear CKA of two layers.
 
     Args:
-        one, other: the `centred` matrices of each, batch by batch, of the same images.
+        one, other: the `centred` matrix of each batch, of the same images.
 
     Returns:
         0 to 1; 0 also where the estimate is below, as it is by chance for layers that have

@@ -36,6 +36,8 @@ class WatchedUnit(NamedTuple):
         name: as `conv3`.
         kernels: its variables of rank 2 or more.
         place: of its output among `Watch.tensors`.
+        own: what it answers to the images of a look, where that never changes: the donor's answers
+            if it is frozen; None: what is found at each look.
         like: name of another network ("donor", "base") -> what its unit at this place answers to
             the same images, as `activations.centred` has it.
     """
@@ -43,6 +45,7 @@ class WatchedUnit(NamedTuple):
     name: str
     kernels: Sequence[keras.Variable]
     place: int
+    own: list[np.ndarray] | None
     like: Mapping[str, list[np.ndarray]]
 
 
@@ -132,7 +135,7 @@ class UnitMonitor(Monitor):
             metrics["update_ratio"] = _ratio(_norm(map(np.subtract, moved, before)), _norm(before))
         batches = [batch[unit.place] for batch in look.activations]
         metrics |= statistics(batches)
-        own = centred(batches) if unit.like else []
+        own = centred(batches) if unit.like and unit.own is None else unit.own
         metrics |= {f"cka_{name}": cka(own, other) for name, other in unit.like.items()}
         return [
             *(scalar(f"{unit.name}/{name}", value) for name, value in metrics.items()),

@@ -1,0 +1,110 @@
+"""TensorBoard in a real browser, over a small experiment.
+
+Screenshots are kept in the folder that SCREENSHOTS names, else in the test's own.
+"""
+
+import os
+import pathlib
+import shutil
+
+import pytest
+from tensorboard_server import serving, until
+
+from transfer_keras import experiment
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import parse
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
+)
+NAMES = ["A2B", "B2B+"]
+EVERYONE = ["baseA", "baseB", *NAMES]
+
+# What a person reads: all text, inside the shadow trees of TensorBoard's elements too.
+READ = """
+const visible = element => {
+  let text = '';
+  for (const node of element.childNodes) {
+    if (node.nodeType === Node.TEXT_NODE) text += node.textContent + ' ';
+    if (node.nodeType === Node.ELEMENT_NODE && !/^(STYLE|SCRIPT|TEMPLATE)$/.test(node.tagName)) {
+      const style = getComputedStyle(node);
+      if (style.display === 'none' || style.visibility === 'hidden') continue;
+      if (node.tagName === 'INPUT') text += node.value + ' ';
+      if (node.tagName === 'TEXT') text += node.textContent + ' ';
+      text += visible(node);
+    }
+  }
+  return element.shadowRoot ? visible(element.shadowRoot) + text : text;
+};
+return visible(document.body);
+"""
+
+
+@pytest.fixture(scope="module")
+def server(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser") / "run"
+    wanted = Experiment(
+        tuple(map(parse, NAMES)),
+        dataset="formula_images/6x30x32",
+        data_dir=data_dir,
+        steps=20,
+        batch_size=8,
+    )
+    experiment.run(wanted, folder, say=lambda _: None)
+    with serving(folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--window-size=1500,1400", f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory):
+    chosen = os.environ.get("SCREENSHOTS")
+    folder = pathlib.Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("scalars", ["conv1", "conv5", "fc8", "gradient_norm", "loss", "result"]),
+        ("images", ["conv1/filters", "confusion", "transfer_curve"]),
+        ("hparams", ["donor", "mode", "seed", "top-1", "difference from base", "fine_tune"]),
+        ("custom_scalars", ["Units, a line each", "update_ratio", "cka_donor", "Transfer curve"]),
+    ],
+)
+def test_page(server, browser, screenshots, page, expected):
+    browser.get(f"{server}/#{page}")
+    browser.refresh()  # A change after # alone loads nothing.
+    words = [*EVERYONE, *expected]
+
+    def missing():
+        text = browser.execute_script(READ)
+        return [word for word in words if word not in text]
+
+    try:
+        until(lambda: not missing(), f"{words} on the page {page}")
+    except AssertionError:
+        pytest.fail(f"not on the page {page}: {missing()}")
+    finally:
+        browser.save_screenshot(str(screenshots / f"{page}.png"))
+    said = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not [message for message in said if "/data/" in message]

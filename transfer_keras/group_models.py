@@ -1,0 +1,104 @@
+"""The networks of a group before their first step."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+
+from transfer_keras import donors, results, surgery
+from transfer_keras.networks import alexnet
+from transfer_keras.settings import Experiment
+from transfer_keras.task_data import Data
+from transfer_keras.treatments import Treatment
+
+
+class Models(NamedTuple):
+    """What a group is trained from.
+
+    Attributes:
+        fused: its networks as one model.
+        frozen: name -> snapshot of what may not move in its network.
+        references: name -> what its network is likened to: "donor", and "base" of its target; a
+            base is likened to nothing.
+    """
+
+    fused: keras.Model
+    frozen: Mapping[str, Mapping[str, str]]
+    references: Mapping[str, Mapping[str, keras.Model]]
+
+
+def make(
+    experiment: Experiment, workdir: pathlib.Path, data: Data, treatments: Sequence[Treatment]
+) -> Models:
+    """Makes the networks from their donors, with fresh weights from seed and treatment alone.
+
+    Args:
+        experiment: how.
+        workdir: where their donors are.
+        data: of the tasks.
+        treatments: of one target, whose donors are done.
+
+    Raises:
+        UserError: if a donor cannot be used.
+    """
+    target = treatments[0].target
+    classes = len(data.pair.tasks[target])
+    sources: dict[str | None, keras.Model] = {}
+    networks = {}
+    for treatment in treatments:
+        if treatment.donor not in sources:
+            sources[treatment.donor] = donor(experiment, workdir, data, treatment)
+        networks[treatment.name] = network(experiment, classes, treatment, sources[treatment.donor])
+    frozen = {name: surgery.snapshot(model) for name, model in networks.items()}
+    references: dict[str, dict[str, keras.Model]] = {}
+    if experiment.metrics_every and sources.keys() != {None}:
+        if target not in sources:
+            sources[target] = _base(experiment, workdir, data, treatments[0].base)
+        references = {
+            t.name: {"donor": sources[t.donor], "base": sources[target]} for t in treatments
+        }
+    return Models(surgery.fuse(networks), frozen, references)
+
+
+def donor(
+    experiment: Experiment, workdir: pathlib.Path, data: Data, treatment: Treatment
+) -> keras.Model:
+    """What the treatment's network is made of: a trained base, or an untrained network."""
+    if treatment.needs:
+        return _base(experiment, workdir, data, treatment.needs)
+    mean, variance = data.train[treatment.target].pixel_statistics()
+    untrained = _build(experiment, data, treatment.target, mean=mean, variance=variance)
+    if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
+        random_seed = treatment.random_donor_seed(experiment.seed)
+        return surgery.transplant(untrained, 0, seed=random_seed).model
+    return untrained
+
+
+def network(
+    experiment: Experiment, classes: int, treatment: Treatment, donor: keras.Model
+) -> keras.Model:
+    """The treatment's network before its first step."""
+    seed = treatment.seed(experiment.seed)
+    mode = "fine_tune" if treatment.mode == "fine_tune" else "frozen"
+    model, _ = surgery.transplant(
+        donor, treatment.n, head=classes, mode=mode, seed=seed, name=treatment.name
+    )
+    return model
+
+
+def _base(
+    experiment: Experiment, workdir: pathlib.Path, data: Data, base: Treatment
+) -> keras.Model:
+    """A trained base from the disk."""
+    blueprint = _build(experiment, data, base.target)
+    return donors.load(results.network_path(workdir, base.name), blueprint)
+
+
+def _build(experiment: Experiment, data: Data, target: str, **statistics) -> keras.Model:
+    return alexnet.build(
+        experiment.network,
+        image_size=experiment.image_size,
+        classes=len(data.pair.tasks[target]),
+        **statistics,
+    )
