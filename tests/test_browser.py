@@ -21,24 +21,22 @@ pytestmark = pytest.mark.skipif(
 NAMES = ["A2B", "B2B+"]
 EVERYONE = ["baseA", "baseB", *NAMES]
 
-# What a person reads: all text, inside the shadow trees of TensorBoard's elements too.
-READ = """
-const visible = element => {
-  let text = '';
-  for (const node of element.childNodes) {
-    if (node.nodeType === Node.TEXT_NODE) text += node.textContent + ' ';
-    if (node.nodeType === Node.ELEMENT_NODE && !/^(STYLE|SCRIPT|TEMPLATE)$/.test(node.tagName)) {
-      const style = getComputedStyle(node);
-      if (style.display === 'none' || style.visibility === 'hidden') continue;
-      if (node.tagName === 'INPUT') text += node.value + ' ';
-      if (node.tagName === 'TEXT') text += node.textContent + ' ';
-      text += visible(node);
-    }
-  }
-  return element.shadowRoot ? visible(element.shadowRoot) + text : text;
-};
-return visible(document.body);
+# All elements that can be seen, inside the shadow trees of TensorBoard's elements too.
+DEEP = """
+const deep = root => [...root.children].flatMap(element => {
+  if (/^(STYLE|SCRIPT|TEMPLATE)$/.test(element.tagName)) return [];
+  const style = getComputedStyle(element);
+  if (style.display === 'none' || style.visibility === 'hidden') return [];
+  return [element, ...(element.shadowRoot ? deep(element.shadowRoot) : []), ...deep(element)];
+});
+const all = deep(document.body);
 """
+TEXT = f"""{DEEP}
+const own = element => [...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE);
+return all.flatMap(own).map(node => node.textContent.trim()).filter(Boolean).join('\\n');
+"""
+PICTURES = f"{DEEP} return all.filter(e => e.tagName === 'IMG' && e.naturalWidth > 50).length"
+LINES = f"{DEEP} return all.filter(e => e.tagName === 'VZ-LINE-CHART2').length"
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +81,24 @@ def screenshots(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("page", "expected"),
+    ("page", "expected", "shown", "at_least"),
     [
-        ("scalars", ["conv1", "conv5", "fc8", "gradient_norm", "loss", "result"]),
-        ("images", ["conv1/filters", "confusion", "transfer_curve"]),
-        ("hparams", ["donor", "mode", "seed", "top-1", "difference from base", "fine_tune"]),
-        ("custom_scalars", ["Units, a line each", "update_ratio", "cka_donor", "Transfer curve"]),
+        ("scalars", ["conv1", "conv5", "fc8", "gradient_norm", "loss", "result"], LINES, 1),
+        ("images", ["conv1/filters", "confusion", "transfer_curve"], PICTURES, 8),
+        ("hparams", ["donor", "mode", "seed", "top-1", "difference from base", "fine_tune"], "", 0),
+        ("custom_scalars", ["Units, a line each (choose one run)", "update_ratio", "cka_donor",
+                            "Transfer curve, top-1 against n", "Matches (32)"], LINES, 10),
     ],
-)
-def test_page(server, browser, screenshots, page, expected):
+)  # fmt: skip
+def test_page(server, browser, screenshots, page, expected, shown, at_least):
     browser.get(f"{server}/#{page}")
     browser.refresh()  # A change after # alone loads nothing.
     words = [*EVERYONE, *expected]
 
     def missing():
-        text = browser.execute_script(READ)
-        return [word for word in words if word not in text]
+        text = browser.execute_script(TEXT)
+        few = shown and browser.execute_script(shown) < at_least
+        return [word for word in words if word not in text] + ["pictures"] * few
 
     try:
         until(lambda: not missing(), f"{words} on the page {page}")
