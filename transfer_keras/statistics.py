@@ -1,4 +1,4 @@
-"""Comparisons of networks on the same test images."""
+"""Comparisons of networks on the same test images, and of treatments over seeds and splits."""
 
 from typing import NamedTuple
 
@@ -47,3 +47,109 @@ def paired_difference(right, base_right, *, confidence: float = 0.95) -> Interva
     margin = stats.norm.ppf((1 + confidence) / 2) * error
     low, high = max(centre - margin, -1.0), min(centre + margin, 1.0)
     return Interval((won - lost) / count, float(low), float(high))
+
+
+class Estimate(NamedTuple):
+    """A mean and how well it is known: the variance of the mean, and its degrees of freedom."""
+
+    mean: float
+    variance: float
+    freedom: float
+
+    def interval(self, *, confidence: float = 0.95) -> Interval:
+        """By Student's t."""
+        margin = stats.t.ppf((1 + confidence) / 2, self.freedom) * self.variance**0.5
+        return Interval(self.mean, self.mean - margin, self.mean + margin)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of no difference."""
+        if not self.variance:
+            return float(self.mean == 0)
+        return float(2 * stats.t.sf(abs(self.mean) / self.variance**0.5, self.freedom))
+
+
+def over_replicates(values) -> Estimate:
+    """The mean of independent values, at least two."""
+    values = np.asarray(values, float)
+    count = values.size
+    return Estimate(float(values.mean()), float(values.var(ddof=1) / count), count - 1)
+
+
+def over_seeds_and_images(differences) -> Estimate:
+    """The mean difference of two networks' answers, with one seed or several on the same images.
+
+    Seeds and images are both samples, and crossed: two-way analysis of variance without
+    replication, with the degrees of freedom of Satterthwaite (1946), "An Approximate Distribution
+    of Estimates of Variance Components". As in `paired_difference`, an image that was won and
+    one that was lost are added for the variance, so that two that never disagree are not certain.
+    One seed says nothing of others: then only images are a sample.
+
+    Args:
+        differences: (seeds, images), at least two images: 1 where only the one was right, -1 where
+            only the other was; or means of such.
+
+    Raises:
+        ValueError: if it has another shape.
+    """
+    differences = np.asarray(differences, float)
+    if differences.ndim != 2 or differences.shape[0] < 1 or differences.shape[1] < 2:
+        raise ValueError(
+            f"Expected (seeds, images), two images or more. Received: shape {differences.shape}"
+        )
+    seeds = len(differences)
+    table = np.hstack([differences, np.tile([1.0, -1.0], (seeds, 1))])
+    images = table.shape[1]
+    rows, columns = table.mean(axis=1), table.mean(axis=0)
+    between_images = seeds * columns.var(ddof=1)
+    between_seeds = rest = 0.0
+    if seeds > 1:
+        residual = table - rows[:, None] - columns + table.mean()
+        rest = float((residual**2).sum()) / ((seeds - 1) * (images - 1))
+        between_seeds = images * rows.var(ddof=1)
+    parts = [(between_images, images - 1)]
+    if between_seeds > rest:  # Else its component of variance is estimated as none.
+        parts += [(between_seeds, seeds - 1), (-rest, (seeds - 1) * (images - 1))]
+    total = sum(square for square, _ in parts)
+    freedom = total**2 / sum(square**2 / count for square, count in parts)
+    return Estimate(float(differences.mean()), float(total / table.size), float(freedom))
+
+
+def average(estimates) -> Estimate:
+    """The mean of independent estimates, each of equal weight (Welch 1947, Satterthwaite 1946)."""
+    estimates = list(estimates)
+    parts = np.array([estimate.variance for estimate in estimates]) / len(estimates) ** 2
+    freedoms = np.array([estimate.freedom for estimate in estimates])
+    mean = float(np.mean([estimate.mean for estimate in estimates]))
+    total = float(parts.sum())
+    freedom = total**2 / float((parts**2 / freedoms).sum()) if total else float(freedoms.sum())
+    return Estimate(mean, total, freedom)
+
+
+def replicates_to_decide(effect: float, deviation: float, *, power: float = 0.8) -> int | None:
+    """How many independent differences show an effect of this size at the 5 % level.
+
+    Args:
+        effect: true mean of the differences.
+        deviation: their standard deviation.
+        power: probability of deciding.
+
+    Returns:
+        At least 2; None if more than 10,000 would be needed.
+    """
+    if effect == 0:
+        return None
+
+    def enough(count: int) -> bool:
+        shift = abs(effect) / deviation * count**0.5
+        return stats.nct.sf(stats.t.ppf(0.975, count - 1), count - 1, shift) >= power
+
+    if deviation == 0:
+        return 2
+    low, high = 2, 10_000
+    if not enough(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low

@@ -59,6 +59,15 @@ class Treatment:
         return f"{self.donor}n{self.target}{'+' if self.fine_tune else ''}" if self.donor else ""
 
     @property
+    def role(self) -> str:
+        """Its family, seen from its target: "base", `AnB`, `AnB+`, `BnB`, `BnB+` or `RnB`, where B
+        is the target and A the other task, whichever they are."""
+        if self.donor is None:
+            return "base"
+        donor = {self.target: "B", "R": "R"}.get(self.donor, "A")
+        return f"{donor}nB{'+' if self.fine_tune else ''}"
+
+    @property
     def mode(self) -> str:
         """ "base", "frozen", "fine_tune" or "random"."""
         if self.donor is None:

@@ -1,0 +1,120 @@
+"""What a study says: treatments compared over targets, splits and seeds, always paired."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from transfer_keras import statistics
+
+
+class Role(NamedTuple):
+    """What a network is to its target: see `Treatment.role`; n is 0 for a base."""
+
+    family: str
+    n: int = 0
+
+
+BASE = Role("base")
+
+
+class Run(NamedTuple):
+    """How one network did.
+
+    Attributes:
+        top1: on the test images of its target, after the last step.
+        right: bool (test images,), where it was right; None: not known.
+        outcome: see `results.Row`.
+    """
+
+    top1: float
+    right: np.ndarray | None = None
+    outcome: str = "trained"
+
+
+class Half(NamedTuple):
+    """One task of one split; networks of one half are tested on the same images."""
+
+    split: str
+    target: str
+
+
+Runs = Mapping[Half, Mapping[int, Mapping[Role, Run]]]  # By half, seed and role.
+
+
+class Comparison(NamedTuple):
+    """The mean difference of two roles, in fractions of the test images.
+
+    Attributes:
+        interval: with its 95 % bounds.
+        p_value: of no difference, two-sided.
+        over: "splits": halves are the sample, each the mean of its seeds; "seeds and images" or
+            "images": of these halves alone.
+        halves, pairs: how many targets, and how many pairs of networks.
+        deviation: standard deviation between halves; None of fewer than two.
+    """
+
+    interval: statistics.Interval
+    p_value: float
+    over: str
+    halves: int
+    pairs: int
+    deviation: float | None
+
+
+def compare(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> Comparison | None:
+    """The mean difference of roles, pair by pair, over halves and seeds that have all of them.
+
+    With two splits or more, halves are the sample, since what a split's classes do is shared by
+    all its seeds and images: Student's t over the halves' means. Else what is known is of this
+    split alone, and seeds and images are the sample.
+
+    Args:
+        runs: of one kind of split.
+        one, other: as many roles each; the mean over the pairs is taken.
+
+    Returns:
+        None where nothing can be said: no half has them, or there is one and its images are not
+        known.
+    """
+    found: dict[Half, list] = {}
+    for half, seeds in runs.items():
+        pairs = [
+            [(roles[a], roles[b]) for a, b in zip(one, other, strict=True)]
+            for roles in seeds.values()
+            if roles.keys() >= {*one, *other}
+        ]
+        if pairs:
+            found[half] = pairs
+    if not found:
+        return None
+    means = [
+        np.mean([a.top1 - b.top1 for pairs in seeds for a, b in pairs]) for seeds in found.values()
+    ]
+    splits = {half.split for half in found}
+    everything = [
+        run for seeds in found.values() for pairs in seeds for pair in pairs for run in pair
+    ]
+    if len(splits) > 1:
+        estimate, over = statistics.over_replicates(means), "splits"
+    elif all(run.right is not None for run in everything):
+        estimate = statistics.average(map(_of_half, found.values()))
+        several = max(map(len, found.values())) > 1
+        over = "seeds and images" if several else "images"
+    else:
+        return None
+    return Comparison(
+        estimate.interval(),
+        estimate.p_value,
+        over,
+        len(found),
+        sum(map(len, found.values())),
+        float(np.std(means, ddof=1)) if len(means) > 1 else None,
+    )
+
+
+def _of_half(seeds: Sequence[Sequence[tuple[Run, Run]]]) -> statistics.Estimate:
+    differences = [
+        np.mean([a.right.astype(float) - b.right for a, b in pairs], axis=0) for pairs in seeds
+    ]
+    return statistics.over_seeds_and_images(differences)
