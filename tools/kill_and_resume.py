@@ -4,7 +4,7 @@ python tools/kill_and_resume.py --kills=25
 
 A small experiment is run once undisturbed, then again and again with kills; after some of them
 the last checkpoint is damaged too. Every array in every network's file, every prediction and
-every result row must be the same, bit for bit. Exits with 1 if something differs.
+every result row must be the same, bit for bit, and so must every point in TensorBoard. Exits with 1 if something differs.
 """
 
 import collections
@@ -22,12 +22,13 @@ import zipfile
 import h5py
 import numpy as np
 from absl import app, flags
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 TREATMENTS = ("baseA", "baseB", "A2B", "A6B", "B5B+", "R3B")
 RUN = [
     sys.executable, "-m", "transfer_keras.train", "--treatments=A2B,A6B,B5B+,R3B",
     "--dataset=formula_images/6x40x32", "--steps=20", "--batch_size=8", "--validations=20",
-    "--augment",
+    "--augment", "--metrics_every=2",
 ]  # fmt: skip
 STATUSES = {"SIGKILL": {-9}, "SIGTERM": {75, 130, -15}, "SIGINT": {75, 130, -2}}
 NOT_COMPARED = {"seconds"}  # Of a row: the only thing that may differ.
@@ -176,6 +177,11 @@ def everything(folder: pathlib.Path) -> dict:
                 else None
             )
         )
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    for tag in set(events.Tags()["tensors"]) - {"_hparams_/session_start_info"}:  # Has the time.
+        points = [(e.step, e.tensor_proto.SerializeToString()) for e in events.Tensors(tag)]
+        found[f"TensorBoard {tag}"] = repr(points)
     return found
 
 
