@@ -3,8 +3,9 @@
 python tools/kill_and_resume.py --kills=25
 
 A small experiment is run once undisturbed, then again and again with kills; after some of them
-the last checkpoint is damaged too. Every array in every network's file, every prediction and
-every result row must be the same, bit for bit, and so must every point in TensorBoard. Exits with 1 if something differs.
+the last checkpoint is damaged too. Every array in every network's file, every prediction, every
+result row and every point in TensorBoard must be the same, bit for bit. Exits with 1 if something
+differs.
 """
 
 import collections
@@ -21,7 +22,7 @@ import zipfile
 
 import h5py
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 TREATMENTS = ("baseA", "baseB", "A2B", "A6B", "B5B+", "R3B")
@@ -72,6 +73,7 @@ MOMENTS |= dict.fromkeys(DAMAGES, MOMENTS["in training and its tests"])
 
 def main(_) -> None:
     """All runs, and the comparison."""
+    logging.set_verbosity(logging.ERROR)
     rng = random.Random(_SEED.value)
     kills: collections.Counter = collections.Counter()
     differences: list[str] = []
