@@ -20,9 +20,9 @@ def gram(x):
 
 
 def oracle(x, y, batch):
-    """CKA of features (images, ...) over whole batches of images."""
+    """CKA of features (images, ...) over batches of images, the last of which may be smaller."""
     sums = np.zeros(3)
-    for start in range(0, len(x) - batch + 1, batch):
+    for start in range(0, len(x), batch):
         k, l = (gram(z[start : start + batch]) for z in (x, y))  # noqa: E741
         sums += [hsic(k, l), hsic(k, k), hsic(l, l)]
     return sums[0] / np.sqrt(sums[1] * sums[2])

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -44,7 +45,7 @@ def test_parameters_are_those_of_the_networks():
 
 
 def test_estimate_in_bytes_by_hand():
-    experiment = Experiment(WHOLE, batch_size=10, optimizer="sgd")
+    experiment = Experiment(WHOLE, batch_size=10, optimizer="sgd", metrics_every=0)
     sizes = experiment.architecture.sizes(32, 7)
     parameters = [size.parameters for size in sizes]
     activations = [size.activations for size in sizes]
@@ -61,6 +62,9 @@ def test_estimate_in_bytes_by_hand():
     assert bytes_of("A2B") == one
     assert bytes_of("A2B", "B2B") == 2 * one, "two donors"
     assert bytes_of("A2B", "A2B") < 2 * one, "one donor"
+    bare, experiment = one, dataclasses.replace(experiment, metrics_every=1)
+    # What is trained twice more, what is frozen once.
+    assert bytes_of("A2B") == bare + 4 * (2 * sum(parameters[2:]) + sum(parameters[:2]))
 
 
 def test_groups_by_memory_and_by_size():

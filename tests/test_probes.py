@@ -113,10 +113,16 @@ def test_in_rows_and_in_tensorboard_also_of_networks_that_are_done(data_dir, tmp
         assert list(found) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
         events = read(tmp_path / name)
         for unit, top1 in found.items():
-            assert events[f"{unit}/probe_accuracy"] == [(3, pytest.approx(top1))]
+            assert events[f"{unit}/probe_accuracy"] == [(4, pytest.approx(top1))]
     now = read(tmp_path / "A2B")
     assert all(len(now[tag]) == len(points) for tag, points in before.items())
     path = tmp_path / "A2B" / "row.json"
     written = path.stat().st_mtime_ns
     experiment.run(Experiment(wanted, **settings, probes=True), tmp_path, say=lambda _: None)
     assert path.stat().st_mtime_ns == written, "probed a second time"
+    # Killed before the row was written: the same points once more, and none twice.
+    results.write_row(tmp_path, row)
+    experiment.run(Experiment(wanted, **settings, probes=True), tmp_path, say=lambda _: None)
+    again = read(tmp_path / "A2B")
+    tags = [tag for tag in now if tag.endswith("probe_accuracy")]
+    assert [again[tag] for tag in tags] == [now[tag] for tag in tags]

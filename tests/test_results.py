@@ -14,7 +14,8 @@ def test_round_trip(tmp_path):
     assert results.is_done(tmp_path, "A3B")
     assert results.done(tmp_path) == ["A3B"]
     assert results.read_row(tmp_path, "A3B") == row
-    assert results.read_right(tmp_path, "A3B").tolist() == [True, True, False, True]
+    label, predicted = results.read_answers(tmp_path, "A3B")
+    assert (label == predicted).tolist() == [True, True, False, True]
     assert sorted(p.name for p in (tmp_path / "A3B").iterdir()) == [
         "network.keras",
         "predictions.npz",

@@ -5,6 +5,7 @@ import pytest
 from rows import make_row, write
 
 from transfer_keras import results, summary
+from transfer_keras.errors import UserError
 from transfer_keras.figures import curve
 from transfer_keras.settings import Experiment
 from transfer_keras.treatments import combine, parse
@@ -24,7 +25,8 @@ def test_table(tmp_path):
 def test_curve(tmp_path, monkeypatch):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5)
     write(tmp_path, base, [1, 0, 1, 0])
-    assert summary.draw_curve(tmp_path, [parse("baseB")], title="t") is None
+    path = tmp_path / "curve.png"
+    assert not summary.draw_curve(path, tmp_path, [parse("baseB")], title="t")
     wanted = {"A3B": [1, 1, 1, 0], "A2B": [1, 0, 1, 0], "B3B+": [0, 0, 0, 0], "R1B": [0, 0, 1, 0]}
     for name, right in wanted.items():
         treatment = parse(name)
@@ -36,7 +38,7 @@ def test_curve(tmp_path, monkeypatch):
         curve, "draw", lambda panels, path, title: path.touch() or seen.append(panels)
     )
     names = ["baseB", *wanted]
-    assert summary.draw_curve(tmp_path, map(parse, names), title="t") == tmp_path / "curve.png"
+    assert summary.draw_curve(path, tmp_path, map(parse, names), title="t")
     (panel,) = seen[0]
     assert (panel.target, panel.base) == ("B", 0.5)
     found = {label: [(p.n, p.top1) for p in points] for label, points in panel.series.items()}
@@ -47,8 +49,8 @@ def test_curve(tmp_path, monkeypatch):
     }
     assert all(p.low < p.top1 - 0.5 < p.high for points in panel.series.values() for p in points)
     monkeypatch.undo()
-    summary.draw_curve(tmp_path, map(parse, names), title="t")
-    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    summary.draw_curve(path, tmp_path, map(parse, names), title="t")
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_did_not_learn_is_told(tmp_path):
@@ -96,3 +98,12 @@ def test_plan(tmp_path, changes, limit):
     assert total.startswith("30 networks of ")
     assert "in 3 passes over the data of 2,200 steps each" in total
     assert total.endswith(limit)
+
+
+def test_networks_tested_on_other_images_are_not_compared(tmp_path):
+    write(tmp_path, make_row(treatment="baseB"), [1, 0, 1, 0])
+    write(tmp_path, make_row(), [1, 1, 1, 0])
+    others = {"label": np.array([0, 0, 0, 1]), "predicted": np.zeros(4)}
+    results.write_predictions(tmp_path, "A3B", others)
+    with pytest.raises(UserError, match="A3B and baseB were tested on other images"):
+        summary.table(tmp_path, [parse("A3B")])

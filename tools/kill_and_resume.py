@@ -3,8 +3,9 @@
 python tools/kill_and_resume.py --kills=25
 
 A small experiment is run once undisturbed, then again and again with kills; after some of them
-the last checkpoint is damaged too. Every array in every network's file, every prediction and
-every result row must be the same, bit for bit. Exits with 1 if something differs.
+the last checkpoint is damaged too. Every array in every network's file, every prediction, every
+result row and every point in TensorBoard must be the same, bit for bit. Exits with 1 if something
+differs.
 """
 
 import collections
@@ -21,13 +22,14 @@ import zipfile
 
 import h5py
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 TREATMENTS = ("baseA", "baseB", "A2B", "A6B", "B5B+", "R3B")
 RUN = [
     sys.executable, "-m", "transfer_keras.train", "--treatments=A2B,A6B,B5B+,R3B",
     "--dataset=formula_images/6x40x32", "--steps=20", "--batch_size=8", "--validations=20",
-    "--augment",
+    "--augment", "--metrics_every=2",
 ]  # fmt: skip
 STATUSES = {"SIGKILL": {-9}, "SIGTERM": {75, 130, -15}, "SIGINT": {75, 130, -2}}
 NOT_COMPARED = {"seconds"}  # Of a row: the only thing that may differ.
@@ -71,6 +73,7 @@ MOMENTS |= dict.fromkeys(DAMAGES, MOMENTS["in training and its tests"])
 
 def main(_) -> None:
     """All runs, and the comparison."""
+    logging.set_verbosity(logging.ERROR)
     rng = random.Random(_SEED.value)
     kills: collections.Counter = collections.Counter()
     differences: list[str] = []
@@ -176,6 +179,11 @@ def everything(folder: pathlib.Path) -> dict:
                 else None
             )
         )
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    for tag in set(events.Tags()["tensors"]) - {"_hparams_/session_start_info"}:  # Has the time.
+        points = [(e.step, e.tensor_proto.SerializeToString()) for e in events.Tensors(tag)]
+        found[f"TensorBoard {tag}"] = repr(points)
     return found
 
 

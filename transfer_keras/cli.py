@@ -143,8 +143,8 @@ _VALIDATIONS = flags.DEFINE_integer(
 _METRICS_EVERY = flags.DEFINE_integer(
     "metrics_every",
     None,
-    "Steps between two looks at every unit, for TensorBoard (default: at every test, whose pass "
-    "over the images serves both; 0: none). Changes no number.",
+    "Steps between two looks at every unit, for TensorBoard (default: 20 times, together with the "
+    "tests, as one pass over the images serves both; 0: none). Changes no number.",
     0,
 )
 _PROBES = flags.DEFINE_bool(

@@ -1,7 +1,9 @@
 """What TensorBoard shows besides the networks' training: the experiment, its results, the curve."""
 
+import hashlib
 import json
 import pathlib
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -64,7 +66,8 @@ def _page(experiment, workdir, tasks, versions) -> str:
 
 
 def _markdown(facts: Mapping[str, str]) -> str:
-    lines = [f"| {name} | {value} |" for name, value in facts.items()]
+    escaped = {name: re.sub(r"([\\`*_|<>])", r"\\\1", value) for name, value in facts.items()}
+    lines = [f"| {name} | {value} |" for name, value in escaped.items()]
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
@@ -95,13 +98,13 @@ def result(
         "network": experiment.network,
         "seed": experiment.seed,
     }
+    digest = hashlib.sha256(json.dumps(experiment.identity, sort_keys=True).encode()).hexdigest()
+    difference = summary.difference(workdir, treatment).estimate if treatment.donor else 0.0
     summaries = [
-        layout.row(f"{workdir.name}/{row.treatment}", settings),
+        layout.row(f"{row.treatment} of {digest[:8]}", settings),
         scalar(layout.TOP1, row.top1),
+        scalar(layout.DIFFERENCE, difference),
     ]
-    if treatment.donor:
-        difference = summary.difference(workdir, treatment).estimate
-        summaries.append(scalar(layout.DIFFERENCE, difference))
     label, predicted = results.read_answers(workdir, row.treatment)
     title = f"{row.treatment}, top-1 {row.top1:.3f}"
     picture = confusion.draw(label, predicted, class_names, title=title)
@@ -109,20 +112,22 @@ def result(
     run.flush()
 
 
-def curve(experiment: Experiment, workdir: pathlib.Path) -> pathlib.Path | None:
+def curve(experiment: Experiment, workdir: pathlib.Path) -> None:
     """Draws the transfer curve of all that is on disk, as `curve.png` and as the run `curve`.
 
     The steps of the picture count the treatments that are done; those of the points are n, with
     the base at 0.
 
-    Returns:
-        The picture; None where there are only bases, and so no curve.
+    Nothing is written where it is up to date, or there are only bases, and so no curve.
     """
     names = [name for name in results.done(workdir) if is_name(name)]
     done = [t for t in map(parse, names) if t.base.name in names]
-    path = summary.draw_curve(workdir, done, title=experiment.title)
-    if not path:
-        return None
+    path = workdir / summary.CURVE
+    newest = max((results.written_at(workdir, name) for name in names), default=0)
+    if path.exists() and path.stat().st_mtime_ns > newest and (workdir / CURVE).exists():
+        return
+    if not summary.draw_curve(path, workdir, done, title=experiment.title):
+        return
     lines: dict[str, dict[int, float]] = defaultdict(dict)
     for treatment in done:
         if treatment.donor:
@@ -134,4 +139,3 @@ def curve(experiment: Experiment, workdir: pathlib.Path) -> pathlib.Path | None:
             here = [scalar(f"top1/{f}", points[n]) for f, points in lines.items() if n in points]
             run.write(n, *here)
         run.write(len(done), png("transfer_curve", path.read_bytes()))
-    return path

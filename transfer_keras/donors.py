@@ -1,4 +1,4 @@
-"""Networks on disk that others take their lower units from: loaded, and checked."""
+"""Networks on disk, which others take their lower units from: loaded, and checked."""
 
 import itertools
 import pathlib
@@ -29,7 +29,7 @@ _UNUSABLE = (
 
 
 def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
-    """Loads a donor; no code in the file is run.
+    """Loads a network; no code in the file is run.
 
     Args:
         path: a `.keras` file.
@@ -42,13 +42,13 @@ def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
     advice = f"Remove the folder {path.parent} to have it trained again"
     if not zipfile.is_zipfile(path):
         reason = "is missing" if not path.exists() else "is no .keras file, or one cut short"
-        raise UserError(f"Donor {path} cannot be used: it {reason}. {advice}.")
+        raise UserError(f"{path} cannot be used: it {reason}. {advice}.")
     try:
         donor = surgery.load(path)
         found = _described(donor)
     except _UNUSABLE as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"Donor {path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
+        raise UserError(f"{path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
     expected = _described(blueprint)
     if found != expected:
         differing = next(
@@ -57,7 +57,7 @@ def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
             if here != there
         )
         raise UserError(
-            f"Donor {path} is another network than {blueprint.name}: it has {differing}. {advice}."
+            f"{path} is another network than {blueprint.name}: it has {differing}. {advice}."
         )
     return donor
 

@@ -70,7 +70,7 @@ def run(
     results.check_workdir(workdir, experiment.identity)
     wanted = with_bases(experiment.treatments)
     if _report_done(experiment, workdir, wanted, say):
-        _tidy(workdir, say)
+        _tidy(experiment, workdir, say)
         return wanted
     lock.check(workdir)
     data = task_data.read(experiment)
@@ -87,10 +87,9 @@ def run(
                     raise Interrupted(f"the end of a group, before {group}")
                 train_group(experiment, workdir, data, group, say=say, stop=stop)
                 dashboard.curve(experiment, workdir)
-            for target in data.train if experiment.probes else ():
-                names = [t.name for t in _unprobed(workdir, wanted) if t.target == target]
-                train, test = data.train[target], data.test[target]
-                probes.run(experiment, workdir, names, train, test, stop=stop)
+            dashboard.curve(experiment, workdir)  # If the run that ended it was killed before.
+            if experiment.probes:
+                probes.run(experiment, workdir, data, _unprobed(workdir, wanted), stop=stop)
     return wanted
 
 
@@ -112,11 +111,11 @@ def _unprobed(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> list[Tr
     ]
 
 
-def _tidy(workdir: pathlib.Path, say) -> None:
-    """Removes what a run that was killed at its very end has left, if that can be done now."""
-    if results.checkpoint_folders(workdir):
-        with contextlib.suppress(UserError, OSError), lock.hold(workdir, say=say):
-            results.remove_finished_groups(workdir)
+def _tidy(experiment: Experiment, workdir: pathlib.Path, say) -> None:
+    """Does what a run that was killed at its very end has left undone, if that can be done now."""
+    with contextlib.suppress(UserError, OSError), lock.hold(workdir, say=say):
+        results.remove_finished_groups(workdir)
+        dashboard.curve(experiment, workdir)
 
 
 def _groups(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> list[Group]:
@@ -183,7 +182,7 @@ def train_group(
     else:
         for treatment in waiting:  # What a run that was cut off has left.
             shutil.rmtree(workdir / treatment.name, ignore_errors=True)
-    models = group_models.make(experiment, workdir, data, group.treatments)
+    fused, frozen, references = group_models.make(experiment, workdir, data, group.treatments)
     pictures = data.train[group.target]
     test = data.test[group.target].evaluation(batch_size=_TEST_BATCH)
     begin = saved[1]["step"] + 1 if saved else 0
@@ -192,10 +191,12 @@ def train_group(
         progress = stack.enter_context(Progress(str(group), experiment.steps))
         watch, monitors = None, [progress, Scalars(runs)]
         if experiment.metrics_every:
-            watch, units = watching.watch(experiment.metrics_every, models, runs, test)
+            every = experiment.metrics_every
+            watch, units = watching.watch(every, fused, runs, references, test)
             monitors.append(units)
+        del references  # What was wanted of them is in the monitor.
         trained = loop.train(
-            models.fused,
+            fused,
             lambda start: pictures.training(
                 batch_size=experiment.batch_size, seed=experiment.seed, start=start
             ),
@@ -213,8 +214,8 @@ def train_group(
         classes = data.pair.tasks[group.target].class_names
         for treatment in waiting:
             name = treatment.name
-            network = surgery.extract(models.fused, name)
-            surgery.assert_unchanged(network, models.frozen[name])
+            network = surgery.extract(fused, name)
+            surgery.assert_unchanged(network, frozen[name])
             with results.whole(results.network_path(workdir, name)) as partial:
                 network.save(partial)
             row = _row(treatment, network, trained[name], len(group.treatments))

@@ -51,10 +51,10 @@ def make(
             sources[treatment.donor] = donor(experiment, workdir, data, treatment)
         networks[treatment.name] = network(experiment, classes, treatment, sources[treatment.donor])
     frozen = {name: surgery.snapshot(model) for name, model in networks.items()}
-    references: dict[str, dict[str, keras.Model]] = {}
+    references: dict[str, dict[str, keras.Model]] = {t.name: {} for t in treatments}
     if experiment.metrics_every and sources.keys() != {None}:
         if target not in sources:
-            sources[target] = _base(experiment, workdir, data, treatments[0].base)
+            sources[target] = trained(experiment, workdir, data, treatments[0].base)
         references = {
             t.name: {"donor": sources[t.donor], "base": sources[target]} for t in treatments
         }
@@ -66,7 +66,7 @@ def donor(
 ) -> keras.Model:
     """What the treatment's network is made of: a trained base, or an untrained network."""
     if treatment.needs:
-        return _base(experiment, workdir, data, treatment.needs)
+        return trained(experiment, workdir, data, treatment.needs)
     mean, variance = data.train[treatment.target].pixel_statistics()
     untrained = _build(experiment, data, treatment.target, mean=mean, variance=variance)
     if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
@@ -87,12 +87,16 @@ def network(
     return model
 
 
-def _base(
-    experiment: Experiment, workdir: pathlib.Path, data: Data, base: Treatment
+def trained(
+    experiment: Experiment, workdir: pathlib.Path, data: Data, treatment: Treatment
 ) -> keras.Model:
-    """A trained base from the disk."""
-    blueprint = _build(experiment, data, base.target)
-    return donors.load(results.network_path(workdir, base.name), blueprint)
+    """A network that is done, from the disk.
+
+    Raises:
+        UserError: see `donors.load`.
+    """
+    blueprint = _build(experiment, data, treatment.target)
+    return donors.load(results.network_path(workdir, treatment.name), blueprint)
 
 
 def _build(experiment: Experiment, data: Data, target: str, **statistics) -> keras.Model:

@@ -26,9 +26,10 @@ def estimate(experiment: Experiment, classes: int, treatments: Iterable[Treatmen
     """Of treatments trained as one group.
 
     Each network is there as itself and in the fused model; what it trains has a gradient, the
-    optimiser's values, two earlier values to measure it by, and activations with their gradients;
-    of each donor, the frozen part of the treatment that has most of it is there once more, and its
-    activations.
+    optimiser's values and activations with their gradients; of each donor, the frozen part of
+    the treatment that has most of it is there once more, and its activations. Where units are
+    watched, what is trained is there twice more, as it was before the first and the last step, and
+    what is frozen once.
 
     Args:
         experiment: says which network, on which images, by which optimiser.
@@ -38,18 +39,22 @@ def estimate(experiment: Experiment, classes: int, treatments: Iterable[Treatmen
     sizes = experiment.architecture.sizes(experiment.image_size, classes)
     batch = experiment.batch_size
     parameters = trained = held = 0
+    watched = experiment.metrics_every > 0
+    trained_copies = 2 + _SLOTS[experiment.optimizer] + 2 * watched
     frozen: dict[str, int] = {}
     for treatment in treatments:
         below = 0 if treatment.mode in ("base", "fine_tune") else treatment.n
         own = sum(size.parameters for size in sizes[below:])
         parameters += sum(size.parameters for size in sizes)
         trained += own
-        held += sum(size.parameters for size in sizes) + (4 + _SLOTS[experiment.optimizer]) * own
+        held += sum(size.parameters for size in sizes) + trained_copies * own
         held += 2 * batch * sum(size.activations for size in sizes[below:])
         if below:
             frozen[treatment.donor] = max(below, frozen.get(treatment.donor, 0))
     for below in frozen.values():
-        held += sum(size.parameters + batch * size.activations for size in sizes[:below])
+        held += sum(
+            (1 + watched) * size.parameters + batch * size.activations for size in sizes[:below]
+        )
     return Estimate(parameters, trained, _FLOAT * held)
 
 

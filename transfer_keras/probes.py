@@ -10,14 +10,16 @@ from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
-import tqdm
 
-from transfer_keras import results, surgery
+from transfer_keras import group_models, results, surgery
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.monitors import layout
 from transfer_keras.monitors.events import Events, scalar
+from transfer_keras.monitors.progress import Progress
 from transfer_keras.settings import Experiment
+from transfer_keras.task_data import Data
 from transfer_keras.training.interruption import Interrupted, Stop
+from transfer_keras.treatments import Treatment
 
 _BATCH = 256
 _EPOCHS = 10
@@ -63,9 +65,8 @@ def _head(output: keras.KerasTensor, classes: int) -> keras.Sequential:
 def run(
     experiment: Experiment,
     workdir: pathlib.Path,
-    names: Iterable[str],
-    train: Examples,
-    test: Examples,
+    data: Data,
+    treatments: Iterable[Treatment],
     *,
     stop: Stop,
 ) -> None:
@@ -74,20 +75,23 @@ def run(
     Args:
         experiment: what they belong to.
         workdir: where they are.
-        names: of treatments of one target that have no probes yet.
-        train, test: of that target.
+        data: of the tasks.
+        treatments: those that have no probes yet.
         stop: looked at after each step.
 
     Raises:
         Interrupted: if `stop` was requested; the networks before this one have theirs.
+        UserError: if the file of a network is damaged.
     """
-    for name in names:
-        network = surgery.load(results.network_path(workdir, name))
-        row = results.read_row(workdir, name)
+    for treatment in treatments:
+        network = group_models.trained(experiment, workdir, data, treatment)
+        train, test = data.train[treatment.target], data.test[treatment.target]
+        row = results.read_row(workdir, treatment.name)
         top1 = accuracies(network, row.classes, train, test, seed=experiment.seed, stop=stop)
-        with Events(workdir / name, row.steps + 1) as tensorboard:
+        after = row.steps + 1  # What a run that was killed here has written counts no more.
+        with Events(workdir / treatment.name, after) as tensorboard:
             points = [scalar(f"{unit}/{layout.PROBE}", value) for unit, value in top1.items()]
-            tensorboard.write(row.steps, *points)
+            tensorboard.write(after, *points)
         results.write_row(workdir, dataclasses.replace(row, probes=top1))
 
 
@@ -121,12 +125,12 @@ def accuracies(
         return tf.cast(images, tf.float32), dict.fromkeys(units, labels)
 
     def look(step, logs):
-        bar.update()
+        bar.advance(step + 1)
         if stop.requested:
             raise Interrupted(title)
 
     title = f"the linear probes of {network.name}"
-    with tqdm.tqdm(total=steps, desc=title, unit=" steps") as bar:
+    with Progress(title, steps) as bar:
         model.fit(
             train.training(batch_size=batch, seed=seed).map(labelled),
             steps_per_epoch=steps,

@@ -33,6 +33,8 @@ DEFAULTS = {
     },
 }
 
+_LOOKS = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -53,7 +55,7 @@ class Experiment:
             out.
         seed: all that is random follows from it.
         validations: how often each network is tested while it is trained.
-        metrics_every: steps between two looks at every unit; None: at every test; 0: none.
+        metrics_every: steps between two looks at every unit; None: 20 times; 0: none.
         probes: whether linear probes are trained on the units of each finished network.
         group_size: the most treatments that are trained together; None: as many as the memory
             holds.
@@ -107,7 +109,7 @@ class Experiment:
         if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")
         if self.metrics_every is None:
-            object.__setattr__(self, "metrics_every", self.validate_every)
+            object.__setattr__(self, "metrics_every", math.ceil(self.steps / _LOOKS))
         if self.metrics_every < 0:
             raise UserError(f"--metrics_every={self.metrics_every}: expected 0 or more.")
         smallest = self.architecture.smallest_image

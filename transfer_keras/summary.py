@@ -5,7 +5,10 @@ import pathlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Sized
 
+import numpy as np
+
 from transfer_keras import grouping, results, statistics
+from transfer_keras.errors import UserError
 from transfer_keras.figures import curve
 from transfer_keras.settings import Experiment
 from transfer_keras.treatments import Treatment
@@ -19,6 +22,7 @@ _REASONS = {
         f"nothing of {row.classes} classes costs {math.log(row.classes):.3f}"
     ),
 }
+CURVE = "curve.png"  # In the workdir.
 _MODES = {"frozen": "frozen", "fine_tune": "fine-tuned"}
 
 
@@ -99,9 +103,9 @@ def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
 
 
 def draw_curve(
-    workdir: pathlib.Path, treatments: Iterable[Treatment], *, title: str
-) -> pathlib.Path | None:
-    """Draws `curve.png`; None where there are only bases, and so no curve."""
+    path: pathlib.Path, workdir: pathlib.Path, treatments: Iterable[Treatment], *, title: str
+) -> bool:
+    """Draws the transfer curve as a PNG; False where there are only bases, and so no curve."""
     series: dict[str, dict[str, list[curve.Point]]] = defaultdict(lambda: defaultdict(list))
     for treatment in treatments:
         if treatment.mode != "base":
@@ -110,15 +114,14 @@ def draw_curve(
             point = curve.Point(treatment.n, top1, low, high)
             series[treatment.target][_label(treatment)].append(point)
     if not series:
-        return None
+        return False
     panels = [
         curve.Panel(target, results.read_row(workdir, f"base{target}").top1, lines)
         for target, lines in sorted(series.items())
     ]
-    path = workdir / "curve.png"
     with results.whole(path) as partial:
         curve.draw(panels, partial, title=title)
-    return path
+    return True
 
 
 def _label(treatment: Treatment) -> str:
@@ -130,8 +133,17 @@ def _label(treatment: Treatment) -> str:
 
 
 def difference(workdir: pathlib.Path, treatment: Treatment) -> statistics.Interval:
-    """Of the treatment's top-1 from its base's, as a fraction, paired on the same images."""
-    return statistics.paired_difference(
-        results.read_right(workdir, treatment.name),
-        results.read_right(workdir, treatment.base.name),
-    )
+    """Of the treatment's top-1 from its base's, as a fraction, paired on the same images.
+
+    Raises:
+        UserError: if the two were not tested on the same images.
+    """
+    label, predicted = results.read_answers(workdir, treatment.name)
+    base_label, base_predicted = results.read_answers(workdir, treatment.base.name)
+    if not np.array_equal(label, base_label):
+        raise UserError(
+            f"{workdir}: {treatment} and {treatment.base} were tested on other images, or in "
+            "another order: versions of this program differ. Remove their folders to train them "
+            "again."
+        )
+    return statistics.paired_difference(label == predicted, base_label == base_predicted)

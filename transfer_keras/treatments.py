@@ -56,7 +56,9 @@ class Treatment:
     @property
     def family(self) -> str:
         """What it shares with those of other n, as `AnB+`: a line of the transfer curve."""
-        return f"{self.donor}n{self.target}{'+' if self.fine_tune else ''}" if self.donor else ""
+        if self.donor is None:
+            return self.name
+        return f"{self.donor}n{self.target}{'+' if self.fine_tune else ''}"
 
     @property
     def role(self) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras import surgery
-from transfer_keras.group_models import Models
 from transfer_keras.monitors import activations
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.units import UnitMonitor, WatchedNetwork, WatchedUnit
@@ -17,25 +16,29 @@ from transfer_keras.treatments import parse
 
 
 def watch(
-    every: int, models: Models, runs: Mapping[str, Events], test: tf.data.Dataset
+    every: int,
+    fused: keras.Model,
+    runs: Mapping[str, Events],
+    references: Mapping[str, Mapping[str, keras.Model]],
+    test: tf.data.Dataset,
 ) -> tuple[Watch, UnitMonitor]:
     """What the loop measures of each unit, and the monitor that writes it.
 
     Args:
         every: steps from one look to the next.
-        models: the group's, before the first step.
+        fused: the networks of a group, before the first step.
         runs: name of each treatment that is watched -> its run.
+        references: see `group_models.Models`; only read here.
         test: of (images, labels), as the networks are tested.
     """
-    references = {name: models.references.get(name, {}) for name in runs}
     answers: dict[int, list] = {}
-    for model in {id(m): m for some in references.values() for m in some.values()}.values():
+    for model in {id(m): m for name in runs for m in references[name].values()}.values():
         answers[id(model)] = _answers(model, test)
     tensors: dict[int, tuple[keras.KerasTensor, bool]] = {}  # And whether it will be likened.
     networks = {}
     for name in runs:
         treatment = parse(name)
-        units = surgery.fused_units(models.fused, name)
+        units = surgery.fused_units(fused, name)
         like = {key: answers[id(model)] for key, model in references[name].items()}
         watched = []
         for unit in units:
@@ -47,7 +50,7 @@ def watch(
             watched.append(WatchedUnit(unit.name, unit.kernels, place, own, others))
         trainable = [v for u in units for layer in u.layers for v in layer.trainable_variables]
         networks[name] = WatchedNetwork(watched, treatment.n, trainable)
-    monitor = UnitMonitor(runs, networks, models.fused.trainable_variables)
+    monitor = UnitMonitor(runs, networks, fused.trainable_variables)
     outputs, likened = zip(*tensors.values(), strict=True)
     keep = functools.partial(activations.keep, likened=tuple(map(bool, likened)))
     return Watch(every, outputs, keep), monitor

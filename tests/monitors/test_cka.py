@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from cka_oracle import gram, hsic, oracle
+from cka_oracle import oracle
 
 from transfer_keras.monitors import cka
 
@@ -25,21 +25,13 @@ def features(images, seed=0):
     return x.reshape(images, 4, 4, 3).astype(np.float32) + 3, y.astype(np.float32)
 
 
-@pytest.mark.parametrize(("images", "batch"), [(256, 128), (256, 64), (30, 30), (9, 9)])
+@pytest.mark.parametrize(("images", "batch"), [(256, 128), (100, 64), (30, 30), (9, 9)])
 def test_against_the_papers_formula(images, batch):
     x, y = features(images)
     expected = oracle(x, y, batch)
     assert 0.2 < expected < 0.95
     assert measured(x, y, batch) == pytest.approx(expected, abs=1e-5)
     assert measured(x, x, batch) == pytest.approx(1, abs=1e-6)
-
-
-def test_a_smaller_last_batch_counts_as_one_more():
-    x, y = features(100)
-    pairs = [(x[:64], y[:64]), (x[64:], y[64:])]
-    parts = [[(hsic(gram(a), gram(b))) for a, b in ((x, y), (x, x), (y, y))] for x, y in pairs]
-    both, own, other = np.sum(parts, axis=0)
-    assert measured(x, y, 64) == pytest.approx(both / np.sqrt(own * other), abs=1e-5)
 
 
 def test_scale_shift_and_rotation_do_not_matter():

@@ -61,6 +61,23 @@ def test_extracted_shares_nothing_with_the_fused(networks):
     assert all(same(before[k], v) for k, v in values(part).items())
 
 
+def test_the_units_of_one_network_inside(networks):
+    fused = surgery.fuse(networks)
+    x = images()
+    for name, model in networks.items():
+        found, expected = surgery.fused_units(fused, name), surgery.units(model)
+        assert [unit.name for unit in found] == [unit.name for unit in expected]
+        for inside, alone in zip(found, expected, strict=True):
+            assert inside.parameters == alone.parameters
+            for one, other in zip(inside.kernels, alone.kernels, strict=True):
+                assert np.array_equal(as_numpy(one), as_numpy(other))
+            assert {id(layer) for layer in inside.layers} <= {id(x) for x in fused.layers}
+            output = keras.Model(fused.input, inside.output)(x)
+            assert same(output, keras.Model(model.input, alone.output)(x))
+    with pytest.raises(KeyError, match="No network named 'A9B'"):
+        surgery.fused_units(fused, "A9B")
+
+
 def test_unknown_name(networks):
     with pytest.raises(KeyError, match=r"No network named 'A3B'.*A2B"):
         surgery.extract(surgery.fuse(networks), "A3B")

@@ -1,5 +1,6 @@
 """What units answer to images: statistics, and what likeness to other units is measured by."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ class Kept(NamedTuple):
     Attributes:
         images: how many.
         mean, variance: over all its values.
-        lowest, highest: (...), of each value over the images.
+        lowest, highest: (channels,), over images and positions.
         grams: see `cka.grams`; () where nothing is likened to the unit.
     """
 
@@ -41,7 +42,8 @@ def keep(values: Sequence[tf.Tensor], likened: Sequence[bool]) -> list[Kept]:
 
 def _keep(values: tf.Tensor, likened: bool) -> Kept:
     mean, variance = tf.nn.moments(values, axes=list(range(len(values.shape))))
-    lowest, highest = tf.reduce_min(values, 0), tf.reduce_max(values, 0)
+    inner = list(range(len(values.shape) - 1))
+    lowest, highest = tf.reduce_min(values, inner), tf.reduce_max(values, inner)
     grams = cka.grams(values) if likened else ()
     return Kept(tf.shape(values)[0], mean, variance, lowest, highest, grams)
 
@@ -49,8 +51,9 @@ def _keep(values: tf.Tensor, likened: bool) -> Kept:
 def statistics(batches: Sequence[Kept]) -> dict[str, float]:
     """`activation_mean`, `activation_std` and `dead_fraction` of a unit, over batches alike.
 
-    Dead is what has one value for all images, as after a ReLU that never opens; each position of
-    a feature map counts.
+    Dead is a channel that has one value for all images at all positions, as after a ReLU that
+    never opens; in a feature map that the unit has flattened, each position is one. NaN where a
+    value is no number, or for a single image.
     """
     sizes = [int(kept.images) for kept in batches]
     means = np.array([kept.mean for kept in batches], np.float64)
@@ -59,10 +62,11 @@ def statistics(batches: Sequence[Kept]) -> dict[str, float]:
     variance = np.average(variances + (means - mean) ** 2, weights=sizes)
     lowest = np.min([kept.lowest for kept in batches], axis=0)
     highest = np.max([kept.highest for kept in batches], axis=0)
+    known = np.isfinite(mean) and sum(sizes) > 1
     return {
         "activation_mean": float(mean),
         "activation_std": float(np.sqrt(variance)),
-        "dead_fraction": float(np.mean(lowest == highest)),
+        "dead_fraction": float(np.mean(lowest == highest)) if known else math.nan,
     }
 
 

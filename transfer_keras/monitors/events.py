@@ -80,7 +80,8 @@ def scalar(tag: str, value: float) -> Summary:
 def histogram(tag: str, values: np.ndarray) -> Summary:
     """How finite values spread, in 30 intervals of one width; others are left out."""
     # TensorBoard's own function takes an array of values x intervals.
-    counts, edges = np.histogram(values[np.isfinite(values)], bins=_INTERVALS)
+    finite = values[np.isfinite(values)].astype(np.float64)
+    counts, edges = np.histogram(finite, bins=_INTERVALS)
     tensor = make_tensor_proto(np.stack([edges[:-1], edges[1:], counts], axis=1))
     metadata = histogram_metadata(None, None)
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])

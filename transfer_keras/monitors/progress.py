@@ -51,6 +51,11 @@ class Progress(Monitor):
         with contextlib.suppress(OSError):
             self._bar.close()
 
+    def advance(self, step: int) -> None:
+        """So many steps are done."""
+        with contextlib.suppress(OSError):
+            self._bar.update(step - self._bar.n)  # Shown ten times a second at most.
+
     def _refresh(self) -> None:
         with contextlib.suppress(OSError):
             self._bar.refresh()

@@ -22,8 +22,6 @@ class Scalars(Monitor):
 
     def validation(self, step, scores):
         self._write("validation", step, scores)
-        for run in self._runs.values():
-            run.flush()
 
     def end(self, step, trained):
         for name, run in self._runs.items():
@@ -35,3 +33,4 @@ class Scalars(Monitor):
         for name, run in self._runs.items():
             loss, accuracy = scores[name]
             run.write(step, scalar(f"loss/{kind}", loss), scalar(f"accuracy/{kind}", accuracy))
+            run.flush()  # Before the checkpoint of this step, after which it is not written again.

@@ -98,6 +98,7 @@ class UnitMonitor(Monitor):
             for kernel in itertools.chain(*(unit.kernels for unit in network.units)):
                 self._initial.setdefault(id(kernel), kernel.numpy().copy())
 
+    @np.errstate(all="ignore")  # A network that diverges shows it by values that are no numbers.
     def look(self, step, look):
         shared: dict[tuple, list] = {}  # Networks share frozen units: each is measured once.
         for name, run in self._runs.items():

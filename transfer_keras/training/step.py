@@ -33,7 +33,8 @@ def make_train_step(
         (images, labels, watch) -> (sums, norms). `watch`: a boolean tensor. `sums`: float32
         (names, 2), of loss and of right answers, the names in the order of `model.output`.
         `norms`: float32 (trainable variables,), the L2 norm of the loss's gradient by each of
-        `model.trainable_variables`, before weight decay; zeros unless `watch`.
+        `model.trainable_variables`, before weight decay; zeros unless `watch`. Where there are
+        several replicas, the sum of the norms of their parts.
     """
     variables = model.trainable_variables
     optimizer.build(variables)
