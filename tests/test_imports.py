@@ -11,6 +11,7 @@ PACKAGE = "transfer_keras"
 PROGRAMS = {"train", "sweep", "report", "cli", "advise"}
 STORY = {"experiment", "study", "cluster", "summary", "settings", "grouping", "donors"}
 STORY |= {"dashboard", "watching", "probes", "task_data", "group_models"}
+STORY |= {"analysis", "paper"}
 MIDDLE = {"datasets", "networks", "surgery", "training", "monitors", "figures", "results"}
 GROUND = {"treatments", "tasks", "plan", "statistics", "errors", "machine", "lock"}
 LAYERS = [GROUND, MIDDLE, STORY, PROGRAMS]

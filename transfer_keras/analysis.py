@@ -118,3 +118,51 @@ def _of_half(seeds: Sequence[Sequence[tuple[Run, Run]]]) -> statistics.Estimate:
         np.mean([a.right.astype(float) - b.right for a, b in pairs], axis=0) for pairs in seeds
     ]
     return statistics.over_seeds_and_images(differences)
+
+
+class Gain(NamedTuple):
+    """Mean and standard deviation, over networks, of their difference from their own base."""
+
+    mean: float
+    deviation: float
+    networks: int
+
+
+def gain(runs: Runs, roles: Sequence[Role]) -> Gain | None:
+    """Of all networks of the roles that have a base; None for fewer than two.
+
+    Unlike `compare`, networks of one half count one by one: for a look at what is there, not for
+    an interval.
+    """
+    found = [
+        run[role].top1 - run[BASE].top1
+        for seeds in runs.values()
+        for run in seeds.values()
+        for role in roles
+        if run.keys() >= {role, BASE}
+    ]
+    if len(found) < 2:
+        return None
+    return Gain(float(np.mean(found)), float(np.std(found, ddof=1)), len(found))
+
+
+def unpaired(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> float | None:
+    """Difference of two means, each over all networks of its roles, whatever their target: so the
+    paper's table 1 was made.
+
+    Returns:
+        None where one of the two has no network.
+    """
+    means = []
+    for roles in (one, other):
+        found = [
+            run[role].top1
+            for seeds in runs.values()
+            for run in seeds.values()
+            for role in roles
+            if role in run
+        ]
+        if not found:
+            return None
+        means.append(float(np.mean(found)))
+    return means[0] - means[1]

@@ -58,7 +58,7 @@ class Estimate(NamedTuple):
 
     def interval(self, *, confidence: float = 0.95) -> Interval:
         """By Student's t."""
-        margin = stats.t.ppf((1 + confidence) / 2, self.freedom) * self.variance**0.5
+        margin = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.variance**0.5
         return Interval(self.mean, self.mean - margin, self.mean + margin)
 
     @property

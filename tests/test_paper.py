@@ -1,0 +1,113 @@
+"""The numbers of the paper come out of its logged runs."""
+
+import csv
+import pathlib
+
+import numpy as np
+import pytest
+
+from transfer_keras import paper
+from transfer_keras.analysis import BASE, Role, compare, gain, unpaired
+
+UNITS = range(1, 8)
+
+
+@pytest.fixture(scope="module")
+def random_halves():
+    return paper.runs("random")
+
+
+def mean(runs, role):
+    return np.mean([run[role].top1 for s in runs.values() for run in s.values() if role in run])
+
+
+TABLE = {
+    "BnB": [0.6267, 0.6235, 0.6211, 0.6048, 0.5935, 0.6188, 0.6232],
+    "AnB": [0.6282, 0.6239, 0.6189, 0.5998, 0.5780, 0.5806, 0.5425],
+    "BnB+": [0.6177, 0.6215, 0.6313, 0.6287, 0.6301, 0.6276, 0.6266],
+    "AnB+": [0.6373, 0.6358, 0.6426, 0.6398, 0.6446, 0.6460, 0.6465],
+}
+
+
+@pytest.mark.parametrize("family", TABLE)
+def test_means_by_n(random_halves, family):
+    found = [mean(random_halves, Role(family, n)) for n in UNITS]
+    assert found == pytest.approx(TABLE[family], abs=5.1e-5)
+
+
+def test_bases(random_halves):
+    found = [seeds[0][BASE].top1 for _, seeds in sorted(random_halves.items())]
+    expected = [0.6151, 0.6341, 0.6232, 0.6250, 0.6286, 0.6219, 0.6260, 0.6269]
+    assert found == pytest.approx(expected, abs=5.1e-5)
+    assert (np.mean(found), np.std(found, ddof=1)) == pytest.approx((0.6251, 0.0055), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "points"),
+    [
+        ("BnB", "base", {4: -1.85, 5: -2.97, 6: -0.45, 7: 0.00}),  # Co-adaptation.
+        ("AnB", "BnB", {4: -0.62, 5: -1.68, 6: -3.90, 7: -8.24}),  # Specificity.
+    ],
+)
+def test_decomposition_paired_by_half(random_halves, one, other, points):
+    for n, expected in points.items():
+        base = [BASE] if other == "base" else [Role(other, n)]
+        found = compare(random_halves, [Role(one, n)], base)
+        assert 100 * found.interval.estimate == pytest.approx(expected, abs=0.0051)
+        assert (found.over, found.halves, found.pairs) == ("splits", 4, 4)
+        assert 0.0005 <= found.deviation <= 0.0038
+
+
+@pytest.mark.parametrize(("first", "base", "selffer"), [(1, 1.60, 1.38), (3, 1.80, 1.40),
+                                                        (5, 2.06, 1.73)])  # fmt: skip
+def test_table_1_as_the_paper_has_it(random_halves, first, base, selffer):
+    transfer = [Role("AnB+", n) for n in range(first, 8)]
+    selffers = [Role("BnB+", n) for n in range(first, 8)]
+    found = unpaired(random_halves, transfer, [BASE])
+    assert 100 * found == pytest.approx(base, abs=0.0051)
+    assert 100 * unpaired(random_halves, transfer, selffers) == pytest.approx(selffer, abs=0.0051)
+
+
+def test_once_paired_transfer_and_selffer_gain_the_same(random_halves):
+    """The lingering gain of table 1 is that of easier halves."""
+    for family, points, deviation in (("AnB+", 0.97, 0.35), ("BnB+", 0.97, 0.34)):
+        found = gain(random_halves, [Role(family, n) for n in UNITS])
+        assert 100 * found.mean == pytest.approx(points, abs=0.0051)
+        assert 100 * found.deviation == pytest.approx(deviation, abs=0.0051)
+        assert found.networks == 10
+    for n in UNITS:
+        direct = compare(random_halves, [Role("AnB+", n)], [Role("BnB+", n)])
+        assert direct is None, "the two never ran on the same target"
+
+
+def test_natural_against_man_made():
+    runs = paper.runs("natural")
+    expected = {
+        "B": [0.5372, 0.5392, 0.5214, 0.5008, 0.4616, 0.4098, 0.3742, 0.2914],
+        "A": [0.6534, 0.6571, 0.6506, 0.6250, 0.5824, 0.5219, 0.4851, 0.3990],
+    }
+    for half, seeds in runs.items():
+        found = [seeds[0][BASE].top1, *(seeds[0][Role("AnB", n)].top1 for n in UNITS)]
+        assert found == pytest.approx(expected[half.target], abs=5.1e-5)
+
+
+def test_random_weights_and_reduced_data():
+    ((_, seeds),) = paper.runs("whole").items()
+    found = [seeds[0][BASE].top1, *(seeds[0][Role("RnB", n)].top1 for n in UNITS)]
+    expected = [0.5763, 0.4917, 0.4026, 0.0011, 0.0191, 0.0499, 0.0145, 0.0146]
+    assert found == pytest.approx(expected, abs=5.1e-5)
+    reduced = paper.reduced()
+    assert list(reduced) == [1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300]
+    assert reduced[1300] == pytest.approx(0.5518, abs=5.1e-5)
+    assert reduced[1] == pytest.approx(0.0038, abs=5.1e-5)
+
+
+def test_the_file_is_what_the_logs_hold():
+    path = pathlib.Path(__file__).parents[2] / "shared" / "reference" / "paper_runs.csv"
+    if not path.exists():
+        pytest.skip(f"needs {path.name} in shared/reference beside the checkout")
+    with path.open() as logged, paper._FILE.open() as ours:
+        columns = ("top1_last_test", "top1_mean_of_10_best_tests")
+        expected = sorted(tuple(row[c] for c in columns) for row in csv.DictReader(logged))
+        found = sorted((r["top1"], r["top1_best10"]) for r in csv.DictReader(ours))
+    assert found == expected

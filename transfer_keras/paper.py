@@ -1,0 +1,41 @@
+"""What Yosinski et al. (2014) measured: the runs that their training logs hold.
+
+`yosinski2014.csv` has a row a network, in this program's notation. Split "whole" is all 1000
+classes as task A. `top1` is of the last test, `top1_best10` the mean of the ten best of 450, which
+the paper reports and which is optimistic.
+"""
+
+import csv
+import pathlib
+
+from transfer_keras.analysis import Half, Role, Run, Runs
+from transfer_keras.treatments import parse
+
+_FILE = pathlib.Path(__file__).with_name("yosinski2014.csv")
+
+
+def runs(split: str, *, examples_per_class: int | None = None) -> Runs:
+    """The paper's networks, their top-1 the mean of the ten best tests.
+
+    Args:
+        split: "random" for the four random halves, "natural" (target A is natural, B man-made), or
+            "whole".
+        examples_per_class: of the reduced data, which are of "whole"; None: all examples.
+    """
+    found: dict[Half, dict[int, dict[Role, Run]]] = {}
+    with _FILE.open() as file:
+        for row in csv.DictReader(file):
+            kind = "random" if row["split"].isdecimal() else row["split"]
+            if (kind, row["examples_per_class"]) == (split, str(examples_per_class or "")):
+                treatment = parse(row["treatment"])
+                seeds = found.setdefault(Half(row["split"], treatment.target), {0: {}})
+                role = Role(treatment.role, treatment.n)
+                seeds[0][role] = Run(float(row["top1_best10"]))
+    return found
+
+
+def reduced() -> dict[int, float]:
+    """Images of each class -> top-1 on all classes."""
+    with _FILE.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["examples_per_class"]]
+    return {int(row["examples_per_class"]): float(row["top1_best10"]) for row in rows}
