@@ -33,8 +33,6 @@ def begin(
         "target": TARGETS,
         "mode": ("base", *MODES),
         "split": tuple(splits),
-        "dataset": (experiment.dataset,),
-        "network": (experiment.network,),
     }
     with Events(workdir / EXPERIMENT) as run:
         run.write(
@@ -94,8 +92,6 @@ def result(
         "target": row.target,
         "mode": row.mode,
         "split": experiment.split,
-        "dataset": experiment.dataset,
-        "network": experiment.network,
         "seed": experiment.seed,
     }
     digest = hashlib.sha256(json.dumps(experiment.identity, sort_keys=True).encode()).hexdigest()
