@@ -18,12 +18,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["transfer_keras", "transfer_keras.*"]),
-    package_data={"transfer_keras": ["*.csv"]},
+    package_data={"transfer_keras": ["*.csv", "templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",
         "importlib_resources",  # TFDS 4.9 imports it and does not say so.
         "keras>=3.15",
+        "jinja2",
         "matplotlib",
         "numpy",
         "scipy",

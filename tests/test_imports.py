@@ -8,10 +8,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1] / "transfer_keras"
 PACKAGE = "transfer_keras"
 
-PROGRAMS = {"train", "sweep", "report", "cli", "advise"}
+PROGRAMS = {"train", "sweep", "report", "cli", "launch", "advise"}
 STORY = {"experiment", "study", "cluster", "summary", "settings", "grouping", "donors"}
 STORY |= {"dashboard", "watching", "probes", "task_data", "group_models"}
-STORY |= {"analysis", "paper"}
+STORY |= {"analysis", "paper", "study", "reporting"}
 MIDDLE = {"datasets", "networks", "surgery", "training", "monitors", "figures", "results"}
 GROUND = {"treatments", "tasks", "plan", "statistics", "errors", "machine", "lock"}
 LAYERS = [GROUND, MIDDLE, STORY, PROGRAMS]
@@ -20,6 +20,7 @@ LAYERS = [GROUND, MIDDLE, STORY, PROGRAMS]
 LIGHT = [
     "train.py",
     "cli.py",
+    "launch.py",
     "settings.py",
     "treatments.py",
     "tasks.py",

@@ -24,12 +24,10 @@ class Run(NamedTuple):
     Attributes:
         top1: on the test images of its target, after the last step.
         right: bool (test images,), where it was right; None: not known.
-        outcome: see `results.Row`.
     """
 
     top1: float
     right: np.ndarray | None = None
-    outcome: str = "trained"
 
 
 class Half(NamedTuple):

@@ -1,34 +1,25 @@
-"""The flags that the programs share, and how a program starts.
+"""The flags of a training.
 
 Everything here runs before TensorFlow is imported (that takes seconds), so that `--help` and
 every error in a flag come at once.
 """
 
-import contextlib
-import os
 import pathlib
 import re
-import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags
 
 from transfer_keras import results, treatments
 from transfer_keras.datasets import catalogue
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES
 from transfer_keras.settings import Experiment
-from transfer_keras.training.interruption import Interrupted, StoppedAtOnce
 
 FLAGS = flags.FLAGS
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("step", "cosine")
 _MOST_UNITS = 999
-# Exit statuses after a signal: nothing is lost (EX_TEMPFAIL of sysexits.h); what was done since the
-# last checkpoint is.
-STOPPED, STOPPED_AT_ONCE = 75, 130
-_KEPT = "What is finished and the last checkpoint are kept; run the same command to go on."
 
 
 class _UnitsParser(flags.ArgumentParser):
@@ -251,50 +242,3 @@ def flags_as_text() -> str:
     """The flags that were given, as a flagfile that repeats the run."""
     ours = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]
     return "".join(f"{flag.serialize()}\n" for flag in ours if flag.name != "dry_run")
-
-
-def start(main: Callable[[], None]) -> None:
-    """Parses the flags, calls main, and turns a user's mistake into one line and status 2."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # The programs train with tf.distribute.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C.
-
-    def guarded(arguments):
-        if len(arguments) > 1:
-            _refuse(f"unexpected arguments: {' '.join(arguments[1:])}. Every setting is a flag.")
-        if not FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # TFDS says much at the level of INFO.
-        try:
-            main()
-        except UserError as error:
-            _refuse(str(error))
-        except OSError as error:
-            _refuse(f"{error}. Results that are finished are kept.")
-        except Interrupted as error:
-            _leave(f"Stopped at {error}. Run the same command to go on from there.", STOPPED)
-        except StoppedAtOnce:
-            _leave(f"\nStopped at once. {_KEPT}", STOPPED_AT_ONCE)
-        except KeyboardInterrupt:  # Between trainings, when there is nothing to save.
-            _leave(f"\nStopped. {_KEPT}", STOPPED)
-
-    app.run(guarded, flags_parser=_parse)
-
-
-def _parse(arguments):
-    try:
-        return FLAGS(arguments)
-    except flags.Error as error:
-        message = " ".join(str(error).split())
-        _refuse(
-            f"{message}. See --help." if not message.endswith(".") else f"{message} See --help."
-        )
-
-
-def _refuse(message: str) -> None:
-    _leave(f"{pathlib.Path(sys.argv[0]).stem}: {message}", 2)
-
-
-def _leave(message: str, status: int) -> None:
-    with contextlib.suppress(OSError):  # Nobody may be there to read it.
-        print(message, file=sys.stderr)
-    sys.exit(status)

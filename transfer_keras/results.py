@@ -113,10 +113,7 @@ def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
                 "empty folder, or one of an earlier run."
             )
         return
-    try:
-        there = json.loads(path.read_text())["settings"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--workdir={workdir}: {_EXPERIMENT} cannot be read ({error}).") from error
+    there = read_experiment(workdir)["settings"]
     here = json.loads(json.dumps(identity))
     differing = [
         f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
@@ -128,6 +125,20 @@ def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
             f"--workdir={workdir}: holds another experiment: {'; '.join(differing)}. "
             "Give another --workdir, or the settings that it was begun with."
         )
+
+
+def read_experiment(workdir: pathlib.Path) -> dict:
+    """The facts of an experiment: "settings", "data", "versions".
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = workdir / _EXPERIMENT
+    try:
+        facts = json.loads(path.read_text())
+        return {name: facts[name] for name in ("settings", "data", "versions")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--workdir={workdir}: {path} cannot be read ({error}).") from error
 
 
 def _is_left_over(path: pathlib.Path) -> bool:
@@ -159,7 +170,7 @@ def write_experiment(
         facts = {"settings": identity, "data": data, "versions": versions}
         write_text(path, json.dumps(facts, indent=2) + "\n")
         return
-    there, here = json.loads(path.read_text())["data"], json.loads(json.dumps(data))
+    there, here = read_experiment(workdir)["data"], json.loads(json.dumps(data))
     if there != here:
         differing = ", ".join(key for key in here if there.get(key) != here[key])
         raise UserError(

@@ -5,7 +5,7 @@ python -m transfer_keras.train --n=3 --mode=frozen
 
 from absl import flags
 
-from transfer_keras import cli, results
+from transfer_keras import cli, launch, results
 from transfer_keras.plan import with_bases
 
 flags.adopt_module_key_flags(cli)
@@ -42,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.start(main)
+    launch.start(main)

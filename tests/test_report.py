@@ -1,0 +1,132 @@
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+from studies import write_experiment, write_study
+
+from transfer_keras import reporting, study
+from transfer_keras.analysis import BASE, Role, compare
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    write_study(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(folder):
+    words = reporting.report(folder, folder / "report", overlay_paper=None)
+    return words, folder / "report"
+
+
+def test_files(written):
+    _, output = written
+    assert sorted(p.name for p in output.iterdir()) == [
+        "report.html", "results.csv", "results.json", "transfer_random.png", "transfer_random.svg",
+    ]  # fmt: skip
+    ET.parse(output / "transfer_random.svg")
+    assert (output / "transfer_random.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_tables(written, folder):
+    _, output = written
+    with (output / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 26
+    found = json.loads((output / "results.json").read_text())
+    assert [str(row["top1"]) for row in found] == [row["top1"] for row in rows]
+    row = next(r for r in rows if (r["folder"], r["treatment"]) == ("split1-seed0", "B2A+"))
+    assert (row["role"], row["n"], row["split"], row["seed"]) == ("AnB+", "2", "1", "0")
+    saved = json.loads((folder / "split1-seed0" / "B2A+" / "row.json").read_text())
+    assert float(row["top1"]) == saved["top1"]
+    assert float(row["top1_best10"]) == pytest.approx((0.5 + 0.75) / 2)  # Of two tests.
+
+
+def test_advice(written, folder):
+    words, output = written
+    runs = study.read(folder).runs["random"]
+    fine, lost, tuned = (
+        [100 * x for x in compare(runs, [Role(family, n)], [BASE]).interval]
+        for family, n in (("AnB", 2), ("AnB", 3), ("AnB+", 3))
+    )
+    assert words.startswith("Freeze up to unit 2: no loss is detectable ({:+.1f} points, "
+                            "95 % {:+.1f} to {:+.1f}, over splits).".format(*fine))  # fmt: skip
+    assert f"From unit 3 on, fine-tune: frozen they lose {-lost[0]:.1f} points" in words
+    assert f"{tuned[0]:+.1f} points" in words
+    assert "Freeze up to unit 2" in (output / "report.html").read_text()
+
+
+def test_advice_where_all_is_lost_or_nothing(tmp_path):
+    for name, level, expected in (
+        ("lost", 0.3, "Fine-tune all units: frozen they lose"),
+        ("kept", 0.6, "Freeze up to unit 1: no loss is detectable"),
+    ):
+        levels = {"baseA": 0.6, "baseB": 0.6, "A1B": level}
+        write_experiment(tmp_path / name, split="0", seed=0, levels=levels)
+        found = reporting.recommend(study.read(tmp_path / name).runs["random"])
+        assert found.startswith(expected)
+        assert "over images" in found
+    assert reporting.recommend({}).startswith("No advice yet")
+
+
+def test_what_never_trained_is_drawn_as_that_and_counts_nowhere(folder, tmp_path):
+    copy = tmp_path / "study"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report"))
+    path = copy / "split0-seed0" / "A1B" / "row.json"
+    row = json.loads(path.read_text())
+    path.write_text(json.dumps({**row, "outcome": "diverged", "top1": 0.01}))
+    before = compare(study.read(folder).runs["random"], [Role("AnB", 1)], [BASE])
+    after = compare(study.read(copy).runs["random"], [Role("AnB", 1)], [BASE])
+    assert (before.pairs, after.pairs) == (8, 7)
+    assert after.interval.estimate == pytest.approx(before.interval.estimate, abs=0.02)
+    reporting.report(copy, tmp_path / "out", overlay_paper=False)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "A1B (split0-seed0): diverged" in page
+    assert "AnB: never trained" in (tmp_path / "out" / "transfer_random.svg").read_text()
+
+
+def test_text_is_escaped(tmp_path):
+    evil = "<script>alert(1)</script>"
+    write_experiment(
+        tmp_path / "one", split="0", seed=0, levels={"baseA": 0.6, "baseB": 0.6, "A1B": 0.6},
+        settings={"dataset": evil},
+    )  # fmt: skip
+    (tmp_path / "one" / "run.flags").write_text(f"--dataset={evil}\n")
+    reporting.report(tmp_path, tmp_path / "out", overlay_paper=False)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+
+
+def test_the_papers_values_on_request_only(folder, tmp_path):
+    sizes = {}
+    for overlay in (True, False):
+        reporting.report(folder, tmp_path / str(overlay), overlay_paper=overlay)
+        sizes[overlay] = (tmp_path / str(overlay) / "transfer_random.svg").stat().st_size
+    assert sizes[True] > sizes[False]
+
+
+def test_program(folder, tmp_path):
+    def run(*flags):
+        command = [sys.executable, "-m", "transfer_keras.report", *flags]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(f"--workdir={folder}", f"--output={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert "Freeze up to unit 2" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"The report: {tmp_path / 'out' / 'report.html'}"
+    for flags, words in (
+        ([], "workdir"),
+        ([f"--workdir={tmp_path / 'none'}"], "no experiment.json"),
+        ([f"--workdir={folder}", "--n=3"], "Unknown command line flag 'n'"),
+    ):
+        refused = run(*flags)
+        assert refused.returncode == 2
+        assert words in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1

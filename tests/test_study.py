@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from studies import SETTINGS, write_experiment, write_study
+
+from transfer_keras import results, study
+from transfer_keras.analysis import BASE, Half, Role
+from transfer_keras.errors import UserError
+
+
+def test_what_is_on_disk(tmp_path):
+    write_study(tmp_path)
+    write_experiment(
+        tmp_path / "n", split="natural", seed=0, levels={"baseA": 0.5, "baseB": 0.5, "R2B": 0.1},
+        outcomes={"R2B": "at chance"},
+    )  # fmt: skip
+    found = study.read(tmp_path)
+    assert found.settings == SETTINGS
+    assert len(found.networks) == 4 * 26 + 3
+    assert set(found.runs) == {"random", "natural"}
+    assert set(found.runs["random"]) == {Half(s, t) for s in "01" for t in "AB"}
+    seeds = found.runs["random"][Half("1", "A")]
+    assert set(seeds) == {0, 1}
+    run = seeds[1][Role("AnB+", 3)]  # Of target A, so it is B3A+.
+    folder = tmp_path / "split1-seed1"
+    assert run.top1 == results.read_row(folder, "B3A+").top1
+    label, predicted = results.read_answers(folder, "B3A+")
+    assert np.array_equal(run.right, label == predicted)
+    natural = found.runs["natural"][Half("natural", "B")][0]
+    assert set(natural) == {BASE}, "a network that did not train is no result"
+    assert [n.row.treatment for n in found.networks if n.row.outcome != "trained"] == ["R2B"]
+
+
+def test_one_workdir_is_a_study_too(tmp_path):
+    write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseB": 0.5})
+    assert len(study.read(tmp_path / "one").networks) == 1
+
+
+def test_experiments_of_other_settings_are_no_study(tmp_path):
+    write_study(tmp_path, splits=["0"], seeds=[0])
+    levels = {"baseA": 0.5}
+    write_experiment(tmp_path / "z", split="1", seed=0, levels=levels, settings={"steps": 99})
+    with pytest.raises(UserError, match="steps is 10 in split0-seed0 and 99 in z"):
+        study.read(tmp_path)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(UserError, match=r"no experiment.json here or one folder below"):
+        study.read(tmp_path)
+    write_experiment(tmp_path / "one", split="0", seed=0, levels={})
+    with pytest.raises(UserError, match="no network is done yet"):
+        study.read(tmp_path)
+
+
+def test_a_damaged_experiment(tmp_path):
+    write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseA": 0.5})
+    (tmp_path / "one" / "experiment.json").write_text("{")
+    with pytest.raises(UserError, match=r"one.experiment.json cannot be read"):
+        study.read(tmp_path)

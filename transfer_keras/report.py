@@ -1,0 +1,34 @@
+"""Draws what a study found, and says what to freeze.
+
+python -m transfer_keras.report --workdir=runs
+"""
+
+import pathlib
+
+from absl import flags
+
+from transfer_keras import launch
+
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Workdir of an experiment, or folder of a study's workdirs.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to (default: WORKDIR/report).")
+_OVERLAY_PAPER = flags.DEFINE_bool(
+    "overlay_paper",
+    None,
+    "Draw the values of Yosinski et al. (2014) faintly (default: where the dataset is ImageNet).",
+)
+
+
+def main() -> None:
+    """Flags in, one call into the library, the findings out."""
+    from transfer_keras import reporting  # Imports Matplotlib.
+
+    workdir = pathlib.Path(_WORKDIR.value).expanduser()
+    output = pathlib.Path(_OUTPUT.value).expanduser() if _OUTPUT.value else workdir / "report"
+    findings = reporting.report(workdir, output, overlay_paper=_OVERLAY_PAPER.value)
+    print(f"{findings}\n\nThe report: {output / 'report.html'}")
+
+
+if __name__ == "__main__":
+    launch.start(main)

@@ -1,0 +1,277 @@
+"""The report of a study, from its rows on disk alone."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jinja2
+import numpy as np
+
+from transfer_keras import paper, results, study
+from transfer_keras.analysis import BASE, Comparison, Role, Runs, compare
+from transfer_keras.figures import transfer
+from transfer_keras.study import Study
+
+_IMAGENET = ("imagenet2012", "imagenet_resized")
+_RANGES = ((1, 7), (3, 7), (5, 7))
+_BEST = 10  # Tests that the paper's figures are the mean of.
+
+
+class Finding(NamedTuple):
+    """One comparison in words: what, at which n, and what came out."""
+
+    what: str
+    n: str
+    comparison: Comparison
+
+    @property
+    def points(self) -> str:
+        low, high = (100 * bound for bound in self.comparison.interval[1:])
+        return f"{100 * self.comparison.interval.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | None) -> str:
+    """Writes figures, tables and `report.html`.
+
+    Args:
+        folder: see `study.read`.
+        output: folder to write to; made where it is not there.
+        overlay_paper: whether the paper's values are drawn too; None: where the dataset is
+            ImageNet.
+
+    Returns:
+        The recommendation in words.
+
+    Raises:
+        UserError: see `study.read`.
+    """
+    found = study.read(folder)
+    if overlay_paper is None:
+        overlay_paper = str(found.settings["dataset"]).partition("/")[0] in _IMAGENET
+    output.mkdir(parents=True, exist_ok=True)
+    sections = [
+        _section(kind, runs, found, output, overlay_paper)
+        for kind, runs in sorted(found.runs.items())
+    ]
+    rows = [_flat(network) for network in found.networks]
+    results.write_text(output / "results.csv", _csv(rows))
+    results.write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")
+    words = "\n".join(section["recommendation"] for section in sections)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("transfer_keras", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html").render(
+        title=f"{found.settings['network']} on {found.settings['dataset']}",
+        sections=sections,
+        rows=rows,
+        columns=_COLUMNS,
+        settings=found.settings,
+        versions=found.versions,
+        commands=_commands(found),
+    )
+    results.write_text(output / "report.html", page)
+    return words
+
+
+def _section(kind: str, runs: Runs, found: Study, output: pathlib.Path, overlay: bool) -> dict:
+    """What is said of one kind of split."""
+    failed = [
+        n for n in found.networks if study.kind(n.split) == kind and n.row.outcome != "trained"
+    ]
+    shown = _transfer(runs, failed, paper.runs(kind) if overlay else {})
+    name = f"transfer_{kind}"
+    title = f"{found.settings['network']} on {found.settings['dataset']}, {kind} split"
+    paths = [output / f"{name}.{ending}" for ending in ("svg", "png")]
+    transfer.draw(shown, paths, title=title)
+    return {
+        "kind": kind,
+        "figure": paths[0].read_text(),
+        "recommendation": recommend(runs),
+        "findings": findings(runs),
+        "table_1": [(f"{a} to {b}", *_table_1(runs, a, b)) for a, b in _RANGES],
+        "failed": [f"{n.row.treatment} ({n.folder.name}): {n.row.outcome}" for n in failed],
+        "splits": sorted({half.split for half in runs}),
+        "seeds": sorted({seed for seeds in runs.values() for seed in seeds}),
+    }
+
+
+def _units(runs: Runs, family: str) -> list[int]:
+    roles = {role for seeds in runs.values() for run in seeds.values() for role in run}
+    return sorted(role.n for role in roles if role.family == family)
+
+
+def _transfer(runs: Runs, failed: Sequence, of_paper: Runs) -> transfer.Transfer:
+    everyone = [run for seeds in runs.values() for run in seeds.values()]
+    bases = [run[BASE].top1 for run in everyone if BASE in run]
+    base = float(np.mean(bases)) if bases else float("nan")
+    points: dict[str, list] = {}
+    for run in everyone:
+        for role, one in run.items():
+            if role != BASE:
+                points.setdefault(role.family, []).append((role.n, one.top1))
+    lost: dict[str, list[int]] = {}
+    for network in failed:
+        lost.setdefault(study.role(network).family, []).append(network.row.n)
+    means: dict[str, dict[int, transfer.Mean]] = {}
+    for family in filter(points.__contains__, transfer.STYLES):
+        means[family] = {n: _mean(runs, Role(family, n), base) for n in _units(runs, family)}
+    overlay = None
+    if of_paper:
+        theirs = _transfer(of_paper, [], {})
+        values = {f: {n: m.value for n, m in ms.items()} for f, ms in theirs.means.items()}
+        overlay = (theirs.base, values)
+    ordered = {family: points[family] for family in means}
+    return transfer.Transfer(bases, ordered, lost, means, overlay)
+
+
+def _mean(runs: Runs, role: Role, base: float) -> transfer.Mean:
+    """The mean base plus the mean paired difference, so that no half counts without its base."""
+    pairs = [
+        run[role].top1 - run[BASE].top1
+        for seeds in runs.values()
+        for run in seeds.values()
+        if run.keys() >= {role, BASE}
+    ]
+    found = compare(runs, [role], [BASE])
+    if not found:
+        return transfer.Mean(base + float(np.mean(pairs)) if pairs else float("nan"))
+    return transfer.Mean(*(base + value for value in found.interval))
+
+
+_GAPS = (
+    ("co-adaptation (BnB - base)", "BnB", "base"),
+    ("specificity (AnB - BnB)", "AnB", "BnB"),
+    ("transfer, frozen (AnB - base)", "AnB", "base"),
+    ("selffer, fine-tuned (BnB+ - base)", "BnB+", "base"),
+    ("transfer, fine-tuned (AnB+ - base)", "AnB+", "base"),
+    ("transfer against selffer, fine-tuned (AnB+ - BnB+)", "AnB+", "BnB+"),
+    ("random (RnB - base)", "RnB", "base"),
+)
+
+
+def findings(runs: Runs) -> list[Finding]:
+    """Every gap at every n for which there are pairs."""
+    found = []
+    for what, one, other in _GAPS:
+        for n in _units(runs, one):
+            against = BASE if other == "base" else Role(other, n)
+            if comparison := compare(runs, [Role(one, n)], [against]):
+                found.append(Finding(what, str(n), comparison))
+    return found
+
+
+def _table_1(runs: Runs, first: int, last: int) -> list[str]:
+    """Mean gains of transfer with fine-tuning over a range of n, paired."""
+    units = [n for n in _units(runs, "AnB+") if first <= n <= last]
+    cells = []
+    for other in ("base", "BnB+"):
+        against = [BASE if other == "base" else Role(other, n) for n in units]
+        comparison = units and compare(runs, [Role("AnB+", n) for n in units], against)
+        cells.append(Finding("", "", comparison).points if comparison else "")
+    return cells
+
+
+def recommend(runs: Runs) -> str:
+    """How many units to freeze, in words.
+
+    Freezing is advised up to the last n below which no loss from the base is detectable: at each
+    n up to it the 95 % interval of AnB - base reaches 0 or above.
+    """
+    found = {n: compare(runs, [Role("AnB", n)], [BASE]) for n in _units(runs, "AnB")}
+    found = {n: comparison for n, comparison in found.items() if comparison}
+    if not found:
+        return "No advice yet: frozen transfer (AnB) and its base are needed."
+    fine = 0
+    for n, comparison in found.items():
+        if comparison.interval.high < 0:
+            break
+        fine = n
+    lost = next((n for n in found if n > fine), None)
+    words = []
+    if fine:
+        words.append(f"Freeze up to unit {fine}: {_detail(found[fine])}.")
+    if lost:
+        tuned = compare(runs, [Role("AnB+", lost)], [BASE])
+        beginning = f"From unit {lost} on, fine-tune" if fine else "Fine-tune all units"
+        words.append(f"{beginning}: frozen they lose {_lost(found[lost])}.")
+        if tuned:
+            words.append(f"Fine-tuned: {_detail(tuned)}.")
+    return " ".join(words)
+
+
+def _detail(comparison: Comparison) -> str:
+    estimate, low, high = (100 * value for value in comparison.interval)
+    bounds = f"{estimate:+.1f} points, 95 % {low:+.1f} to {high:+.1f}"
+    if low > 0:
+        return f"it gains ({bounds}, over {comparison.over})"
+    return (
+        f"no loss is detectable ({bounds}, over {comparison.over})"
+        if high >= 0
+        else (f"it loses ({bounds}, over {comparison.over})")
+    )
+
+
+def _lost(comparison: Comparison) -> str:
+    estimate, low, high = (-100 * value for value in comparison.interval)
+    return f"{estimate:.1f} points, 95 % {high:.1f} to {low:.1f}, over {comparison.over}"
+
+
+# Columns of `results.csv` and `results.json`, and what each says.
+_COLUMNS = {
+    "folder": "the experiment's workdir",
+    "split": "how classes became tasks A and B",
+    "seed": "of all that is random",
+    "treatment": "the network, in the paper's notation",
+    "role": "what it is to its target, which is B here whichever it is",
+    "n": "units transferred",
+    "target": "task trained on",
+    "top1": "fraction of the test images that are right, after the last step",
+    "top1_best10": "mean of the ten best tests, as the paper reports; optimistic",
+    "loss": "mean cross-entropy on the test images, nats",
+    "outcome": "trained, diverged, or at chance",
+    "test_images": "how many",
+    "steps": "updates",
+    "seconds": "of its group's training",
+}
+
+
+def _flat(network: study.Network) -> dict:
+    row = dataclasses.asdict(network.row)
+    best = sorted((top1 for *_, top1 in network.row.validation), reverse=True)[:_BEST]
+    facts = {
+        **row,
+        "folder": network.folder.name,
+        "split": network.split,
+        "seed": network.seed,
+        "role": study.role(network).family,
+        "top1_best10": float(np.mean(best)),
+    }
+    return {name: facts[name] for name in _COLUMNS}
+
+
+def _csv(rows: Sequence[Mapping]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(_COLUMNS), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _commands(found: Study) -> list[str]:
+    """What repeats each experiment."""
+    commands = []
+    for folder in dict.fromkeys(network.folder for network in found.networks):
+        path = folder / "run.flags"
+        lines = path.read_text().split("\n") if path.exists() else []
+        flags = " ".join(shlex.quote(line) for line in lines if line)
+        commands.append(f"python -m transfer_keras.train {flags}".rstrip())
+    return commands
