@@ -4,7 +4,6 @@ import functools
 from collections.abc import Mapping
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from transfer_keras import surgery
@@ -31,33 +30,32 @@ def watch(
         references: see `group_models.Models`; only read here.
         test: of (images, labels), as the networks are tested.
     """
-    answers: dict[int, list] = {}
-    for model in {id(m): m for name in runs for m in references[name].values()}.values():
-        answers[id(model)] = _answers(model, test)
-    tensors: dict[int, tuple[keras.KerasTensor, bool]] = {}  # And whether it will be likened.
+    everyone = {id(m): m for name in runs for m in references[name].values()}
+    known = {key: _answers(model, test) for key, model in everyone.items()}
+    tensors: list[keras.KerasTensor] = []
+    likened: list[bool] = []
     networks = {}
     for name in runs:
         treatment = parse(name)
         units = surgery.fused_units(fused, name)
-        like = {key: answers[id(model)] for key, model in references[name].items()}
         watched = []
         for unit in units:
-            others = {key: found[unit.index - 1] for key, found in like.items()}
-            frozen = unit.index <= treatment.n and not treatment.fine_tune
-            own = others["donor"] if frozen else None  # Its units are the donor's.
-            tensor, _ = tensors.setdefault(id(unit.output), (unit.output, others and not frozen))
-            place = list(tensors).index(id(tensor))
-            watched.append(WatchedUnit(unit.name, unit.kernels, place, own, others))
+            like = {k: known[id(model)][unit.index - 1] for k, model in references[name].items()}
+            if unit.index <= treatment.n and not treatment.fine_tune:
+                answers = like["donor"]  # A frozen unit is the donor's.
+            else:
+                answers = len(tensors)
+                tensors.append(unit.output)
+                likened.append(bool(like))
+            watched.append(WatchedUnit(unit.name, unit.kernels, answers, like))
         trainable = [v for u in units for layer in u.layers for v in layer.trainable_variables]
         networks[name] = WatchedNetwork(watched, treatment.n, trainable)
     monitor = UnitMonitor(runs, networks, fused.trainable_variables)
-    outputs, likened = zip(*tensors.values(), strict=True)
-    keep = functools.partial(activations.keep, likened=tuple(map(bool, likened)))
-    return Watch(every, outputs, keep), monitor
+    return Watch(every, tensors, functools.partial(activations.keep, likened=likened)), monitor
 
 
-def _answers(model: keras.Model, test: tf.data.Dataset) -> list[list[np.ndarray]]:
-    """What each unit of a network answers to the images of a look, ready to be compared."""
+def _answers(model: keras.Model, test: tf.data.Dataset) -> list[activations.Answers]:
+    """What each unit of a network answers to the images of a look."""
     outputs = keras.Model(model.input, [unit.output for unit in surgery.units(model)])
     batches, seen = [], 0
     for images, _ in test:
@@ -67,4 +65,4 @@ def _answers(model: keras.Model, test: tf.data.Dataset) -> list[list[np.ndarray]
         kept = activations.keep(values, [True] * len(values))
         batches.append(tf.nest.map_structure(lambda x: x.numpy(), kept))
         seen += len(images)
-    return [activations.centred(unit) for unit in zip(*batches, strict=True)]
+    return [activations.answers(unit) for unit in zip(*batches, strict=True)]

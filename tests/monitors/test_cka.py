@@ -11,7 +11,7 @@ from transfer_keras.monitors import cka
 def measured(x, y, batch):
     def layer(z):
         parts = [z[start : start + batch] for start in range(0, len(z), batch)]
-        return [cka.centred(cka.grams(tf.constant(part)).numpy()) for part in parts]
+        return [cka.centred(tf.constant(part)).numpy() for part in parts]
 
     return cka.cka(layer(x), layer(y))
 

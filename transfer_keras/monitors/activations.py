@@ -1,7 +1,7 @@
 """What units answer to images: statistics, and what likeness to other units is measured by."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ class Kept(NamedTuple):
         images: how many.
         mean, variance: over all its values.
         lowest, highest: (channels,), over images and positions.
-        grams: see `cka.grams`; () where nothing is likened to the unit.
+        centred: see `cka.centred`; () where nothing is likened to the unit.
     """
 
     images: object
@@ -25,7 +25,7 @@ class Kept(NamedTuple):
     variance: object
     lowest: object
     highest: object
-    grams: object
+    centred: object
 
 
 def keep(values: Sequence[tf.Tensor], likened: Sequence[bool]) -> list[Kept]:
@@ -44,12 +44,24 @@ def _keep(values: tf.Tensor, likened: bool) -> Kept:
     mean, variance = tf.nn.moments(values, axes=list(range(len(values.shape))))
     inner = list(range(len(values.shape) - 1))
     lowest, highest = tf.reduce_min(values, inner), tf.reduce_max(values, inner)
-    grams = cka.grams(values) if likened else ()
-    return Kept(tf.shape(values)[0], mean, variance, lowest, highest, grams)
+    centred = cka.centred(values) if likened else ()
+    return Kept(tf.shape(values)[0], mean, variance, lowest, highest, centred)
 
 
-def statistics(batches: Sequence[Kept]) -> dict[str, float]:
-    """`activation_mean`, `activation_std` and `dead_fraction` of a unit, over batches alike.
+class Answers(NamedTuple):
+    """What a unit answers to the images of a look.
+
+    Attributes:
+        statistics: `activation_mean`, `activation_std` and `dead_fraction`.
+        centred: what likeness to it is measured by; see `cka.cka`.
+    """
+
+    statistics: Mapping[str, float]
+    centred: Sequence[np.ndarray]
+
+
+def answers(batches: Sequence[Kept]) -> Answers:
+    """Of a unit, over batches alike.
 
     Dead is a channel that has one value for all images at all positions, as after a ReLU that
     never opens; in a feature map that the unit has flattened, each position is one. NaN where a
@@ -63,13 +75,9 @@ def statistics(batches: Sequence[Kept]) -> dict[str, float]:
     lowest = np.min([kept.lowest for kept in batches], axis=0)
     highest = np.max([kept.highest for kept in batches], axis=0)
     known = np.isfinite(mean) and sum(sizes) > 1
-    return {
+    statistics = {
         "activation_mean": float(mean),
         "activation_std": float(np.sqrt(variance)),
         "dead_fraction": float(np.mean(lowest == highest)) if known else math.nan,
     }
-
-
-def centred(batches: Iterable[Kept]) -> list[np.ndarray]:
-    """What likeness to a unit is measured by; see `cka.cka`."""
-    return [cka.centred(kept.grams) for kept in batches]
+    return Answers(statistics, [kept.centred for kept in batches])

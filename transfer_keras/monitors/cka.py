@@ -14,42 +14,31 @@ import tensorflow as tf
 _FEWEST = 4  # Images of a batch: the unbiased estimator divides by n - 3.
 
 
-def grams(values: tf.Tensor) -> tf.Tensor:
-    """Inner products of the images of a batch, in the graph.
+def centred(values: tf.Tensor) -> tf.Tensor:
+    """The inner products of the images of a batch, U-centred; in the graph.
+
+    Székely and Rizzo (2014), "Partial distance correlation with methods for dissimilarities",
+    definition 2 and proposition 1, scaled so that the inner product of two such matrices is HSIC_1
+    of Song et al.
 
     Args:
         values: (images, ...).
 
     Returns:
-        float32 (images, images).
+        float32 (images, images), with zeros on the diagonal; zeros everywhere for fewer than 4.
     """
-    features = tf.reshape(tf.cast(values, tf.float32), [tf.shape(values)[0], -1])
+    images = tf.shape(values)[0]
+    features = tf.reshape(tf.cast(values, tf.float32), [images, -1])
     # What all images share is nothing to the estimator, and much to single precision.
     features -= features[:1]
-    return tf.matmul(features, features, transpose_b=True)
-
-
-def centred(gram: np.ndarray) -> np.ndarray:
-    """U-centres a matrix, scaled so that inner products are unbiased estimates of HSIC.
-
-    Székely and Rizzo (2014), "Partial distance correlation with methods for dissimilarities",
-    definition 2 and proposition 1; the inner product of two such is HSIC_1 of Song et al.
-
-    Args:
-        gram: (n, n), symmetric.
-
-    Returns:
-        float64 (n, n), with zeros on the diagonal; zeros everywhere if n < 4.
-    """
-    n = len(gram)
-    if n < _FEWEST:
-        return np.zeros((n, n))
-    matrix = gram.astype(np.float64)
-    np.fill_diagonal(matrix, 0)
-    rows = matrix.sum(axis=0) / (n - 2)
-    matrix += matrix.sum() / ((n - 1) * (n - 2)) - rows - rows[:, None]
-    np.fill_diagonal(matrix, 0)
-    return matrix / np.sqrt(n * (n - 3))
+    gram = tf.matmul(features, features, transpose_b=True)
+    nothing = tf.zeros(images)
+    gram = tf.linalg.set_diag(gram, nothing)
+    n = tf.cast(images, tf.float32)
+    rows = tf.reduce_sum(gram, axis=0) / (n - 2)
+    everything = tf.reduce_sum(rows) / (n - 1)
+    gram = tf.linalg.set_diag(gram - rows - rows[:, None] + everything, nothing)
+    return tf.where(images < _FEWEST, 0.0, gram / tf.sqrt(n * (n - 3)))
 
 
 def cka(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:

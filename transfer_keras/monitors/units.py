@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from transfer_keras.monitors import filters
-from transfer_keras.monitors.activations import centred, statistics
+from transfer_keras.monitors.activations import Answers, answers
 from transfer_keras.monitors.cka import cka
 from transfer_keras.monitors.events import Events, histogram, image, scalar
 from transfer_keras.monitors.monitor import Monitor
@@ -35,18 +35,15 @@ class WatchedUnit(NamedTuple):
     Attributes:
         name: as `conv3`.
         kernels: its variables of rank 2 or more.
-        place: of its output among `Watch.tensors`.
-        own: what it answers to the images of a look, where that never changes: the donor's answers
-            if it is frozen; None: what is found at each look.
-        like: name of another network ("donor", "base") -> what its unit at this place answers to
-            the same images, as `activations.centred` has it.
+        answers: of its output, where they never change: those of the donor's unit if it is frozen;
+            else its place among `Watch.tensors`.
+        like: name of another network ("donor", "base") -> the answers of its unit at this place.
     """
 
     name: str
     kernels: Sequence[keras.Variable]
-    place: int
-    own: list[np.ndarray] | None
-    like: Mapping[str, list[np.ndarray]]
+    answers: Answers | int
+    like: Mapping[str, Answers]
 
 
 class WatchedNetwork(NamedTuple):
@@ -68,7 +65,7 @@ class UnitMonitor(Monitor):
     - `distance_from_initial`: L2 norm of their difference from what they were before the first
       step, over the norm of that; `distance_from_transferred`: the same for the units that came
       from a donor, which were what the donor gave.
-    - `activation_mean`, `activation_std`, `dead_fraction`: see `activations.statistics`.
+    - `activation_mean`, `activation_std`, `dead_fraction`: see `activations.answers`.
     - `cka_donor`, `cka_base`: likeness of its output to that of the donor's unit at the same place
       and of the target base's; see `cka.cka`.
     - `weights`: a histogram of its kernels.
@@ -106,21 +103,17 @@ class UnitMonitor(Monitor):
             summaries = []
             for number, unit in enumerate(network.units, 1):
                 transferred = number <= network.transferred
-                key = (unit.name, transferred, unit.place, *map(id, unit.kernels))
+                key = (unit.name, transferred, *map(id, unit.kernels))
                 if key not in shared:
-                    shared[key] = self._summaries(unit, transferred, look)
+                    shared[key] = self._summaries(unit, transferred, number == 1, look)
                 summaries += shared[key]
             if look.gradients is not None:
                 norm = self._gradient_norm(network.trainable, look)
                 summaries.append(scalar("gradient_norm/training", norm))
-            first = network.units[0].kernels[0]
-            if filters.is_shown(first.shape):
-                picture = filters.grid(first.numpy())
-                summaries.append(image(f"{network.units[0].name}/filters", picture))
             run.write(step, *summaries)
             run.flush()
 
-    def _summaries(self, unit: WatchedUnit, transferred: bool, look) -> list:
+    def _summaries(self, unit: WatchedUnit, transferred: bool, first: bool, look) -> list:
         now = [kernel.numpy() for kernel in unit.kernels]
         metrics = {"weight_norm": _norm(now)}
         initial = [self._initial[id(kernel)] for kernel in unit.kernels]
@@ -134,14 +127,18 @@ class UnitMonitor(Monitor):
             moved = [w for k, w in zip(unit.kernels, now, strict=True) if id(k) in self._index]
             metrics["gradient_norm"] = self._gradient_norm(unit.kernels, look)
             metrics["update_ratio"] = _ratio(_norm(map(np.subtract, moved, before)), _norm(before))
-        batches = [batch[unit.place] for batch in look.activations]
-        metrics |= statistics(batches)
-        own = centred(batches) if unit.like and unit.own is None else unit.own
-        metrics |= {f"cka_{name}": cka(own, other) for name, other in unit.like.items()}
-        return [
-            *(scalar(f"{unit.name}/{name}", value) for name, value in metrics.items()),
-            histogram(f"{unit.name}/weights", np.concatenate([w.ravel() for w in now])),
-        ]
+        own = unit.answers
+        if not isinstance(own, Answers):
+            own = answers([batch[unit.answers] for batch in look.activations])
+        metrics |= own.statistics
+        for name, other in unit.like.items():
+            metrics[f"cka_{name}"] = cka(own.centred, other.centred)
+        summaries = [scalar(f"{unit.name}/{name}", value) for name, value in metrics.items()]
+        weights = np.concatenate([w.ravel() for w in now])
+        summaries.append(histogram(f"{unit.name}/weights", weights))
+        if first and filters.is_shown(now[0].shape):
+            summaries.append(image(f"{unit.name}/filters", filters.grid(now[0])))
+        return summaries
 
     def _gradient_norm(self, variables: Sequence[keras.Variable], look) -> float:
         places = [self._index[id(v)] for v in variables if id(v) in self._index]

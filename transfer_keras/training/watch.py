@@ -26,7 +26,7 @@ class Watch:
     every: int
     tensors: Sequence[keras.KerasTensor]
     measure: Callable[[list[tf.Tensor]], object]
-    images: int = 1024
+    images: int = 1280
 
 
 class Look(NamedTuple):
