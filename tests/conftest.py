@@ -1,5 +1,6 @@
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -21,3 +22,34 @@ def tiny_imagenet_zip():
 def data_dir(tmp_path_factory):
     """Where TFDS prepares datasets in tests."""
     return str(tmp_path_factory.mktemp("tfds"))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A real one, without a window; the tests are skipped where it is not installed."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--window-size=1500,1400", f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ):  # fmt: skip
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options, Service(driver))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory):
+    """Where they are kept: the folder that SCREENSHOTS names, else the tests' own."""
+    chosen = os.environ.get("SCREENSHOTS")
+    folder = pathlib.Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,11 +1,4 @@
-"""TensorBoard in a real browser, over a small experiment.
-
-Screenshots are kept in the folder that SCREENSHOTS names, else in the test's own.
-"""
-
-import os
-import pathlib
-import shutil
+"""TensorBoard in a real browser, over a small experiment."""
 
 import pytest
 from tensorboard_server import serving, until
@@ -14,10 +7,6 @@ from transfer_keras import experiment
 from transfer_keras.settings import Experiment
 from transfer_keras.treatments import parse
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
-)
 NAMES = ["A2B", "B2B+"]
 EVERYONE = ["baseA", "baseB", *NAMES]
 
@@ -52,32 +41,6 @@ def server(data_dir, tmp_path_factory):
     experiment.run(wanted, folder, say=lambda _: None)
     with serving(folder) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--window-size=1500,1400", f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options, Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def screenshots(tmp_path_factory):
-    chosen = os.environ.get("SCREENSHOTS")
-    folder = pathlib.Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,18 @@ def test_what_never_trained_is_drawn_as_that_and_counts_nowhere(folder, tmp_path
     assert "AnB: never trained" in (tmp_path / "out" / "transfer_random.svg").read_text()
 
 
+def test_where_nothing_trained(tmp_path):
+    names = ["baseA", "baseB", "A1B"]
+    write_experiment(
+        tmp_path / "one", split="0", seed=0, levels=dict.fromkeys(names, 0.05),
+        outcomes=dict.fromkeys(names, "at chance"),
+    )  # fmt: skip
+    words = reporting.report(tmp_path, tmp_path / "out", overlay_paper=True)
+    assert words.startswith("No advice yet")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "baseA (one): at chance; baseB (one): at chance; A1B (one): at chance" in page
+
+
 def test_text_is_escaped(tmp_path):
     evil = "<script>alert(1)</script>"
     write_experiment(

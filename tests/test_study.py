@@ -30,6 +30,14 @@ def test_what_is_on_disk(tmp_path):
     assert [n.row.treatment for n in found.networks if n.row.outcome != "trained"] == ["R2B"]
 
 
+def test_a_split_that_lists_classes_has_a_short_name(tmp_path):
+    for name, classes in (("a", ["x", "y"]), ("b", ["x", "z"])):
+        write_experiment(tmp_path / name, split=classes, seed=0, levels={"baseA": 0.5})
+    names = {network.split for network in study.read(tmp_path).networks}
+    assert len(names) == 2
+    assert all(len(name) < 15 for name in names)
+
+
 def test_one_workdir_is_a_study_too(tmp_path):
     write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseB": 0.5})
     assert len(study.read(tmp_path / "one").networks) == 1

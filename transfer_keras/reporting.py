@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -54,10 +55,8 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
     if overlay_paper is None:
         overlay_paper = str(found.settings["dataset"]).partition("/")[0] in _IMAGENET
     output.mkdir(parents=True, exist_ok=True)
-    sections = [
-        _section(kind, runs, found, output, overlay_paper)
-        for kind, runs in sorted(found.runs.items())
-    ]
+    kinds = sorted({study.kind(network.split) for network in found.networks})
+    sections = [_section(kind, found, output, overlay_paper) for kind in kinds]
     rows = [_flat(network) for network in found.networks]
     results.write_text(output / "results.csv", _csv(rows))
     results.write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")
@@ -82,26 +81,33 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
     return words
 
 
-def _section(kind: str, runs: Runs, found: Study, output: pathlib.Path, overlay: bool) -> dict:
+def _section(kind: str, found: Study, output: pathlib.Path, overlay: bool) -> dict:
     """What is said of one kind of split."""
-    failed = [
-        n for n in found.networks if study.kind(n.split) == kind and n.row.outcome != "trained"
-    ]
+    networks = [network for network in found.networks if study.kind(network.split) == kind]
+    failed = [network for network in networks if network.row.outcome != "trained"]
+    runs = found.runs.get(kind, {})
     shown = _transfer(runs, failed, paper.runs(kind) if overlay else {})
-    name = f"transfer_{kind}"
-    title = f"{found.settings['network']} on {found.settings['dataset']}, {kind} split"
-    paths = [output / f"{name}.{ending}" for ending in ("svg", "png")]
-    transfer.draw(shown, paths, title=title)
+    figure = ""
+    if shown.bases:
+        path = output / f"transfer_{kind}.svg"
+        title = f"{found.settings['network']} on {found.settings['dataset']}, {kind} split"
+        transfer.draw(shown, [path, path.with_suffix(".png")], title=title)
+        figure = _embedded(path.read_text())
     return {
         "kind": kind,
-        "figure": paths[0].read_text(),
+        "figure": figure,
         "recommendation": recommend(runs),
         "findings": findings(runs),
         "table_1": [(f"{a} to {b}", *_table_1(runs, a, b)) for a, b in _RANGES],
         "failed": [f"{n.row.treatment} ({n.folder.name}): {n.row.outcome}" for n in failed],
-        "splits": sorted({half.split for half in runs}),
-        "seeds": sorted({seed for seeds in runs.values() for seed in seeds}),
+        "splits": sorted({network.split for network in networks}),
+        "seeds": sorted({network.seed for network in networks}),
     }
+
+
+def _embedded(svg: str) -> str:
+    """The picture alone: no prolog, and no comments, in which Matplotlib repeats every text."""
+    return re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
 
 
 def _units(runs: Runs, family: str) -> list[int]:

@@ -1,5 +1,7 @@
 """A study on disk: the experiments below a folder, and their rows."""
 
+import hashlib
+import json
 import pathlib
 from collections import defaultdict
 from collections.abc import Mapping
@@ -59,7 +61,7 @@ def read(folder: pathlib.Path) -> Study:
     networks = []
     runs: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     for workdir, fact in zip(workdirs, facts, strict=True):
-        split, seed = str(fact["settings"]["split"]), fact["settings"]["seed"]
+        split, seed = _named(fact["settings"]["split"]), fact["settings"]["seed"]
         for name in filter(is_name, results.done(workdir)):
             row, treatment = results.read_row(workdir, name), parse(name)
             networks.append(Network(workdir, split, seed, row))
@@ -71,6 +73,13 @@ def read(folder: pathlib.Path) -> Study:
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
     return Study(settings, facts[0]["versions"], networks, runs)
+
+
+def _named(split: str | list[str]) -> str:
+    """A short name also for a split that is a list of A's classes."""
+    if isinstance(split, str):
+        return split
+    return f"list-{hashlib.sha256(json.dumps(split).encode()).hexdigest()[:6]}"
 
 
 def kind(split: str) -> str:

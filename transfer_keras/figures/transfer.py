@@ -73,9 +73,11 @@ def draw(shown: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> None:
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
     lower.set_xlabel("n, lower units transferred")
-    figure.suptitle(title, fontsize=11)
-    for path in paths:
-        figure.savefig(path, dpi=130)
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    with pyplot.rc_context({"svg.hashsalt": title}):  # The same names of parts each time.
+        for path in paths:
+            metadata = {"Date": None} if path.suffix == ".svg" else None
+            figure.savefig(path, dpi=130, metadata=metadata)
     pyplot.close(figure)
 
 
