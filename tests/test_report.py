@@ -57,14 +57,14 @@ def test_advice(written, folder):
     )
     assert words.startswith("Freeze up to unit 2: no loss is detectable ({:+.1f} points, "
                             "95 % {:+.1f} to {:+.1f}, over splits).".format(*fine))  # fmt: skip
-    assert f"From unit 3 on, fine-tune: frozen they lose {-lost[0]:.1f} points" in words
+    assert f"From unit 3 on, fine-tune: n = 3 frozen loses {-lost[0]:.1f} points" in words
     assert f"{tuned[0]:+.1f} points" in words
     assert "Freeze up to unit 2" in (output / "report.html").read_text()
 
 
 def test_advice_where_all_is_lost_or_nothing(tmp_path):
     for name, level, expected in (
-        ("lost", 0.3, "Fine-tune all units: frozen they lose"),
+        ("lost", 0.3, "Fine-tune all units: n = 1 frozen loses"),
         ("kept", 0.6, "Freeze up to unit 1: no loss is detectable"),
     ):
         levels = {"baseA": 0.6, "baseB": 0.6, "A1B": level}
@@ -100,7 +100,7 @@ def test_where_nothing_trained(tmp_path):
     words = reporting.report(tmp_path, tmp_path / "out", overlay_paper=True)
     assert words.startswith("No advice yet")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "baseA (one): at chance; baseB (one): at chance; A1B (one): at chance" in page
+    assert "A1B (one): at chance; baseA (one): at chance; baseB (one): at chance" in page
 
 
 def test_text_is_escaped(tmp_path):

@@ -31,6 +31,10 @@ class Finding(NamedTuple):
     comparison: Comparison
 
     @property
+    def p_value(self) -> str:
+        return f"{self.comparison.p_value:.3f}" if self.comparison.p_value >= 0.001 else "< 0.001"
+
+    @property
     def points(self) -> str:
         low, high = (100 * bound for bound in self.comparison.interval[1:])
         return f"{100 * self.comparison.interval.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
@@ -117,7 +121,7 @@ def _units(runs: Runs, family: str) -> list[int]:
 
 def _transfer(runs: Runs, failed: Sequence, of_paper: Runs) -> transfer.Transfer:
     everyone = [run for seeds in runs.values() for run in seeds.values()]
-    bases = [run[BASE].top1 for run in everyone if BASE in run]
+    bases = [run[BASE].top1 for run in everyone if BASE in run and len(run) > 1]
     base = float(np.mean(bases)) if bases else float("nan")
     points: dict[str, list] = {}
     for run in everyone:
@@ -208,22 +212,17 @@ def recommend(runs: Runs) -> str:
     if lost:
         tuned = compare(runs, [Role("AnB+", lost)], [BASE])
         beginning = f"From unit {lost} on, fine-tune" if fine else "Fine-tune all units"
-        words.append(f"{beginning}: frozen they lose {_lost(found[lost])}.")
+        words.append(f"{beginning}: n = {lost} frozen loses {_lost(found[lost])}.")
         if tuned:
-            words.append(f"Fine-tuned: {_detail(tuned)}.")
+            words.append(f"n = {lost} fine-tuned: {_detail(tuned)}.")
     return " ".join(words)
 
 
 def _detail(comparison: Comparison) -> str:
     estimate, low, high = (100 * value for value in comparison.interval)
     bounds = f"{estimate:+.1f} points, 95 % {low:+.1f} to {high:+.1f}"
-    if low > 0:
-        return f"it gains ({bounds}, over {comparison.over})"
-    return (
-        f"no loss is detectable ({bounds}, over {comparison.over})"
-        if high >= 0
-        else (f"it loses ({bounds}, over {comparison.over})")
-    )
+    what = "it gains" if low > 0 else "it loses" if high < 0 else "no loss is detectable"
+    return f"{what} ({bounds}, over {comparison.over})"
 
 
 def _lost(comparison: Comparison) -> str:

@@ -35,7 +35,7 @@ class Transfer(NamedTuple):
     """What figure 2 shows.
 
     Attributes:
-        bases: top-1 of every base.
+        bases: top-1 of every base with which a network is compared.
         points: family -> (n, top-1) of every network that trained.
         failed: family -> n of every network that did not.
         means: family -> n -> the mean base plus the paired mean difference from it.
@@ -105,7 +105,8 @@ def _points(axis, shown: Transfer) -> None:
         axis.plot(
             [n + _places(family) for n in places],
             [bottom] * len(places),
-            "$\\otimes$",
+            linestyle="none",
+            marker="$\\otimes$",
             color=STYLES[family][1],
             markersize=11,
             clip_on=False,
@@ -167,4 +168,5 @@ def _name_gaps(axis, shown: Transfer) -> None:
             va="center",
             fontsize=8,
             color="0.2",
+            bbox={"boxstyle": "round,pad=0.15", "color": "white", "alpha": 0.8},
         )
