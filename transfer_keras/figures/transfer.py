@@ -133,7 +133,10 @@ def _means(axis, shown: Transfer) -> None:
         )
     if shown.overlay:
         base, others = shown.overlay
-        axis.axhline(base, color=_BASE, linewidth=0.8, alpha=0.35, linestyle=(0, (1, 3)))
+        axis.axhline(
+            base, color=_BASE, linewidth=0.8, alpha=0.5, linestyle=(0, (1, 3)),
+            label="faint: Yosinski et al. (2014), ImageNet",
+        )  # fmt: skip
         for family, means in others.items():
             _, colour, marker, line = STYLES[family]
             places = sorted(means)
@@ -145,28 +148,26 @@ def _means(axis, shown: Transfer) -> None:
 
 
 def _name_gaps(axis, shown: Transfer) -> None:
-    """Arrows where the gaps are widest, from the one curve to the other."""
+    """Numbered arrows where the gaps are widest, from the one curve to the other."""
     base = dict.fromkeys(range(1, 1000), Mean(shown.base))
-    for words, upper, lower in (
-        ("fragile co-adaptation", base, shown.means.get("BnB", {})),
-        ("specificity", shown.means.get("BnB", {}), shown.means.get("AnB", {})),
-        ("transfer and fine-tuning help", shown.means.get("AnB+", {}), base),
-    ):
+    gaps = (
+        ("fragile co-adaptation: base - BnB", base, shown.means.get("BnB", {})),
+        ("specificity: BnB - AnB", shown.means.get("BnB", {}), shown.means.get("AnB", {})),
+        ("transfer, fine-tuned, helps: AnB+ - base", shown.means.get("AnB+", {}), base),
+    )
+    for number, (words, upper, lower) in enumerate(gaps, 1):
         common = [n for n in (lower if upper is base else upper) if n in lower and n in upper]
-        gaps = {n: upper[n].value - lower[n].value for n in common}
-        widest = max(gaps, key=gaps.get, default=None)
-        if widest is None or gaps[widest] <= 0:
+        widths = {n: upper[n].value - lower[n].value for n in common}
+        widest = max(widths, key=widths.get, default=None)
+        if widest is None or widths[widest] <= 0:
             continue
-        ends = (widest, upper[widest].value), (widest, lower[widest].value)
-        axis.annotate("", *ends, arrowprops={"arrowstyle": "<->", "color": "0.3"})
+        high, low = upper[widest].value, lower[widest].value
         axis.annotate(
-            words,
-            (widest, (ends[0][1] + ends[1][1]) / 2),
-            xytext=(-6, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=8,
-            color="0.2",
-            bbox={"boxstyle": "round,pad=0.15", "color": "white", "alpha": 0.8},
+            "", (widest, high), (widest, low), arrowprops={"arrowstyle": "<->", "color": "0.3"}
         )
+        axis.plot(
+            [widest + 0.14], [(high + low) / 2], linestyle="none", color="0.2", markersize=7,
+            marker=f"${number}$", label=f"{words} (widest gap)",
+        )  # fmt: skip
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8)
