@@ -43,9 +43,9 @@ def test_curve(tmp_path, monkeypatch):
     assert (panel.target, panel.base) == ("B", 0.5)
     found = {label: [(p.n, p.top1) for p in points] for label, points in panel.series.items()}
     assert found == {
-        "transfer, frozen": [(3, 0.75), (2, 0.5)],
-        "selffer, fine-tuned": [(3, 0.0)],
-        "random, frozen": [(1, 0.25)],
+        "AnB": [(3, 0.75), (2, 0.5)],
+        "BnB+": [(3, 0.0)],
+        "RnB": [(1, 0.25)],
     }
     assert all(p.low < p.top1 - 0.5 < p.high for points in panel.series.values() for p in points)
     monkeypatch.undo()

@@ -23,7 +23,6 @@ _REASONS = {
     ),
 }
 CURVE = "curve.png"  # In the workdir.
-_MODES = {"frozen": "frozen", "fine_tune": "fine-tuned"}
 
 
 def plan(experiment: Experiment, tasks: Mapping[str, Sized], workdir: pathlib.Path) -> str:
@@ -112,7 +111,7 @@ def draw_curve(
             top1 = results.read_row(workdir, treatment.name).top1
             _, low, high = difference(workdir, treatment)
             point = curve.Point(treatment.n, top1, low, high)
-            series[treatment.target][_label(treatment)].append(point)
+            series[treatment.target][treatment.role].append(point)
     if not series:
         return False
     panels = [
@@ -122,14 +121,6 @@ def draw_curve(
     with results.whole(path) as partial:
         curve.draw(panels, partial, title=title)
     return True
-
-
-def _label(treatment: Treatment) -> str:
-    """Its key of `curve.STYLES`."""
-    if treatment.mode == "random":
-        return "random, frozen"
-    kind = "selffer" if treatment.donor == treatment.target else "transfer"
-    return f"{kind}, {_MODES[treatment.mode]}"
 
 
 def difference(workdir: pathlib.Path, treatment: Treatment) -> statistics.Interval:

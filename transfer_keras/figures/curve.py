@@ -10,15 +10,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-# Colours of Okabe and Ito (2008), told apart by the colour-blind; markers and dashes tell them
-# apart in black and white too.
-STYLES = {
-    "transfer, frozen": ("#D55E00", "o", "-"),
-    "transfer, fine-tuned": ("#CC79A7", "s", "-"),
-    "selffer, frozen": ("#0072B2", "^", "--"),
-    "selffer, fine-tuned": ("#56B4E9", "v", "--"),
-    "random, frozen": ("#000000", "x", ":"),
-}
+from transfer_keras.figures.styles import STYLES
 
 
 class Point(NamedTuple):
@@ -31,7 +23,7 @@ class Point(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """All networks of one target: its name, the top-1 of its base, points by key of `STYLES`."""
+    """All networks of one target: its name, the top-1 of its base, points by role."""
 
     target: str
     base: float
@@ -53,8 +45,8 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
         name = f"base{panel.target}"
         axis.axhline(panel.base, color="0.6", linewidth=1, zorder=0)
         axis.plot([0], [panel.base], "D", color="0.4", label=f"{name}, from scratch")
-        for label, points in panel.series.items():
-            colour, marker, line = STYLES[label]
+        for role, points in panel.series.items():
+            label, colour, marker, line = STYLES[role]
             points = sorted(points)
             errors = [
                 [p.top1 - (panel.base + p.low) for p in points],

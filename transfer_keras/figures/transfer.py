@@ -10,15 +10,8 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-# Colours of Okabe and Ito (2008), told apart by the colour-blind; markers and dashes tell them
-# apart in black and white too.
-STYLES = {
-    "BnB": ("selffer, frozen", "#0072B2", "^", "--"),
-    "BnB+": ("selffer, fine-tuned", "#56B4E9", "v", "--"),
-    "AnB": ("transfer, frozen", "#D55E00", "o", "-"),
-    "AnB+": ("transfer, fine-tuned", "#CC79A7", "s", "-"),
-    "RnB": ("random, frozen", "#000000", "x", ":"),
-}
+from transfer_keras.figures.styles import STYLES
+
 _BASE = "#666666"
 _DODGE = 0.09  # Between the families at one n.
 
