@@ -1,10 +1,13 @@
 import csv
+import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
 from studies import write_experiment, write_study
 
@@ -55,24 +58,97 @@ def test_advice(written, folder):
         [100 * x for x in compare(runs, [Role(family, n)], [BASE]).interval]
         for family, n in (("AnB", 2), ("AnB", 3), ("AnB+", 3))
     )
-    assert words.startswith("Freeze up to unit 2: no loss is detectable ({:+.1f} points, "
-                            "95 % {:+.1f} to {:+.1f}, over splits).".format(*fine))  # fmt: skip
-    assert f"From unit 3 on, fine-tune: n = 3 frozen loses {-lost[0]:.1f} points" in words
-    assert f"{tuned[0]:+.1f} points" in words
+    assert words.startswith(
+        "random split: Freeze up to unit 2: no loss is detectable ({:+.1f} points, "
+        "95 % {:+.1f} to {:+.1f}, over splits). ".format(*fine)
+    )
+    assert (
+        f"From unit 3 on, fine-tune: freezing n = 3 loses {-lost[0]:.1f} points, "
+        f"95 % {-lost[2]:.1f} to {-lost[1]:.1f}, over splits; fine-tuned, it gains "
+        f"({tuned[0]:+.1f} points"
+    ) in words
+    assert words.endswith("Tried: n = 1, 2, 3.")
     assert "Freeze up to unit 2" in (output / "report.html").read_text()
 
 
-def test_advice_where_all_is_lost_or_nothing(tmp_path):
-    for name, level, expected in (
-        ("lost", 0.3, "Fine-tune all units: n = 1 frozen loses"),
-        ("kept", 0.6, "Freeze up to unit 1: no loss is detectable"),
-    ):
+def advice(folder, levels, **changes):
+    levels = {"baseA": 0.6, "baseB": 0.6, **levels}
+    write_experiment(folder, split="0", seed=0, levels=levels, **changes)
+    found = study.read(folder)
+    failed = [study.role(n) for n in found.networks if n.row.outcome != "trained"]
+    return reporting.recommend(found.runs["random"], failed)
+
+
+@pytest.mark.parametrize(
+    ("levels", "changes", "expected"),
+    [
+        ({"A1B": 0.3}, {}, r"Freezing n = 1 loses .* over images\. Tried: n = 1\."),
+        ({"A1B": 0.3, "A1B+": 0.63}, {},
+         r"From unit 1 on, fine-tune: freezing n = 1 loses .*it gains"),
+        ({"A1B": 0.5, "A1B+": 0.4}, {}, r"Freezing n = 1 loses .* over images\. Tried: n = 1\."),
+        ({"A1B": 0.6}, {}, r"Freeze up to unit 1: no loss is detectable .*\. Tried: n = 1\."),
+        ({"A2B": 0.6, "A5B": 0.3}, {}, r"Freeze up to unit 2: .* n = 5 .*Tried: n = 2, 5\."),
+        ({"A1B": 0.6, "A2B": 0.05}, {"outcomes": {"A2B": "at chance"}},
+         r"Freeze up to unit 1: .* Freezing n = 2 does not always train\. Tried: n = 1, 2\."),
+    ],
+)  # fmt: skip
+def test_advice_says_no_more_than_was_found(tmp_path, levels, changes, expected):
+    assert re.fullmatch(expected + ".*", advice(tmp_path / "one", levels, **changes))
+
+
+def test_wide_intervals_are_no_permission(tmp_path):
+    """Two splits, losses of 1 and 20 points: Student's t with one degree of freedom."""
+    for split, level in (("0", 0.59), ("1", 0.4)):
         levels = {"baseA": 0.6, "baseB": 0.6, "A1B": level}
-        write_experiment(tmp_path / name, split="0", seed=0, levels=levels)
-        found = reporting.recommend(study.read(tmp_path / name).runs["random"])
-        assert found.startswith(expected)
-        assert "over images" in found
-    assert reporting.recommend({}).startswith("No advice yet")
+        write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
+    found = reporting.recommend(study.read(tmp_path).runs["random"])
+    assert found.startswith("What freezing n = 1 costs is not decided")
+    assert "-100.0" in found, "no difference is larger"
+
+
+def named(role, n, target):
+    """ "AnB+" of target A at 3 -> "B3A+"."""
+    if role == "base":
+        return f"base{target}"
+    donor = {"A": "B" if target == "A" else "A", "B": target}[role[0]]
+    return f"{donor}{n}{target}{'+' if role.endswith('+') else ''}"
+
+
+def test_findings_by_hand(folder):
+    """Estimates straight from the rows: which is taken from which, of which target."""
+    found = study.read(folder)
+    top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in found.networks}
+    seen = set()
+    for finding in reporting.findings(found.runs["random"]):
+        one, other = re.search(r"\((\w+\+?) - (\w+\+?)\)", finding.what).groups()
+        differences = [
+            top1[split, seed, named(one, finding.n, target)]
+            - top1[split, seed, named(other, finding.n, target)]
+            for split, seed, target in itertools.product("01", (0, 1), "AB")
+        ]
+        estimate = finding.comparison.interval.estimate
+        assert estimate == pytest.approx(np.mean(differences)), finding
+        assert finding.points.startswith(f"{100 * np.mean(differences):+.1f} [")
+        seen.add((one, other))
+    assert len(seen) == 6
+
+
+def test_what_repeats_it(folder):
+    found = study.read(folder)
+    commands = reporting._commands(found)
+    assert len(commands) == 4
+    assert "--split=0 --seed=1 --treatments=A1A,A1A+,A1B," in commands[1]
+
+
+def test_a_base_that_failed_beside_a_good_target(tmp_path):
+    levels = {"baseA": 0.05, "baseB": 0.6, "A1B": 0.6, "B1A": 0.3}
+    write_experiment(
+        tmp_path / "one", split="0", seed=0, levels=levels, outcomes={"baseA": "at chance"}
+    )
+    words = reporting.report(tmp_path, tmp_path / "out", overlay_paper=False)
+    assert "Freeze up to unit 1" in words
+    assert "baseA (one): at chance" in (tmp_path / "out" / "report.html").read_text()
+    assert (tmp_path / "out" / "transfer_random.svg").exists()
 
 
 def test_what_never_trained_is_drawn_as_that_and_counts_nowhere(folder, tmp_path):
@@ -98,7 +174,7 @@ def test_where_nothing_trained(tmp_path):
         outcomes=dict.fromkeys(names, "at chance"),
     )  # fmt: skip
     words = reporting.report(tmp_path, tmp_path / "out", overlay_paper=True)
-    assert words.startswith("No advice yet")
+    assert words.startswith("random split: No advice yet")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "A1B (one): at chance; baseA (one): at chance; baseB (one): at chance" in page
 

@@ -64,3 +64,23 @@ def test_a_damaged_experiment(tmp_path):
     (tmp_path / "one" / "experiment.json").write_text("{")
     with pytest.raises(UserError, match=r"one.experiment.json cannot be read"):
         study.read(tmp_path)
+
+
+def test_two_of_the_same_split_and_seed(tmp_path):
+    for name in ("a", "copy of a"):
+        write_experiment(tmp_path / name, split="0", seed=0, levels={"baseA": 0.5})
+    with pytest.raises(UserError, match="a and copy of a are of the same split and seed"):
+        study.read(tmp_path)
+
+
+def test_other_images_and_damaged_answers(tmp_path):
+    for seed in (0, 1):
+        write_experiment(tmp_path / str(seed), split="0", seed=seed, levels={"baseA": 0.5})
+    others = {"label": np.ones(7, np.int32), "predicted": np.ones(7, np.int32)}
+    results.write_predictions(tmp_path / "1", "baseA", others)
+    with pytest.raises(UserError, match=r"1.baseA was tested on other images"):
+        study.read(tmp_path)
+    path = tmp_path / "1" / "baseA" / "predictions.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"predictions.npz cannot be read .*train it again"):
+        study.read(tmp_path)

@@ -63,8 +63,9 @@ class Comparison(NamedTuple):
 def compare(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> Comparison | None:
     """The mean difference of roles, pair by pair, over halves and seeds that have all of them.
 
-    With two splits or more, halves are the sample, since what a split's classes do is shared by
-    all its seeds and images: Student's t over the halves' means. Else what is known is of this
+    With two splits or more, halves are the sample, since what a half's classes do is shared by all
+    its seeds and images: Student's t over the halves' means. The two halves of a split are taken
+    as independent, as they are in the paper's runs. Else what is known is of this
     split alone, and seeds and images are the sample.
 
     Args:
@@ -93,16 +94,22 @@ def compare(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> Compariso
     everything = [
         run for seeds in found.values() for pairs in seeds for pair in pairs for run in pair
     ]
+    known = all(run.right is not None for run in everything)
     if len(splits) > 1:
         estimate, over = statistics.over_replicates(means), "splits"
-    elif all(run.right is not None for run in everything):
+        if not estimate.variance and known:  # All alike: no certainty, but coarse images.
+            estimate = statistics.average(map(_of_half, found.values()))
+    elif known:
         estimate = statistics.average(map(_of_half, found.values()))
-        several = max(map(len, found.values())) > 1
+        several = min(map(len, found.values())) > 1
         over = "seeds and images" if several else "images"
     else:
         return None
+    interval = estimate.interval()
+    if known and len(everything) == 2:  # As in the table of the experiment.
+        interval = statistics.paired_difference(*(run.right for run in everything))
     return Comparison(
-        estimate.interval(),
+        interval._replace(low=max(interval.low, -1.0), high=min(interval.high, 1.0)),
         estimate.p_value,
         over,
         len(found),
@@ -116,32 +123,6 @@ def _of_half(seeds: Sequence[Sequence[tuple[Run, Run]]]) -> statistics.Estimate:
         np.mean([a.right.astype(float) - b.right for a, b in pairs], axis=0) for pairs in seeds
     ]
     return statistics.over_seeds_and_images(differences)
-
-
-class Gain(NamedTuple):
-    """Mean and standard deviation, over networks, of their difference from their own base."""
-
-    mean: float
-    deviation: float
-    networks: int
-
-
-def gain(runs: Runs, roles: Sequence[Role]) -> Gain | None:
-    """Of all networks of the roles that have a base; None for fewer than two.
-
-    Unlike `compare`, networks of one half count one by one: for a look at what is there, not for
-    an interval.
-    """
-    found = [
-        run[role].top1 - run[BASE].top1
-        for seeds in runs.values()
-        for run in seeds.values()
-        for role in roles
-        if run.keys() >= {role, BASE}
-    ]
-    if len(found) < 2:
-        return None
-    return Gain(float(np.mean(found)), float(np.std(found, ddof=1)), len(found))
 
 
 def unpaired(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> float | None:

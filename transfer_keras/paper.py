@@ -32,10 +32,3 @@ def runs(split: str, *, examples_per_class: int | None = None) -> Runs:
                 role = Role(treatment.role, treatment.n)
                 seeds[0][role] = Run(float(row["top1_best10"]))
     return found
-
-
-def reduced() -> dict[int, float]:
-    """Images of each class -> top-1 on all classes."""
-    with _FILE.open() as file:
-        rows = [row for row in csv.DictReader(file) if row["examples_per_class"]]
-    return {int(row["examples_per_class"]): float(row["top1_best10"]) for row in rows}

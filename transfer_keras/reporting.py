@@ -13,13 +13,15 @@ from typing import NamedTuple
 import jinja2
 import numpy as np
 
-from transfer_keras import paper, results, study
-from transfer_keras.analysis import BASE, Comparison, Role, Runs, compare
+from transfer_keras import paper, results, statistics, study
+from transfer_keras.analysis import BASE, Comparison, Role, Runs, compare, unpaired
 from transfer_keras.figures import transfer
 from transfer_keras.study import Study
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
+_CHOICE = re.compile(r"--(n|mode|source|target|treatments)=")
 _RANGES = ((1, 7), (3, 7), (5, 7))
+_UNDECIDED = -0.10  # An interval that reaches below this decides nothing.
 _BEST = 10  # Tests that the paper's figures are the mean of.
 
 
@@ -33,6 +35,15 @@ class Finding(NamedTuple):
     @property
     def p_value(self) -> str:
         return f"{self.comparison.p_value:.3f}" if self.comparison.p_value >= 0.001 else "< 0.001"
+
+    @property
+    def to_decide(self) -> str:
+        """How many targets would show a difference of this size, if it is real."""
+        deviation = self.comparison.deviation
+        if deviation is None or self.comparison.over != "splits":
+            return ""
+        count = statistics.replicates_to_decide(self.comparison.interval.estimate, deviation)
+        return f"{count:,}" if count else "> 10,000"
 
     @property
     def points(self) -> str:
@@ -64,7 +75,7 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
     rows = [_flat(network) for network in found.networks]
     results.write_text(output / "results.csv", _csv(rows))
     results.write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")
-    words = "\n".join(section["recommendation"] for section in sections)
+    words = "\n".join(f"{s['kind']} split: {s['recommendation']}" for s in sections)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("transfer_keras", "templates"),
         autoescape=True,
@@ -95,14 +106,18 @@ def _section(kind: str, found: Study, output: pathlib.Path, overlay: bool) -> di
     if shown.bases:
         path = output / f"transfer_{kind}.svg"
         title = f"{found.settings['network']} on {found.settings['dataset']}, {kind} split"
-        transfer.draw(shown, [path, path.with_suffix(".png")], title=title)
+        with (
+            results.whole(path) as svg,
+            results.whole(path.with_suffix(".png")) as picture,
+        ):
+            transfer.draw(shown, [svg, picture], title=title)
         figure = _embedded(path.read_text())
     return {
         "kind": kind,
         "figure": figure,
-        "recommendation": recommend(runs),
+        "recommendation": recommend(runs, [study.role(network) for network in failed]),
         "findings": findings(runs),
-        "table_1": [(f"{a} to {b}", *_table_1(runs, a, b)) for a, b in _RANGES],
+        "table_1": [_table_1(runs, first, last) for first, last in _RANGES],
         "failed": [f"{n.row.treatment} ({n.folder.name}): {n.row.outcome}" for n in failed],
         "splits": sorted({network.split for network in networks}),
         "seeds": sorted({network.seed for network in networks}),
@@ -121,7 +136,13 @@ def _units(runs: Runs, family: str) -> list[int]:
 
 def _transfer(runs: Runs, failed: Sequence, of_paper: Runs) -> transfer.Transfer:
     everyone = [run for seeds in runs.values() for run in seeds.values()]
-    bases = [run[BASE].top1 for run in everyone if BASE in run and len(run) > 1]
+    lonely = {(study.half(n), n.seed) for n in failed if n.row.n}  # Compared, though it failed.
+    bases = [
+        run[BASE].top1
+        for half, seeds in runs.items()
+        for seed, run in seeds.items()
+        if BASE in run and (len(run) > 1 or (half, seed) in lonely)
+    ]
     base = float(np.mean(bases)) if bases else float("nan")
     points: dict[str, list] = {}
     for run in everyone:
@@ -130,10 +151,12 @@ def _transfer(runs: Runs, failed: Sequence, of_paper: Runs) -> transfer.Transfer
                 points.setdefault(role.family, []).append((role.n, one.top1))
     lost: dict[str, list[int]] = {}
     for network in failed:
-        lost.setdefault(study.role(network).family, []).append(network.row.n)
+        if network.row.n:
+            lost.setdefault(study.role(network).family, []).append(network.row.n)
     means: dict[str, dict[int, transfer.Mean]] = {}
     for family in filter(points.__contains__, transfer.STYLES):
-        means[family] = {n: _mean(runs, Role(family, n), base) for n in _units(runs, family)}
+        found = {n: _mean(runs, Role(family, n), base) for n in _units(runs, family)}
+        means[family] = {n: mean for n, mean in found.items() if mean}
     overlay = None
     if of_paper:
         theirs = _transfer(of_paper, [], {})
@@ -143,7 +166,7 @@ def _transfer(runs: Runs, failed: Sequence, of_paper: Runs) -> transfer.Transfer
     return transfer.Transfer(bases, ordered, lost, means, overlay)
 
 
-def _mean(runs: Runs, role: Role, base: float) -> transfer.Mean:
+def _mean(runs: Runs, role: Role, base: float) -> transfer.Mean | None:
     """The mean base plus the mean paired difference, so that no half counts without its base."""
     pairs = [
         run[role].top1 - run[BASE].top1
@@ -153,7 +176,7 @@ def _mean(runs: Runs, role: Role, base: float) -> transfer.Mean:
     ]
     found = compare(runs, [role], [BASE])
     if not found:
-        return transfer.Mean(base + float(np.mean(pairs)) if pairs else float("nan"))
+        return transfer.Mean(base + float(np.mean(pairs))) if pairs else None
     return transfer.Mean(*(base + value for value in found.interval))
 
 
@@ -180,54 +203,70 @@ def findings(runs: Runs) -> list[Finding]:
 
 
 def _table_1(runs: Runs, first: int, last: int) -> list[str]:
-    """Mean gains of transfer with fine-tuning over a range of n, paired."""
+    """Mean gains of transfer with fine-tuning over a range of n: which, and over what."""
     units = [n for n in _units(runs, "AnB+") if first <= n <= last]
-    cells = []
+    cells = [", ".join(map(str, units))]
     for other in ("base", "BnB+"):
-        against = [BASE if other == "base" else Role(other, n) for n in units]
-        comparison = units and compare(runs, [Role("AnB+", n) for n in units], against)
+        common = [n for n in units if other == "base" or n in _units(runs, other)]
+        transferred = [Role("AnB+", n) for n in common]
+        against = [BASE if other == "base" else Role(other, n) for n in common]
+        comparison = compare(runs, transferred, against) if common else None
+        simple = unpaired(runs, transferred, list(dict.fromkeys(against))) if common else None
         cells.append(Finding("", "", comparison).points if comparison else "")
+        cells.append(f"{100 * simple:+.1f}" if simple is not None else "")
     return cells
 
 
-def recommend(runs: Runs) -> str:
+def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
     """How many units to freeze, in words.
 
     Freezing is advised up to the last n below which no loss from the base is detectable: at each
-    n up to it the 95 % interval of AnB - base reaches 0 or above.
+    n that was tried up to it, the 95 % interval of AnB - base reaches 0 or above, and not below
+    `_UNDECIDED`; and no AnB failed to train.
+
+    Args:
+        runs: of one kind of split.
+        failed: roles of which a network did not train.
     """
     found = {n: compare(runs, [Role("AnB", n)], [BASE]) for n in _units(runs, "AnB")}
     found = {n: comparison for n, comparison in found.items() if comparison}
+    tried = sorted({*found, *(role.n for role in failed if role.family == "AnB")})
     if not found:
         return "No advice yet: frozen transfer (AnB) and its base are needed."
-    fine = 0
-    for n, comparison in found.items():
-        if comparison.interval.high < 0:
-            break
-        fine = n
-    lost = next((n for n in found if n > fine), None)
-    words = []
+    fine, words = 0, []
+    for n in tried:
+        if Role("AnB", n) in failed:
+            reason = f"freezing n = {n} does not always train"
+        elif found[n].interval.high < 0:
+            reason = f"freezing n = {n} loses {_bounds(found[n], -1)}"
+        elif found[n].interval.low < _UNDECIDED:
+            reason = f"what freezing n = {n} costs is not decided, {_bounds(found[n])}"
+        else:
+            fine = n
+            continue
+        tuned = compare(runs, [Role("AnB+", n)], [BASE])
+        better = tuned and (n not in found or tuned.interval[0] > found[n].interval[0])
+        advice = f"From unit {n} on, fine-tune: " if better else ""
+        words.append(f"{advice}{reason}{f'; fine-tuned, {_change(tuned)}' if better else ''}.")
+        break
     if fine:
-        words.append(f"Freeze up to unit {fine}: {_detail(found[fine])}.")
-    if lost:
-        tuned = compare(runs, [Role("AnB+", lost)], [BASE])
-        beginning = f"From unit {lost} on, fine-tune" if fine else "Fine-tune all units"
-        words.append(f"{beginning}: n = {lost} frozen loses {_lost(found[lost])}.")
-        if tuned:
-            words.append(f"n = {lost} fine-tuned: {_detail(tuned)}.")
-    return " ".join(words)
+        words.insert(0, f"Freeze up to unit {fine}: {_change(found[fine])}.")
+    words.append(f"Tried: n = {', '.join(map(str, tried))}.")
+    return " ".join(word[0].upper() + word[1:] for word in words)
 
 
-def _detail(comparison: Comparison) -> str:
-    estimate, low, high = (100 * value for value in comparison.interval)
-    bounds = f"{estimate:+.1f} points, 95 % {low:+.1f} to {high:+.1f}"
+def _change(comparison: Comparison) -> str:
+    _, low, high = comparison.interval
     what = "it gains" if low > 0 else "it loses" if high < 0 else "no loss is detectable"
-    return f"{what} ({bounds}, over {comparison.over})"
+    return f"{what} ({_bounds(comparison)})"
 
 
-def _lost(comparison: Comparison) -> str:
-    estimate, low, high = (-100 * value for value in comparison.interval)
-    return f"{estimate:.1f} points, 95 % {high:.1f} to {low:.1f}, over {comparison.over}"
+def _bounds(comparison: Comparison, sign: int = 1) -> str:
+    """In points; with sign -1 of a loss."""
+    estimate, *bounds = (sign * 100 * value for value in comparison.interval)
+    values = [estimate, *sorted(bounds)]
+    shown = [f"{value:+.1f}" if sign > 0 else f"{value:.1f}" for value in values]
+    return f"{shown[0]} points, 95 % {shown[1]} to {shown[2]}, over {comparison.over}"
 
 
 # Columns of `results.csv` and `results.json`, and what each says.
@@ -272,11 +311,13 @@ def _csv(rows: Sequence[Mapping]) -> str:
 
 
 def _commands(found: Study) -> list[str]:
-    """What repeats each experiment."""
+    """What repeats each experiment: its flags, and all treatments that it has by now."""
     commands = []
     for folder in dict.fromkeys(network.folder for network in found.networks):
         path = folder / "run.flags"
-        lines = path.read_text().split("\n") if path.exists() else []
-        flags = " ".join(shlex.quote(line) for line in lines if line)
-        commands.append(f"python -m transfer_keras.train {flags}".rstrip())
+        if path.exists():
+            names = [n.row.treatment for n in found.networks if n.folder == folder]
+            lines = [line for line in path.read_text().splitlines() if not _CHOICE.match(line)]
+            flags = [*lines, f"--treatments={','.join(names)}"]
+            commands.append(f"python -m transfer_keras.train {shlex.join(flags)}")
     return commands

@@ -17,6 +17,8 @@ import json
 import os
 import pathlib
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -258,9 +260,19 @@ def read_row(workdir: pathlib.Path, treatment: str) -> Row:
 
 
 def read_answers(workdir: pathlib.Path, treatment: str) -> tuple[np.ndarray, np.ndarray]:
-    """(label, predicted), each int32 (test images,), in one order for all of a target."""
-    with np.load(workdir / treatment / _PREDICTIONS) as arrays:
-        return arrays["label"], arrays["predicted"]
+    """(label, predicted), each int32 (test images,), in one order for all of a target.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = workdir / treatment / _PREDICTIONS
+    try:
+        with np.load(path) as arrays:
+            return arrays["label"], arrays["predicted"]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). Remove its folder to train it again."
+        ) from error
 
 
 def written_at(workdir: pathlib.Path, treatment: str) -> int:

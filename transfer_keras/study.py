@@ -7,13 +7,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from transfer_keras import results
 from transfer_keras.analysis import Half, Role, Run
 from transfer_keras.errors import UserError
 from transfer_keras.treatments import is_name, parse
 
 # What may differ between the experiments of one study.
-_VARIED = {"split", "seed", "examples_per_class"}
+_VARIED = {"split", "seed"}
 RANDOM = "random"  # The kind of all random halves.
 
 
@@ -46,9 +48,11 @@ def read(folder: pathlib.Path) -> Study:
     """Reads a workdir, or a folder of workdirs; also while they are still trained.
 
     Raises:
-        UserError: if there is none, none of their networks is done, or they differ in more than
-            split and seed.
+        UserError: if there is none, none of their networks is done, they differ in more than split
+            and seed or do not differ in these, or networks of one target were tested on other
+            images.
     """
+    folder = folder.resolve()
     found = [*folder.glob("experiment.json"), *folder.glob("*/experiment.json")]
     workdirs = sorted(path.parent for path in found)
     if not workdirs:
@@ -58,14 +62,32 @@ def read(folder: pathlib.Path) -> Study:
         )
     facts = [results.read_experiment(workdir) for workdir in workdirs]
     settings = _shared(folder, workdirs, facts)
-    networks = []
+    networks: list[Network] = []
+    folders: dict[tuple[str, int], pathlib.Path] = {}
+    labels: dict[tuple[str, str], np.ndarray] = {}
     runs: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     for workdir, fact in zip(workdirs, facts, strict=True):
         split, seed = _named(fact["settings"]["split"]), fact["settings"]["seed"]
+        if (split, seed) in folders:
+            raise UserError(
+                f"--workdir={folder}: {folders[split, seed].name} and {workdir.name} are of the "
+                "same split and seed. Move one of them elsewhere."
+            )
+        folders[split, seed] = workdir
         for name in filter(is_name, results.done(workdir)):
-            row, treatment = results.read_row(workdir, name), parse(name)
+            treatment = parse(name)
+            try:
+                row = results.read_row(workdir, name)
+                label, predicted = results.read_answers(workdir, name)
+            except FileNotFoundError:  # Removed while we read.
+                continue
             networks.append(Network(workdir, split, seed, row))
-            label, predicted = results.read_answers(workdir, name)
+            same = labels.setdefault((split, treatment.target), label)
+            if not np.array_equal(same, label):
+                raise UserError(
+                    f"{workdir / name} was tested on other images than other networks of split "
+                    f"{split} and target {treatment.target}. Remove what was made with other data."
+                )
             if row.outcome == "trained":  # Else it is a failure, and no result.
                 half = runs[kind(split)][Half(split, treatment.target)]
                 right = label == predicted
@@ -85,6 +107,11 @@ def _named(split: str | list[str]) -> str:
 def kind(split: str) -> str:
     """What a split is a sample of: all random halves are of one kind."""
     return RANDOM if split.isdecimal() else split
+
+
+def half(network: Network) -> Half:
+    """The task that it was trained on."""
+    return Half(network.split, network.row.target)
 
 
 def role(network: Network) -> Role:

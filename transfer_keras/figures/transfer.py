@@ -116,13 +116,17 @@ def _means(axis, shown: Transfer) -> None:
         values = [means[n].value for n in places]
         axis.plot(places, values, color=colour, marker=marker, linestyle=line, markersize=5)
         known = [n for n in places if means[n].low is not None]
-        axis.fill_between(
+        axis.errorbar(
             known,
-            [means[n].low for n in known],
-            [means[n].high for n in known],
+            [means[n].value for n in known],
+            yerr=[
+                [max(means[n].value - means[n].low, 0) for n in known],
+                [max(means[n].high - means[n].value, 0) for n in known],
+            ],
             color=colour,
-            alpha=0.15,
-            linewidth=0,
+            linestyle="none",
+            capsize=3,
+            linewidth=1,
         )
     if shown.overlay:
         base, others = shown.overlay
