@@ -4,7 +4,8 @@ python tools/benchmark_groups.py --data_dir=tiny-imagenet-200.zip
 
 Every contender trains the same treatments from the same donors for the same number of steps,
 tests them twenty times and saves them, in a process of its own, in turn. All but the last leave
-out what TensorBoard shows of each unit; `watched` is `groups` with that. The donors were trained
+out what TensorBoard shows of each unit; `watched` is `groups` with that. The confusion matrix and
+the line in HParams, written after the training, are in all but `fit`. The donors were trained
 for ten steps, which costs the same as good ones. Seconds are from the
 donors to the saved networks: imports and the reading of the data are left out, tracing,
 testing and saving are not. Memory is the process's highest resident size.

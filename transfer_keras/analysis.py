@@ -65,8 +65,8 @@ def compare(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> Compariso
 
     With two splits or more, halves are the sample, since what a half's classes do is shared by all
     its seeds and images: Student's t over the halves' means. The two halves of a split are taken
-    as independent, as they are in the paper's runs. Else what is known is of this
-    split alone, and seeds and images are the sample.
+    as independent, as they are in the paper's runs. Else what is known is of this split alone, and
+    seeds and images are the sample.
 
     Args:
         runs: of one kind of split.

@@ -216,13 +216,18 @@ def train_group(
             name = treatment.name
             network = surgery.extract(fused, name)
             surgery.assert_unchanged(network, frozen[name])
-            with results.whole(results.network_path(workdir, name)) as partial:
-                network.save(partial)
             row = _row(treatment, network, trained[name], len(group.treatments))
-            results.write_predictions(workdir, name, trained[name].predictions._asdict())
+            _leave(workdir, row, network, trained[name])
             dashboard.result(experiment, workdir, runs[name], row, classes)
-            results.write_row(workdir, row)
+            results.write_row(workdir, row)  # Last: where it is, all is.
     results.remove_finished_groups(workdir)
+
+
+def _leave(workdir: pathlib.Path, row: results.Row, network: keras.Model, trained: Trained) -> None:
+    """Writes all of a network but its row."""
+    with results.whole(results.network_path(workdir, row.treatment)) as partial:
+        network.save(partial)
+    results.write_predictions(workdir, row.treatment, trained.predictions._asdict())
 
 
 def _recipe(experiment: Experiment) -> Recipe:

@@ -33,7 +33,7 @@ class _Probes(keras.Model):
     def __init__(self, network: keras.Model, classes: int):
         super().__init__(name="probes")
         units = surgery.units(network)
-        self._units = [unit.name for unit in units]
+        self.unit_names = tuple(unit.name for unit in units)
         self._network = keras.Model(network.input, [unit.output for unit in units])
         surgery.set_trainable([self._network], False)
         self._heads = [_head(unit.output, classes) for unit in units]
@@ -41,7 +41,7 @@ class _Probes(keras.Model):
     def call(self, images, training=None):
         values = self._network(images, training=False)
         logits = [head(x, training=training) for head, x in zip(self._heads, values, strict=True)]
-        return dict(zip(self._units, logits, strict=True))
+        return dict(zip(self.unit_names, logits, strict=True))
 
 
 def _head(output: keras.KerasTensor, classes: int) -> keras.Sequential:
@@ -113,7 +113,7 @@ def accuracies(
     batch = min(_BATCH, len(train))
     steps = max(1, _EPOCHS * len(train) // batch)
     model = _Probes(network, classes)
-    units = [unit.name for unit in surgery.units(network)]
+    units = model.unit_names
     model.compile(
         keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)),
         loss={unit: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for unit in units},

@@ -36,7 +36,7 @@ def main() -> None:
         print(f"{probed}\n")
     for line in summary.failures(workdir, treatments):
         print(f"Did not learn: {line}.")
-    if (picture := workdir / "curve.png").exists():
+    if (picture := workdir / summary.CURVE).exists():
         print(f"The curve: {picture}")
     print(f"See every unit: tensorboard --logdir {workdir}")
 
