@@ -28,6 +28,7 @@ from transfer_keras import (
 )
 from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.errors import UserError
+from transfer_keras.monitors import filters
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.progress import Progress
 from transfer_keras.monitors.scalars import Scalars
@@ -227,6 +228,11 @@ def _leave(workdir: pathlib.Path, row: results.Row, network: keras.Model, traine
     """Writes all of a network but its row."""
     with results.whole(results.network_path(workdir, row.treatment)) as partial:
         network.save(partial)
+    kernel = next(iter(surgery.units(network)[0].kernels), None)
+    if kernel is not None and filters.is_shown(kernel.shape):
+        with results.whole(results.filters_path(workdir, row.treatment)) as partial:
+            picture = filters.grid(keras.ops.convert_to_numpy(kernel))
+            partial.write_bytes(tf.io.encode_png(picture).numpy())
     results.write_predictions(workdir, row.treatment, trained.predictions._asdict())
 
 

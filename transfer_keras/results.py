@@ -3,7 +3,7 @@
 WORKDIR/experiment.json         the settings that make it what it is, tasks, versions
 WORKDIR/run.flags               the flags of the last run: `--flagfile=` repeats it
 WORKDIR/<treatment>/row.json    the result; written last, so where it is, all is
-WORKDIR/<treatment>/network.keras, predictions.npz, TensorBoard's events
+WORKDIR/<treatment>/network.keras, predictions.npz, filters.png, TensorBoard's events
 WORKDIR/experiment/, curve/     TensorBoard's events of all
 WORKDIR/curve.png               the transfer curve so far
 WORKDIR/checkpoints/<group>/    of a group in training: its treatments, and its last checkpoints
@@ -30,6 +30,7 @@ _EXPERIMENT = "experiment.json"
 _ROW = "row.json"
 _NETWORK = "network.keras"
 _PREDICTIONS = "predictions.npz"
+_FILTERS = "filters.png"
 _CHECKPOINTS = "checkpoints"
 _GROUP = "group.json"
 _PARTIAL = ".partial-"
@@ -184,6 +185,11 @@ def write_experiment(
 def network_path(workdir: pathlib.Path, treatment: str) -> pathlib.Path:
     """Where the treatment's trained network is."""
     return workdir / treatment / _NETWORK
+
+
+def filters_path(workdir: pathlib.Path, treatment: str) -> pathlib.Path:
+    """Where the picture of its first layer's filters is, if they are ones of grey or colour."""
+    return workdir / treatment / _FILTERS
 
 
 def begin_group(workdir: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
