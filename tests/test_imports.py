@@ -8,10 +8,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1] / "transfer_keras"
 PACKAGE = "transfer_keras"
 
-PROGRAMS = {"train", "sweep", "report", "cli", "launch", "advise"}
+PROGRAMS = {"train", "sweep", "report", "cli", "parsers", "launch", "advise"}
 STORY = {"experiment", "study", "cluster", "summary", "settings", "grouping", "donors"}
 STORY |= {"dashboard", "watching", "probes", "task_data", "group_models"}
-STORY |= {"analysis", "paper", "study", "reporting"}
+STORY |= {"analysis", "paper", "reporting", "sweeping", "findings", "charts"}
 MIDDLE = {"datasets", "networks", "surgery", "training", "monitors", "figures", "results"}
 GROUND = {"treatments", "tasks", "plan", "statistics", "errors", "machine", "lock"}
 LAYERS = [GROUND, MIDDLE, STORY, PROGRAMS]
@@ -19,8 +19,13 @@ LAYERS = [GROUND, MIDDLE, STORY, PROGRAMS]
 # Loaded before the flags are checked; may not load TensorFlow or Keras.
 LIGHT = [
     "train.py",
+    "sweep.py",
     "cli.py",
+    "parsers.py",
     "launch.py",
+    "study.py",
+    "analysis.py",
+    "statistics.py",
     "settings.py",
     "treatments.py",
     "tasks.py",

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from studies import write_experiment, write_study
 
-from transfer_keras import reporting, study
+from transfer_keras import findings, reporting, study
 from transfer_keras.analysis import BASE, Role, compare
+
+RANDOM = study.Kind("random")
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,13 @@ def test_tables(written, folder):
 
 def test_advice(written, folder):
     words, output = written
-    runs = study.read(folder).runs["random"]
+    runs = study.read(folder).runs[RANDOM]
     fine, lost, tuned = (
         [100 * x for x in compare(runs, [Role(family, n)], [BASE]).interval]
         for family, n in (("AnB", 2), ("AnB", 3), ("AnB+", 3))
     )
     assert words.startswith(
-        "random split: Freeze up to unit 2: no loss is detectable ({:+.1f} points, "
+        "Split random: Freeze up to unit 2: no loss is detectable ({:+.1f} points, "
         "95 % {:+.1f} to {:+.1f}, over splits). ".format(*fine)
     )
     assert (
@@ -75,8 +77,8 @@ def advice(folder, levels, **changes):
     levels = {"baseA": 0.6, "baseB": 0.6, **levels}
     write_experiment(folder, split="0", seed=0, levels=levels, **changes)
     found = study.read(folder)
-    failed = [study.role(n) for n in found.networks if n.row.outcome != "trained"]
-    return reporting.recommend(found.runs["random"], failed)
+    failed = [n.role for n in found.networks if n.row.outcome != "trained"]
+    return findings.recommend(found.runs[RANDOM], failed)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_wide_intervals_are_no_permission(tmp_path):
     for split, level in (("0", 0.59), ("1", 0.4)):
         levels = {"baseA": 0.6, "baseB": 0.6, "A1B": level}
         write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
-    found = reporting.recommend(study.read(tmp_path).runs["random"])
+    found = findings.recommend(study.read(tmp_path).runs[RANDOM])
     assert found.startswith("What freezing n = 1 costs is not decided")
     assert "-100.0" in found, "no difference is larger"
 
@@ -119,7 +121,7 @@ def test_findings_by_hand(folder):
     found = study.read(folder)
     top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in found.networks}
     seen = set()
-    for finding in reporting.findings(found.runs["random"]):
+    for finding in findings.findings(found.runs[RANDOM]):
         one, other = re.search(r"\((\w+\+?) - (\w+\+?)\)", finding.what).groups()
         differences = [
             top1[split, seed, named(one, finding.n, target)]
@@ -135,7 +137,7 @@ def test_findings_by_hand(folder):
 
 def test_what_repeats_it(folder):
     found = study.read(folder)
-    commands = reporting._commands(found)
+    commands = reporting._commands(folder, found)
     assert len(commands) == 4
     assert "--split=0 --seed=1 --treatments=A1A,A1A+,A1B," in commands[1]
 
@@ -157,8 +159,8 @@ def test_what_never_trained_is_drawn_as_that_and_counts_nowhere(folder, tmp_path
     path = copy / "split0-seed0" / "A1B" / "row.json"
     row = json.loads(path.read_text())
     path.write_text(json.dumps({**row, "outcome": "diverged", "top1": 0.01}))
-    before = compare(study.read(folder).runs["random"], [Role("AnB", 1)], [BASE])
-    after = compare(study.read(copy).runs["random"], [Role("AnB", 1)], [BASE])
+    before = compare(study.read(folder).runs[RANDOM], [Role("AnB", 1)], [BASE])
+    after = compare(study.read(copy).runs[RANDOM], [Role("AnB", 1)], [BASE])
     assert (before.pairs, after.pairs) == (8, 7)
     assert after.interval.estimate == pytest.approx(before.interval.estimate, abs=0.02)
     reporting.report(copy, tmp_path / "out", overlay_paper=False)
@@ -174,7 +176,7 @@ def test_where_nothing_trained(tmp_path):
         outcomes=dict.fromkeys(names, "at chance"),
     )  # fmt: skip
     words = reporting.report(tmp_path, tmp_path / "out", overlay_paper=True)
-    assert words.startswith("random split: No advice yet")
+    assert words.startswith("Split random: No advice yet")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "A1B (one): at chance; baseA (one): at chance; baseB (one): at chance" in page
 

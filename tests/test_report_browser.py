@@ -1,9 +1,11 @@
 """The report in a real browser."""
 
+import keras
+import numpy as np
 import pytest
 from studies import write_experiment, write_study
 
-from transfer_keras import reporting
+from transfer_keras import reporting, results
 
 EVIL = "<script>document.title='taken over'</script>"
 
@@ -16,6 +18,10 @@ def page(tmp_path_factory):
     write_experiment(
         folder / "natural", split="natural", seed=0, levels=levels, settings={"dataset": EVIL}
     )
+    few = {"dataset": EVIL, "examples_per_class": 5}
+    write_experiment(folder / "few", split="0", seed=0, levels={"baseB": 0.2}, settings=few)
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    keras.utils.save_img(results.filters_path(folder / "few", "baseB"), pixels)
     reporting.report(folder, folder / "report", overlay_paper=True)
     return (folder / "report" / "report.html").as_uri()
 
@@ -36,7 +42,9 @@ def test_fits_and_asks_for_nothing(browser, screenshots, page, name, width, heig
         figures = browser.execute_script(
             "return [...document.querySelectorAll('figure svg')].map(x => x.clientWidth)"
         )
-        assert len(figures) == 2
+        assert len(figures) == 4  # Two kinds, splits side by side, reduced data.
+        pictures = "return [...document.images].map(x => [x.complete, x.naturalWidth])"
+        assert browser.execute_script(pictures) == [[True, 4]]
         assert all(min(width, 700) * 0.8 < found <= width for found in figures)
         browser.save_screenshot(str(screenshots / f"report-{name}.png"))
     finally:
@@ -62,7 +70,7 @@ def test_the_table_sorts(browser, page):
     """
     for name, kind in (("top1", float), ("n", int), ("seed", int)):
         found = [kind(value) for value in browser.execute_script(column, name)]
-        assert len(found) == 4 * 26 + 4
+        assert len(found) == 4 * 26 + 5
         assert found == sorted(found)
         again = [kind(value) for value in browser.execute_script(column, name)]
         assert again == found[::-1]

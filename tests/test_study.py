@@ -5,6 +5,7 @@ from studies import SETTINGS, write_experiment, write_study
 from transfer_keras import results, study
 from transfer_keras.analysis import BASE, Half, Role
 from transfer_keras.errors import UserError
+from transfer_keras.study import Kind
 
 
 def test_what_is_on_disk(tmp_path):
@@ -16,16 +17,16 @@ def test_what_is_on_disk(tmp_path):
     found = study.read(tmp_path)
     assert found.settings == SETTINGS
     assert len(found.networks) == 4 * 26 + 3
-    assert set(found.runs) == {"random", "natural"}
-    assert set(found.runs["random"]) == {Half(s, t) for s in "01" for t in "AB"}
-    seeds = found.runs["random"][Half("1", "A")]
+    assert set(found.runs) == {Kind("random"), Kind("natural")}
+    assert set(found.runs[Kind("random")]) == {Half(s, t) for s in "01" for t in "AB"}
+    seeds = found.runs[Kind("random")][Half("1", "A")]
     assert set(seeds) == {0, 1}
     run = seeds[1][Role("AnB+", 3)]  # Of target A, so it is B3A+.
     folder = tmp_path / "split1-seed1"
     assert run.top1 == results.read_row(folder, "B3A+").top1
     label, predicted = results.read_answers(folder, "B3A+")
     assert np.array_equal(run.right, label == predicted)
-    natural = found.runs["natural"][Half("natural", "B")][0]
+    natural = found.runs[Kind("natural")][Half("natural", "B")][0]
     assert set(natural) == {BASE}, "a network that did not train is no result"
     assert [n.row.treatment for n in found.networks if n.row.outcome != "trained"] == ["R2B"]
 
@@ -69,7 +70,7 @@ def test_a_damaged_experiment(tmp_path):
 def test_two_of_the_same_split_and_seed(tmp_path):
     for name in ("a", "copy of a"):
         write_experiment(tmp_path / name, split="0", seed=0, levels={"baseA": 0.5})
-    with pytest.raises(UserError, match="a and copy of a are of the same split and seed"):
+    with pytest.raises(UserError, match="a and copy of a are of the same split, seed and num"):
         study.read(tmp_path)
 
 
@@ -84,3 +85,25 @@ def test_other_images_and_damaged_answers(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"predictions.npz cannot be read .*train it again"):
         study.read(tmp_path)
+
+
+def test_fewer_examples_are_another_kind(tmp_path):
+    for amount in (None, 5):
+        write_experiment(
+            tmp_path / str(amount), split="0", seed=0, levels={"baseA": 0.5, "baseB": 0.5},
+            settings={"examples_per_class": amount},
+        )  # fmt: skip
+    found = study.read(tmp_path)
+    assert set(found.runs) == {Kind("random"), Kind("random", 5)}
+    assert [str(kind) for kind in found.runs] == ["random, 5 a class", "random"]
+    assert "examples_per_class" not in found.settings
+
+
+def test_whether_an_experiment_belongs_to_a_study(tmp_path):
+    study.check(tmp_path / "none", {**SETTINGS, "split": "0", "seed": 0})
+    write_study(tmp_path, splits=["0"], seeds=[0])
+    study.check(tmp_path, {**SETTINGS, "split": "5", "seed": 7})
+    with pytest.raises(UserError, match="steps is 10 in split0-seed0 and 9 in what is asked for"):
+        study.check(tmp_path, {**SETTINGS, "steps": 9, "split": "0", "seed": 0})
+    with pytest.raises(UserError, match="is the workdir of one experiment"):
+        study.check(tmp_path / "split0-seed0", {**SETTINGS, "split": "0", "seed": 0})

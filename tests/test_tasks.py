@@ -90,3 +90,11 @@ def test_check_split(tmp_path):
     tasks.check_split("natural")
     with pytest.raises(UserError, match="--split=halves: expected a number"):
         tasks.check_split("halves")
+
+
+def test_the_whole_is_one_task_in_sorted_order():
+    wnids = tasks._ilsvrc_wnids()
+    (a,) = tasks.split_classes(wnids[500:] + wnids[:500], "whole")
+    assert a.name == "A"
+    assert a.class_names == tuple(wnids)
+    assert a.labels == (*range(500, 1000), *range(500))

@@ -43,7 +43,7 @@ BAD = [
     (["--n=1-99999999999"], r"ends at 999 or below"),
     (["--n=0"], r"--n=0: a range begins at 1"),
     (["--n=3-1"], r"--n=3-1: a range begins at 1 or above, ascends"),
-    (["--n=three"], r"--n=three: expected units and ranges"),
+    (["--n=three"], r"--n=three: expected numbers and ranges"),
     (["--mode=frosen"], r"--mode=frosen: expected one or several of frozen, fine_tune, random"),
     (["--source=both"], r"--source=both: expected one or several of other, self"),
     (["--target=C"], r"--target=C: expected one or several of A, B"),
@@ -59,7 +59,13 @@ BAD = [
     (["--network=resnet"], r"--network=resnet: value should be one of"),
     (["--image_size=9"], r"--image_size=9: alexnet_small needs at least"),
     (["--steps=0"], r"--steps=0: 0 is not a positive integer"),
-    (["--seed=-1"], r"--seed=-1"),
+    (["--seed=-1"], r"--seed=-1: expected numbers and ranges"),
+    (["--seed=0-9999"], r"--seed=0-9999: a range has at most 1000 numbers"),
+    (["--seed=0,1"], r"--seed=0,1: a training takes one. Several are a study: .*sweep"),
+    (["--split=0-2"], r"--split=0,1,2: a training takes one"),
+    (["--split=whole"], r"--split=whole: there is no task B, which A3B needs"),
+    (["--examples_per_class=5,all"], r"--examples_per_class=5,all: a training takes one"),
+    (["--examples_per_class=0"], r"--examples_per_class=0: expected numbers from 1 up, or all"),
     (["--group_size=0"], r"--group_size=0"),
     (["--group_memory=0"], r"--group_memory=0.0: must be positive"),
     (["--learning_rate=fast"], r"--learning_rate=fast"),
@@ -97,20 +103,6 @@ def test_dry_run_says_what_it_would_take(program):
     assert list(program.folder.iterdir()) == []
 
 
-FLAGFILES = sorted((pathlib.Path(__file__).parents[1] / "flags").glob("*.flags"))
-
-
-@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.name)
-def test_committed_flagfiles(program, path, request):
-    needs_zip = "tiny_imagenet" in path.name
-    zipped = request.getfixturevalue("tiny_imagenet_zip") if needs_zip else None
-    extra = [f"--data_dir={zipped}"] if needs_zip else []
-    done = program(f"--flagfile={path}", "--dry_run", *extra, light=False)
-    assert done.returncode == 0, done.stderr
-    assert "baseB" in done.stdout
-    assert "passes over the data" in done.stdout
-
-
 def test_a_run_and_what_it_leaves(program, data_dir):
     """The smallest real run: real program, data, training, files; then it is run again."""
     small = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]
@@ -120,7 +112,7 @@ def test_a_run_and_what_it_leaves(program, data_dir):
     run = program.folder / "run"
     for name in ("baseA", "baseB", "A2B", "B2B+"):
         files = {p.name.split(".")[0] for p in (run / name).iterdir()}
-        assert files == {"network", "row", "predictions", "events"}
+        assert files == {"network", "row", "predictions", "filters", "events"}
         assert f"{name} " in done.stdout
     assert done.stdout.splitlines()[-1].endswith("tensorboard --logdir run")
     assert "--treatments=A2B,B2B+" in (run / "run.flags").read_text()

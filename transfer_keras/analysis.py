@@ -24,10 +24,12 @@ class Run(NamedTuple):
     Attributes:
         top1: on the test images of its target, after the last step.
         right: bool (test images,), where it was right; None: not known.
+        best: the mean of its ten best tests, which is optimistic; None: not known.
     """
 
     top1: float
     right: np.ndarray | None = None
+    best: float | None = None
 
 
 class Half(NamedTuple):
@@ -145,3 +147,9 @@ def unpaired(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> float | 
             return None
         means.append(float(np.mean(found)))
     return means[0] - means[1]
+
+
+def units(runs: Runs, family: str) -> list[int]:
+    """Every n at which a network of the family trained, ascending."""
+    roles = {role for seeds in runs.values() for run in seeds.values() for role in run}
+    return sorted(role.n for role in roles if role.family == family)

@@ -4,85 +4,36 @@ Everything here runs before TensorFlow is imported (that takes seconds), so that
 every error in a flag come at once.
 """
 
+import itertools
 import pathlib
-import re
 from collections.abc import Sequence
 
 from absl import flags
 
-from transfer_keras import results, treatments
+from transfer_keras import parsers, results, study, treatments
 from transfer_keras.datasets import catalogue
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES
-from transfer_keras.settings import Experiment
+from transfer_keras.settings import Experiment, exists
+from transfer_keras.treatments import Treatment
 
 FLAGS = flags.FLAGS
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("step", "cosine")
 _MOST_UNITS = 999
-
-
-class _UnitsParser(flags.ArgumentParser):
-    """ "1,3,5-7" -> (1, 3, 5, 6, 7)."""
-
-    syntactic_help = "units and ranges, as 3 or 1,3,5-7"
-
-    def parse(self, argument):
-        if not isinstance(argument, str):
-            return tuple(argument)
-        found: list[int] = []
-        for part in argument.split(","):
-            match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-            if not match:
-                raise ValueError(f"expected units and ranges, as 3 or 1,3,5-7, found {part!r}")
-            first, last = int(match[1]), int(match[2] or match[1])
-            if first < 1 or last < first or last > _MOST_UNITS:
-                raise ValueError(
-                    f"a range begins at 1 or above, ascends and ends at {_MOST_UNITS} or below, "
-                    f"found {part!r}"
-                )
-            found += range(first, last + 1)
-        return tuple(dict.fromkeys(found))
-
-
-class _ChoicesParser(flags.ArgumentParser):
-    """ "frozen,random" -> ("frozen", "random")."""
-
-    def __init__(self, choices: Sequence[str]):
-        super().__init__()
-        self._choices = choices
-        self.syntactic_help = f"one or several of {', '.join(choices)}"
-
-    def parse(self, argument):
-        if not isinstance(argument, str):
-            return tuple(argument)
-        found = tuple(dict.fromkeys(part.strip() for part in argument.split(",")))
-        for choice in found:
-            if choice not in self._choices:
-                raise ValueError(
-                    f"expected one or several of {', '.join(self._choices)}, found {choice!r}"
-                )
-        return found
-
-
-class _TreatmentsParser(flags.ArgumentParser):
-    """ "A3B,B3B+" -> two `Treatment`s."""
-
-    syntactic_help = "names as A3B, B3B+, R2B, baseA, separated by commas"
-
-    def parse(self, argument):
-        if not isinstance(argument, str):
-            return tuple(argument)
-        return tuple(dict.fromkeys(map(treatments.parse, argument.split(","))))
-
-
-class _CommaSerializer(flags.ArgumentSerializer):
-    def serialize(self, value):
-        return ",".join(map(str, value))
+# What an experiment of a study has of its own, and `flags_as_text` spells out.
+_OWN = ("n", "mode", "source", "target", "treatments", "split", "examples_per_class", "seed")
+# What a sweep trains where nothing is said.
+WHOLE_CURVE = {
+    "n": "1-7",
+    "mode": "frozen,fine_tune",
+    "source": "other,self",
+    "target": "A,B",
+}
 
 
 def _define(parser, name, default, help_text):
-    return flags.DEFINE(parser, name, default, help_text, serializer=_CommaSerializer())
+    return flags.DEFINE(parser, name, default, help_text, serializer=parsers.CommaSerializer())
 
 
 _DATASET = flags.DEFINE_string(
@@ -96,11 +47,19 @@ _DATA_DIR = flags.DEFINE_string(
     None,
     "Where TFDS keeps prepared datasets (default: its own); for tiny_imagenet the zip or folder.",
 )
-_SPLIT = flags.DEFINE_string(
+_SPLIT = _define(
+    parsers.Splits(),
     "split",
     "0",
     "How classes become tasks A and B: 0 to 3 (the paper's random halves; any number works), "
-    "natural (natural against man-made), or a file that lists A's classes, one a line.",
+    "natural (natural against man-made), whole (all are A, there is no B), or a file that lists "
+    "A's classes, one a line. A sweep takes several, as 0-3,natural.",
+)
+_EXAMPLES_PER_CLASS = _define(
+    parsers.Amounts(),
+    "examples_per_class",
+    "all",
+    "Train on the first so many of each class; tests keep all. A sweep takes several, as 5,25,all.",
 )
 _NETWORK = flags.DEFINE_enum(
     "network", "alexnet_small", sorted(ARCHITECTURES), "The network, eight units each."
@@ -127,7 +86,12 @@ _BAD_IMAGES = flags.DEFINE_enum(
     ("error", "skip"),
     "Whether pictures that cannot be decoded are refused, or left out and counted.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "All that is random follows from it.", 0)
+_SEED = _define(
+    parsers.Numbers(0, 2**31 - 1),
+    "seed",
+    "0",
+    "All that is random follows from it. A sweep takes several, as 0-2.",
+)
 _VALIDATIONS = flags.DEFINE_integer(
     "validations", 20, "How often each network is tested while it trains.", 1
 )
@@ -157,23 +121,31 @@ _CHECKPOINT_EVERY = flags.DEFINE_float(
     "checkpoint_every", 60, "Seconds from one checkpoint to the next.", 0
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the results (default: runs/<dataset>-split<s>-seed<s>)."
+    "workdir",
+    None,
+    "Folder of the results (default: runs/<dataset>-split<s>-seed<s>; of a sweep "
+    "runs/<dataset>-study).",
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and train nothing.")
 
-_N = _define(_UnitsParser(), "n", "3", "How many lower units are transferred.")
+_N = _define(
+    parsers.Numbers(1, _MOST_UNITS),
+    "n",
+    "3",
+    "How many lower units are transferred, as 3 or 1,4-7.",
+)
 _MODE = _define(
-    _ChoicesParser(treatments.MODES), "mode", "frozen", "What becomes of the lower units."
+    parsers.Choices(treatments.MODES), "mode", "frozen", "What becomes of the lower units."
 )
 _SOURCE = _define(
-    _ChoicesParser(treatments.SOURCES),
+    parsers.Choices(treatments.SOURCES),
     "source",
     "other",
     "Where they come from: the other task (transfer), or the target itself (selffer).",
 )
-_TARGET = _define(_ChoicesParser(treatments.TARGETS), "target", "B", "The task trained on.")
+_TARGET = _define(parsers.Choices(treatments.TARGETS), "target", "B", "The task trained on.")
 _TREATMENTS = _define(
-    _TreatmentsParser(),
+    parsers.Treatments(),
     "treatments",
     None,
     "The paper's names, in place of --n, --mode, --source and --target: A3B,B3B+,R2B,baseA.",
@@ -186,6 +158,39 @@ def experiment_from_flags() -> Experiment:
     Raises:
         UserError: naming the flag and what to do.
     """
+    for name in ("split", "examples_per_class", "seed"):
+        if len(FLAGS[name].value) > 1:
+            raise UserError(
+                f"{FLAGS[name].serialize()}: a training takes one. Several are a study: "
+                "python -m transfer_keras.sweep takes the same flags."
+            )
+    wanted = _treatments_from_flags()
+    return _experiment(wanted, _SPLIT.value[0], _EXAMPLES_PER_CLASS.value[0], _SEED.value[0])
+
+
+def experiments_from_flags() -> tuple[Experiment, ...]:
+    """Those of a study: every split, number of examples and seed that is asked for.
+
+    Of the split "whole", which has no task B, only the treatments that need none.
+
+    Raises:
+        UserError: as `experiment_from_flags`.
+    """
+    wanted, experiments = _treatments_from_flags(), []
+    for seed, amount, split in itertools.product(
+        _SEED.value, _EXAMPLES_PER_CLASS.value, _SPLIT.value
+    ):
+        there = tuple(t for t in wanted if exists(t, split))
+        if not there:
+            raise UserError(
+                f"--split={split}: there is no task B, which all of "
+                f"{', '.join(t.name for t in wanted)} need. Add treatments such as baseA or R3A."
+            )
+        experiments.append(_experiment(there, split, amount, seed))
+    return tuple(experiments)
+
+
+def _treatments_from_flags() -> tuple[Treatment, ...]:
     chosen = [name for name in ("n", "mode", "source", "target") if FLAGS[name].present]
     if _TREATMENTS.value and chosen:
         raise UserError(
@@ -197,12 +202,20 @@ def experiment_from_flags() -> Experiment:
             f"--n={max(_N.value)}: {_NETWORK.value} has {units} units, and at least one must be "
             f"left to train. Expected 1 to {units - 1}."
         )
+    return _TREATMENTS.value or treatments.combine(
+        _N.value, _MODE.value, _SOURCE.value, _TARGET.value
+    )
+
+
+def _experiment(
+    wanted: Sequence[Treatment], split: str, examples_per_class: int | None, seed: int
+) -> Experiment:
     experiment = Experiment(
-        treatments=_TREATMENTS.value
-        or treatments.combine(_N.value, _MODE.value, _SOURCE.value, _TARGET.value),
+        treatments=wanted,
         dataset=_DATASET.value,
         data_dir=_DATA_DIR.value,
-        split=_SPLIT.value,
+        split=split,
+        examples_per_class=examples_per_class,
         network=_NETWORK.value,
         image_size=_IMAGE_SIZE.value,
         steps=_STEPS.value,
@@ -213,7 +226,7 @@ def experiment_from_flags() -> Experiment:
         weight_decay=_WEIGHT_DECAY.value,
         augment=_AUGMENT.value,
         bad_images=_BAD_IMAGES.value,
-        seed=_SEED.value,
+        seed=seed,
         validations=_VALIDATIONS.value,
         metrics_every=_METRICS_EVERY.value,
         probes=_PROBES.value,
@@ -227,10 +240,22 @@ def experiment_from_flags() -> Experiment:
 
 def workdir_from_flags(experiment: Experiment) -> pathlib.Path:
     """The folder of the results, which may not belong to another experiment."""
-    chosen = _WORKDIR.value
-    workdir = pathlib.Path(chosen).expanduser() if chosen else experiment.default_workdir
+    workdir = _workdir(experiment.default_workdir)
     results.check_workdir(workdir, experiment.identity)
     return workdir
+
+
+def study_folder_from_flags(experiments: Sequence[Experiment]) -> pathlib.Path:
+    """The folder of the experiments' workdirs, which may not belong to another study."""
+    folder = _workdir(pathlib.Path("runs") / f"{experiments[0].subject}-study")
+    for experiment in experiments:
+        results.check_workdir(folder / experiment.variant_name, experiment.identity)
+    study.check(folder, experiments[0].identity)
+    return folder
+
+
+def _workdir(default: pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else default
 
 
 def is_dry_run() -> bool:
@@ -238,7 +263,22 @@ def is_dry_run() -> bool:
     return _DRY_RUN.value
 
 
-def flags_as_text() -> str:
-    """The flags that were given, as a flagfile that repeats the run."""
-    ours = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]
-    return "".join(f"{flag.serialize()}\n" for flag in ours if flag.name != "dry_run")
+def flags_as_text(experiment: Experiment | None = None, workdir: pathlib.Path | None = None) -> str:
+    """The flags that were given, as a flagfile that repeats the run.
+
+    Args:
+        experiment, workdir: for a training of this alone; None: as they were given.
+    """
+    left_out = {"dry_run", *((*_OWN, "workdir") if experiment else ())}
+    given = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]
+    lines = [flag.serialize() for flag in given if flag.name not in left_out]
+    if experiment:
+        own = {
+            "treatments": ",".join(t.name for t in experiment.treatments),
+            "split": experiment.split,
+            "examples_per_class": experiment.examples_per_class or parsers.ALL,
+            "seed": experiment.seed,
+            "workdir": workdir,
+        }
+        lines += [f"--{name}={value}" for name, value in own.items()]
+    return "".join(f"{line}\n" for line in lines)

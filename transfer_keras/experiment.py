@@ -37,6 +37,7 @@ from transfer_keras.settings import Experiment
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.interruption import Interrupted, Stop, signals_wait
+from transfer_keras.training.loop import Monitor
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Trained
 from transfer_keras.treatments import Treatment, parse
@@ -51,6 +52,7 @@ def run(
     *,
     say: Callable[[str], None] = print,
     flags: str = "",
+    monitors: Sequence[Monitor] = (),
 ) -> tuple[Treatment, ...]:
     """Trains what is not in the workdir yet.
 
@@ -59,6 +61,7 @@ def run(
         workdir: a new folder, or one of the same experiment; see `results` for what it holds.
         say: called with a line for the user now and then.
         flags: what repeats the run, to be kept beside the results.
+        monitors: what looks on besides TensorBoard and the progress bar.
 
     Returns:
         All treatments that are wanted and the bases that they need, in the order of the plan;
@@ -86,7 +89,7 @@ def run(
             for group in _groups(experiment, workdir, data.pair):
                 if stop.requested:
                     raise Interrupted(f"the end of a group, before {group}")
-                train_group(experiment, workdir, data, group, say=say, stop=stop)
+                train_group(experiment, workdir, data, group, say=say, stop=stop, monitors=monitors)
                 dashboard.curve(experiment, workdir)
             dashboard.curve(experiment, workdir)  # If the run that ended it was killed before.
             if experiment.probes:
@@ -160,6 +163,7 @@ def train_group(
     *,
     say: Callable[[str], None] = print,
     stop: Stop | None = None,
+    monitors: Sequence[Monitor] = (),
 ) -> None:
     """Makes the networks of a group, trains them together, and leaves each on disk.
 
@@ -170,6 +174,7 @@ def train_group(
         group: of treatments whose donors are done.
         say: called with a line for the user now and then.
         stop: see `loop.train`.
+        monitors: see `run`.
 
     Raises:
         Interrupted: see `loop.train`.
@@ -190,11 +195,11 @@ def train_group(
     with contextlib.ExitStack() as stack:
         runs = {t.name: stack.enter_context(Events(workdir / t.name, begin)) for t in waiting}
         progress = stack.enter_context(Progress(str(group), experiment.steps))
-        watch, monitors = None, [progress, Scalars(runs)]
+        watch, ours = None, [progress, Scalars(runs)]
         if experiment.metrics_every:
             every = experiment.metrics_every
             watch, units = watching.watch(every, fused, runs, references, test)
-            monitors.append(units)
+            ours.append(units)
         del references  # What was wanted of them is in the monitor.
         trained = loop.train(
             fused,
@@ -207,7 +212,7 @@ def train_group(
             validate_every=experiment.validate_every,
             log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
             watch=watch,
-            monitors=monitors,
+            monitors=[*ours, *monitors],
             checkpoints=checkpoints,
             saved=saved,
             stop=stop,

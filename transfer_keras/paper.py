@@ -11,6 +11,8 @@ import pathlib
 from transfer_keras.analysis import Half, Role, Run, Runs
 from transfer_keras.treatments import parse
 
+# Examples a class of its reduced data (section 4.3); no class has more than 1,300.
+AMOUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)
 _FILE = pathlib.Path(__file__).with_name("yosinski2014.csv")
 
 

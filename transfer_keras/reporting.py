@@ -1,5 +1,6 @@
 """The report of a study, from its rows on disk alone."""
 
+import base64
 import csv
 import dataclasses
 import io
@@ -8,47 +9,15 @@ import pathlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import jinja2
-import numpy as np
 
-from transfer_keras import paper, results, statistics, study
-from transfer_keras.analysis import BASE, Comparison, Role, Runs, compare, unpaired
-from transfer_keras.figures import transfer
+from transfer_keras import charts, findings, paper, results, study
+from transfer_keras.figures import dissimilar, reduced, transfer
 from transfer_keras.study import Study
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
 _CHOICE = re.compile(r"--(n|mode|source|target|treatments)=")
-_RANGES = ((1, 7), (3, 7), (5, 7))
-_UNDECIDED = -0.10  # An interval that reaches below this decides nothing.
-_BEST = 10  # Tests that the paper's figures are the mean of.
-
-
-class Finding(NamedTuple):
-    """One comparison in words: what, at which n, and what came out."""
-
-    what: str
-    n: str
-    comparison: Comparison
-
-    @property
-    def p_value(self) -> str:
-        return f"{self.comparison.p_value:.3f}" if self.comparison.p_value >= 0.001 else "< 0.001"
-
-    @property
-    def to_decide(self) -> str:
-        """How many targets would show a difference of this size, if it is real."""
-        deviation = self.comparison.deviation
-        if deviation is None or self.comparison.over != "splits":
-            return ""
-        count = statistics.replicates_to_decide(self.comparison.interval.estimate, deviation)
-        return f"{count:,}" if count else "> 10,000"
-
-    @property
-    def points(self) -> str:
-        low, high = (100 * bound for bound in self.comparison.interval[1:])
-        return f"{100 * self.comparison.interval.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | None) -> str:
@@ -70,12 +39,12 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
     if overlay_paper is None:
         overlay_paper = str(found.settings["dataset"]).partition("/")[0] in _IMAGENET
     output.mkdir(parents=True, exist_ok=True)
-    kinds = sorted({study.kind(network.split) for network in found.networks})
-    sections = [_section(kind, found, output, overlay_paper) for kind in kinds]
+    title = f"{found.settings['network']} on {found.settings['dataset']}"
+    sections = [_section(kind, found, output, overlay_paper) for kind in _told_of(found)]
+    failed = [n for n in found.networks if n.row.outcome != "trained"]
     rows = [_flat(network) for network in found.networks]
     results.write_text(output / "results.csv", _csv(rows))
     results.write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")
-    words = "\n".join(f"{s['kind']} split: {s['recommendation']}" for s in sections)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("transfer_keras", "templates"),
         autoescape=True,
@@ -84,195 +53,101 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html").render(
-        title=f"{found.settings['network']} on {found.settings['dataset']}",
+        title=title,
         sections=sections,
+        failed=[f"{n.row.treatment} ({n.folder.name}): {n.row.outcome}" for n in failed],
+        figures=_figures_of_all(found, output, title, overlay=overlay_paper),
+        filters=_filters(found),
         rows=rows,
         columns=_COLUMNS,
         settings=found.settings,
         versions=found.versions,
-        commands=_commands(found),
+        commands=_commands(folder, found),
     )
     results.write_text(output / "report.html", page)
-    return words
+    words = [f"Split {s['kind']}: {s['recommendation']}" for s in sections if s["recommendation"]]
+    return "\n".join(words) or "No advice yet: frozen transfer (AnB) and its base are needed."
 
 
-def _section(kind: str, found: Study, output: pathlib.Path, overlay: bool) -> dict:
+def _told_of(found: Study) -> list[study.Kind]:
+    """The kinds that have a section: those with more than bases, or all where none has more."""
+    kinds = charts.ordered_kinds(found)
+    more = {network.kind for network in found.networks if network.row.n}
+    return [kind for kind in kinds if kind in more or not more]
+
+
+def _section(kind: study.Kind, found: Study, output: pathlib.Path, overlay: bool) -> dict:
     """What is said of one kind of split."""
-    networks = [network for network in found.networks if study.kind(network.split) == kind]
+    networks = [network for network in found.networks if network.kind == kind]
     failed = [network for network in networks if network.row.outcome != "trained"]
     runs = found.runs.get(kind, {})
-    shown = _transfer(runs, failed, paper.runs(kind) if overlay else {})
-    figure = ""
+    of_paper = paper.runs(kind.split) if overlay and not kind.examples_per_class else {}
+    shown = charts.transfer_curve(runs, failed, of_paper)
+    figure = advice = ""
+    if any(network.role.family == "AnB" for network in networks):
+        advice = findings.recommend(runs, [network.role for network in failed])
     if shown.bases:
-        path = output / f"transfer_{kind}.svg"
+        name = re.sub(r"\W+", "_", str(kind))
         title = f"{found.settings['network']} on {found.settings['dataset']}, {kind} split"
-        with (
-            results.whole(path) as svg,
-            results.whole(path.with_suffix(".png")) as picture,
-        ):
-            transfer.draw(shown, [svg, picture], title=title)
-        figure = _embedded(path.read_text())
+        figure = _drawn(output / f"transfer_{name}.svg", transfer.draw, shown, title=title)
     return {
-        "kind": kind,
+        "kind": str(kind),
         "figure": figure,
-        "recommendation": recommend(runs, [study.role(network) for network in failed]),
-        "findings": findings(runs),
-        "table_1": [_table_1(runs, first, last) for first, last in _RANGES],
-        "failed": [f"{n.row.treatment} ({n.folder.name}): {n.row.outcome}" for n in failed],
+        "recommendation": advice,
+        "findings": findings.findings(runs),
+        "levels": (levels := findings.levels(runs)),
+        "units": sorted({n for by_n in levels.values() for n in by_n}),
+        "table_1": findings.table_1(runs),
         "splits": sorted({network.split for network in networks}),
         "seeds": sorted({network.seed for network in networks}),
     }
 
 
-def _embedded(svg: str) -> str:
-    """The picture alone: no prolog, and no comments, in which Matplotlib repeats every text."""
-    return re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+def _figures_of_all(found: Study, output: pathlib.Path, title: str, *, overlay: bool) -> list[dict]:
+    """Those that set the kinds of splits side by side, where there is something to set."""
+    figures = []
+    if shown := charts.dissimilar_splits(found, overlay=overlay):
+        figure = _drawn(output / "splits.svg", dissimilar.draw, shown, title=f"{title}, all splits")
+        figures.append({"heading": "Splits side by side", "figure": figure})
+    if lines := charts.reduced_data(found):
+        theirs = charts.papers_reduced_data() if overlay else {}
+        figure = _drawn(
+            output / "reduced_data.svg", reduced.draw, lines, theirs, title=f"{title}, reduced data"
+        )
+        figures.append({"heading": "Fewer examples of each class", "figure": figure})
+    return figures
 
 
-def _units(runs: Runs, family: str) -> list[int]:
-    roles = {role for seeds in runs.values() for run in seeds.values() for role in run}
-    return sorted(role.n for role in roles if role.family == family)
+def _drawn(path: pathlib.Path, draw, *shown, title: str) -> str:
+    """Draws a figure as SVG and PNG; the SVG for the page, without its prolog and the comments in
+    which Matplotlib repeats every text."""
+    with results.whole(path) as svg, results.whole(path.with_suffix(".png")) as picture:
+        draw(*shown, [svg, picture], title=title)
+    text = path.read_text()
+    return re.sub(r"<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
-def _transfer(runs: Runs, failed: Sequence, of_paper: Runs) -> transfer.Transfer:
-    everyone = [run for seeds in runs.values() for run in seeds.values()]
-    lonely = {(study.half(n), n.seed) for n in failed if n.row.n}  # Compared, though it failed.
-    bases = [
-        run[BASE].top1
-        for half, seeds in runs.items()
-        for seed, run in seeds.items()
-        if BASE in run and (len(run) > 1 or (half, seed) in lonely)
-    ]
-    base = float(np.mean(bases)) if bases else float("nan")
-    points: dict[str, list] = {}
-    for run in everyone:
-        for role, one in run.items():
-            if role != BASE:
-                points.setdefault(role.family, []).append((role.n, one.top1))
-    lost: dict[str, list[int]] = {}
-    for network in failed:
-        if network.row.n:
-            lost.setdefault(study.role(network).family, []).append(network.row.n)
-    means: dict[str, dict[int, transfer.Mean]] = {}
-    for family in filter(points.__contains__, transfer.STYLES):
-        found = {n: _mean(runs, Role(family, n), base) for n in _units(runs, family)}
-        means[family] = {n: mean for n, mean in found.items() if mean}
-    overlay = None
-    if of_paper:
-        theirs = _transfer(of_paper, [], {})
-        values = {f: {n: m.value for n, m in ms.items()} for f, ms in theirs.means.items()}
-        overlay = (theirs.base, values)
-    ordered = {family: points[family] for family in means}
-    return transfer.Transfer(bases, ordered, lost, means, overlay)
-
-
-def _mean(runs: Runs, role: Role, base: float) -> transfer.Mean | None:
-    """The mean base plus the mean paired difference, so that no half counts without its base."""
-    pairs = [
-        run[role].top1 - run[BASE].top1
-        for seeds in runs.values()
-        for run in seeds.values()
-        if run.keys() >= {role, BASE}
-    ]
-    found = compare(runs, [role], [BASE])
-    if not found:
-        return transfer.Mean(base + float(np.mean(pairs))) if pairs else None
-    return transfer.Mean(*(base + value for value in found.interval))
-
-
-_GAPS = (
-    ("co-adaptation (BnB - base)", "BnB", "base"),
-    ("specificity (AnB - BnB)", "AnB", "BnB"),
-    ("transfer, frozen (AnB - base)", "AnB", "base"),
-    ("selffer, fine-tuned (BnB+ - base)", "BnB+", "base"),
-    ("transfer, fine-tuned (AnB+ - base)", "AnB+", "base"),
-    ("transfer against selffer, fine-tuned (AnB+ - BnB+)", "AnB+", "BnB+"),
-    ("random (RnB - base)", "RnB", "base"),
-)
-
-
-def findings(runs: Runs) -> list[Finding]:
-    """Every gap at every n for which there are pairs."""
-    found = []
-    for what, one, other in _GAPS:
-        for n in _units(runs, one):
-            against = BASE if other == "base" else Role(other, n)
-            if comparison := compare(runs, [Role(one, n)], [against]):
-                found.append(Finding(what, str(n), comparison))
-    return found
-
-
-def _table_1(runs: Runs, first: int, last: int) -> list[str]:
-    """Mean gains of transfer with fine-tuning over a range of n: which, and over what."""
-    units = [n for n in _units(runs, "AnB+") if first <= n <= last]
-    cells = [", ".join(map(str, units))]
-    for other in ("base", "BnB+"):
-        common = [n for n in units if other == "base" or n in _units(runs, other)]
-        transferred = [Role("AnB+", n) for n in common]
-        against = [BASE if other == "base" else Role(other, n) for n in common]
-        comparison = compare(runs, transferred, against) if common else None
-        simple = unpaired(runs, transferred, list(dict.fromkeys(against))) if common else None
-        cells.append(Finding("", "", comparison).points if comparison else "")
-        cells.append(f"{100 * simple:+.1f}" if simple is not None else "")
-    return cells
-
-
-def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
-    """How many units to freeze, in words.
-
-    Freezing is advised up to the last n below which no loss from the base is detectable: at each
-    n that was tried up to it, the 95 % interval of AnB - base reaches 0 or above, and not below
-    `_UNDECIDED`; and no AnB failed to train.
-
-    Args:
-        runs: of one kind of split.
-        failed: roles of which a network did not train.
-    """
-    found = {n: compare(runs, [Role("AnB", n)], [BASE]) for n in _units(runs, "AnB")}
-    found = {n: comparison for n, comparison in found.items() if comparison}
-    tried = sorted({*found, *(role.n for role in failed if role.family == "AnB")})
-    if not found:
-        return "No advice yet: frozen transfer (AnB) and its base are needed."
-    fine, words = 0, []
-    for n in tried:
-        if Role("AnB", n) in failed:
-            reason = f"freezing n = {n} does not always train"
-        elif found[n].interval.high < 0:
-            reason = f"freezing n = {n} loses {_bounds(found[n], -1)}"
-        elif found[n].interval.low < _UNDECIDED:
-            reason = f"what freezing n = {n} costs is not decided, {_bounds(found[n])}"
-        else:
-            fine = n
-            continue
-        tuned = compare(runs, [Role("AnB+", n)], [BASE])
-        better = tuned and (n not in found or tuned.interval[0] > found[n].interval[0])
-        advice = f"From unit {n} on, fine-tune: " if better else ""
-        words.append(f"{advice}{reason}{f'; fine-tuned, {_change(tuned)}' if better else ''}.")
-        break
-    if fine:
-        words.insert(0, f"Freeze up to unit {fine}: {_change(found[fine])}.")
-    words.append(f"Tried: n = {', '.join(map(str, tried))}.")
-    return " ".join(word[0].upper() + word[1:] for word in words)
-
-
-def _change(comparison: Comparison) -> str:
-    _, low, high = comparison.interval
-    what = "it gains" if low > 0 else "it loses" if high < 0 else "no loss is detectable"
-    return f"{what} ({_bounds(comparison)})"
-
-
-def _bounds(comparison: Comparison, sign: int = 1) -> str:
-    """In points; with sign -1 of a loss."""
-    estimate, *bounds = (sign * 100 * value for value in comparison.interval)
-    values = [estimate, *sorted(bounds)]
-    shown = [f"{value:+.1f}" if sign > 0 else f"{value:.1f}" for value in values]
-    return f"{shown[0]} points, 95 % {shown[1]} to {shown[2]}, over {comparison.over}"
+def _filters(found: Study) -> list[dict]:
+    """The first layers of the bases, of the first seed of each split, as data of PNG files."""
+    bases = [network for network in found.networks if not network.row.n]
+    first = {
+        network.kind: min(n.seed for n in bases if n.kind == network.kind) for network in bases
+    }
+    shown = []
+    for network in bases:
+        path = results.filters_path(network.folder, network.row.treatment)
+        if network.seed == first[network.kind] and path.exists():
+            encoded = base64.b64encode(path.read_bytes()).decode()
+            caption = f"{network.row.treatment}, {network.folder.name}"
+            shown.append({"caption": caption, "png": encoded})
+    return shown
 
 
 # Columns of `results.csv` and `results.json`, and what each says.
 _COLUMNS = {
     "folder": "the experiment's workdir",
     "split": "how classes became tasks A and B",
+    "examples_per_class": "how many of each class were trained on; empty: all",
     "seed": "of all that is random",
     "treatment": "the network, in the paper's notation",
     "role": "what it is to its target, which is B here whichever it is",
@@ -290,14 +165,14 @@ _COLUMNS = {
 
 def _flat(network: study.Network) -> dict:
     row = dataclasses.asdict(network.row)
-    best = sorted((top1 for *_, top1 in network.row.validation), reverse=True)[:_BEST]
     facts = {
         **row,
         "folder": network.folder.name,
         "split": network.split,
+        "examples_per_class": network.examples_per_class,
         "seed": network.seed,
-        "role": study.role(network).family,
-        "top1_best10": float(np.mean(best)),
+        "role": network.role.family,
+        "top1_best10": study.best_ten(network.row),
     }
     return {name: facts[name] for name in _COLUMNS}
 
@@ -310,13 +185,17 @@ def _csv(rows: Sequence[Mapping]) -> str:
     return text.getvalue()
 
 
-def _commands(found: Study) -> list[str]:
-    """What repeats each experiment: its flags, and all treatments that it has by now."""
+def _commands(folder: pathlib.Path, found: Study) -> list[str]:
+    """What repeats the study; or else each experiment: its flags, and all treatments that it has
+    by now."""
+    whole = folder / study.FLAGS
+    if whole.exists():
+        return [f"python -m transfer_keras.sweep {shlex.join(whole.read_text().splitlines())}"]
     commands = []
-    for folder in dict.fromkeys(network.folder for network in found.networks):
-        path = folder / "run.flags"
+    for workdir in dict.fromkeys(network.folder for network in found.networks):
+        path = workdir / "run.flags"
         if path.exists():
-            names = [n.row.treatment for n in found.networks if n.folder == folder]
+            names = [n.row.treatment for n in found.networks if n.folder == workdir]
             lines = [line for line in path.read_text().splitlines() if not _CHOICE.match(line)]
             flags = [*lines, f"--treatments={','.join(names)}"]
             commands.append(f"python -m transfer_keras.train {shlex.join(flags)}")

@@ -45,6 +45,7 @@ class Experiment:
         dataset: "dataset" or "dataset/config".
         data_dir: where it is (see `datasets.catalogue.check`).
         split: see `tasks.split_classes`.
+        examples_per_class: the first so many of each class are trained on; None: all.
         network: a key of `networks.tables.ARCHITECTURES`.
         image_size: side of the network's input in pixels; None: what it was made for.
         steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see
@@ -70,6 +71,7 @@ class Experiment:
     dataset: str = "formula_images"
     data_dir: str | None = None
     split: str = "0"
+    examples_per_class: int | None = None
     network: str = "alexnet_small"
     image_size: int | None = None
     steps: int | None = None
@@ -121,6 +123,8 @@ class Experiment:
             raise UserError(f"--checkpoint_every={self.checkpoint_every}: expected 0 or more.")
         if self.group_size is not None and self.group_size < 1:
             raise UserError(f"--group_size={self.group_size}: expected 1 or more.")
+        if self.examples_per_class is not None and self.examples_per_class < 1:
+            raise UserError(f"--examples_per_class={self.examples_per_class}: expected 1 or more.")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
         if not self.treatments:
@@ -133,6 +137,11 @@ class Experiment:
                     f"{units - 1} can be transferred."
                 )
         tasks.check_split(self.split)
+        if missing := [t.name for t in self.treatments if not exists(t, self.split)]:
+            raise UserError(
+                f"--split={self.split}: there is no task B, which {missing[0]} needs. Expected "
+                "baseA and treatments such as A3A, A3A+ and R3A (--target=A --source=self)."
+            )
 
     @property
     def architecture(self) -> Architecture:
@@ -171,11 +180,32 @@ class Experiment:
     @property
     def title(self) -> str:
         """For people."""
-        return f"{self.network} on {self.dataset}, split {self.split}, seed {self.seed}"
+        return f"{self.network} on {self.dataset}, {self.variant}"
+
+    @property
+    def variant(self) -> str:
+        """What sets it apart from others of its study, for people."""
+        amount = f", {self.examples_per_class} a class" if self.examples_per_class else ""
+        return f"split {self.split}{amount}, seed {self.seed}"
+
+    @property
+    def subject(self) -> str:
+        """Dataset and network, as part of a folder's name."""
+        network = "" if self.network == "alexnet_small" else f"-{self.network}"
+        return f"{self.dataset.replace('/', '-')}{network}"
+
+    @property
+    def variant_name(self) -> str:
+        """`variant` as part of a folder's name."""
+        split = pathlib.Path(self.split).stem if tasks.is_file(self.split) else self.split
+        amount = f"-{self.examples_per_class}perclass" if self.examples_per_class else ""
+        return f"split{split}{amount}-seed{self.seed}"
 
     @property
     def default_workdir(self) -> pathlib.Path:
-        split = self.split if self.split.isdecimal() else pathlib.Path(self.split).stem
-        dataset = self.dataset.replace("/", "-")
-        network = "" if self.network == "alexnet_small" else f"-{self.network}"
-        return pathlib.Path("runs") / f"{dataset}{network}-split{split}-seed{self.seed}"
+        return pathlib.Path("runs") / f"{self.subject}-{self.variant_name}"
+
+
+def exists(treatment: Treatment, split: str) -> bool:
+    """Whether the tasks of a split suffice for a treatment: the whole has no B."""
+    return split != tasks.WHOLE or "B" not in (treatment.target, treatment.donor)

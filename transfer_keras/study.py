@@ -10,13 +10,27 @@ from typing import NamedTuple
 import numpy as np
 
 from transfer_keras import results
-from transfer_keras.analysis import Half, Role, Run
+from transfer_keras.analysis import Half, Role, Run, Runs
 from transfer_keras.errors import UserError
 from transfer_keras.treatments import is_name, parse
 
+FLAGS = "sweep.flags"  # In the folder of a study: the flags of its last sweep.
 # What may differ between the experiments of one study.
-_VARIED = {"split", "seed"}
-RANDOM = "random"  # The kind of all random halves.
+_VARIED = {"split", "seed", "examples_per_class"}
+_BEST = 10  # Tests that the paper's figures are the mean of.
+RANDOM = "random"  # What all random halves are a sample of.
+
+
+class Kind(NamedTuple):
+    """What is compared with nothing outside it: "random" halves, "natural", "whole" or a list of
+    classes, trained on so many examples of each class (None: all)."""
+
+    split: str
+    examples_per_class: int | None = None
+
+    def __str__(self):
+        amount = f", {self.examples_per_class} a class" if self.examples_per_class else ""
+        return f"{self.split}{amount}"
 
 
 class Network(NamedTuple):
@@ -24,8 +38,24 @@ class Network(NamedTuple):
 
     folder: pathlib.Path
     split: str
+    examples_per_class: int | None
     seed: int
     row: results.Row
+
+    @property
+    def kind(self) -> Kind:
+        """All random halves are of one kind."""
+        return Kind(RANDOM if self.split.isdecimal() else self.split, self.examples_per_class)
+
+    @property
+    def half(self) -> Half:
+        """The task that it was trained on."""
+        return Half(self.split, self.row.target)
+
+    @property
+    def role(self) -> Role:
+        """What it is to its target."""
+        return Role(parse(self.row.treatment).role, self.row.n)
 
 
 class Study(NamedTuple):
@@ -35,13 +65,13 @@ class Study(NamedTuple):
         settings: those that all experiments share.
         versions: of packages, of the first experiment.
         networks: all that are done, by folder and treatment.
-        runs: kind of split ("random", "natural", ...) -> what `analysis` takes.
+        runs: of each kind, what `analysis` takes.
     """
 
     settings: Mapping[str, object]
     versions: Mapping[str, str]
     networks: list[Network]
-    runs: Mapping[str, Mapping[Half, Mapping[int, Mapping[Role, Run]]]]
+    runs: Mapping[Kind, Runs]
 
 
 def read(folder: pathlib.Path) -> Study:
@@ -53,48 +83,83 @@ def read(folder: pathlib.Path) -> Study:
             images.
     """
     folder = folder.resolve()
-    found = [*folder.glob("experiment.json"), *folder.glob("*/experiment.json")]
-    workdirs = sorted(path.parent for path in found)
+    workdirs = _workdirs(folder)
     if not workdirs:
         raise UserError(
             f"--workdir={folder}: no experiment.json here or one folder below. Give the workdir of "
             "an experiment, or the folder of a study."
         )
     facts = [results.read_experiment(workdir) for workdir in workdirs]
-    settings = _shared(folder, workdirs, facts)
+    settings = _shared(
+        folder, {w.name: f["settings"] for w, f in zip(workdirs, facts, strict=True)}
+    )
     networks: list[Network] = []
-    folders: dict[tuple[str, int], pathlib.Path] = {}
-    labels: dict[tuple[str, str], np.ndarray] = {}
+    folders: dict[tuple, pathlib.Path] = {}
+    labels: dict[Half, np.ndarray] = {}
     runs: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     for workdir, fact in zip(workdirs, facts, strict=True):
-        split, seed = _named(fact["settings"]["split"]), fact["settings"]["seed"]
-        if (split, seed) in folders:
+        variant = _variant(fact["settings"])
+        if variant in folders:
             raise UserError(
-                f"--workdir={folder}: {folders[split, seed].name} and {workdir.name} are of the "
-                "same split and seed. Move one of them elsewhere."
+                f"--workdir={folder}: {folders[variant].name} and {workdir.name} are of the same "
+                "split, seed and number of examples. Move one of them elsewhere."
             )
-        folders[split, seed] = workdir
+        folders[variant] = workdir
         for name in filter(is_name, results.done(workdir)):
-            treatment = parse(name)
             try:
                 row = results.read_row(workdir, name)
                 label, predicted = results.read_answers(workdir, name)
             except FileNotFoundError:  # Removed while we read.
                 continue
-            networks.append(Network(workdir, split, seed, row))
-            same = labels.setdefault((split, treatment.target), label)
-            if not np.array_equal(same, label):
+            network = Network(workdir, *variant, row)
+            networks.append(network)
+            if not np.array_equal(labels.setdefault(network.half, label), label):
                 raise UserError(
                     f"{workdir / name} was tested on other images than other networks of split "
-                    f"{split} and target {treatment.target}. Remove what was made with other data."
+                    f"{network.split} and target {row.target}. Remove what was made with other "
+                    "data."
                 )
             if row.outcome == "trained":  # Else it is a failure, and no result.
-                half = runs[kind(split)][Half(split, treatment.target)]
-                right = label == predicted
-                half[seed][Role(treatment.role, treatment.n)] = Run(row.top1, right)
+                roles = runs[network.kind][network.half][network.seed]
+                roles[network.role] = Run(row.top1, label == predicted, best_ten(row))
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
     return Study(settings, facts[0]["versions"], networks, runs)
+
+
+def check(folder: pathlib.Path, identity: Mapping) -> None:
+    """Refuses a folder that does not hold experiments of one study with this; writes nothing.
+
+    Args:
+        folder: of a study, or none yet.
+        identity: see `settings.Experiment.identity`.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    if (folder / "experiment.json").exists():
+        raise UserError(
+            f"--workdir={folder}: is the workdir of one experiment. Give a new folder, or that of "
+            "a study."
+        )
+    there = {w.name: results.read_experiment(w)["settings"] for w in _workdirs(folder)}
+    _shared(folder, {**there, "what is asked for": json.loads(json.dumps(identity))})
+
+
+def _workdirs(folder: pathlib.Path) -> list[pathlib.Path]:
+    found = [*folder.glob("experiment.json"), *folder.glob("*/experiment.json")]
+    return sorted(path.parent for path in found)
+
+
+def _variant(settings: Mapping) -> tuple[str, int | None, int]:
+    """(split, examples a class, seed)."""
+    return _named(settings["split"]), settings.get("examples_per_class"), settings["seed"]
+
+
+def best_ten(row: results.Row) -> float:
+    """Mean top-1 of the ten best tests, as the paper has it, which is optimistic."""
+    top1 = sorted((test[-1] for test in row.validation), reverse=True)
+    return float(np.mean(top1[:_BEST]))
 
 
 def _named(split: str | list[str]) -> str:
@@ -104,34 +169,19 @@ def _named(split: str | list[str]) -> str:
     return f"list-{hashlib.sha256(json.dumps(split).encode()).hexdigest()[:6]}"
 
 
-def kind(split: str) -> str:
-    """What a split is a sample of: all random halves are of one kind."""
-    return RANDOM if split.isdecimal() else split
-
-
-def half(network: Network) -> Half:
-    """The task that it was trained on."""
-    return Half(network.split, network.row.target)
-
-
-def role(network: Network) -> Role:
-    """What a network is to its target."""
-    return Role(parse(network.row.treatment).role, network.row.n)
-
-
-def _shared(folder, workdirs, facts) -> dict:
-    first = facts[0]["settings"]
-    for workdir, fact in zip(workdirs, facts, strict=True):
+def _shared(folder: pathlib.Path, settings: Mapping[str, Mapping]) -> dict:
+    """What all experiments, by name, have in common; UserError if more than may be differs."""
+    (one, first), *others = settings.items()
+    for name, found in others:
         differing = [
-            f"{key} is {first.get(key)!r} in {workdirs[0].name} and {fact['settings'].get(key)!r} "
-            f"in {workdir.name}"
-            for key in sorted({*first, *fact["settings"]} - _VARIED)
-            if first.get(key) != fact["settings"].get(key)
+            f"{key} is {first.get(key)!r} in {one} and {found.get(key)!r} in {name}"
+            for key in sorted({*first, *found} - _VARIED)
+            if first.get(key) != found.get(key)
         ]
         if differing:
             raise UserError(
                 f"--workdir={folder}: holds experiments that are no one study: "
-                f"{'; '.join(differing[:3])}. Give a folder whose experiments differ in split and "
-                "seed alone."
+                f"{'; '.join(differing[:3])}. Give a folder whose experiments differ in split, "
+                "seed and number of examples alone."
             )
     return {key: value for key, value in first.items() if key not in _VARIED}

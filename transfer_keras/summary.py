@@ -48,7 +48,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Sized], workdir: pathlib.Pa
         limit = f"as many as fit {experiment.group_memory:.1f} GiB (--group_memory)"
     everything = sum(len(group.names) for group in groups)
     return (
-        f"{_aligned(lines)}\n"
+        f"{aligned(lines)}\n"
         f"{everything} networks of {sum(s.parameters for s in sizes) / 1e6:.1f} M parameters, of "
         f"which {sum(s.trained for s in sizes) / 1e6:.1f} M are trained, in {len(groups)} passes "
         f"over the data of {experiment.steps:,} steps each; {limit}."
@@ -81,7 +81,7 @@ def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
         if _failed(row):
             words = ", ".join(filter(None, [words, row.outcome]))
         lines.append((row.treatment, f"{row.top1:.3f}", words, time))
-    return _aligned(lines)
+    return aligned(lines)
 
 
 def probes(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
@@ -92,10 +92,11 @@ def probes(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
         return ""
     lines = [("linear probes", *rows[0].probes)]
     lines += [(row.treatment, *(f"{top1:.3f}" for top1 in row.probes.values())) for row in rows]
-    return _aligned(lines)
+    return aligned(lines)
 
 
-def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+def aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    """A table of text, its first line the heading."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
     return "\n".join(row.rstrip() for row in [rows[0], "-" * len(rows[0]), *rows[1:]])

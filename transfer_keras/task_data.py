@@ -1,11 +1,13 @@
 """The data of an experiment."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
+from transfer_keras.errors import UserError
 from transfer_keras.settings import Experiment
 
 
@@ -21,14 +23,25 @@ def open_tasks(experiment: Experiment) -> TaskPair:
     """Its tasks; no picture is read yet.
 
     Raises:
-        UserError: see `TaskPair`.
+        UserError: see `TaskPair`; or if the examples wanted of each class are less than a batch.
     """
-    return TaskPair(
+    pair = TaskPair(
         experiment.dataset,
         experiment.data_dir,
         experiment.split,
         bad_images=experiment.bad_images,
+        examples_per_class=experiment.examples_per_class,
     )
+    for task in pair.tasks.values():
+        images = len(task) * (experiment.examples_per_class or math.inf)
+        if images < experiment.batch_size:
+            raise UserError(
+                f"--examples_per_class={experiment.examples_per_class}: task {task.name} of "
+                f"{experiment.dataset}, split {experiment.split}, has {len(task)} classes, so "
+                f"{images} training images, less than a batch of {experiment.batch_size}. Give "
+                "more, or a smaller --batch_size."
+            )
+    return pair
 
 
 def read(experiment: Experiment) -> Data:

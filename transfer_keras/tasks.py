@@ -12,6 +12,7 @@ import numpy as np
 from transfer_keras.errors import UserError
 
 NATURAL = "natural"
+WHOLE = "whole"  # No split: all classes are A.
 
 # Positions among the 1000 sorted wnids of ILSVRC 2012 (Yosinski et al. 2014, section 4.2, and
 # the authors' published lists): 449 natural classes, 551 man-made.
@@ -43,20 +44,25 @@ def check_split(split: str) -> None:
     """Checks `--split` as far as can be done without the dataset.
 
     Raises:
-        UserError: if it is no number, not "natural" and no file.
+        UserError: if it is no number, not "natural" or "whole", and no file.
     """
     if is_file(split):
         read_class_list(split)
-    elif not split.isdecimal() and split != NATURAL:
+    elif not _is_named(split):
         raise UserError(
             f"--split={split}: expected a number (0 to 3 are the paper's random halves), "
-            f"'{NATURAL}', or a file that lists the classes of A, one a line."
+            f"'{NATURAL}', '{WHOLE}' (all classes are A), or a file that lists the classes of A, "
+            "one a line."
         )
 
 
 def is_file(split: str) -> bool:
     """Whether `--split` names a file."""
-    return not split.isdecimal() and split != NATURAL and pathlib.Path(split).is_file()
+    return not _is_named(split) and pathlib.Path(split).is_file()
+
+
+def _is_named(split: str) -> bool:
+    return split.isdecimal() or split in (NATURAL, WHOLE)
 
 
 def read_class_list(path: str) -> list[str]:
@@ -72,17 +78,18 @@ def read_class_list(path: str) -> list[str]:
     return sorted({name for line in lines if (name := line.split("#")[0].strip())})
 
 
-def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, Task]:
+def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, ...]:
     """Tasks A and B of a dataset.
 
     Args:
         class_names: in the order of the dataset's labels. Wnids are sorted first, so that a
             class has the paper's index whatever the order of the dataset's labels is.
         split: a number s: A is the half drawn by `RandomState([s])`, as the paper's authors
-            did; "natural": the dissimilar split; or the path of a file that lists A's classes.
+            did; "natural": the dissimilar split; "whole": A is all of them, and there is no B; or
+            the path of a file that lists A's classes.
 
     Returns:
-        (A, B), both relabelled in sorted order.
+        (A, B), or (A,) of "whole", relabelled in sorted order.
 
     Raises:
         UserError: if the dataset has no natural half that is known, or a class no such name.
@@ -97,6 +104,8 @@ def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, Task]:
             everything, len(ordered) // 2, replace=False
         )
         in_a = set(half.tolist())
+    elif split == WHOLE:
+        return (Task("A", tuple(order), tuple(ordered)),)
     elif split == NATURAL:
         in_a = {place for place, name in enumerate(ordered) if _is_natural(name, ordered)}
     else:

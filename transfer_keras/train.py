@@ -30,7 +30,7 @@ def main() -> None:
         print(summary.plan(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
-    treatments = program.run(experiment, workdir, flags=cli.flags_as_text())
+    treatments = program.run(experiment, workdir, flags=cli.flags_as_text(experiment, workdir))
     print(f"\n{summary.table(workdir, treatments)}\n")
     if probed := summary.probes(workdir, treatments):
         print(f"{probed}\n")

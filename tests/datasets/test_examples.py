@@ -37,6 +37,22 @@ def test_of_classes_against_brute_force():
     assert np.array_equal(found.images, images[expected])
 
 
+@pytest.mark.parametrize("first", [1, 5, 1000])
+def test_the_first_of_each_class_against_brute_force(first):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 9, 200).astype(np.int32)
+    images = rng.integers(0, 255, (200, 4, 4, 3)).astype(np.uint8)
+    classes, counts, expected = (7, 2, 3), {}, []
+    for place, label in enumerate(labels):
+        counts[label] = counts.get(label, 0) + 1
+        if label in classes and counts[label] <= first:
+            expected.append(place)
+    found = Examples.of_classes(images, labels, classes, Preprocessing(4, 4), first=first)
+    assert found.numbers.tolist() == expected
+    assert [classes[k] for k in found.labels] == [labels[i] for i in expected]
+    assert np.array_equal(found.images, images[expected])
+
+
 def test_pixel_statistics():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 200, (30, 5, 5, 3)).astype(np.uint8)

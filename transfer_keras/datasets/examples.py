@@ -33,15 +33,21 @@ class Examples:
         return len(self.labels)
 
     @classmethod
-    def of_classes(cls, images, labels, classes, preprocessing) -> "Examples":
+    def of_classes(
+        cls, images, labels, classes, preprocessing, *, first: int | None = None
+    ) -> "Examples":
         """Those whose label is in `classes`, relabelled by their place in it.
 
         Args:
             images, labels: a whole split, as `sources.read` gives it.
             classes: labels of the task, in the order of its new ones.
             preprocessing: see above.
+            first: of each class so many at the most, those that come first; None: all.
         """
         numbers = np.flatnonzero(np.isin(labels, classes))
+        if first is not None:
+            kept = [numbers[labels[numbers] == label][:first] for label in classes]
+            numbers = np.sort(np.concatenate(kept))
         relabelled = np.full(max(labels.max(), max(classes)) + 1, -1, np.int32)
         relabelled[list(classes)] = np.arange(len(classes))
         return cls(images[numbers], relabelled[labels[numbers]], numbers, preprocessing)

@@ -15,9 +15,10 @@ class TaskPair:
     Args:
         dataset, data_dir, bad_images: see `sources.open_source`.
         split: see `tasks.split_classes`.
+        examples_per_class: the first so many of each class are trained on; None: all.
 
     Attributes:
-        tasks: "A" and "B" -> `tasks.Task`.
+        tasks: "A" and "B" -> `tasks.Task`; of the split "whole" there is no B.
         identity: name of just these data.
         skipped: a line for each picture that was left out, once they are read.
 
@@ -26,12 +27,19 @@ class TaskPair:
     """
 
     def __init__(
-        self, dataset: str, data_dir: str | None, split: str, *, bad_images: str = "error"
+        self,
+        dataset: str,
+        data_dir: str | None,
+        split: str,
+        *,
+        bad_images: str = "error",
+        examples_per_class: int | None = None,
     ):
         self._source = sources.open_source(dataset, data_dir, bad_images)
         self._bad_images = bad_images
-        a, b = tasks.split_classes(self._source.class_names, split)
-        self.tasks = {"A": a, "B": b}
+        self._examples_per_class = examples_per_class
+        made = tasks.split_classes(self._source.class_names, split)
+        self.tasks = {task.name: task for task in made}
         self.identity = self._source.identity
         self.skipped: list[str] = []
 
@@ -45,20 +53,22 @@ class TaskPair:
             batch_size: of training.
 
         Returns:
-            (train, test), each "A" and "B" -> its examples; of tests in a fixed random order.
+            (train, test), each as `tasks`; the examples of tests in a fixed random order.
 
         Raises:
             UserError: if the data cannot be had, are too many for the memory, or too few for a
-                batch or a test.
+                batch, a test, or the examples wanted of each class.
         """
         source = self._source
         source.prepare()
         _check_memory(source, preprocessing.resize)
         self.skipped = [*source.skipped]
-        train, test = (self._read(split, preprocessing) for split in (source.train, source.test))
+        train = self._read(source.train, preprocessing, first=self._examples_per_class)
+        test = self._read(source.test, preprocessing)
         for split, kind in ((train, "training"), (test, "test")):
             for name, examples in split.items():
                 self._check_classes(name, examples, kind)
+        self._check_examples_per_class(train)
         for task, examples in train.items():
             if len(examples) < batch_size:
                 raise UserError(
@@ -67,13 +77,15 @@ class TaskPair:
                 )
         return train, {name: examples.shuffled() for name, examples in test.items()}
 
-    def _read(self, split: str, preprocessing: Preprocessing) -> dict[str, Examples]:
+    def _read(
+        self, split: str, preprocessing: Preprocessing, *, first: int | None = None
+    ) -> dict[str, Examples]:
         images, labels, skipped = sources.read(
             self._source, split, preprocessing, bad_images=self._bad_images
         )
         self.skipped += skipped
         return {
-            name: Examples.of_classes(images, labels, task.labels, preprocessing)
+            name: Examples.of_classes(images, labels, task.labels, preprocessing, first=first)
             for name, task in self.tasks.items()
         }
 
@@ -85,6 +97,15 @@ class TaskPair:
             raise UserError(
                 f"--dataset={self._source.name}: {len(empty)} of {len(names)} classes of task "
                 f"{name} have no {kind} image: {', '.join(empty[:5])}{more}."
+            )
+
+    def _check_examples_per_class(self, train: dict[str, Examples]) -> None:
+        wanted = self._examples_per_class
+        largest = max(np.bincount(examples.labels).max() for examples in train.values())
+        if wanted and largest < wanted:
+            raise UserError(
+                f"--examples_per_class={wanted}: no class of {self._source.name} has so many; the "
+                f"largest has {largest}. Give fewer, or 'all'."
             )
 
 

@@ -21,3 +21,14 @@ STYLES = {
     "AnB+": Style("transfer, fine-tuned", "#CC79A7", "s", "-"),
     "RnB": Style("random, frozen", "#000000", "x", ":"),
 }
+
+# For other lines, in turn: colour, marker and dashes.
+CYCLE = (
+    ("#D55E00", "o", "-"),
+    ("#0072B2", "^", "--"),
+    ("#009E73", "s", "-."),
+    ("#000000", "x", ":"),
+    ("#CC79A7", "v", "--"),
+    ("#56B4E9", "D", "-"),
+    ("#E69F00", "P", ":"),
+)

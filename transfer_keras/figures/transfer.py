@@ -4,39 +4,36 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from matplotlib import pyplot
 
+from transfer_keras.figures import drawing
+from transfer_keras.figures.drawing import Mean
 from transfer_keras.figures.styles import STYLES
 
-_BASE = "#666666"
 _DODGE = 0.09  # Between the families at one n.
 
 
-class Mean(NamedTuple):
-    """A mean top-1, and its 95 % interval where one is known."""
+class Point(NamedTuple):
+    """One network: its n, its top-1 and where known the mean of its ten best tests."""
 
-    value: float
-    low: float | None = None
-    high: float | None = None
+    n: int
+    top1: float
+    best: float | None = None
 
 
 class Transfer(NamedTuple):
     """What figure 2 shows.
 
     Attributes:
-        bases: top-1 of every base with which a network is compared.
-        points: family -> (n, top-1) of every network that trained.
+        bases: every base with which a network is compared.
+        points: family -> every network that trained.
         failed: family -> n of every network that did not.
         means: family -> n -> the mean base plus the paired mean difference from it.
         overlay: the same of another study, drawn faintly: its mean base and means.
     """
 
-    bases: Sequence[float]
-    points: Mapping[str, Sequence[tuple[int, float]]]
+    bases: Sequence[Point]
+    points: Mapping[str, Sequence[Point]]
     failed: Mapping[str, Sequence[int]]
     means: Mapping[str, Mapping[int, Mean]]
     overlay: tuple[float, Mapping[str, Mapping[int, float]]] | None = None
@@ -44,7 +41,7 @@ class Transfer(NamedTuple):
     @property
     def base(self) -> float:
         """Mean of the bases."""
-        return sum(self.bases) / len(self.bases)
+        return sum(base.top1 for base in self.bases) / len(self.bases)
 
 
 def draw(shown: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> None:
@@ -61,85 +58,65 @@ def draw(shown: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> None:
     _points(upper, shown)
     _means(lower, shown)
     for axis in (upper, lower):
-        axis.axhline(shown.base, color=_BASE, linewidth=0.8, zorder=0)
+        axis.axhline(shown.base, color=drawing.BASE, linewidth=0.8, zorder=0)
         axis.set_ylabel("top-1 on the target's test images")
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
     lower.set_xlabel("n, lower units transferred")
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    with pyplot.rc_context({"svg.hashsalt": title}):  # The same names of parts each time.
-        for path in paths:
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(path, dpi=130, metadata=metadata)
-    pyplot.close(figure)
+    drawing.save(figure, paths, title=title)
 
 
-def _places(family: str) -> float:
+def _place(family: str) -> float:
     families = list(STYLES)
     return (families.index(family) - (len(families) - 1) / 2) * _DODGE
 
 
 def _points(axis, shown: Transfer) -> None:
-    axis.plot([0] * len(shown.bases), shown.bases, "D", color=_BASE, alpha=0.6, label="base")
+    drawn = {"base": (shown.bases, "base", drawing.BASE, "D", 0.0)}
     for family, points in shown.points.items():
         label, colour, marker, _ = STYLES[family]
+        drawn[family] = (points, f"{family}: {label}", colour, marker, _place(family))
+    for points, label, colour, marker, place in drawn.values():
+        places = [point.n + place for point in points]
+        top1 = [point.top1 for point in points]
+        axis.plot(places, top1, marker, color=colour, alpha=0.6, markersize=5, label=label)
+    optimistic = "mean of its ten best tests, as the paper has it: optimistic"
+    for points, _, colour, _, place in drawn.values():
+        known = [point for point in points if point.best is not None]
         axis.plot(
-            [n + _places(family) for n, _ in points],
-            [top1 for _, top1 in points],
-            marker,
-            color=colour,
-            alpha=0.6,
-            markersize=5,
-            label=f"{family}: {label}",
-        )
+            [point.n + place for point in known], [point.best for point in known], "_",
+            color=colour, markersize=7, label=optimistic if known else None,
+        )  # fmt: skip
+        optimistic = None if known else optimistic  # In the legend once.
     axis.set_title("every network", fontsize=10)
-    bottom = axis.get_ylim()[0]
     for family, places in shown.failed.items():
-        axis.plot(
-            [n + _places(family) for n in places],
-            [bottom] * len(places),
-            linestyle="none",
-            marker="$\\otimes$",
-            color=STYLES[family][1],
-            markersize=11,
-            clip_on=False,
-            label=f"{family}: never trained",
+        drawing.failures(
+            axis,
+            [n + _place(family) for n in places],
+            row=0,
+            colour=STYLES[family].colour,
+            label=family,
         )
     axis.legend(fontsize=8)
 
 
 def _means(axis, shown: Transfer) -> None:
-    axis.plot([0], [shown.base], "D", color=_BASE)
+    axis.plot([0], [shown.base], "D", color=drawing.BASE)
     for family, means in shown.means.items():
         _, colour, marker, line = STYLES[family]
-        places = sorted(means)
-        values = [means[n].value for n in places]
-        axis.plot(places, values, color=colour, marker=marker, linestyle=line, markersize=5)
-        known = [n for n in places if means[n].low is not None]
-        axis.errorbar(
-            known,
-            [means[n].value for n in known],
-            yerr=[
-                [max(means[n].value - means[n].low, 0) for n in known],
-                [max(means[n].high - means[n].value, 0) for n in known],
-            ],
-            color=colour,
-            linestyle="none",
-            capsize=3,
-            linewidth=1,
-        )
+        drawing.line(axis, means, colour=colour, marker=marker, dashes=line)
     if shown.overlay:
         base, others = shown.overlay
         axis.axhline(
-            base, color=_BASE, linewidth=0.8, alpha=0.5, linestyle=(0, (1, 3)),
+            base, color=drawing.BASE, linewidth=0.8, alpha=0.5, linestyle=(0, (1, 3)),
             label="faint: Yosinski et al. (2014), ImageNet",
         )  # fmt: skip
         for family, means in others.items():
             _, colour, marker, line = STYLES[family]
-            places = sorted(means)
-            values = [means[n] for n in places]
-            axis.plot(places, values, marker=marker, linestyle=line, color=colour, alpha=0.3,
-                      linewidth=1, markersize=3)  # fmt: skip
+            axis.plot(
+                list(means), list(means.values()), marker=marker, linestyle=line, color=colour,
+                alpha=drawing.FAINT, linewidth=1, markersize=3,
+            )  # fmt: skip
     axis.set_title("means, with 95 % intervals of the difference from the base", fontsize=10)
     _name_gaps(axis, shown)
 

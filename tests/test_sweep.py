@@ -1,0 +1,242 @@
+"""The program that runs a study, as a user meets it."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from studies import write_experiment
+
+from transfer_keras import results
+
+ROOT = pathlib.Path(__file__).parents[1]
+FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Runs a program of ours in a folder of its own; `light`: TensorFlow cannot be imported."""
+    for name in ("tensorflow", "keras"):
+        (tmp_path / "poison" / name).mkdir(parents=True)
+        (tmp_path / "poison" / name / "__init__.py").write_text('raise RuntimeError("heavy")\n')
+    folder = tmp_path / "here"
+    folder.mkdir()
+
+    def start(*arguments, light=False):
+        path = [str(tmp_path / "poison"), str(ROOT)] if light else [str(ROOT)]
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(*arguments, light=False):
+        process = start(*arguments, light=light)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+    run.folder, run.start = folder, start
+    return run
+
+
+SWEEP = ("-m", "transfer_keras.sweep")
+PRINT_EXPERIMENTS = """
+import json, sys
+from absl import flags
+from transfer_keras import cli, sweep
+flags.FLAGS(sys.argv)
+found = cli.experiments_from_flags()
+print(json.dumps([[e.split, e.examples_per_class, e.seed, [t.name for t in e.treatments],
+                   e.dataset, e.network, e.steps] for e in found]))
+"""
+
+
+def experiments(program, *flags):
+    done = program("-c", PRINT_EXPERIMENTS, *flags, light=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+# Of each flagfile: splits, amounts, seeds, and the treatments of an experiment with two tasks.
+STUDIES = {
+    "cifar10": (["0", "1", "2", "3", "natural"], [None], [0, 1], 56),
+    "cifar100": (["0", "1", "2", "3"], [None], [0, 1], 56),
+    "demo": (["0", "1"], [None], [0], 32),
+    "imagenet32": (["0", "1", "2", "3", "natural"], [None], [0], 56),
+    "paper": (["0", "1", "2", "3", "natural", "whole"], [None], [0], 70),
+    "paper_reduced": (
+        ["whole"], [1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300], [0], 1,
+    ),
+    "tiny_imagenet": (["0", "1", "natural"], [None], [0, 1], 56),
+    "whole_figure": (["0"], [None], [0], 28),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_committed_flagfiles_are_studies(program, path, request):
+    extra = []
+    if path.stem == "tiny_imagenet":
+        extra = [f"--data_dir={request.getfixturevalue('tiny_imagenet_zip')}"]
+    if path.stem == "whole_figure":  # Of a training, which trains towards B where nothing is said.
+        extra = ["--target=B"]
+    splits, amounts, seeds, treatments = STUDIES[path.stem]
+    found = experiments(program, f"--flagfile={path}", *extra)
+    expected = {(s, a, k) for s in splits for a in amounts for k in seeds}
+    assert {tuple(e[:3]) for e in found} == expected
+    assert len(found) == len(expected)
+    for split, _, _, names, *_ in found:
+        of_a = {"baseA"} if amounts != [None] else {
+            f"{donor}{n}A{plus}" for n in range(1, 8) for donor, plus in ("A ", "A+", "R ")
+        }  # fmt: skip
+        expected = {name.replace(" ", "") for name in of_a}
+        assert set(names) == expected if split == "whole" else len(names) == treatments
+    run_by_sweep = "transfer_keras.sweep" in path.read_text()
+    assert run_by_sweep == (path.stem != "whole_figure")
+
+
+def test_the_paper_is_all_that_it_ran_and_what_it_left_out(program):
+    found = experiments(program, f"--flagfile={ROOT / 'flags' / 'paper.flags'}")
+    assert {tuple(e[4:]) for e in found} == {("imagenet2012", "alexnet", 450_000)}
+    of_split = {e[0]: set(e[3]) for e in found}
+    everything = {
+        f"{d}{n}{t}{p}" for d in "AB" for n in range(1, 8) for t in "AB" for p in ("", "+")
+    }
+    for split in ("0", "1", "2", "3", "natural"):
+        assert everything <= of_split[split]
+
+
+def test_every_combination_once_and_seeds_last(program):
+    flags = ["--split=1,natural,1", "--seed=3,0-1", "--examples_per_class=all,4"]
+    found = [tuple(e[:3]) for e in experiments(program, *flags)]
+    expected = [(s, a, k) for k in (3, 0, 1) for a in (None, 4) for s in ("1", "natural")]
+    assert found == expected
+
+
+BAD = [
+    (["--split=halves"], r"--split=halves: expected a number"),
+    (["--split=0,1-"], r"--split=1-: expected a number"),
+    (["--split=3-1"], r"--split=3-1: a range begins at 0"),
+    (["--examples_per_class=few"], r"--examples_per_class=few: expected numbers from 1 up, or all"),
+    (["--split=whole", "--target=B"], r"--split=whole: there is no task B, which all of"),
+    (["--n=8"], r"--n=8: alexnet_small has 8 units"),
+    (["--workdir=one"], r"--workdir=one: is the workdir of one experiment"),
+    (
+        ["--workdir=other"],
+        r"--workdir=other: holds experiments that are no one study: .* in what is asked for",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), BAD, ids=lambda x: " ".join(x)[:40])
+def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message):
+    levels = {"baseA": 0.5}
+    write_experiment(program.folder / "one", split="0", seed=0, levels=levels)
+    write_experiment(program.folder / "other" / "a", split="7", seed=0, levels=levels)
+    before = sorted(program.folder.rglob("*"))
+    done = program(*SWEEP, *given, light=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert re.search(message, done.stderr), done.stderr
+    assert sorted(program.folder.rglob("*")) == before
+
+
+@pytest.fixture
+def small(data_dir):
+    return [
+        "--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4", "--n=2",
+        "--mode=frozen", "--batch_size=8", "--validations=2", "--metrics_every=0",
+    ]  # fmt: skip
+
+
+def test_a_study_and_what_it_leaves(program, small):
+    flags = [*small, "--split=0,whole", "--examples_per_class=2,all", "--batch_size=6"]
+    done = program(*SWEEP, *flags, "--workdir=study")
+    assert done.returncode == 0, done.stderr
+    study = program.folder / "study"
+    two, whole = {"baseA", "baseB", "A2B", "B2A", "A2A", "B2B"}, {"baseA", "A2A"}
+    expected = {
+        "split0-seed0": two,
+        "split0-2perclass-seed0": two,
+        "splitwhole-seed0": whole,
+        "splitwhole-2perclass-seed0": whole,
+    }
+    assert {name: set(results.done(study / name)) for name in expected} == expected
+    assert results.read_row(study / "splitwhole-seed0", "baseA").classes == 6
+    lines = done.stdout.splitlines()
+    assert "Experiment 3 of 4: split 0, seed 0." in done.stdout
+    assert lines[-2:] == [
+        "The report: study/report/report.html", "See every unit: tensorboard --logdir study",
+    ]  # fmt: skip
+    assert (study / "report" / "reduced_data.svg").exists()
+
+    before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
+    again = program(*SWEEP, f"--flagfile={study / 'sweep.flags'}")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("not trained again") == 4
+    changed = {p.name for p, bytes_ in before.items() if p.read_bytes() != bytes_}
+    assert changed <= {"sweep.flags", "report.html"}
+
+    alone = program("-m", "transfer_keras.train", f"--flagfile={study}/split0-seed0/run.flags",
+                    "--workdir=alone")  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    for name in two:
+        answers = [
+            np.load(folder / name / "predictions.npz")
+            for folder in (study / "split0-seed0", program.folder / "alone")
+        ]
+        for key in answers[0]:
+            assert np.array_equal(*(found[key] for found in answers)), (name, key)
+
+
+def test_dry_run_measures_and_keeps_nothing(program, small):
+    done = program(*SWEEP, *small, "--split=0,1", "--steps=3000", "--dry_run")
+    assert done.returncode == 0, done.stderr
+    for line in (
+        r"1 +A +baseA .* to train",
+        r"3 +A +B2A, A2A .* to train",
+        r"split 0, seed 0 +6 +4 +6 +\d+ (s|min)",
+        r"split 1, seed 0 +6 +4 +6 +\d+ (s|min)",
+        r"2 experiments, 12 networks in 8 passes over the data of 3,000 steps each. .* about \d+ ",
+    ):
+        assert re.search(f"^{line}", done.stdout, re.MULTILINE), done.stdout
+    assert list(program.folder.iterdir()) == []
+
+
+def test_what_cannot_be_is_told_before_anything_is_trained(program, small):
+    done = program(*SWEEP, *small, "--examples_per_class=all,2", "--workdir=study")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "sweep: --examples_per_class=2: task A of formula_images/6x30x32, split 0, has 3 classes, "
+        "so 6 training images, less than a batch of 8."
+    )
+    assert "Traceback" not in done.stderr
+    assert not list(program.folder.rglob("row.json"))
+
+
+def test_stopped_in_the_middle(program, small):
+    """SIGTERM in the second experiment: status 75, and the same command goes on."""
+    flags = [*SWEEP, *small, "--split=0,1", "--steps=400", "--workdir=study"]
+    process = program.start(*flags)
+    second = program.folder / "study" / "split1-seed0" / "checkpoints"
+    while process.poll() is None and not second.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 75, errors
+    assert "Run the same command to go on from there." in errors
+    first = program.folder / "study" / "split0-seed0" / "A2B" / "row.json"
+    written = first.stat().st_mtime_ns
+    done = program(*flags)
+    assert done.returncode == 0, done.stderr
+    assert len(results.done(second.parent)) == 6
+    assert first.stat().st_mtime_ns == written

@@ -1,0 +1,73 @@
+"""How far a base gets with the first few examples of each class."""
+
+import itertools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib import pyplot
+
+from transfer_keras.figures import drawing
+from transfer_keras.figures.drawing import Mean
+from transfer_keras.figures.styles import CYCLE
+
+
+class Series(NamedTuple):
+    """The bases of one kind of split; amounts are examples a class, None being all.
+
+    Attributes:
+        label: of the kind.
+        points: (amount, top-1) of every base that trained.
+        means: amount -> the mean, with the interval of its difference from the largest amount's.
+        failed: amount of each base that never trained.
+    """
+
+    label: str
+    points: Sequence[tuple[int | None, float]]
+    means: Mapping[int | None, Mean]
+    failed: Sequence[int | None]
+
+
+def draw(
+    lines: Sequence[Series],
+    overlay: Mapping[int | None, float],
+    paths: Sequence[pathlib.Path],
+    *,
+    title: str,
+) -> None:
+    """Draws top-1 against the number of examples, which are evenly spaced as they are given.
+
+    Args:
+        lines: one or more.
+        overlay: amount -> top-1 of another study, drawn faintly.
+        paths: files to write; their endings say the formats.
+        title: above.
+    """
+    amounts = {a for s in lines for a in (*s.failed, *(amount for amount, _ in s.points))}
+    ordered = sorted(amounts | overlay.keys(), key=lambda amount: amount or float("inf"))
+    place = {amount: i for i, amount in enumerate(ordered)}
+    figure, axis = pyplot.subplots(figsize=(7.2, 4.6), layout="constrained")
+    for series, (colour, marker, dashes) in zip(lines, itertools.cycle(CYCLE), strict=False):
+        axis.plot(
+            [place[amount] for amount, _ in series.points], [top1 for _, top1 in series.points],
+            marker, color=colour, alpha=0.4, markersize=5,
+        )  # fmt: skip
+        means = {place[amount]: mean for amount, mean in series.means.items()}
+        drawing.line(axis, means, colour=colour, marker=marker, dashes=dashes, label=series.label)
+    if overlay:
+        axis.plot(
+            [place[amount] for amount in overlay], list(overlay.values()), color=drawing.BASE,
+            alpha=0.5, marker=".", linestyle=":", label="faint: Yosinski et al. (2014), ImageNet",
+        )  # fmt: skip
+    for row, (series, (colour, _, _)) in enumerate(
+        zip(lines, itertools.cycle(CYCLE), strict=False)
+    ):
+        if series.failed:
+            places = [place[amount] for amount in series.failed]
+            drawing.failures(axis, places, row=row, colour=colour, label=series.label)
+    axis.set_xticks(range(len(ordered)), [f"{a:,}" if a else "all" for a in ordered])
+    axis.set_xlabel("training examples of each class")
+    axis.set_ylabel("top-1 of the base on all test images")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    drawing.save(figure, paths, title=title)

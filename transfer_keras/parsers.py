@@ -1,0 +1,110 @@
+"""How flags that hold several values are read and written."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from absl import flags
+
+from transfer_keras import treatments
+
+ALL = "all"
+_MOST = 1000
+
+
+class _Several(flags.ArgumentParser):
+    """Values separated by commas, each once, as a tuple."""
+
+    def parse(self, argument):
+        if not isinstance(argument, str):
+            return tuple(argument)
+        parts = map(str.strip, argument.split(","))
+        return tuple(dict.fromkeys(value for part in parts for value in self.values(part)))
+
+    def values(self, part: str) -> Iterator:
+        """What stands between two commas; ValueError if it means nothing."""
+        raise NotImplementedError
+
+
+class Numbers(_Several):
+    """ "1,3,5-7" -> (1, 3, 5, 6, 7).
+
+    Args:
+        least, most: that a number may be.
+    """
+
+    syntactic_help = "numbers and ranges, as 3 or 1,3,5-7"
+
+    def __init__(self, least: int, most: int):
+        super().__init__()
+        self._least, self._most = least, most
+
+    def values(self, part):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not match:
+            raise ValueError(f"expected {self.syntactic_help}, found {part!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first < self._least or last < first or last > self._most:
+            raise ValueError(
+                f"a range begins at {self._least} or above, ascends and ends at {self._most} or "
+                f"below, found {part!r}"
+            )
+        if last - first >= _MOST:
+            raise ValueError(f"a range has at most {_MOST} numbers, found {part!r}")
+        yield from range(first, last + 1)
+
+
+class Splits(_Several):
+    """ "0-2,natural" -> ("0", "1", "2", "natural")."""
+
+    syntactic_help = "numbers, ranges, natural, whole or files, separated by commas"
+
+    def values(self, part):
+        if re.fullmatch(r"\d+-\d+", part):
+            yield from map(str, Numbers(0, 2**32 - 1).parse(part))
+        else:
+            yield part
+
+
+class Amounts(_Several):
+    """ "5,25,all" -> (5, 25, None)."""
+
+    syntactic_help = f"numbers from 1 up, or {ALL}"
+
+    def values(self, part):
+        if part != ALL and not (part.isdecimal() and int(part)):
+            raise ValueError(f"expected {self.syntactic_help}, found {part!r}")
+        yield None if part == ALL else int(part)
+
+
+class Choices(_Several):
+    """ "frozen,random" -> ("frozen", "random").
+
+    Args:
+        choices: that there are.
+    """
+
+    def __init__(self, choices: Sequence[str]):
+        super().__init__()
+        self._choices = choices
+        self.syntactic_help = f"one or several of {', '.join(choices)}"
+
+    def values(self, part):
+        if part not in self._choices:
+            raise ValueError(f"expected {self.syntactic_help}, found {part!r}")
+        yield part
+
+
+class Treatments(_Several):
+    """ "A3B,B3B+" -> two `Treatment`s."""
+
+    syntactic_help = "names as A3B, B3B+, R2B, baseA, separated by commas"
+
+    def values(self, part):
+        yield treatments.parse(part)
+
+
+class CommaSerializer(flags.ArgumentSerializer):
+    """Writes what any of them reads."""
+
+    def serialize(self, value):
+        return ",".join(ALL if part is None else str(part) for part in value)
