@@ -323,7 +323,7 @@ def test_hparams(server, workdir):
     body = {"allowedStatuses": statuses, "colParams": [], "startIndex": 0, "sliceSize": 100}
     experiment = ask(server, "plugin/hparams/experiment", {"experimentName": ""})
     columns = [info["name"] for info in experiment["hparamInfos"]]
-    assert set(columns) == {"donor", "n", "target", "mode", "split", "seed"}
+    assert set(columns) == {"donor", "n", "target", "mode", "split", "seed", "examples_per_class"}
     metrics = [info["name"]["tag"] for info in experiment["metricInfos"]]
     assert metrics == ["result/top1", "result/difference_from_base"]
     body["colParams"] = [{"hparam": name} for name in columns]
@@ -335,7 +335,7 @@ def test_hparams(server, workdir):
         row = results.read_row(workdir, name)
         settings = {key: group["hparams"][key] for key in columns}
         expected = {"donor": row.donor or "none", "n": row.n, "target": row.target}
-        expected |= {"mode": row.mode, "split": "0", "seed": 0}
+        expected |= {"mode": row.mode, "split": "0", "seed": 0, "examples_per_class": 0}
         assert settings == expected
         values = {m["name"]["tag"]: m["value"] for m in group["metricValues"]}
         assert values["result/top1"] == pytest.approx(row.top1)

@@ -12,7 +12,7 @@ from transfer_keras.figures import confusion
 from transfer_keras.monitors import layout
 from transfer_keras.monitors.events import Events, png, scalar, text
 from transfer_keras.settings import Experiment
-from transfer_keras.tasks import Task
+from transfer_keras.tasks import NATURAL, WHOLE, Task
 from transfer_keras.treatments import MODES, SOURCES, TARGETS, combine, is_name, parse
 
 EXPERIMENT, CURVE = "experiment", "curve"  # Runs beside those of the treatments.
@@ -27,7 +27,7 @@ def begin(
     """The run `experiment`: a page that says what it is, and how other pages are laid out."""
     units = [unit.name for unit in experiment.architecture.units]
     families = dict.fromkeys(t.family for t in combine([1], MODES, SOURCES, TARGETS))
-    splits = dict.fromkeys([*map(str, range(4)), "natural", experiment.split])
+    splits = dict.fromkeys([*map(str, range(4)), NATURAL, WHOLE, experiment.split])
     choices = {
         "donor": ("A", "B", "R", "none"),
         "target": TARGETS,
@@ -39,7 +39,7 @@ def begin(
             0,
             text("experiment", _page(experiment, workdir, tasks, versions)),
             layout.charts(units, [f"top1/{family}" for family in families]),
-            layout.table(choices, len(units) - 1),
+            layout.table(choices, ("seed", "examples_per_class"), len(units) - 1),
         )
 
 
@@ -93,6 +93,7 @@ def result(
         "mode": row.mode,
         "split": experiment.split,
         "seed": experiment.seed,
+        "examples_per_class": experiment.examples_per_class or 0,  # 0: all.
     }
     digest = hashlib.sha256(json.dumps(experiment.identity, sort_keys=True).encode()).hexdigest()
     difference = summary.difference(workdir, treatment).estimate if treatment.donor else 0.0

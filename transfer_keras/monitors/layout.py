@@ -46,16 +46,17 @@ def charts(units: Sequence[str], curves: Sequence[str]) -> Summary:
     return Summary.FromString(custom_scalar.pb(layout).SerializeToString())
 
 
-def table(choices: Mapping[str, Sequence], most_units: int) -> Summary:
+def table(choices: Mapping[str, Sequence], counts: Sequence[str], most_units: int) -> Summary:
     """The columns of HParams.
 
     Args:
         choices: setting -> its values, text.
+        counts: settings that are whole numbers, 0 or more.
         most_units: the highest n.
     """
     columns = [hp.HParam(name, hp.Discrete(values)) for name, values in choices.items()]
     columns.insert(1, hp.HParam("n", hp.IntInterval(0, most_units)))
-    columns.append(hp.HParam("seed", hp.IntInterval(0, 2**31 - 1)))
+    columns += [hp.HParam(name, hp.IntInterval(0, 2**31 - 1)) for name in counts]
     metrics = [hp.Metric(TOP1, display_name="top-1")]
     metrics.append(hp.Metric(DIFFERENCE, display_name="difference from base"))
     return hp.hparams_config_pb(columns, metrics)
