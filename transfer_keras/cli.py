@@ -40,7 +40,8 @@ _DATASET = flags.DEFINE_string(
     "dataset",
     "formula_images",
     "formula_images (drawn here, no download), tiny_imagenet, or any image-classification "
-    "dataset of TFDS, as cifar10 or imagenet_resized/32x32.",
+    "dataset of TFDS, as cifar10 or imagenet_resized/32x32; or folder:PATH, where pictures are in "
+    "train/CLASS/ and val/CLASS/.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",

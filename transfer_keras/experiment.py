@@ -10,7 +10,7 @@ import importlib.metadata
 import math
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -85,7 +85,7 @@ def run(
         _begin(experiment, workdir, data.pair)
         results.write_text(workdir / "run.flags", flags)
         results.remove_finished_groups(workdir)
-        with signals_wait() as stop:
+        with signals_wait() as stop, _faults_told(data):
             for group in _groups(experiment, workdir, data.pair):
                 if stop.requested:
                     raise Interrupted(f"the end of a group, before {group}")
@@ -95,6 +95,17 @@ def run(
             if experiment.probes:
                 probes.run(experiment, workdir, data, _unprobed(workdir, wanted), stop=stop)
     return wanted
+
+
+@contextlib.contextmanager
+def _faults_told(data: task_data.Data) -> Iterator[None]:
+    """Where pictures come from disk, one that cannot be decoded is met in the middle."""
+    try:
+        yield
+    except tf.errors.OpError:
+        for examples in (data.train, data.test):
+            data.pair.refuse_faults(examples)
+        raise
 
 
 def _report_done(experiment, workdir: pathlib.Path, wanted: Sequence[Treatment], say) -> bool:

@@ -6,6 +6,7 @@ Imports neither Keras nor TensorFlow, so that every error in a flag comes at onc
 import dataclasses
 import math
 import pathlib
+import re
 
 from transfer_keras import machine, tasks
 from transfer_keras.errors import UserError
@@ -42,7 +43,7 @@ class Experiment:
 
     Attributes:
         treatments: without the bases that they need, which are trained anyway.
-        dataset: "dataset" or "dataset/config".
+        dataset: "dataset", "dataset/config" or "folder:PATH".
         data_dir: where it is (see `datasets.catalogue.check`).
         split: see `tasks.split_classes`.
         examples_per_class: the first so many of each class are trained on; None: all.
@@ -192,7 +193,8 @@ class Experiment:
     def subject(self) -> str:
         """Dataset and network, as part of a folder's name."""
         network = "" if self.network == "alexnet_small" else f"-{self.network}"
-        return f"{self.dataset.replace('/', '-')}{network}"
+        dataset = re.sub(r"^folder:(.*/)?", "folder-", self.dataset.rstrip("/")).replace("/", "-")
+        return f"{dataset}{network}"
 
     @property
     def variant_name(self) -> str:

@@ -4,19 +4,18 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.datasets.task_pair import TaskPair
+from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
 from transfer_keras.errors import UserError
 from transfer_keras.settings import Experiment
 
 
 class Data(NamedTuple):
-    """The tasks, and their examples in memory: `train["A"]`, `test["B"]`, ..."""
+    """The tasks, and their examples: `train["A"]`, `test["B"]`, ..."""
 
     pair: TaskPair
-    train: Mapping[str, Examples]
-    test: Mapping[str, Examples]
+    train: Mapping[str, AnyExamples]
+    test: Mapping[str, AnyExamples]
 
 
 def open_tasks(experiment: Experiment) -> TaskPair:

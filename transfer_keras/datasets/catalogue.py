@@ -9,6 +9,7 @@ import zipfile
 from transfer_keras.datasets import formula
 from transfer_keras.errors import UserError
 
+FOLDER = "folder:"  # Before the path of pictures in `split/class/file`.
 OWN = ("formula_images", "tiny_imagenet")
 
 
@@ -21,13 +22,19 @@ def check(name: str, data_dir: str | None) -> None:
     """Checks `--dataset` and `--data_dir` as far as can be done without reading data.
 
     Args:
-        name: "dataset" or "dataset/config".
+        name: "dataset" or "dataset/config", or "folder:PATH".
         data_dir: for `tiny_imagenet` the zip or folder with the pictures; for any other the
             folder in which TFDS keeps prepared datasets (None: TFDS's own default).
 
     Raises:
         UserError: if there is no such dataset, or no such zip or folder.
     """
+    if name.startswith(FOLDER):
+        if data_dir:
+            raise UserError(f"--data_dir={data_dir}: {name} says where it is. Leave this flag out.")
+        if not pathlib.Path(name.removeprefix(FOLDER)).expanduser().is_dir():
+            raise UserError(f"--dataset={name}: no such folder. Expected PATH/train/CLASS/picture.")
+        return
     dataset, _, config = name.partition("/")
     folder = pathlib.Path(data_dir).expanduser() if data_dir else None
     if dataset not in names() and not (folder and (folder / dataset).is_dir()):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.datasets.augmentation import random_crop_and_mirror
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.sources import fixed_parallelism
 
@@ -44,33 +43,19 @@ class Examples:
             preprocessing: see above.
             first: of each class so many at the most, those that come first; None: all.
         """
-        numbers = np.flatnonzero(np.isin(labels, classes))
-        if first is not None:
-            kept = [numbers[labels[numbers] == label][:first] for label in classes]
-            numbers = np.sort(np.concatenate(kept))
-        relabelled = np.full(max(labels.max(), max(classes)) + 1, -1, np.int32)
-        relabelled[list(classes)] = np.arange(len(classes))
-        return cls(images[numbers], relabelled[labels[numbers]], numbers, preprocessing)
+        numbers, relabelled = choose(labels, classes, first=first)
+        return cls(images[numbers], relabelled, numbers, preprocessing)
 
     def shuffled(self) -> "Examples":
         """The same in a fixed order that mixes the classes, so that any part is a sample."""
-        order = np.random.default_rng(0).permutation(len(self))
+        order = mixed(len(self))
         return dataclasses.replace(
             self, images=self.images[order], labels=self.labels[order], numbers=self.numbers[order]
         )
 
     def pixel_statistics(self) -> tuple[list[float], list[float]]:
         """Mean and variance of each channel over all pictures, pixel values 0..255."""
-        histograms = [
-            np.bincount(self.images[..., c].ravel(), minlength=256) for c in range(3)
-        ]  # fmt: skip
-        values = np.arange(256)
-        means = [float(np.average(values, weights=h)) for h in histograms]
-        variances = [
-            float(np.average((values - mean) ** 2, weights=h))
-            for mean, h in zip(means, histograms, strict=True)
-        ]
-        return means, variances
+        return channel_statistics(channel_counts(self.images))
 
     def training(self, *, batch_size: int, seed: int, start: int = 0) -> tf.data.Dataset:
         """Batches without end; each epoch a new order, the remainder left out.
@@ -87,34 +72,15 @@ class Examples:
             Of (images, labels): uint8 (batch_size, image_size, image_size, 3), int32
             (batch_size,).
         """
-        per_epoch = len(self) // batch_size
-        if not per_epoch:
-            raise ValueError(
-                f"batch_size must be at most the number of examples. Received: "
-                f"batch_size={batch_size}, examples={len(self)}"
-            )
+        places = shuffled_places(len(self), batch_size, seed)
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         numbers = tf.constant(self.numbers)
         cut, decoded = self.preprocessing, self._decoded
 
         def batch(step):
-            epoch, place = step // per_epoch, step % per_epoch
-            index = tf.random.experimental.index_shuffle(
-                place * batch_size + tf.range(batch_size, dtype=tf.int64),
-                seed=tf.stack([seed, epoch]),
-                max_index=tf.constant(len(self) - 1, tf.int64),
-            )
+            index, epoch = places(step)
             pictures = decoded(tf.gather(images, index))
-            if cut.augment:
-                if cut.pad:
-                    border = [cut.pad, cut.pad]
-                    pictures = tf.pad(pictures, [[0, 0], border, border, [0, 0]])
-                examples = tf.gather(numbers, index)
-                pictures = random_crop_and_mirror(
-                    pictures, examples, epoch, size=cut.image_size, seed=seed
-                )
-            else:
-                pictures = cut.centre(pictures)
+            pictures = cut.training(pictures, tf.gather(numbers, index), epoch, seed=seed)
             return pictures, tf.gather(labels, index)
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
@@ -131,3 +97,75 @@ class Examples:
 
     def _decoded(self, images):
         return self.decode(images) if self.decode else images
+
+
+def choose(labels, classes, *, first: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The examples of a task.
+
+    Args:
+        labels: int32 (examples,), of a whole split.
+        classes: labels of the task, in the order of its new ones.
+        first: of each class so many at the most, those that come first; None: all.
+
+    Returns:
+        Their places in the split, ascending, and their new labels.
+    """
+    numbers = np.flatnonzero(np.isin(labels, classes))
+    if first is not None:
+        kept = [numbers[labels[numbers] == label][:first] for label in classes]
+        numbers = np.sort(np.concatenate(kept))
+    relabelled = np.full(max(labels.max(), max(classes)) + 1, -1, np.int32)
+    relabelled[list(classes)] = np.arange(len(classes))
+    return numbers, relabelled[labels[numbers]]
+
+
+def mixed(count: int) -> np.ndarray:
+    """A fixed random order."""
+    return np.random.default_rng(0).permutation(count)
+
+
+def shuffled_places(count: int, batch_size: int, seed: int) -> Callable:
+    """The order of an endless stream of batches; each epoch another, its remainder left out.
+
+    Args:
+        count: of examples.
+        batch_size: at most that.
+        seed: Python integer.
+
+    Returns:
+        Number of a batch -> (places of its examples, int64 (batch_size,); its epoch), in a graph:
+        a keyed permutation, evaluated where it is needed.
+    """
+    per_epoch = count // batch_size
+    if not per_epoch:
+        raise ValueError(
+            f"batch_size must be at most the number of examples. Received: "
+            f"batch_size={batch_size}, examples={count}"
+        )
+
+    def places(step):
+        epoch, place = step // per_epoch, step % per_epoch
+        index = tf.random.experimental.index_shuffle(
+            place * batch_size + tf.range(batch_size, dtype=tf.int64),
+            seed=tf.stack([seed, epoch]),
+            max_index=tf.constant(count - 1, tf.int64),
+        )
+        return index, epoch
+
+    return places
+
+
+def channel_counts(images: np.ndarray) -> np.ndarray:
+    """uint8 (batch, height, width, 3) -> int64 (3, 256): how often each value is in a channel."""
+    return np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
+
+
+def channel_statistics(counts: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and variance of each channel, from `channel_counts`."""
+    values = np.arange(256)
+    means = [float(np.average(values, weights=channel)) for channel in counts]
+    variances = [
+        float(np.average((values - mean) ** 2, weights=channel))
+        for channel, mean in zip(counts, means, strict=True)
+    ]
+    return means, variances

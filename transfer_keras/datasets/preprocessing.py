@@ -4,6 +4,8 @@ import dataclasses
 
 import tensorflow as tf
 
+from transfer_keras.datasets.augmentation import random_crop_and_mirror
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
@@ -28,16 +30,51 @@ class Preprocessing:
                 f"Received: image_size={self.image_size}, resize={self.resize}"
             )
 
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        return (self.resize, self.resize, 3)
+
     def store(self, image):
         """Any uint8 (height, width, channels) -> uint8 (resize, resize, 3), as kept in memory."""
         if image.shape[-1] == 1:
             image = tf.image.grayscale_to_rgb(image)
-        if image.shape[:2] != (self.resize, self.resize):
-            image = tf.image.resize(image, (self.resize, self.resize), antialias=True)
-            image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
-        return tf.ensure_shape(image, (self.resize, self.resize, 3))
+        size = (self.resize, self.resize)
+        if not image.shape[:2].is_fully_defined():
+            image = tf.cond(
+                tf.reduce_all(tf.shape(image)[:2] == size),
+                lambda: image,
+                lambda: _resized(image, size),
+            )
+        elif image.shape[:2] != size:
+            image = _resized(image, size)
+        return tf.ensure_shape(image, self.stored_shape)
+
+    def training(self, images, numbers, epoch, *, seed: int):
+        """What a network is trained on.
+
+        Args:
+            images: uint8 (batch, resize, resize, 3).
+            numbers: int64 (batch,), the examples' identities.
+            epoch: integer, or one a picture.
+            seed: Python integer.
+
+        Returns:
+            uint8 (batch, image_size, image_size, 3), each crop and mirror a pure function of
+            (seed, epoch, number); the centre where nothing is augmented.
+        """
+        if not self.augment:
+            return self.centre(images)
+        if self.pad:
+            border = [self.pad, self.pad]
+            images = tf.pad(images, [[0, 0], border, border, [0, 0]])
+        return random_crop_and_mirror(images, numbers, epoch, size=self.image_size, seed=seed)
 
     def centre(self, images):
         """(batch, resize, resize, 3) -> the central (batch, image_size, image_size, 3)."""
         low = (self.resize - self.image_size) // 2
         return images[:, low : low + self.image_size, low : low + self.image_size]
+
+
+def _resized(image, size: tuple[int, int]):
+    image = tf.image.resize(image, size, antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)

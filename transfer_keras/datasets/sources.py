@@ -9,7 +9,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
-from transfer_keras.datasets import faults, formula
+from transfer_keras.datasets import faults, formula, records
+from transfer_keras.datasets.catalogue import FOLDER
+from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.formula_images import FormulaImages
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.tiny_imagenet import TinyImagenet, TinyImagenetConfig
@@ -89,18 +91,27 @@ class Source:
         """Number of examples in a split."""
         return self.builder.info.splits[split].num_examples
 
+    def records(self, split: str) -> records.Records:
+        """The examples of a split on disk; see `records.of_tfds`."""
+        with _readable(self):
+            return records.of_tfds(self.builder, split, self.image, self.label)
 
-def open_source(name: str, data_dir: str | None = None, bad_images: str = "error") -> Source:
+
+def open_source(
+    name: str, data_dir: str | None = None, bad_images: str = "error"
+) -> Source | Folder:
     """Finds a dataset by name; `Source.prepare` then puts it on disk.
 
     Args:
-        name: "dataset" or "dataset/config": one of ours or any of TFDS.
+        name: "dataset" or "dataset/config": one of ours or any of TFDS; or "folder:PATH".
         data_dir: see `catalogue.check`, which is to be called first.
         bad_images: see `faults.check`.
 
     Raises:
         UserError: if it is no dataset of labelled pictures, or its config does not exist.
     """
+    if name.startswith(FOLDER):
+        return Folder(name)
     dataset, _, config = name.partition("/")
     if dataset == "formula_images":
         builder = _made(name, FormulaImages, config=config or formula.DEFAULT, data_dir=data_dir)
@@ -168,7 +179,7 @@ def read(source: Source, split: str, preprocessing: Preprocessing, *, bad_images
     with _readable(source):
         try:
             examples = source.builder.as_dataset(
-                split=split, shuffle_files=False, read_config=tfds.ReadConfig(try_autocache=False)
+                split=split, shuffle_files=False, read_config=_in_order()
             )
             images, labels = _decode(source, preprocessing, examples, source.size(split), split)
             return images, labels, []
@@ -208,12 +219,17 @@ def _without(source: Source, split: str, preprocessing: Preprocessing, bad, bad_
     return images, labels, [f"{name} {reason}" for _, name, reason in bad]
 
 
+def _in_order(**more) -> tfds.ReadConfig:
+    """One file after the other, as `records` has them."""
+    return tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1, **more)
+
+
 def _undecoded(source: Source, split: str) -> tf.data.Dataset:
     return source.builder.as_dataset(
         split=split,
         shuffle_files=False,
         decoders={source.image: tfds.decode.SkipDecoding()},
-        read_config=tfds.ReadConfig(try_autocache=False, add_tfds_id=True),
+        read_config=_in_order(add_tfds_id=True),
     )
 
 

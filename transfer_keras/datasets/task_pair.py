@@ -1,12 +1,19 @@
-"""Tasks A and B of a dataset, and their pictures in memory."""
+"""Tasks A and B of a dataset, and their pictures: in memory where they fit, else on disk."""
+
+from collections.abc import Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from transfer_keras import machine, tasks
-from transfer_keras.datasets import sources
+from transfer_keras.datasets import faults, sources
 from transfer_keras.datasets.examples import Examples
+from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.datasets.streamed import StreamedExamples
 from transfer_keras.errors import UserError
+
+AnyExamples = Examples | StreamedExamples
 
 
 class TaskPair:
@@ -45,8 +52,8 @@ class TaskPair:
 
     def read(
         self, preprocessing: Preprocessing, *, batch_size: int
-    ) -> tuple[dict[str, Examples], dict[str, Examples]]:
-        """Prepares the dataset where it is not on disk, and reads all of it.
+    ) -> tuple[dict[str, AnyExamples], dict[str, AnyExamples]]:
+        """Prepares the dataset where it is not on disk, and reads what the memory holds.
 
         Args:
             preprocessing: of both tasks.
@@ -56,15 +63,17 @@ class TaskPair:
             (train, test), each as `tasks`; the examples of tests in a fixed random order.
 
         Raises:
-            UserError: if the data cannot be had, are too many for the memory, or too few for a
-                batch, a test, or the examples wanted of each class.
+            UserError: if the data cannot be had, or are too few for a batch, a test, or the
+                examples wanted of each class.
         """
         source = self._source
         source.prepare()
-        _check_memory(source, preprocessing.resize)
         self.skipped = [*source.skipped]
-        train = self._read(source.train, preprocessing, first=self._examples_per_class)
-        test = self._read(source.test, preprocessing)
+        in_memory = _fits(source, preprocessing.resize)
+        train = self._read(
+            source.train, preprocessing, in_memory=in_memory, first=self._examples_per_class
+        )
+        test = self._read(source.test, preprocessing, in_memory=in_memory)
         for split, kind in ((train, "training"), (test, "test")):
             for name, examples in split.items():
                 self._check_classes(name, examples, kind)
@@ -78,18 +87,52 @@ class TaskPair:
         return train, {name: examples.shuffled() for name, examples in test.items()}
 
     def _read(
-        self, split: str, preprocessing: Preprocessing, *, first: int | None = None
-    ) -> dict[str, Examples]:
-        images, labels, skipped = sources.read(
-            self._source, split, preprocessing, bad_images=self._bad_images
-        )
-        self.skipped += skipped
-        return {
-            name: Examples.of_classes(images, labels, task.labels, preprocessing, first=first)
+        self, split: str, preprocessing: Preprocessing, *, in_memory: bool, first: int | None = None
+    ) -> dict[str, AnyExamples]:
+        source = self._source
+        if in_memory and isinstance(source, sources.Source):
+            images, labels, skipped = sources.read(
+                source, split, preprocessing, bad_images=self._bad_images
+            )
+            self.skipped += skipped
+            return {
+                name: Examples.of_classes(images, labels, task.labels, preprocessing, first=first)
+                for name, task in self.tasks.items()
+            }
+        records = source.records(split)
+        if self._bad_images == "skip":
+            bad = records.faults(range(len(records)), f"checking {split}")
+            self.skipped += [f"{records.name(place)} {why}" for place, why in bad.items()]
+            records = records.without(bad)
+        examples = {
+            name: StreamedExamples.of_classes(records, task.labels, preprocessing, first=first)
             for name, task in self.tasks.items()
         }
+        if not in_memory:
+            return examples
+        try:
+            return {name: e.in_memory(f"reading {split}, {name}") for name, e in examples.items()}
+        except tf.errors.OpError:
+            self.refuse_faults(examples)
+            raise
 
-    def _check_classes(self, name: str, examples: Examples, kind: str) -> None:
+    def refuse_faults(self, examples: Mapping[str, AnyExamples]) -> None:
+        """Looks through all pictures that are still on disk for some that cannot be decoded.
+
+        Args:
+            examples: some of what `read` gives.
+
+        Raises:
+            UserError: if there are any, naming them.
+        """
+        for name, of_task in examples.items():
+            if isinstance(of_task, StreamedExamples):
+                records = of_task.records
+                bad = records.faults(of_task.numbers.tolist(), f"looking for faults in {name}")
+                named = [(records.name(place), why) for place, why in bad.items()]
+                faults.check(named, "error", where=f"--dataset={self._source.name}")
+
+    def _check_classes(self, name: str, examples: AnyExamples, kind: str) -> None:
         names = self.tasks[name].class_names
         counts = np.bincount(examples.labels, minlength=len(names))
         if empty := [names[place] for place in np.flatnonzero(counts == 0)]:
@@ -99,7 +142,7 @@ class TaskPair:
                 f"{name} have no {kind} image: {', '.join(empty[:5])}{more}."
             )
 
-    def _check_examples_per_class(self, train: dict[str, Examples]) -> None:
+    def _check_examples_per_class(self, train: dict[str, AnyExamples]) -> None:
         wanted = self._examples_per_class
         largest = max(np.bincount(examples.labels).max() for examples in train.values())
         if wanted and largest < wanted:
@@ -109,14 +152,8 @@ class TaskPair:
             )
 
 
-def _check_memory(source: sources.Source, side: int) -> None:
-    """All pictures are held in memory: as they are read, by task, and by TensorFlow."""
+def _fits(source: sources.Source | Folder, side: int) -> bool:
+    """Whether half of the memory holds all pictures three times: as they are read, by task, and
+    by TensorFlow."""
     images = source.size(source.train) + source.size(source.test)
-    needed = 3 * images * side**2 * 3
-    there = machine.memory()
-    if needed > there:
-        raise UserError(
-            f"--dataset={source.name}: {images:,} pictures of {side} pixels need "
-            f"{needed / 2**30:.0f} GiB of memory, of which this machine has "
-            f"{there / 2**30:.0f}. Give a smaller --image_size or dataset."
-        )
+    return 3 * images * side**2 * 3 <= machine.memory() / 2

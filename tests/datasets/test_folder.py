@@ -1,0 +1,135 @@
+"""Folders of pictures in `split/class/file`."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transfer_keras import experiment, machine
+from transfer_keras.datasets import catalogue, sources
+from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.datasets.task_pair import TaskPair
+from transfer_keras.errors import UserError
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import parse
+
+CLASSES = ["Ärger", "b c", "dog", "emu"]
+
+
+def write(root, *, train=6, val=3, classes=CLASSES):
+    """Pictures of one colour each, which tells split, class and number."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        for label, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                colour = (40 * label, 20 * number, 200 if split == "val" else 0)
+                size = tuple(int(side) for side in rng.integers(33, 50, 2))
+                Image.new("RGB", size, colour).save(folder / f"{number}.png")
+    return f"folder:{root}"
+
+
+def read(name, **arguments):
+    pair = TaskPair(name, None, "0", **arguments)
+    return pair, *pair.read(Preprocessing(32, 32, augment=False), batch_size=4)
+
+
+@pytest.mark.parametrize("memory", [10**12, 0])
+def test_pictures_labels_and_tasks(tmp_path, memory, monkeypatch):
+    monkeypatch.setattr(machine, "memory", lambda: memory)
+    name = write(tmp_path / "set")
+    catalogue.check(name, None)
+    pair, train, test = read(name)
+    assert [len(task) for task in pair.tasks.values()] == [2, 2]
+    for split, blue, count in ((train, 0, 6), (test, 200, 3)):
+        for task, examples in split.items():
+            names = pair.tasks[task].class_names
+            seen = []
+            for images, labels in examples.evaluation(batch_size=5):
+                for image, label in zip(images.numpy(), labels.numpy(), strict=True):
+                    assert (image == image[0, 0]).all()
+                    red, green, is_blue = image[0, 0]
+                    assert is_blue == blue
+                    assert CLASSES[red // 40] == names[label]
+                    seen.append((names[label], green // 20))
+            assert sorted(seen) == [(name, i) for name in sorted(names) for i in range(count)]
+
+
+def test_the_first_of_each_class(tmp_path):
+    _, train, test = read(write(tmp_path / "set"), examples_per_class=2)
+    for examples in train.values():
+        assert (examples.images[:, 0, 0, 1] // 20).tolist() == [0, 1, 0, 1]
+    assert {len(examples) for examples in test.values()} == {6}
+
+
+def test_the_identity_is_of_the_files(tmp_path):
+    names = [write(tmp_path / place / "set") for place in ("one", "two")]
+    one, two = (sources.open_source(name).identity for name in names)
+    assert one == two
+    extra = tmp_path / "two" / "set" / "val" / "dog" / "more.png"
+    Image.new("RGB", (40, 40)).save(extra)
+    assert sources.open_source(names[1]).identity != one
+
+
+def test_other_files_do_not_count(tmp_path):
+    name = write(tmp_path / "set")
+    for other in ("Thumbs.db", "notes.txt", ".hidden.png"):
+        (tmp_path / "set" / "train" / "dog" / other).write_text("no picture")
+    (tmp_path / "set" / "train" / ".git").mkdir()
+    assert sources.open_source(name).size("train") == 24
+
+
+def spoil_no_val(root):
+    (root / "val").rename(root / "other")
+
+
+def spoil_class_in_val_only(root):
+    (root / "val" / "fox").mkdir()
+
+
+def spoil_class_in_train_only(root):
+    (root / "train" / "fox").mkdir()
+
+
+def spoil_empty_class(root):
+    for path in (root / "train" / "dog").iterdir():
+        path.rename(path.with_suffix(".txt"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_no_val, r"no folder val or .* for validation\. .* found other, train\."),
+        (spoil_class_in_val_only, r"1 classes are in val/ and not in train/: fox\. Each needs"),
+        (spoil_class_in_train_only, r"1 classes are in train/ and not in val/: fox\."),
+        (spoil_empty_class, r"train/dog has no picture \(a file that ends in \.bmp, \.gif"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path, spoil, message):
+    name = write(tmp_path / "set")
+    spoil(tmp_path / "set")
+    with pytest.raises(UserError, match=message):
+        sources.open_source(name)
+
+
+def test_flags(tmp_path):
+    with pytest.raises(UserError, match="--dataset=folder:/none: no such folder"):
+        catalogue.check("folder:/none", None)
+    with pytest.raises(UserError, match=r"--data_dir=here: folder:.* says where it is"):
+        catalogue.check(write(tmp_path / "set"), "here")
+
+
+@pytest.mark.parametrize("memory", [10**12, 0])
+def test_a_bad_picture_is_named_or_left_out(tmp_path, memory, monkeypatch):
+    monkeypatch.setattr(machine, "memory", lambda: memory)
+    name = write(tmp_path / "set")
+    bad = tmp_path / "set" / "train" / "dog" / "3.png"
+    bad.write_bytes(bad.read_bytes()[:40])
+    settings = Experiment((parse("baseA"), parse("baseB")), dataset=name, steps=9, batch_size=4,
+                          group_memory=1)  # fmt: skip
+    with pytest.raises(UserError, match=rf"1 pictures cannot be used: {bad} cannot be decoded"):
+        experiment.run(settings, tmp_path / "run", say=lambda _: None)
+    pair, train, _ = read(name, bad_images="skip")
+    assert sum(map(len, train.values())) == 23
+    (line,) = pair.skipped
+    assert line.startswith(f"{bad} cannot be decoded")

@@ -1,0 +1,130 @@
+"""Pictures that stay on disk give the streams of pictures in memory, value for value."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from transfer_keras import experiment, machine, results
+from transfer_keras.datasets import records, sources
+from transfer_keras.datasets.examples import Examples
+from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.datasets.streamed import StreamedExamples
+from transfer_keras.errors import UserError
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import parse
+
+CLASSES = (3, 1, 4)
+
+
+class Sharded(tfds.core.GeneratorBasedBuilder):
+    """Coloured pictures of any size in five files, as a large dataset has them."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        image = tfds.features.Image(shape=(None, None, 3), encoding_format="png")
+        label = tfds.features.ClassLabel(names=list("abcdef"))
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict({"image": image, "label": label}),
+            supervised_keys=("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(90), "test": self._generate_examples(30)}
+
+    def _generate_examples(self, count):
+        rng = np.random.default_rng(count)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (*rng.integers(30, 60, 2), 3), np.uint8)
+            yield number, {"image": pixels, "label": int(rng.integers(6))}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("tfds"))
+    config = tfds.download.DownloadConfig(num_shards=5)
+    Sharded(data_dir=folder).download_and_prepare(download_config=config)
+    opened = sources.open_source("sharded", folder)
+    assert len(opened.builder.info.splits["train"].filenames) == 5
+    return opened
+
+
+@pytest.fixture(params=["train", "train[10:70]", "test"])
+def pair(request, source):
+    """The same examples in memory and on disk."""
+    cut = Preprocessing(28, 36, pad=2, augment=True)
+    images, labels, _ = sources.read(source, request.param, cut)
+    found = source.records(request.param)
+    assert np.array_equal(found.labels, labels)
+    return (
+        Examples.of_classes(images, labels, CLASSES, cut, first=9),
+        StreamedExamples.of_classes(found, CLASSES, cut, first=9),
+    )
+
+
+def same(one, other):
+    for (images, labels), (others, their_labels) in zip(one, other, strict=True):
+        assert images.dtype == others.dtype
+        assert np.array_equal(images, others)
+        assert np.array_equal(labels, their_labels)
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_training(pair, start):
+    held, streamed = (
+        list(itertools.islice(e.training(batch_size=4, seed=5, start=start), 20)) for e in pair
+    )
+    same(held, streamed)
+
+
+def test_evaluation_statistics_and_memory(pair):
+    held, streamed = pair
+    same(held.shuffled().evaluation(batch_size=5), streamed.shuffled().evaluation(batch_size=5))
+    assert streamed.pixel_statistics() == held.pixel_statistics()
+    again = streamed.in_memory("reading")
+    for name in ("images", "labels", "numbers"):
+        assert np.array_equal(getattr(again, name), getattr(held, name)), name
+
+
+def test_the_index_is_kept_and_made_again_when_the_files_are_others(source, monkeypatch):
+    first = source.records("train")
+    calls = []
+    whole = records.tf.data.TFRecordDataset
+    monkeypatch.setattr(
+        records.tf.data, "TFRecordDataset", lambda path: calls.append(path) or whole(path)
+    )
+    assert np.array_equal(source.records("train").labels, first.labels)
+    assert calls == []
+    kept = source.builder.data_path / "index-train.npz"
+    index = dict(np.load(kept))
+    np.savez(kept, **{**index, "sizes": index["sizes"] + 1, "records": index["records"] + 1})
+    assert np.array_equal(source.records("train").labels, first.labels)
+    assert len(calls) == 5
+
+
+def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypatch):
+    """Weights and answers of the whole program, bit for bit."""
+    settings = Experiment(
+        (parse("A2B"),), dataset="formula_images/6x30x32", data_dir=data_dir, steps=4, batch_size=8,
+        augment=True, group_memory=1,
+    )  # fmt: skip
+    for name, memory in (("held", machine.memory()), ("streamed", 10**6)):
+        monkeypatch.setattr(machine, "memory", lambda memory=memory: memory)
+        experiment.run(settings, tmp_path / name, say=lambda _: None)
+    for name in ("baseA", "baseB", "A2B"):
+        held, streamed = (
+            np.load(tmp_path / folder / name / "predictions.npz") for folder in ("held", "streamed")
+        )
+        for key in held:
+            assert np.array_equal(held[key], streamed[key]), (name, key)
+        rows = [results.read_row(tmp_path / folder, name) for folder in ("held", "streamed")]
+        assert rows[0].validation == rows[1].validation
+
+
+def test_other_formats_are_refused(source, monkeypatch):
+    monkeypatch.setattr(type(source.builder.info), "file_format", tfds.core.FileFormat.ARRAY_RECORD)
+    with pytest.raises(UserError, match="too large for the memory, and its files are array_record"):
+        source.records("train")
