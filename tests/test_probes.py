@@ -56,7 +56,7 @@ def logistic(x, labels):
 def test_against_logistic_regression_by_scipy():
     train, test, model = task(3000, 0), task(600, 1), network()
     before = [w.numpy() for w in model.weights]
-    found = probes.accuracies(model, 3, train, test, seed=0, stop=Stop())
+    found = probes.accuracies(model, 3, train, test, seed=0, mean=None, stop=Stop())
     assert list(found) == ["keeps", "blind", "last"]
     outputs = keras.Model(model.input, model.get_layer("norm").output)
 
@@ -76,7 +76,7 @@ def test_against_logistic_regression_by_scipy():
 
 def test_a_function_of_its_arguments():
     found = [
-        probes.accuracies(network(), 3, task(300, 0), task(90, 1), seed=s, stop=Stop())
+        probes.accuracies(network(), 3, task(300, 0), task(90, 1), seed=s, mean=None, stop=Stop())
         for s in (0, 0)
     ]
     assert found[0] == found[1]
@@ -96,7 +96,7 @@ def test_a_stop():
     stop = Stop()
     stop.requested = True
     with pytest.raises(Interrupted, match="the linear probes of A1B"):
-        probes.accuracies(network(), 3, task(300, 0), task(90, 1), seed=0, stop=stop)
+        probes.accuracies(network(), 3, task(300, 0), task(90, 1), seed=0, mean=None, stop=stop)
 
 
 def test_in_rows_and_in_tensorboard_also_of_networks_that_are_done(data_dir, tmp_path):

@@ -14,7 +14,7 @@ from transfer_keras import parsers, results, study, treatments
 from transfer_keras.datasets import catalogue
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES
-from transfer_keras.settings import Experiment, exists
+from transfer_keras.settings import MEANS, Experiment, exists
 from transfer_keras.treatments import Treatment
 
 FLAGS = flags.FLAGS
@@ -78,13 +78,27 @@ _SCHEDULE = flags.DEFINE_enum(
 _WEIGHT_DECAY = flags.DEFINE_float(
     "weight_decay", None, "L2 of kernels, inside the gradient (by network).", 0
 )
+_PREPROCESSING = flags.DEFINE_enum(
+    "preprocessing",
+    None,
+    catalogue.PREPROCESSING,
+    "paper: each picture whole to a square, minus the mean image; modern: its short side to the "
+    "size, minus each channel's mean (by network).",
+)
+_MEAN = flags.DEFINE_enum(
+    "mean",
+    "source",
+    MEANS,
+    "Whose mean is taken off: of the task that the units come from, as the paper's networks have "
+    "it, or of the task trained on.",
+)
 _AUGMENT = flags.DEFINE_bool(
     "augment", None, "Random crops and mirrors in training (default: but for formula_images)."
 )
 _BAD_IMAGES = flags.DEFINE_enum(
     "bad_images",
     "error",
-    ("error", "skip"),
+    catalogue.POLICIES,
     "Whether pictures that cannot be decoded are refused, or left out and counted.",
 )
 _SEED = _define(
@@ -225,6 +239,8 @@ def _experiment(
         optimizer=_OPTIMIZER.value,
         schedule=_SCHEDULE.value,
         weight_decay=_WEIGHT_DECAY.value,
+        preprocessing=_PREPROCESSING.value,
+        mean=_MEAN.value,
         augment=_AUGMENT.value,
         bad_images=_BAD_IMAGES.value,
         seed=seed,

@@ -201,6 +201,7 @@ def train_group(
             shutil.rmtree(workdir / treatment.name, ignore_errors=True)
     fused, frozen, references = group_models.make(experiment, workdir, data, group.treatments)
     pictures = data.train[group.target]
+    mean = group_models.mean_image(experiment, workdir, data, group.treatments)
     test = data.test[group.target].evaluation(batch_size=_TEST_BATCH)
     begin = saved[1]["step"] + 1 if saved else 0
     with contextlib.ExitStack() as stack:
@@ -215,7 +216,7 @@ def train_group(
         trained = loop.train(
             fused,
             lambda start: pictures.training(
-                batch_size=experiment.batch_size, seed=experiment.seed, start=start
+                batch_size=experiment.batch_size, seed=experiment.seed, start=start, mean=mean
             ),
             test,
             recipe=_recipe(experiment),

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
-from transfer_keras import donors, results, surgery
+from transfer_keras import donors, results, surgery, task_data
+from transfer_keras.datasets.preprocessing import Pixels
 from transfer_keras.networks import alexnet
 from transfer_keras.settings import Experiment
 from transfer_keras.task_data import Data
@@ -65,10 +67,18 @@ def donor(
     experiment: Experiment, workdir: pathlib.Path, data: Data, treatment: Treatment
 ) -> keras.Model:
     """What the treatment's network is made of: a trained base, or an untrained network."""
+    task = experiment.pixels_of(treatment)
     if treatment.needs:
-        return trained(experiment, workdir, data, treatment.needs)
-    mean, variance = data.train[treatment.target].pixel_statistics()
-    untrained = _build(experiment, data, treatment.target, mean=mean, variance=variance)
+        model = trained(experiment, workdir, data, treatment.needs)
+        if task == treatment.donor:
+            return model
+        other = _build(
+            experiment, data, treatment.donor, normal_pixels(experiment, workdir, data, task)
+        )
+        other.set_weights(model.get_weights())
+        return other
+    pixels = normal_pixels(experiment, workdir, data, task)
+    untrained = _build(experiment, data, treatment.target, pixels)
     if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
         random_seed = treatment.random_donor_seed(experiment.seed)
         return surgery.transplant(untrained, 0, seed=random_seed).model
@@ -99,10 +109,39 @@ def trained(
     return donors.load(results.network_path(workdir, treatment.name), blueprint)
 
 
-def _build(experiment: Experiment, data: Data, target: str, **statistics) -> keras.Model:
+def normal_pixels(experiment: Experiment, workdir: pathlib.Path, data: Data, task: str) -> Pixels:
+    """What is normal in the pictures that a task is trained on; kept in the workdir."""
+    path = results.pixels_path(workdir, task)
+    if not path.exists():
+        with results.whole(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **data.train[task].pixels()._asdict())
+    with np.load(path) as arrays:
+        return Pixels(**arrays)
+
+
+def mean_image(
+    experiment: Experiment, workdir: pathlib.Path, data: Data, treatments: Sequence[Treatment]
+) -> np.ndarray | None:
+    """float32 (resize, resize, 3), which the networks of a group take off their pictures, its
+    centre by themselves; None where they take off a mean of each channel."""
+    if experiment.preprocessing != "paper":
+        return None
+    (task,) = {experiment.pixels_of(treatment) for treatment in treatments}
+    return normal_pixels(experiment, workdir, data, task).mean.astype(np.float32)
+
+
+def _build(
+    experiment: Experiment, data: Data, target: str, pixels: Pixels | None = None
+) -> keras.Model:
+    known = {}
+    if pixels:
+        mean = pixels.mean
+        if mean.ndim == 3:
+            mean = task_data.preprocessing(experiment).centre(mean[None])[0]
+        known = {"mean": mean, "variance": pixels.variance}
     return alexnet.build(
         experiment.network,
         image_size=experiment.image_size,
         classes=len(data.pair.tasks[target]),
-        **statistics,
+        **known,
     )

@@ -63,14 +63,24 @@ def groups(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple[Group, .
 
     Args:
         experiment: its `group_size` treatments at the most go together, or where that is None,
-            as many as by estimate fit `group_memory`.
+            as many as by estimate fit `group_memory`; with mean images, those of one.
         tasks: "A" and "B" -> the task, whose length is its number of classes.
     """
 
+    one_mean = experiment.preprocessing == "paper"  # Image, taken off the stream of a group.
+    wanted = experiment.treatments
+    if one_mean:
+        wanted = sorted(wanted, key=experiment.pixels_of)
+
     def fits(treatments: tuple[Treatment, ...]) -> bool:
+        if (
+            experiment.preprocessing == "paper"
+            and len(set(map(experiment.pixels_of, treatments))) > 1
+        ):
+            return False
         if experiment.group_size:
             return len(treatments) <= experiment.group_size
         needed = estimate(experiment, len(tasks[treatments[0].target]), treatments).bytes
         return needed <= experiment.group_memory * 2**30
 
-    return plan(experiment.treatments, fits)
+    return plan(wanted, fits)

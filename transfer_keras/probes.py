@@ -9,10 +9,11 @@ import pathlib
 from collections.abc import Iterable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from transfer_keras import group_models, results, surgery
-from transfer_keras.datasets.examples import Examples
+from transfer_keras.datasets.task_pair import AnyExamples
 from transfer_keras.monitors import layout
 from transfer_keras.monitors.events import Events, scalar
 from transfer_keras.monitors.progress import Progress
@@ -87,7 +88,10 @@ def run(
         network = group_models.trained(experiment, workdir, data, treatment)
         train, test = data.train[treatment.target], data.test[treatment.target]
         row = results.read_row(workdir, treatment.name)
-        top1 = accuracies(network, row.classes, train, test, seed=experiment.seed, stop=stop)
+        mean = group_models.mean_image(experiment, workdir, data, [treatment])
+        top1 = accuracies(
+            network, row.classes, train, test, seed=experiment.seed, mean=mean, stop=stop
+        )
         after = row.steps + 1  # What a run that was killed here has written counts no more.
         with Events(workdir / treatment.name, after) as tensorboard:
             points = [scalar(f"{unit}/{layout.PROBE}", value) for unit, value in top1.items()]
@@ -96,7 +100,14 @@ def run(
 
 
 def accuracies(
-    network: keras.Model, classes: int, train: Examples, test: Examples, *, seed: int, stop: Stop
+    network: keras.Model,
+    classes: int,
+    train: AnyExamples,
+    test: AnyExamples,
+    *,
+    seed: int,
+    mean: np.ndarray | None,
+    stop: Stop,
 ) -> dict[str, float]:
     """Top-1 on the test images that a logistic classifier reaches from each unit's output.
 
@@ -105,6 +116,7 @@ def accuracies(
         classes: of the task.
         train, test: the task's pictures; the classifiers see ten epochs of `train`.
         seed: of the order of the pictures.
+        mean: see `Preprocessing.training`.
         stop: looked at after each step.
 
     Raises:
@@ -132,7 +144,7 @@ def accuracies(
     title = f"the linear probes of {network.name}"
     with Progress(title, steps) as bar:
         model.fit(
-            train.training(batch_size=batch, seed=seed).map(labelled),
+            train.training(batch_size=batch, seed=seed, mean=mean).map(labelled),
             steps_per_epoch=steps,
             callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=look)],
             shuffle=False,  # The stream is shuffled.

@@ -5,6 +5,7 @@ WORKDIR/run.flags               the flags of the last run: `--flagfile=` repeats
 WORKDIR/<treatment>/row.json    the result; written last, so where it is, all is
 WORKDIR/<treatment>/network.keras, predictions.npz, filters.png, TensorBoard's events
 WORKDIR/experiment/, curve/     TensorBoard's events of all
+WORKDIR/pixels-A.npz, …         what is normal in the pictures that a task is trained on
 WORKDIR/curve.png               the transfer curve so far
 WORKDIR/checkpoints/<group>/    of a group in training: its treatments, and its last checkpoints
 WORKDIR/.lock                   who is training here
@@ -190,6 +191,11 @@ def network_path(workdir: pathlib.Path, treatment: str) -> pathlib.Path:
 def filters_path(workdir: pathlib.Path, treatment: str) -> pathlib.Path:
     """Where the picture of its first layer's filters is, if they are ones of grey or colour."""
     return workdir / treatment / _FILTERS
+
+
+def pixels_path(workdir: pathlib.Path, task: str) -> pathlib.Path:
+    """Where it is kept what is normal in the pictures that a task is trained on."""
+    return workdir / f"pixels-{task}.npz"
 
 
 def begin_group(workdir: pathlib.Path, names: Sequence[str]) -> pathlib.Path:

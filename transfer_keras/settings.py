@@ -23,6 +23,7 @@ DEFAULTS = {
         "optimizer": "sgd",
         "schedule": "step",
         "weight_decay": 5e-4,
+        "preprocessing": "paper",
     },
     "alexnet_small": {
         "steps": 2200,
@@ -31,9 +32,11 @@ DEFAULTS = {
         "optimizer": "adam",
         "schedule": "cosine",
         "weight_decay": 0.0,
+        "preprocessing": "modern",
     },
 }
 
+MEANS = ("source", "target")
 _LOOKS = 20
 
 
@@ -51,6 +54,9 @@ class Experiment:
         image_size: side of the network's input in pixels; None: what it was made for.
         steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see
             `training.optimizers.Recipe`; None: from `DEFAULTS`.
+        preprocessing: "paper" or "modern", see `datasets.preprocessing`; None: from `DEFAULTS`.
+        mean: "source" or "target": of which task the mean is that a network takes off its
+            pictures, that of its donor or its own.
         augment: random crop and mirror in training; None: yes, but for `formula_images`, whose
             pictures are drawn with every variation that they shall have.
         bad_images: "error" or "skip": whether pictures that cannot be decoded are refused or left
@@ -81,6 +87,8 @@ class Experiment:
     optimizer: str | None = None
     schedule: str | None = None
     weight_decay: float | None = None
+    preprocessing: str | None = None
+    mean: str = "source"
     augment: bool | None = None
     bad_images: str = "error"
     seed: int = 0
@@ -153,6 +161,11 @@ class Experiment:
         """Side to which pictures are brought before `image_size` is cut out, in proportion."""
         made_for = self.architecture.image_size
         return round(self.image_size * (self.architecture.resize or made_for) / made_for)
+
+    def pixels_of(self, treatment: Treatment) -> str:
+        """The task whose pictures' mean its network takes off."""
+        donor = treatment.needs if self.mean == "source" else None
+        return donor.target if donor else treatment.target
 
     @property
     def validate_every(self) -> int:

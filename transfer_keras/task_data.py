@@ -50,10 +50,15 @@ def read(experiment: Experiment) -> Data:
         UserError: see `TaskPair`.
     """
     pair = open_tasks(experiment)
-    preprocessing = Preprocessing(
+    return Data(pair, *pair.read(preprocessing(experiment), batch_size=experiment.batch_size))
+
+
+def preprocessing(experiment: Experiment) -> Preprocessing:
+    """How its pictures become what its networks take."""
+    return Preprocessing(
         image_size=experiment.image_size,
         resize=experiment.resize,
         pad=experiment.architecture.pad,
         augment=experiment.augment,
+        kind=experiment.preprocessing,
     )
-    return Data(pair, *pair.read(preprocessing, batch_size=experiment.batch_size))

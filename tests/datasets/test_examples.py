@@ -53,11 +53,11 @@ def test_the_first_of_each_class_against_brute_force(first):
     assert np.array_equal(found.images, images[expected])
 
 
-def test_pixel_statistics():
+def test_pixels():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 200, (30, 5, 5, 3)).astype(np.uint8)
     examples = Examples(images, np.zeros(30, np.int32), np.arange(30), Preprocessing(5, 5))
-    mean, variance = examples.pixel_statistics()
+    mean, variance = examples.pixels()
     np.testing.assert_allclose(mean, images.reshape(-1, 3).mean(axis=0))
     np.testing.assert_allclose(variance, images.reshape(-1, 3).astype(float).var(axis=0))
 

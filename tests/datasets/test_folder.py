@@ -58,7 +58,8 @@ def test_pictures_labels_and_tasks(tmp_path, memory, monkeypatch):
 def test_the_first_of_each_class(tmp_path):
     _, train, test = read(write(tmp_path / "set"), examples_per_class=2)
     for examples in train.values():
-        assert (examples.images[:, 0, 0, 1] // 20).tolist() == [0, 1, 0, 1]
+        ((images, _),) = examples.evaluation(batch_size=9)
+        assert (images.numpy()[:, 0, 0, 1] // 20).tolist() == [0, 1, 0, 1]
     assert {len(examples) for examples in test.values()} == {6}
 
 

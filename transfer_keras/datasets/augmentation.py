@@ -27,6 +27,21 @@ def draw(examples, epoch, *, high: int, seed: int, purpose: int):
     return tf.strings.to_hash_bucket_strong(text, high, key=[seed, purpose])
 
 
+def random_window(height, width, examples, epochs, *, size: int, seed: int):
+    """Where in a picture a crop of `size` pixels lies, and whether it is mirrored.
+
+    Args:
+        height, width: of the picture, at least `size`; Python integers or int64 scalars.
+        examples, epochs, seed: see `draw`.
+
+    Returns:
+        top, left, and 1 where mirrored, each int64 of the shape of `examples`.
+    """
+    top = draw(examples, epochs, high=height - size + 1, seed=seed, purpose=_TOP)
+    left = draw(examples, epochs, high=width - size + 1, seed=seed, purpose=_LEFT)
+    return top, left, draw(examples, epochs, high=2, seed=seed, purpose=_MIRROR)
+
+
 def random_crop_and_mirror(images, examples, epochs, *, size: int, seed: int):
     """Cuts a random square out of each picture of a batch and mirrors every second one.
 
@@ -41,9 +56,7 @@ def random_crop_and_mirror(images, examples, epochs, *, size: int, seed: int):
         (batch, size, size, channels) of the dtype of `images`.
     """
     height, width = images.shape[1:3]
-    top = draw(examples, epochs, high=height - size + 1, seed=seed, purpose=_TOP)
-    left = draw(examples, epochs, high=width - size + 1, seed=seed, purpose=_LEFT)
-    mirror = draw(examples, epochs, high=2, seed=seed, purpose=_MIRROR)
+    top, left, mirror = random_window(height, width, examples, epochs, size=size, seed=seed)
     span = tf.range(size, dtype=tf.int64)
     columns = tf.where(mirror[:, None] == 1, span[::-1], span)
     images = tf.gather(images, top[:, None] + span, axis=1, batch_dims=1)

@@ -1,4 +1,4 @@
-"""The names of datasets, checked without importing TensorFlow (which takes seconds)."""
+"""What can be said of data, checked without importing TensorFlow (which takes seconds)."""
 
 import difflib
 import importlib.util
@@ -10,6 +10,8 @@ from transfer_keras.datasets import formula
 from transfer_keras.errors import UserError
 
 FOLDER = "folder:"  # Before the path of pictures in `split/class/file`.
+PREPROCESSING = ("paper", "modern")  # See `preprocessing.Preprocessing`.
+POLICIES = ("error", "skip")  # For pictures that cannot be decoded.
 OWN = ("formula_images", "tiny_imagenet")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
 from transfer_keras.datasets.sources import fixed_parallelism
 
 
@@ -53,11 +53,14 @@ class Examples:
             self, images=self.images[order], labels=self.labels[order], numbers=self.numbers[order]
         )
 
-    def pixel_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and variance of each channel over all pictures, pixel values 0..255."""
-        return channel_statistics(channel_counts(self.images))
+    def pixels(self) -> Pixels:
+        """What is normal in all pictures: by channel, or of "paper" their mean image."""
+        mean = self.images.mean(axis=0) if self.preprocessing.kind == "paper" else None
+        return pixels(channel_counts(self.images), mean)
 
-    def training(self, *, batch_size: int, seed: int, start: int = 0) -> tf.data.Dataset:
+    def training(
+        self, *, batch_size: int, seed: int, start: int = 0, mean: np.ndarray | None = None
+    ) -> tf.data.Dataset:
         """Batches without end; each epoch a new order, the remainder left out.
 
         Batch number t is a function of (seed, t) alone, so a stream can begin at any step at
@@ -67,10 +70,11 @@ class Examples:
             batch_size: at most the number of examples.
             seed: Python integer.
             start: number of the first batch.
+            mean: a mean image; see `Preprocessing.training`.
 
         Returns:
-            Of (images, labels): uint8 (batch_size, image_size, image_size, 3), int32
-            (batch_size,).
+            Of (images, labels): uint8 (batch_size, image_size, image_size, 3), or float32 with a
+            mean image; int32 (batch_size,).
         """
         places = shuffled_places(len(self), batch_size, seed)
         images, labels = tf.constant(self.images), tf.constant(self.labels)
@@ -80,7 +84,9 @@ class Examples:
         def batch(step):
             index, epoch = places(step)
             pictures = decoded(tf.gather(images, index))
-            pictures = cut.training(pictures, tf.gather(numbers, index), epoch, seed=seed)
+            pictures = cut.training(
+                pictures, tf.gather(numbers, index), epoch, seed=seed, mean=mean
+            )
             return pictures, tf.gather(labels, index)
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
@@ -160,12 +166,13 @@ def channel_counts(images: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
 
 
-def channel_statistics(counts: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and variance of each channel, from `channel_counts`."""
+def pixels(counts: np.ndarray, mean_image: np.ndarray | None) -> Pixels:
+    """From `channel_counts`, and the mean image where that is wanted."""
     values = np.arange(256)
-    means = [float(np.average(values, weights=channel)) for channel in counts]
+    means = [np.average(values, weights=channel) for channel in counts]
     variances = [
-        float(np.average((values - mean) ** 2, weights=channel))
+        np.average((values - mean) ** 2, weights=channel)
         for channel, mean in zip(counts, means, strict=True)
     ]
-    return means, variances
+    mean = means if mean_image is None else mean_image
+    return Pixels(np.asarray(mean), np.asarray(variances))

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from transfer_keras.errors import UserError
 
-POLICIES = ("error", "skip")
 _NAMED = 3
 
 
@@ -32,7 +31,7 @@ def check(found: Sequence[tuple[str, str]], policy: str, *, where: str) -> None:
 
     Args:
         found: (name, fault) of each.
-        policy: one of `POLICIES`.
+        policy: one of `catalogue.POLICIES`.
         where: of which flag they are.
 
     Raises:

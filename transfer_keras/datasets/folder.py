@@ -33,6 +33,7 @@ class Folder:
         UserError: if a split or a class is missing, or a class has no picture.
     """
 
+    square = False  # Not known, and so not relied on.
     skipped: ClassVar[list[str]] = []  # When it was prepared, which it is not.
 
     def __init__(self, name: str):

@@ -1,10 +1,26 @@
 """How a picture becomes the square that a network takes."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from transfer_keras.datasets.augmentation import random_crop_and_mirror
+from transfer_keras.datasets.augmentation import random_crop_and_mirror, random_window
+from transfer_keras.datasets.catalogue import PREPROCESSING
+
+
+class Pixels(NamedTuple):
+    """What is normal in a task's pictures, of pixel values in 0..255.
+
+    Attributes:
+        mean: (3,), by channel, or (resize, resize, 3), a mean image.
+        variance: (3,), by channel.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,15 +29,19 @@ class Preprocessing:
 
     Attributes:
         image_size: side of the square that the network takes.
-        resize: side of the square to which the whole picture is brought first, as Caffe did.
+        resize: side to which a picture is brought first.
         pad: zeros around it in training, so that the crop can move.
         augment: random crop and mirror in training; without it, the centre as in tests.
+        kind: "paper" brings the whole picture to a square, by bilinear interpolation alone as
+            Caffe did, and takes a mean image off; "modern" brings its short side to `resize` and
+            takes the mean of each channel off.
     """
 
     image_size: int
     resize: int
     pad: int = 0
     augment: bool = True
+    kind: str = "modern"
 
     def __post_init__(self):
         if not 0 < self.image_size <= self.resize:
@@ -29,13 +49,17 @@ class Preprocessing:
                 "image_size must be positive and at most resize. "
                 f"Received: image_size={self.image_size}, resize={self.resize}"
             )
+        if self.kind not in PREPROCESSING:
+            raise ValueError(f"kind must be one of {PREPROCESSING}. Received: {self.kind!r}")
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
+        """Of what `store` gives."""
         return (self.resize, self.resize, 3)
 
     def store(self, image):
-        """Any uint8 (height, width, channels) -> uint8 (resize, resize, 3), as kept in memory."""
+        """Any uint8 (height, width, channels) -> uint8 (resize, resize, 3), as kept in memory;
+        of "modern" a square picture."""
         if image.shape[-1] == 1:
             image = tf.image.grayscale_to_rgb(image)
         size = (self.resize, self.resize)
@@ -43,13 +67,17 @@ class Preprocessing:
             image = tf.cond(
                 tf.reduce_all(tf.shape(image)[:2] == size),
                 lambda: image,
-                lambda: _resized(image, size),
+                lambda: self._resized(image, size),
             )
         elif image.shape[:2] != size:
-            image = _resized(image, size)
+            image = self._resized(image, size)
         return tf.ensure_shape(image, self.stored_shape)
 
-    def training(self, images, numbers, epoch, *, seed: int):
+    def _resized(self, image, size):
+        image = tf.image.resize(image, size, antialias=self.kind == "modern")
+        return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+
+    def training(self, images, numbers, epoch, *, seed: int, mean=None):
         """What a network is trained on.
 
         Args:
@@ -57,24 +85,82 @@ class Preprocessing:
             numbers: int64 (batch,), the examples' identities.
             epoch: integer, or one a picture.
             seed: Python integer.
+            mean: float32 (resize, resize, 3), a mean image, of which the network takes the centre
+                off. As Caffe, it is taken off each crop at its own place: here, and its centre is
+                added for the network to take off. None: nothing is done.
 
         Returns:
-            uint8 (batch, image_size, image_size, 3), each crop and mirror a pure function of
-            (seed, epoch, number); the centre where nothing is augmented.
+            (batch, image_size, image_size, 3), uint8, or float32 with a mean image; each crop and
+            mirror a pure function of (seed, epoch, number); the centre where nothing is augmented.
         """
         if not self.augment:
             return self.centre(images)
+        if mean is not None:
+            images = tf.cast(images, tf.float32) - mean
         if self.pad:
             border = [self.pad, self.pad]
             images = tf.pad(images, [[0, 0], border, border, [0, 0]])
-        return random_crop_and_mirror(images, numbers, epoch, size=self.image_size, seed=seed)
+        images = random_crop_and_mirror(images, numbers, epoch, size=self.image_size, seed=seed)
+        return images if mean is None else images + self.centre(mean[None])
 
     def centre(self, images):
         """(batch, resize, resize, 3) -> the central (batch, image_size, image_size, 3)."""
         low = (self.resize - self.image_size) // 2
         return images[:, low : low + self.image_size, low : low + self.image_size]
 
+    def view(self, encoded, window: Callable):
+        """A crop of a picture of any shape, of which no more is decoded than it takes.
 
-def _resized(image, size: tuple[int, int]):
-    image = tf.image.resize(image, size, antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+        The short side counts as `resize + pad` pixels, on which the crop has its place.
+
+        Args:
+            encoded: string, the bytes of the picture's file.
+            window: (height, width) on that scale -> (top, left, mirror), int64: of the crop, and
+                whether it is mirrored.
+
+        Returns:
+            uint8 (image_size, image_size, 3).
+        """
+
+        def place(shape):
+            short = tf.cast(tf.reduce_min(shape), tf.float32)
+            scale = short / (self.resize + self.pad)
+            height, width = tf.unstack(
+                tf.cast(tf.round(tf.cast(shape, tf.float32) / scale), tf.int64)
+            )
+            top, left, mirror = window(height, width)
+            side = tf.cast(tf.round(self.image_size * scale), tf.int32)
+            corner = tf.cast(tf.round(tf.cast(tf.stack([top, left]), tf.float32) * scale), tf.int32)
+            return tf.minimum(corner, shape - side), side, mirror
+
+        def of_jpeg():
+            corner, side, mirror = place(tf.io.extract_jpeg_shape(encoded)[:2])
+            box = tf.concat([corner, [side, side]], axis=0)
+            return tf.io.decode_and_crop_jpeg(encoded, box, channels=3), mirror
+
+        def of_others():
+            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            corner, side, mirror = place(tf.shape(image)[:2])
+            box = tf.stack([side, side, 3])
+            return tf.slice(image, tf.concat([corner, [0]], axis=0), box), mirror
+
+        image, mirror = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_others)
+        image = tf.reshape(
+            self._resized(image, (self.image_size, self.image_size)),
+            (self.image_size, self.image_size, 3),
+        )
+        return tf.cond(mirror == 1, lambda: image[:, ::-1], lambda: image)
+
+    def random_window(self, number, epoch, *, seed: int) -> Callable:
+        """For `view` in training: a pure function of (seed, epoch, number)."""
+        if not self.augment:
+            return self.central_window
+        size = self.image_size
+        return lambda height, width: random_window(
+            height, width, number, epoch, size=size, seed=seed
+        )
+
+    def central_window(self, height, width):
+        """For `view` in tests."""
+        size = self.image_size
+        return (height - size) // 2, (width - size) // 2, tf.constant(0, tf.int64)

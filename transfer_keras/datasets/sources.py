@@ -44,6 +44,12 @@ class Source:
         return self.builder.info.full_name
 
     @property
+    def square(self) -> bool:
+        """Whether all its pictures are squares of one size."""
+        height, width, _ = self.builder.info.features[self.image].shape
+        return height == width is not None
+
+    @property
     def train(self) -> str:
         """The split that is trained on, in TFDS's notation; known once it is prepared."""
         return self._splits()[0]

@@ -11,12 +11,12 @@ import tqdm
 from transfer_keras.datasets.examples import (
     Examples,
     channel_counts,
-    channel_statistics,
     choose,
     mixed,
+    pixels,
     shuffled_places,
 )
-from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
 from transfer_keras.datasets.records import Records
 from transfer_keras.datasets.sources import fixed_parallelism
 
@@ -34,23 +34,25 @@ class StreamedExamples:
         labels: int32 (examples,), 0..classes-1.
         numbers: int64 (examples,), each picture's place in `records`, its identity.
         preprocessing: how a picture becomes what a network takes.
+        square: whether they are brought to squares whole, as those in memory are.
     """
 
     records: Records
     labels: np.ndarray
     numbers: np.ndarray
     preprocessing: Preprocessing
+    square: bool = True
 
     def __len__(self):
         return len(self.labels)
 
     @classmethod
     def of_classes(
-        cls, records, classes, preprocessing, *, first: int | None = None
+        cls, records, classes, preprocessing, *, first: int | None = None, square: bool = True
     ) -> "StreamedExamples":
         """See `Examples.of_classes`."""
         numbers, labels = choose(records.labels, classes, first=first)
-        return cls(records, labels, numbers, preprocessing)
+        return cls(records, labels, numbers, preprocessing, square)
 
     def shuffled(self) -> "StreamedExamples":
         """The same in a fixed order that mixes the classes, so that any part is a sample."""
@@ -60,54 +62,68 @@ class StreamedExamples:
     def in_memory(self, title: str) -> Examples:
         """The same, decoded once and for all."""
         images = np.empty((len(self), *self.preprocessing.stored_shape), np.uint8)
-        for place, batch in self._stored(title):
+        for place, batch in self._all(title):
             images[place : place + len(batch)] = batch
         return Examples(images, self.labels, self.numbers, self.preprocessing)
 
-    def pixel_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and variance of each channel over all pictures, pixel values 0..255."""
-        counts = np.zeros((3, 256), np.int64)
-        for _, batch in self._stored("statistics of the pixels"):
+    def pixels(self) -> Pixels:
+        """See `Examples.pixels`; in one pass over all pictures."""
+        total, counts = 0, np.zeros((3, 256), np.int64)
+        for _, batch in self._all("what is normal in the pictures"):
             counts += channel_counts(batch)
-        return channel_statistics(counts)
+            if self.preprocessing.kind == "paper":
+                total += batch.sum(axis=0, dtype=np.int64)
+        return pixels(counts, total / len(self) if self.preprocessing.kind == "paper" else None)
 
-    def training(self, *, batch_size: int, seed: int, start: int = 0) -> tf.data.Dataset:
+    def training(
+        self, *, batch_size: int, seed: int, start: int = 0, mean: np.ndarray | None = None
+    ) -> tf.data.Dataset:
         """See `Examples.training`."""
         places = shuffled_places(len(self), batch_size, seed)
+        cut = self.preprocessing
 
-        def cut(picture, number, epoch):
-            return self.preprocessing.training(picture[None], number[None], epoch, seed=seed)[0]
+        def picture(encoded, number, epoch):
+            if not self.square:
+                return cut.view(encoded, cut.random_window(number, epoch, seed=seed))
+            stored = cut.store(_decoded(encoded))[None]
+            return cut.training(stored, number[None], epoch, seed=seed, mean=mean)[0]
 
         def batch(step):
             index, epoch = places(step)
             return index, tf.fill(tf.shape(index), epoch)
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-        pictures = self._pictures(steps.map(batch), cut)
+        pictures = self._pictures(steps.map(batch), picture)
         return pictures.batch(batch_size, drop_remainder=True).prefetch(2)
 
     def evaluation(self, *, batch_size: int) -> tf.data.Dataset:
         """See `Examples.evaluation`."""
 
-        def cut(picture, number, epoch):
-            return self.preprocessing.centre(picture[None])[0]
+        def picture(encoded, *_):
+            return self.preprocessing.centre(self._stored(encoded)[None])[0]
 
-        return self._pictures(self._in_order(), cut).batch(batch_size).prefetch(2)
+        return self._pictures(self._in_order(), picture).batch(batch_size).prefetch(2)
+
+    def _stored(self, encoded):
+        """uint8 (resize, resize, 3), or of "modern" pictures that are not square what tests see."""
+        if self.square:
+            return self.preprocessing.store(_decoded(encoded))
+        return self.preprocessing.view(encoded, self.preprocessing.central_window)
 
     def _in_order(self) -> tf.data.Dataset:
         places = tf.data.Dataset.range(len(self)).batch(_READ_AT_ONCE)
         return places.map(lambda index: (index, tf.zeros_like(index)))
 
-    def _stored(self, title: str) -> Iterator[tuple[int, np.ndarray]]:
-        """(place of the first, uint8 (batch, resize, resize, 3)) of all, in order."""
-        pictures = self._pictures(self._in_order(), lambda picture, number, epoch: picture)
+    def _all(self, title: str) -> Iterator[tuple[int, np.ndarray]]:
+        """(place of the first, uint8 (batch, ...)) of all, in order, as `_stored`."""
+        pictures = self._pictures(self._in_order(), lambda encoded, *_: self._stored(encoded))
         with tqdm.tqdm(total=len(self), desc=title, unit=" images", leave=False) as bar:
             for images, _ in pictures.batch(_READ_AT_ONCE).prefetch(2).as_numpy_iterator():
                 yield bar.n, images
                 bar.update(len(images))
 
-    def _pictures(self, places: tf.data.Dataset, cut: Callable) -> tf.data.Dataset:
-        """Of (places (batch,), epochs (batch,)): one (cut(picture, number, epoch), label) each."""
+    def _pictures(self, places: tf.data.Dataset, picture: Callable) -> tf.data.Dataset:
+        """Of (places, epochs), batches: (picture(encoded, number, epoch), label) of each."""
         numbers, labels = tf.constant(self.numbers), tf.constant(self.labels)
 
         def fetch(index, epochs):
@@ -115,11 +131,12 @@ class StreamedExamples:
             return self.records.fetch(number), number, epochs, tf.gather(labels, index)
 
         def decode(handle, number, epoch, label):
-            picture = tf.io.decode_image(
-                self.records.encoded(handle), channels=3, expand_animations=False
-            )
-            return cut(self.preprocessing.store(picture), number, epoch), label
+            return picture(self.records.encoded(handle), number, epoch), label
 
         examples = places.map(fetch, num_parallel_calls=2, deterministic=True).prefetch(2).unbatch()
         pictures = examples.map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
         return pictures.with_options(fixed_parallelism())
+
+
+def _decoded(encoded):
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)

@@ -69,7 +69,8 @@ class TaskPair:
         source = self._source
         source.prepare()
         self.skipped = [*source.skipped]
-        in_memory = _fits(source, preprocessing.resize)
+        self._square = preprocessing.kind == "paper" or source.square
+        in_memory = self._square and _fits(source, preprocessing.resize)
         train = self._read(
             source.train, preprocessing, in_memory=in_memory, first=self._examples_per_class
         )
@@ -105,7 +106,9 @@ class TaskPair:
             self.skipped += [f"{records.name(place)} {why}" for place, why in bad.items()]
             records = records.without(bad)
         examples = {
-            name: StreamedExamples.of_classes(records, task.labels, preprocessing, first=first)
+            name: StreamedExamples.of_classes(
+                records, task.labels, preprocessing, first=first, square=self._square
+            )
             for name, task in self.tasks.items()
         }
         if not in_memory:

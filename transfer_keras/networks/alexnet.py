@@ -1,8 +1,10 @@
 """Builds a network from its table (`tables.py`)."""
 
+import base64
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from transfer_keras.networks import tables
@@ -61,12 +63,38 @@ class GroupedConv2D(keras.layers.Conv2D):
         return keras.ops.concatenate([convolve(x, k) for x, k in parts], axis=-1)
 
 
+@keras.saving.register_keras_serializable(package="transfer_keras")
+class MeanImage(keras.layers.Layer):
+    """Takes a mean image off, as Caffe does.
+
+    Args:
+        mean: float32 (height, width, channels), or what `get_config` makes of it.
+
+    Call: (batch, height, width, channels) -> float32 of the same shape.
+    """
+
+    def __init__(self, mean, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(mean, dict):
+            pixels = np.frombuffer(base64.b64decode(mean["float32"]), "<f4")
+            mean = pixels.reshape(mean["shape"])
+        self.mean = np.asarray(mean, np.float32)
+
+    def call(self, inputs):
+        return keras.ops.cast(inputs, "float32") - self.mean
+
+    def get_config(self):
+        packed = base64.b64encode(self.mean.astype("<f4").tobytes()).decode()
+        mean = {"shape": list(self.mean.shape), "float32": packed}
+        return {**super().get_config(), "mean": mean}
+
+
 def build(
     name: str,
     *,
     image_size: int,
     classes: int,
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    mean: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
     variance: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> keras.Model:
     """A network with initial weights from Keras's global random state.
@@ -75,9 +103,10 @@ def build(
         name: a key of `tables.ARCHITECTURES`.
         image_size: side of the square input, in pixels.
         classes: number of outputs.
-        mean, variance: per channel, of pixel values in 0..255. The network takes raw pixels
-            and normalises them itself, so that the lower units carry the statistics of the
-            task that they were trained on, as the paper's networks did.
+        mean, variance: per channel, of pixel values in 0..255; or a mean image (image_size,
+            image_size, 3), and then no variance. The network takes raw pixels and normalises them
+            itself, so that the lower units carry the statistics of the task that they were
+            trained on, as the paper's networks did.
 
     Returns:
         An uncompiled functional model: float32 (batch, image_size, image_size, 3) of pixel
@@ -97,9 +126,13 @@ def build(
     if not table.standardise:
         variance = [1.0] * len(variance)
     inputs = keras.Input((image_size, image_size, 3), name="image")
-    x = keras.layers.Normalization(
-        mean=[float(m) for m in mean], variance=[float(v) for v in variance], name="pixels"
-    )(inputs)
+    if np.ndim(mean) == 3:
+        pixels = MeanImage(mean, name="pixels")
+    else:
+        pixels = keras.layers.Normalization(
+            mean=[float(m) for m in mean], variance=[float(v) for v in variance], name="pixels"
+        )
+    x = pixels(inputs)
     for unit in table.units:
         x = _conv(unit, x) if isinstance(unit, tables.Conv) else _dense(unit, x, classes)
     return keras.Model(inputs, x, name=name)
