@@ -4,6 +4,7 @@ import tensorflow as tf
 
 # One stream of random numbers a purpose.
 _TOP, _LEFT, _MIRROR = 0, 1, 2
+_MANY = 2**62
 
 
 def draw(examples, epoch, *, high: int, seed: int, purpose: int):
@@ -15,7 +16,8 @@ def draw(examples, epoch, *, high: int, seed: int, purpose: int):
     Args:
         examples: integer or string tensor, the examples' identities, of any shape.
         epoch: integer tensor, broadcast against `examples`.
-        high: the integers are uniform in 0..high-1.
+        high: the integers are uniform in 0..high-1; a Python integer, or an int64 scalar far
+            below 2^62.
         seed, purpose: Python integers; another of either gives other numbers.
 
     Returns:
@@ -24,7 +26,9 @@ def draw(examples, epoch, *, high: int, seed: int, purpose: int):
     if examples.dtype != tf.string:
         examples = tf.strings.as_string(examples)
     text = tf.strings.join([examples, tf.strings.as_string(epoch)], separator=" ")
-    return tf.strings.to_hash_bucket_strong(text, high, key=[seed, purpose])
+    if isinstance(high, int):
+        return tf.strings.to_hash_bucket_strong(text, high, key=[seed, purpose])
+    return tf.strings.to_hash_bucket_strong(text, _MANY, key=[seed, purpose]) % high
 
 
 def random_window(height, width, examples, epochs, *, size: int, seed: int):
