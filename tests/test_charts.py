@@ -1,10 +1,13 @@
 """What the figures show, worked out from the rows by hand."""
 
+import json
+
 import numpy as np
 import pytest
 from studies import write_experiment, write_study
 
-from transfer_keras import charts, paper, reporting, study
+from transfer_keras import charts, paper, reporting, results, study
+from transfer_keras.statistics import paired_difference
 from transfer_keras.study import Kind
 
 
@@ -43,7 +46,7 @@ def top1(found):
 
 def test_kinds_from_all_examples_to_the_fewest(found):
     assert charts.ordered_kinds(found) == [
-        Kind("natural"), Kind("random"), Kind("whole"),
+        Kind("random"), Kind("natural"), Kind("whole"),
         Kind("whole", 50), Kind("whole", 5), Kind("whole", 1),
     ]  # fmt: skip
 
@@ -77,6 +80,7 @@ def test_splits_side_by_side(found, top1):
     assert towards_b.hollow
     assert not levels["natural: transfer, frozen, towards A"].hollow
     assert {series.style for series in shown.levels} == {series.style for series in shown.losses}
+    assert {series.family for series in shown.losses} == {"AnB", "RnB"}
 
 
 def test_one_kind_is_not_set_beside_another(tmp_path):
@@ -99,14 +103,19 @@ def test_reduced_data(found, top1):
 
 def test_the_papers_own(found):
     shown = charts.dissimilar_splits(found, overlay=True)
-    assert set(shown.overlay) == {
+    overlay = {series.label: series.means for series in shown.overlay}
+    assert set(overlay) == {
         "natural: transfer, frozen", "random halves: transfer, frozen", "whole: random, frozen",
     }  # fmt: skip
+    styles = {series.label: series.style for series in shown.losses}
+    assert {series.label: series.style for series in shown.overlay} == styles
+    assert 3 not in overlay["whole: random, frozen"], "it never trained"
     # From the table of natural against man-made in `paper.md`'s source, section 4.2.
     expected = 100 * ((0.2914 - 0.5372) + (0.3990 - 0.6534)) / 2
-    assert shown.overlay["natural: transfer, frozen"][7] == pytest.approx(expected, abs=0.02)
+    assert overlay["natural: transfer, frozen"][7].value == pytest.approx(expected, abs=0.02)
     reduced = charts.papers_reduced_data()
-    assert tuple(reduced) == paper.AMOUNTS
+    never_trained = (5, 10, 25, 50, 100)
+    assert tuple(reduced) == tuple(a for a in paper.AMOUNTS if a not in never_trained)
     assert reduced[1300] == pytest.approx(0.5518, abs=1e-4)
     assert reduced[500] == pytest.approx(0.4757, abs=1e-4)
 
@@ -118,7 +127,7 @@ def test_what_is_drawn(folder, tmp_path):
     for words in (
         "natural: transfer, frozen, towards B", "random halves: transfer, frozen",
         "whole: random, frozen: never trained", "difference from the base, with 95 % intervals",
-        "faint: Yosinski et al. (2014), ImageNet",
+        "faint: whole: random, frozen, Yosinski et al. (2014)",
     ):  # fmt: skip
         assert words in splits, words
     reduced = (tmp_path / "reduced_data.svg").read_text()
@@ -127,5 +136,88 @@ def test_what_is_drawn(folder, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "Split: whole, 5 a class" not in page, "bases alone have no section"
     assert "Split: whole</h2>" in page
-    best = np.mean([0.5, 0.75])  # Of the two tests in every row of these studies.
-    assert f"({best:.4f}) of 8" in page
+    assert "(0.7500) of 8" in page, "the better of the two tests in every row of these studies"
+
+
+def test_reduced_data_is_paired_by_half_and_seed(tmp_path):
+    """Two splits and seeds of all examples, of which fewer examples have one half alone."""
+    rng = np.random.default_rng(0)
+    for split in "01":
+        for seed in (0, 1):
+            levels = {"baseA": rng.uniform(0.3, 0.9), "baseB": rng.uniform(0.3, 0.9)}
+            write_experiment(tmp_path / f"{split}{seed}", split=split, seed=seed, levels=levels)
+    few = {"examples_per_class": 5}
+    write_experiment(tmp_path / "5", split="1", seed=1, levels={"baseB": 0.2}, settings=few)
+    found = study.read(tmp_path)
+    (series,) = charts.reduced_data(found)
+    right = {(n.folder.name, n.row.treatment): n for n in found.networks}
+    answers = [
+        results.read_answers(right[folder, "baseB"].folder, "baseB") for folder in ("5", "11")
+    ]
+    interval = paired_difference(*(label == predicted for label, predicted in answers))
+    mean = series.means[5]
+    assert mean.value == right["5", "baseB"].row.top1
+    assert mean.high - mean.low == pytest.approx(interval.high - interval.low)
+    everything = [n.row.top1 for n in found.networks if n.examples_per_class is None]
+    assert series.means[None].value == pytest.approx(np.mean(everything))
+
+
+def test_figure_2_by_hand(tmp_path):
+    write_study(tmp_path)
+    copy = tmp_path / "split0-seed0"
+    row = json.loads((copy / "A1B" / "row.json").read_text())
+    (copy / "A1B" / "row.json").write_text(json.dumps({**row, "outcome": "diverged"}))
+    found = study.read(tmp_path)
+    failed = [n for n in found.networks if n.row.outcome != "trained"]
+    shown = charts.transfer_curve(found.runs[Kind("random")], failed, {})
+    top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in found.networks}
+    halves = [(s, k, t) for s in "01" for k in (0, 1) for t in "AB"]
+    bases = {half: top1[(*half[:2], f"base{half[2]}")] for half in halves}
+    assert sorted(point.top1 for point in shown.bases) == sorted(bases.values())
+    assert shown.base == pytest.approx(np.mean(list(bases.values())))
+    for n in (1, 3):
+        values = {
+            (s, k, t): top1[s, k, f"{'B' if t == 'A' else 'A'}{n}{t}"]
+            for s, k, t in halves
+            if (s, k, t, n) != ("0", 0, "B", 1)
+        }
+        points = [point.top1 for point in shown.points["AnB"] if point.n == n]
+        assert sorted(points) == sorted(values.values())
+        per_half = [
+            np.mean([values[s, k, t] - bases[s, k, t] for k in (0, 1) if (s, k, t) in values])
+            for s in "01"
+            for t in "AB"
+        ]
+        expected = shown.base + np.mean(per_half)
+        assert shown.means["AnB"][n].value == pytest.approx(expected)
+    assert shown.failed == {"AnB": [1]}
+
+
+def test_a_base_that_is_compared_with_a_failure_alone_is_drawn(tmp_path):
+    levels = {"baseA": 0.5, "baseB": 0.6, "A1B": 0.1}
+    write_experiment(
+        tmp_path / "one", split="0", seed=0, levels=levels, outcomes={"A1B": "diverged"}
+    )
+    found = study.read(tmp_path)
+    failed = [n for n in found.networks if n.row.outcome != "trained"]
+    shown = charts.transfer_curve(found.runs[Kind("random")], failed, {})
+    (base,) = shown.bases
+    assert base.top1 == next(n.row.top1 for n in found.networks if n.row.treatment == "baseB")
+
+
+def test_fewer_examples_are_named_and_not_set_beside_the_papers(tmp_path):
+    few = {"settings": {"examples_per_class": 5}}
+    write_study(tmp_path, splits=["0", "natural"], seeds=[0], **few)
+    shown = charts.dissimilar_splits(study.read(tmp_path), overlay=True)
+    assert [series.label for series in shown.losses] == [
+        "random halves, 5 a class: transfer, frozen", "natural, 5 a class: transfer, frozen",
+    ]  # fmt: skip
+    assert shown.overlay == []
+
+
+def test_a_target_without_networks_is_no_line(tmp_path):
+    levels = {"baseA": 0.5, "baseB": 0.6, "A1B": 0.5}
+    for split in ("0", "natural"):
+        write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
+    shown = charts.dissimilar_splits(study.read(tmp_path), overlay=False)
+    assert "natural: transfer, frozen, towards A" not in {s.label for s in shown.levels}

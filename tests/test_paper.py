@@ -99,8 +99,9 @@ def test_natural_against_man_made():
 
 def test_random_weights_and_reduced_data():
     ((_, seeds),) = paper.runs("whole").items()
-    found = [seeds[0][BASE].top1, *(seeds[0][Role("RnB", n)].top1 for n in UNITS)]
-    expected = [0.5763, 0.4917, 0.4026, 0.0011, 0.0191, 0.0499, 0.0145, 0.0146]
+    found = [seeds[0][BASE].top1, *(seeds[0][Role("RnB", n)].top1 for n in UNITS if n != 3)]
+    assert Role("RnB", 3) not in seeds[0], "it never trained"
+    expected = [0.5763, 0.4917, 0.4026, 0.0191, 0.0499, 0.0145, 0.0146]
     assert found == pytest.approx(expected, abs=5.1e-5)
     for count, top1 in ((1, 0.0038), (1000, 0.5409), (1300, 0.5518)):
         ((_, seeds),) = paper.runs("whole", examples_per_class=count).items()

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from rows import make_row
 from studies import SETTINGS, write_experiment, write_study
 
 from transfer_keras import results, study
@@ -100,10 +101,25 @@ def test_fewer_examples_are_another_kind(tmp_path):
 
 
 def test_whether_an_experiment_belongs_to_a_study(tmp_path):
-    study.check(tmp_path / "none", {**SETTINGS, "split": "0", "seed": 0})
+    first, other = {**SETTINGS, "split": "0", "seed": 0}, {**SETTINGS, "split": "5", "seed": 7}
+    study.check(tmp_path / "none", {"split0-seed0": first})
     write_study(tmp_path, splits=["0"], seeds=[0])
-    study.check(tmp_path, {**SETTINGS, "split": "5", "seed": 7})
+    study.check(tmp_path, {"split0-seed0": first, "split5-seed7": other})
     with pytest.raises(UserError, match="steps is 10 in split0-seed0 and 9 in what is asked for"):
-        study.check(tmp_path, {**SETTINGS, "steps": 9, "split": "0", "seed": 0})
+        study.check(tmp_path, {"split0-seed0": {**first, "steps": 9}})
     with pytest.raises(UserError, match="is the workdir of one experiment"):
-        study.check(tmp_path / "split0-seed0", {**SETTINGS, "split": "0", "seed": 0})
+        study.check(tmp_path / "split0-seed0", {"split0-seed0": first})
+    with pytest.raises(UserError, match="split0-seed0 and a are the same classes, seed and number"):
+        study.check(tmp_path, {"a": first})
+    with pytest.raises(UserError, match="a and b are the same classes"):
+        study.check(tmp_path, {"a": other, "b": other})
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file: is a file\. Give a folder"):
+        study.check(tmp_path / "file", {"a": first})
+
+
+@pytest.mark.parametrize(("tests", "best"), [(2, 1), (45, 1), (450, 10), (900, 20)])
+def test_the_best_tests_are_10_of_450(tests, best):
+    top1 = np.random.default_rng(0).random(tests)
+    row = make_row(validation=tuple((i, 0.1, value) for i, value in enumerate(top1)))
+    assert study.best_tests(row) == pytest.approx(np.mean(np.sort(top1)[-best:]))

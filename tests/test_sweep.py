@@ -14,6 +14,8 @@ import pytest
 from studies import write_experiment
 
 from transfer_keras import results
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import parse
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -128,6 +130,14 @@ BAD = [
     (["--examples_per_class=few"], r"--examples_per_class=few: expected numbers from 1 up, or all"),
     (["--split=whole", "--target=B"], r"--split=whole: there is no task B, which all of"),
     (["--n=8"], r"--n=8: alexnet_small has 8 units"),
+    (
+        ["--split=5000000000"],
+        r"--split=5000000000: a range begins at 0 or above, ascends and ends at",
+    ),
+    (["--split=a/c.txt,b/c.txt"], r"both would go to splitc-seed0\. Give one of the files another"),
+    (["--split=a/c.txt,b/d.txt"], r"splitc-seed0 and splitd-seed0 are the same classes, seed and"),
+    (["--workdir=named"], r"--workdir=named: mine and split0-seed0 are the same classes"),
+    (["--workdir=a/c.txt"], r"--workdir=a/c.txt: is a file"),
     (["--workdir=one"], r"--workdir=one: is the workdir of one experiment"),
     (
         ["--workdir=other"],
@@ -141,6 +151,12 @@ def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message)
     levels = {"baseA": 0.5}
     write_experiment(program.folder / "one", split="0", seed=0, levels=levels)
     write_experiment(program.folder / "other" / "a", split="7", seed=0, levels=levels)
+    same = {**Experiment((parse("baseA"),)).identity, "split": "0", "seed": 0}
+    mine = {"settings": same, "levels": levels, "split": "0", "seed": 0}
+    write_experiment(program.folder / "named" / "mine", **mine)
+    for place in ("a/c.txt", "b/c.txt", "b/d.txt"):
+        (program.folder / place).parent.mkdir(exist_ok=True)
+        (program.folder / place).write_text("one\ntwo\n")
     before = sorted(program.folder.rglob("*"))
     done = program(*SWEEP, *given, light=True)
     assert done.returncode == 2
@@ -180,11 +196,11 @@ def test_a_study_and_what_it_leaves(program, small):
     assert (study / "report" / "reduced_data.svg").exists()
 
     before = {path: path.read_bytes() for path in study.rglob("*") if path.is_file()}
-    again = program(*SWEEP, f"--flagfile={study / 'sweep.flags'}")
+    again = program(*SWEEP, *flags, "--workdir=study")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("not trained again") == 4
     changed = {p.name for p, bytes_ in before.items() if p.read_bytes() != bytes_}
-    assert changed <= {"sweep.flags", "report.html"}
+    assert changed <= {"report.html"}
 
     alone = program("-m", "transfer_keras.train", f"--flagfile={study}/split0-seed0/run.flags",
                     "--workdir=alone")  # fmt: skip
@@ -206,10 +222,24 @@ def test_dry_run_measures_and_keeps_nothing(program, small):
         r"3 +A +B2A, A2A .* to train",
         r"split 0, seed 0 +6 +4 +6 +\d+ (s|min)",
         r"split 1, seed 0 +6 +4 +6 +\d+ (s|min)",
-        r"2 experiments, 12 networks in 8 passes over the data of 3,000 steps each. .* about \d+ ",
+        r"2 experiments: 12 networks in 8 passes over the data of 3,000 steps each\.",
+        r"all +12 +8 +\d+ (s|min)",
     ):
         assert re.search(f"^{line}", done.stdout, re.MULTILINE), done.stdout
     assert list(program.folder.iterdir()) == []
+
+
+def test_dry_run_of_what_is_not_at_hand(program, tmp_path):
+    """CIFAR-10 is not on disk: the plan comes, and nothing is downloaded."""
+    flags = [f"--flagfile={ROOT / 'flags' / 'cifar10.flags'}", f"--data_dir={tmp_path}"]
+    done = program(*SWEEP, *flags, "--dry_run", "--split=0-3")
+    assert done.returncode == 0, done.stderr
+    assert "8 experiments: 464 networks in" in done.stdout
+    assert "No estimate of the time: the data have to be downloaded first." in done.stdout
+    done = program(*SWEEP, *flags, "--dry_run", "--split=natural")
+    assert done.returncode == 2
+    assert "the names of its classes come with the data, which are not here yet" in done.stderr
+    assert not list(tmp_path.glob("cifar10*"))
 
 
 def test_what_cannot_be_is_told_before_anything_is_trained(program, small):
@@ -220,7 +250,13 @@ def test_what_cannot_be_is_told_before_anything_is_trained(program, small):
         "so 6 training images, less than a batch of 8."
     )
     assert "Traceback" not in done.stderr
-    assert not list(program.folder.rglob("row.json"))
+    done = program(*SWEEP, *small, "--examples_per_class=all,9,1000", "--workdir=study")
+    assert done.returncode == 2
+    assert (
+        "--examples_per_class=1000: no class of formula_images/6x30x32 has so many; the largest"
+        in (done.stderr)
+    )
+    assert list(program.folder.iterdir()) == [], "nothing is written"
 
 
 def test_stopped_in_the_middle(program, small):

@@ -9,9 +9,12 @@ from transfer_keras.analysis import BASE, Role, Run, Runs, compare, units
 from transfer_keras.figures import dissimilar, reduced, transfer
 from transfer_keras.figures.drawing import Mean
 from transfer_keras.figures.styles import STYLES
-from transfer_keras.study import Kind, Network, Study
+from transfer_keras.study import RANDOM, Kind, Network, Study
 
+_REDUCED = Role("reduced")
 _FROZEN = ("AnB", "RnB")  # What figure 3 shows.
+# By whether a split is of random halves, which are alike and one line: of others, each target is.
+_TARGETS = {True: (("", "AB"),), False: ((", towards A", "A"), (", towards B", "B"))}
 
 
 def transfer_curve(runs: Runs, failed: Sequence[Network], of_paper: Runs) -> transfer.Transfer:
@@ -68,24 +71,29 @@ def dissimilar_splits(study: Study, *, overlay: bool) -> dissimilar.Dissimilar |
             shown.add(kind)
             label = _label(kind, family)
             means = _means(runs, family, 0.0, scale=100)
-            style = len(losses)
-            losses.append(dissimilar.Series(label, style, False, means, [n.row.n for n in lost]))
-            for words, part in _targets(kind, runs):
-                base = float(np.mean([run[BASE].top1 for run in _with_base(part)]))
-                means = {0: Mean(base), **_means(part, family, base)}
-                targets = {half.target for half in part}
+            look = {"family": family, "style": kinds.index(kind)}
+            places = [n.row.n for n in lost]
+            losses.append(dissimilar.Series(label, means=means, failed=places, **look))
+            for words, targets in _TARGETS[kind.split == RANDOM]:
+                part = {half: seeds for half, seeds in runs.items() if half.target in targets}
                 places = [n.row.n for n in lost if n.row.target in targets]
-                hollow = words.endswith("B")
-                levels.append(dissimilar.Series(f"{label}{words}", style, hollow, means, places))
+                bases = [run[BASE].top1 for run in _with_base(part)]
+                if bases and (places or units(part, family)):
+                    base = float(np.mean(bases))
+                    means = {0: Mean(base), **_means(part, family, base)}
+                    look["hollow"] = words.endswith("B")
+                    levels.append(
+                        dissimilar.Series(f"{label}{words}", means=means, failed=places, **look)
+                    )
     if len(shown) < 2 or not levels:
         return None
-    theirs = {}
-    if overlay:
-        for kind in (Kind("random"), Kind("natural"), Kind("whole")):
-            runs = paper.runs(kind.split)
-            for family in _FROZEN:
-                if values := _values(_means(runs, family, 0.0, scale=100)):
-                    theirs[_label(kind, family)] = values
+    theirs = []
+    for number, kind in enumerate((Kind(RANDOM), Kind("natural"), Kind("whole"))):
+        runs = paper.runs(kind.split) if overlay and most is None else {}
+        for family in _FROZEN:
+            if means := _means(runs, family, 0.0, scale=100):
+                style = kinds.index(kind) if kind in kinds else len(kinds) + number
+                theirs.append(dissimilar.Series(_label(kind, family), means, [], family, style))
     return dissimilar.Dissimilar(levels, losses, theirs)
 
 
@@ -123,9 +131,11 @@ def papers_reduced_data() -> dict[int | None, float]:
 
 
 def ordered_kinds(study: Study) -> list[Kind]:
-    """Those of which there are networks: by split, and from all examples to the fewest."""
+    """Those of which there are networks: random halves first, and all examples before fewer."""
     kinds = {network.kind for network in study.networks}
-    return sorted(kinds, key=lambda kind: (kind.split, -_size(kind.examples_per_class)))
+    return sorted(
+        kinds, key=lambda kind: (kind.split != RANDOM, kind.split, -_size(kind.examples_per_class))
+    )
 
 
 def _size(amount: int | None) -> float:
@@ -137,20 +147,7 @@ def _most(amounts) -> int | None:
 
 
 def _label(kind: Kind, family: str) -> str:
-    words = "random halves" if kind.split == "random" else str(kind.split)
-    return f"{words}: {STYLES[family].label}"
-
-
-def _targets(kind: Kind, runs: Runs) -> list[tuple[str, Runs]]:
-    """Random halves are alike and one line; of other splits, each target is one."""
-    if kind.split == "random":
-        parts = [("", runs)]
-    else:
-        parts = [
-            (f", towards {t}", {half: seeds for half, seeds in runs.items() if half.target == t})
-            for t in ("A", "B")
-        ]
-    return [(words, part) for words, part in parts if _with_base(part)]
+    return f"{str(kind).replace(RANDOM, 'random halves')}: {STYLES[family].label}"
 
 
 def _with_base(runs: Runs) -> list[Mapping[Role, Run]]:
@@ -181,22 +178,22 @@ def _values(means: Mapping[int, Mean]) -> dict[int, float]:
 
 
 def _against_most(runs: Mapping[int | None, Runs]) -> dict[int | None, Mean]:
-    """Amount -> mean top-1 of the bases, paired with those of the largest amount."""
+    """Amount -> mean top-1 of the bases, with the width of the interval of their difference from
+    those of the largest amount, pair by pair."""
     trained = [amount for amount, of_amount in runs.items() if _with_base(of_amount)]
-    if not trained:
-        return {}
-    most = _most(trained)
-    base = float(np.mean([run[BASE].top1 for run in _with_base(runs[most])]))
-    found = {most: Mean(base)}
+    found = {}
     for amount in trained:
-        if amount != most:
-            both: dict = {}
-            for half, seeds in runs[most].items():
-                for seed, run in seeds.items():
-                    other = runs[amount].get(half, {}).get(seed, {})
-                    if BASE in run and BASE in other:
-                        roles = {BASE: run[BASE], Role("reduced"): other[BASE]}
-                        both.setdefault(half, {})[seed] = roles
-            if mean := _mean(both, Role("reduced"), base, 1):
-                found[amount] = mean
+        value = float(np.mean([run[BASE].top1 for run in _with_base(runs[amount])]))
+        found[amount] = Mean(value)
+        pairs: dict = {}
+        for half, seeds in runs[_most(trained)].items():
+            for seed, run in seeds.items():
+                other = runs[amount].get(half, {}).get(seed, {})
+                if BASE in run and BASE in other:
+                    roles = {BASE: run[BASE], _REDUCED: other[BASE]}
+                    pairs.setdefault(half, {})[seed] = roles
+        compared = compare(pairs, [_REDUCED], [BASE]) if amount != _most(trained) else None
+        if compared:
+            estimate, low, high = compared.interval
+            found[amount] = Mean(value, value + low - estimate, value + high - estimate)
     return found

@@ -1,4 +1,4 @@
-"""The flags of a training.
+"""The flags of a training, and of a study of several.
 
 Everything here runs before TensorFlow is imported (that takes seconds), so that `--help` and
 every error in a flag come at once.
@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 _OPTIMIZERS = ("sgd", "adam")
 _SCHEDULES = ("step", "cosine")
 _MOST_UNITS = 999
-# What an experiment of a study has of its own, and `flags_as_text` spells out.
+# What `flags_as_text` spells out for one experiment.
 _OWN = ("n", "mode", "source", "target", "treatments", "split", "examples_per_class", "seed")
 # What a sweep trains where nothing is said.
 WHOLE_CURVE = {
@@ -265,9 +265,17 @@ def workdir_from_flags(experiment: Experiment) -> pathlib.Path:
 def study_folder_from_flags(experiments: Sequence[Experiment]) -> pathlib.Path:
     """The folder of the experiments' workdirs, which may not belong to another study."""
     folder = _workdir(pathlib.Path("runs") / f"{experiments[0].subject}-study")
+    wanted: dict[str, Experiment] = {}
     for experiment in experiments:
-        results.check_workdir(folder / experiment.variant_name, experiment.identity)
-    study.check(folder, experiments[0].identity)
+        other = wanted.setdefault(experiment.variant_name, experiment)
+        if other is not experiment:
+            raise UserError(
+                f"--split={other.split},{experiment.split}: both would go to "
+                f"{experiment.variant_name}. Give one of the files another name."
+            )
+    study.check(folder, {name: one.identity for name, one in wanted.items()})
+    for name, experiment in wanted.items():
+        results.check_workdir(folder / name, experiment.identity)
     return folder
 
 
@@ -280,22 +288,16 @@ def is_dry_run() -> bool:
     return _DRY_RUN.value
 
 
-def flags_as_text(experiment: Experiment | None = None, workdir: pathlib.Path | None = None) -> str:
-    """The flags that were given, as a flagfile that repeats the run.
-
-    Args:
-        experiment, workdir: for a training of this alone; None: as they were given.
-    """
-    left_out = {"dry_run", *((*_OWN, "workdir") if experiment else ())}
+def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
+    """The flags that were given, as a flagfile that trains this experiment again."""
     given = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]
-    lines = [flag.serialize() for flag in given if flag.name not in left_out]
-    if experiment:
-        own = {
-            "treatments": ",".join(t.name for t in experiment.treatments),
-            "split": experiment.split,
-            "examples_per_class": experiment.examples_per_class or parsers.ALL,
-            "seed": experiment.seed,
-            "workdir": workdir,
-        }
-        lines += [f"--{name}={value}" for name, value in own.items()]
+    lines = [f.serialize() for f in given if f.name not in (*_OWN, "workdir", "dry_run")]
+    own = {
+        "treatments": ",".join(t.name for t in experiment.treatments),
+        "split": experiment.split,
+        "examples_per_class": experiment.examples_per_class or parsers.ALL,
+        "seed": experiment.seed,
+        "workdir": workdir,
+    }
+    lines += [f"--{name}={value}" for name, value in own.items()]
     return "".join(f"{line}\n" for line in lines)

@@ -27,7 +27,7 @@ def begin(
     """The run `experiment`: a page that says what it is, and how other pages are laid out."""
     units = [unit.name for unit in experiment.architecture.units]
     families = dict.fromkeys(t.family for t in combine([1], MODES, SOURCES, TARGETS))
-    splits = dict.fromkeys([*map(str, range(4)), NATURAL, WHOLE, experiment.split])
+    splits = dict.fromkeys([*map(str, range(10)), NATURAL, WHOLE, experiment.split])
     choices = {
         "donor": ("A", "B", "R", "none"),
         "target": TARGETS,

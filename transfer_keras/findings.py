@@ -25,13 +25,14 @@ class Finding(NamedTuple):
         return f"{self.comparison.p_value:.3f}" if self.comparison.p_value >= 0.001 else "< 0.001"
 
     @property
-    def to_decide(self) -> str:
-        """How many targets would show a difference of this size, if it is real."""
+    def to_decide(self) -> float | None:
+        """How many targets would show a difference of this size, if it is real; infinity: more
+        than 10,000; None: not known."""
         deviation = self.comparison.deviation
         if deviation is None or self.comparison.over != "splits":
-            return ""
-        count = statistics.replicates_to_decide(self.comparison.interval.estimate, deviation)
-        return f"{count:,}" if count else "> 10,000"
+            return None
+        found = statistics.replicates_to_decide(self.comparison.interval.estimate, deviation)
+        return found or float("inf")
 
     @property
     def points(self) -> str:
@@ -138,9 +139,13 @@ def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
             fine = n
             continue
         tuned = compare(runs, [Role("AnB+", n)], [BASE])
-        better = tuned and (n not in found or tuned.interval[0] > found[n].interval[0])
-        advice = f"From unit {n} on, fine-tune: " if better else ""
-        words.append(f"{advice}{reason}{f'; fine-tuned, {_change(tuned)}' if better else ''}.")
+        gain = compare(runs, [Role("AnB+", n)], [Role("AnB", n)])
+        if tuned and tuned.interval.high < 0:
+            words.append(f"{reason}; fine-tuned, {_change(tuned)}: train from scratch instead.")
+        elif tuned and (n not in found or (gain and gain.interval.low > 0)):
+            words.append(f"From unit {n} on, fine-tune: {reason}; fine-tuned, {_change(tuned)}.")
+        else:
+            words.append(f"{reason}.")
         break
     if fine:
         words.insert(0, f"Freeze up to unit {fine}: {_change(found[fine])}.")

@@ -1,11 +1,12 @@
 """How flags that hold several values are read and written."""
 
+import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from transfer_keras import treatments
+from transfer_keras import tasks, treatments
 
 ALL = "all"
 _MOST = 1000
@@ -58,9 +59,14 @@ class Splits(_Several):
 
     syntactic_help = "numbers, ranges, natural, whole or files, separated by commas"
 
+    def parse(self, argument):
+        if isinstance(argument, str) and pathlib.Path(argument).is_file():
+            return (argument,)  # Its name may have commas.
+        return super().parse(argument)
+
     def values(self, part):
-        if re.fullmatch(r"\d+-\d+", part):
-            yield from map(str, Numbers(0, 2**32 - 1).parse(part))
+        if re.fullmatch(r"\d+(-\d+)?", part):
+            yield from map(str, Numbers(0, tasks.MOST_SPLITS - 1).values(part))
         else:
             yield part
 

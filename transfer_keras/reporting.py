@@ -4,6 +4,7 @@ import base64
 import csv
 import dataclasses
 import io
+import itertools
 import json
 import pathlib
 import re
@@ -14,10 +15,14 @@ import jinja2
 
 from transfer_keras import charts, findings, paper, results, study
 from transfer_keras.figures import dissimilar, reduced, transfer
+from transfer_keras.settings import exists
 from transfer_keras.study import Study
+from transfer_keras.treatments import parse
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
-_CHOICE = re.compile(r"--(n|mode|source|target|treatments)=")
+_CHOICE = ("--n", "--mode", "--source", "--target")
+_VARIED = ("--split", "--examples_per_class", "--seed")  # Over the experiments of a sweep.
+_OWN = (*_VARIED, "--treatments", "--workdir")
 
 
 def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | None) -> str:
@@ -41,6 +46,7 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
     output.mkdir(parents=True, exist_ok=True)
     title = f"{found.settings['network']} on {found.settings['dataset']}"
     sections = [_section(kind, found, output, overlay_paper) for kind in _told_of(found)]
+    advice = [{"kind": str(kind), "words": _advice(kind, found)} for kind in _advised(found)]
     failed = [n for n in found.networks if n.row.outcome != "trained"]
     rows = [_flat(network) for network in found.networks]
     results.write_text(output / "results.csv", _csv(rows))
@@ -55,6 +61,7 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
     page = environment.get_template("report.html").render(
         title=title,
         sections=sections,
+        advice=advice,
         failed=[f"{n.row.treatment} ({n.folder.name}): {n.row.outcome}" for n in failed],
         figures=_figures_of_all(found, output, title, overlay=overlay_paper),
         filters=_filters(found),
@@ -62,18 +69,30 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
         columns=_COLUMNS,
         settings=found.settings,
         versions=found.versions,
-        commands=_commands(folder, found),
+        commands=_commands(found),
     )
     results.write_text(output / "report.html", page)
-    words = [f"Split {s['kind']}: {s['recommendation']}" for s in sections if s["recommendation"]]
-    return "\n".join(words) or "No advice yet: frozen transfer (AnB) and its base are needed."
+    return "\n".join(f"Split {one['kind']}: {one['words']}" for one in advice) or (
+        "No frozen transfer (AnB) yet, of which advice could be given."
+    )
+
+
+def _advised(found: Study) -> list[study.Kind]:
+    frozen = {network.kind for network in found.networks if network.role.family == "AnB"}
+    return [kind for kind in charts.ordered_kinds(found) if kind in frozen]
+
+
+def _advice(kind: study.Kind, found: Study) -> str:
+    networks = [network for network in found.networks if network.kind == kind]
+    failed = [network.role for network in networks if network.row.outcome != "trained"]
+    return findings.recommend(found.runs.get(kind, {}), failed)
 
 
 def _told_of(found: Study) -> list[study.Kind]:
-    """The kinds that have a section: those with more than bases, or all where none has more."""
+    """The kinds that have a section: those with more than bases, or one that has nothing else."""
     kinds = charts.ordered_kinds(found)
     more = {network.kind for network in found.networks if network.row.n}
-    return [kind for kind in kinds if kind in more or not more]
+    return [kind for kind in kinds if kind in more or len(kinds) == 1]
 
 
 def _section(kind: study.Kind, found: Study, output: pathlib.Path, overlay: bool) -> dict:
@@ -83,9 +102,7 @@ def _section(kind: study.Kind, found: Study, output: pathlib.Path, overlay: bool
     runs = found.runs.get(kind, {})
     of_paper = paper.runs(kind.split) if overlay and not kind.examples_per_class else {}
     shown = charts.transfer_curve(runs, failed, of_paper)
-    figure = advice = ""
-    if any(network.role.family == "AnB" for network in networks):
-        advice = findings.recommend(runs, [network.role for network in failed])
+    figure = ""
     if shown.bases:
         name = re.sub(r"\W+", "_", str(kind))
         title = f"{found.settings['network']} on {found.settings['dataset']}, {kind} split"
@@ -93,7 +110,6 @@ def _section(kind: study.Kind, found: Study, output: pathlib.Path, overlay: bool
     return {
         "kind": str(kind),
         "figure": figure,
-        "recommendation": advice,
         "findings": findings.findings(runs),
         "levels": (levels := findings.levels(runs)),
         "units": sorted({n for by_n in levels.values() for n in by_n}),
@@ -128,15 +144,15 @@ def _drawn(path: pathlib.Path, draw, *shown, title: str) -> str:
 
 
 def _filters(found: Study) -> list[dict]:
-    """The first layers of the bases, of the first seed of each split, as data of PNG files."""
+    """The first layers of the bases, of the first seed of each split and number of examples, as
+    data of PNG files."""
+    shown, told = [], set()
     bases = [network for network in found.networks if not network.row.n]
-    first = {
-        network.kind: min(n.seed for n in bases if n.kind == network.kind) for network in bases
-    }
-    shown = []
-    for network in bases:
+    for network in sorted(bases, key=lambda n: (n.seed, n.folder, n.row.treatment)):
         path = results.filters_path(network.folder, network.row.treatment)
-        if network.seed == first[network.kind] and path.exists():
+        which = (network.half, network.examples_per_class)
+        if which not in told and path.exists():
+            told.add(which)
             encoded = base64.b64encode(path.read_bytes()).decode()
             caption = f"{network.row.treatment}, {network.folder.name}"
             shown.append({"caption": caption, "png": encoded})
@@ -154,7 +170,7 @@ _COLUMNS = {
     "n": "units transferred",
     "target": "task trained on",
     "top1": "fraction of the test images that are right, after the last step",
-    "top1_best10": "mean of the ten best tests, as the paper reports; optimistic",
+    "top1_best": "mean of the best tests, 10 of 450 as in the paper, at least one; optimistic",
     "loss": "mean cross-entropy on the test images, nats",
     "outcome": "trained, diverged, or at chance",
     "test_images": "how many",
@@ -172,7 +188,7 @@ def _flat(network: study.Network) -> dict:
         "examples_per_class": network.examples_per_class,
         "seed": network.seed,
         "role": network.role.family,
-        "top1_best10": study.best_ten(network.row),
+        "top1_best": study.best_tests(network.row),
     }
     return {name: facts[name] for name in _COLUMNS}
 
@@ -185,18 +201,48 @@ def _csv(rows: Sequence[Mapping]) -> str:
     return text.getvalue()
 
 
-def _commands(folder: pathlib.Path, found: Study) -> list[str]:
-    """What repeats the study; or else each experiment: its flags, and all treatments that it has
-    by now."""
-    whole = folder / study.FLAGS
-    if whole.exists():
-        return [f"python -m transfer_keras.sweep {shlex.join(whole.read_text().splitlines())}"]
-    commands = []
-    for workdir in dict.fromkeys(network.folder for network in found.networks):
-        path = workdir / "run.flags"
+def _commands(found: Study) -> list[str]:
+    """What repeats the experiments, each with all the treatments that it has by now; as one sweep
+    where they make one."""
+    experiments: dict[pathlib.Path, tuple[dict[str, str], list[str]]] = {}
+    for network in found.networks:
+        path = network.folder / "run.flags"
         if path.exists():
-            names = [n.row.treatment for n in found.networks if n.folder == workdir]
-            lines = [line for line in path.read_text().splitlines() if not _CHOICE.match(line)]
-            flags = [*lines, f"--treatments={','.join(names)}"]
-            commands.append(f"python -m transfer_keras.train {shlex.join(flags)}")
-    return commands
+            flags = dict(line.partition("=")[::2] for line in path.read_text().splitlines())
+            _, names = experiments.setdefault(network.folder, (flags, []))
+            names.append(network.row.treatment)
+    every = []
+    for flags, names in experiments.values():
+        kept = {name: value for name, value in flags.items() if name not in _CHOICE}
+        every.append({**kept, "--treatments": ",".join(names)})
+    if one := _one_sweep(every):
+        return [f"python -m transfer_keras.sweep {_joined(one)}"]
+    return [f"python -m transfer_keras.train {_joined(flags)}" for flags in every]
+
+
+def _one_sweep(experiments: Sequence[Mapping[str, str]]) -> dict[str, str] | None:
+    """The flags of a sweep that is just these experiments; None if there is no such."""
+    if len(experiments) < 2 or not all(flags.keys() >= {*_OWN} for flags in experiments):
+        return None
+    values = {name: list(dict.fromkeys(e[name] for e in experiments)) for name in _VARIED}
+    treatments = list(dict.fromkeys(n for e in experiments for n in e["--treatments"].split(",")))
+    expected = {
+        variant: {name for name in treatments if exists(parse(name), variant[0])}
+        for variant in itertools.product(*values.values())
+    }
+    found = {tuple(e[n] for n in _VARIED): set(e["--treatments"].split(",")) for e in experiments}
+    common, *others = ({k: v for k, v in e.items() if k not in _OWN} for e in experiments)
+    folders = {str(pathlib.Path(e["--workdir"]).parent) for e in experiments}
+    if expected != found or len(folders) > 1 or any(flags != common for flags in others):
+        return None
+    several = {name: ",".join(value) for name, value in values.items()}
+    return {
+        **common,
+        **several,
+        "--treatments": ",".join(treatments),
+        "--workdir": folders.pop(),
+    }
+
+
+def _joined(flags: Mapping[str, str]) -> str:
+    return shlex.join(f"{name}={value}" if value else name for name, value in flags.items())

@@ -14,10 +14,9 @@ from transfer_keras.analysis import Half, Role, Run, Runs
 from transfer_keras.errors import UserError
 from transfer_keras.treatments import is_name, parse
 
-FLAGS = "sweep.flags"  # In the folder of a study: the flags of its last sweep.
 # What may differ between the experiments of one study.
 _VARIED = {"split", "seed", "examples_per_class"}
-_BEST = 10  # Tests that the paper's figures are the mean of.
+_BEST = 10 / 450  # The part of the tests that the paper's figures are the mean of.
 RANDOM = "random"  # What all random halves are a sample of.
 
 
@@ -78,9 +77,9 @@ def read(folder: pathlib.Path) -> Study:
     """Reads a workdir, or a folder of workdirs; also while they are still trained.
 
     Raises:
-        UserError: if there is none, none of their networks is done, they differ in more than split
-            and seed or do not differ in these, or networks of one target were tested on other
-            images.
+        UserError: if there is none, none of their networks is done, they differ in more than
+            split, seed and number of examples or do not differ in these, or networks of one target
+            were tested on other images.
     """
     folder = folder.resolve()
     workdirs = _workdirs(folder)
@@ -121,29 +120,40 @@ def read(folder: pathlib.Path) -> Study:
                 )
             if row.outcome == "trained":  # Else it is a failure, and no result.
                 roles = runs[network.kind][network.half][network.seed]
-                roles[network.role] = Run(row.top1, label == predicted, best_ten(row))
+                roles[network.role] = Run(row.top1, label == predicted, best_tests(row))
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
     return Study(settings, facts[0]["versions"], networks, runs)
 
 
-def check(folder: pathlib.Path, identity: Mapping) -> None:
-    """Refuses a folder that does not hold experiments of one study with this; writes nothing.
+def check(folder: pathlib.Path, wanted: Mapping[str, Mapping]) -> None:
+    """Refuses a folder that cannot hold these experiments as one study; writes nothing.
 
     Args:
         folder: of a study, or none yet.
-        identity: see `settings.Experiment.identity`.
+        wanted: name of each workdir in it -> `settings.Experiment.identity`.
 
     Raises:
-        UserError: naming what differs.
+        UserError: naming what differs, or is there twice.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--workdir={folder}: is a file. Give a folder.")
     if (folder / "experiment.json").exists():
         raise UserError(
             f"--workdir={folder}: is the workdir of one experiment. Give a new folder, or that of "
             "a study."
         )
     there = {w.name: results.read_experiment(w)["settings"] for w in _workdirs(folder)}
-    _shared(folder, {**there, "what is asked for": json.loads(json.dumps(identity))})
+    asked = json.loads(json.dumps(next(iter(wanted.values()))))
+    _shared(folder, {**there, "what is asked for": asked})
+    names = {_variant(settings): name for name, settings in there.items()}
+    for name, identity in wanted.items():
+        other = names.setdefault(_variant(identity), name)
+        if other != name:
+            raise UserError(
+                f"--workdir={folder}: {other} and {name} are the same classes, seed and number of "
+                "examples. Ask for one of them, or move it elsewhere."
+            )
 
 
 def _workdirs(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -156,10 +166,10 @@ def _variant(settings: Mapping) -> tuple[str, int | None, int]:
     return _named(settings["split"]), settings.get("examples_per_class"), settings["seed"]
 
 
-def best_ten(row: results.Row) -> float:
-    """Mean top-1 of the ten best tests, as the paper has it, which is optimistic."""
+def best_tests(row: results.Row) -> float:
+    """Mean top-1 of the best tests, 10 of each 450 as in the paper, at least one: optimistic."""
     top1 = sorted((test[-1] for test in row.validation), reverse=True)
-    return float(np.mean(top1[:_BEST]))
+    return float(np.mean(top1[: max(1, round(_BEST * len(top1)))]))
 
 
 def _named(split: str | list[str]) -> str:

@@ -5,7 +5,7 @@ python -m transfer_keras.sweep --flagfile=flags/demo.flags
 
 from absl import flags
 
-from transfer_keras import cli, launch, results, study
+from transfer_keras import cli, launch
 
 flags.adopt_module_key_flags(cli)
 for _name, _value in cli.WHOLE_CURVE.items():
@@ -17,18 +17,17 @@ def main() -> None:
     experiments = cli.experiments_from_flags()
     folder = cli.study_folder_from_flags(experiments)
     first = experiments[0]
+    count = f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}"
     print(
-        f"A study of {len(experiments)} experiments: {first.network} on {first.dataset}, "
+        f"A study of {count}: {first.network} on {first.dataset}, "
         f"{first.steps:,} steps a network. Results: {folder}"
     )
     from transfer_keras import reporting, sweeping  # Imports TensorFlow: 6 s.
 
     if cli.is_dry_run():
-        print(sweeping.plan(experiments, folder))
-        print("Dry run: nothing was kept. Leave out --dry_run to train.")
+        sweeping.plan(experiments, folder)
+        print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    results.write_text(folder / study.FLAGS, cli.flags_as_text())
     sweeping.run(experiments, folder, flags=cli.flags_as_text)
     words = reporting.report(folder, folder / "report", overlay_paper=None)
     print(f"\n{words}\n\nThe report: {folder / 'report' / 'report.html'}")

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 
@@ -13,6 +13,7 @@ from transfer_keras import grouping, results, summary, task_data
 from transfer_keras.monitors.stopwatch import Stopwatch
 from transfer_keras.plan import Group, with_bases
 from transfer_keras.settings import Experiment
+from transfer_keras.training.interruption import Interrupted
 
 _MEASURED = 12  # Steps of a measurement.
 _COLUMNS = ("experiment", "networks", "passes", "to train", "time")
@@ -34,18 +35,18 @@ def run(
         say: called with a line for the user now and then.
 
     Raises:
-        UserError: see `experiment.run`.
+        UserError: see `experiment.run`; what can be known of all is told before any is trained.
     """
-    for experiment in experiments:  # What cannot be is told before anything is trained.
-        task_data.open_tasks(experiment)
+    _check(experiments, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     begun, trained = time.monotonic(), 0
     for number, experiment in enumerate(experiments, 1):
-        left = sum(_waiting(one, folder) for one in experiments)
-        here = _waiting(experiment, folder)
+        left = sum(len(_waiting(one, folder)) for one in experiments)
+        here = len(_waiting(experiment, folder))
         words = f"\nExperiment {number} of {len(experiments)}: {experiment.variant}."
         if trained and here:
             pace = (time.monotonic() - begun) / trained
-            words += f" {left} networks are left, about {_duration(pace * left)}."
+            words += f" {left} networks are left, about {duration(pace * left)}."
         say(words)
         workdir = folder / experiment.variant_name
         program.run(experiment, workdir, say=say, flags=flags(experiment, workdir))
@@ -53,57 +54,80 @@ def run(
         keras.utils.clear_session()
 
 
-def _waiting(experiment: Experiment, folder: pathlib.Path) -> int:
-    done = folder / experiment.variant_name
-    return sum(not results.is_done(done, t.name) for t in with_bases(experiment.treatments))
+def _check(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
+    """Reads the data of each split with the fewest and the most examples a class."""
+    for experiment in experiments:
+        task_data.open_tasks(experiment)
+    by_split: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        if experiment.examples_per_class and _waiting(experiment, folder):
+            by_split.setdefault(experiment.split, []).append(experiment)
+    for reduced in by_split.values():
+        reduced.sort(key=lambda experiment: experiment.examples_per_class)
+        for experiment in dict.fromkeys((reduced[0], reduced[-1])):
+            task_data.read(experiment)
 
 
-def plan(experiments: Sequence[Experiment], folder: pathlib.Path) -> str:
-    """What a study takes, with an estimate of time from a short training of each kind of group.
+def _waiting(experiment: Experiment, folder: pathlib.Path) -> list[str]:
+    """What is not on disk yet of what it trains."""
+    workdir = folder / experiment.variant_name
+    names = [treatment.name for treatment in with_bases(experiment.treatments)]
+    return [name for name in names if not results.is_done(workdir, name)]
+
+
+def plan(
+    experiments: Sequence[Experiment],
+    folder: pathlib.Path,
+    *,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Says what a study takes; where its data are at hand, also how long, by a short training of
+    each kind of groups.
 
     Args:
         experiments: of one study.
         folder: of the study, where some of it may be done already.
+        say: called with tables and lines.
 
     Raises:
         UserError: see `experiment.run`.
     """
-    groups = {e: grouping.groups(e, task_data.open_tasks(e).tasks) for e in experiments}
-    costs: dict[tuple, Mapping[Group, float]] = {}
+    pairs = {e: task_data.open_tasks(e, prepare=False) for e in experiments}
+    groups = {e: grouping.groups(e, pairs[e].tasks) for e in experiments}
+    alike: dict[tuple[Group, ...], list[Experiment]] = {}
+    for experiment in experiments:
+        alike.setdefault(groups[experiment], []).append(experiment)
+    for kind in alike.values():
+        say(f"\n{'; '.join(experiment.variant for experiment in kind)}:")
+        say(summary.plan(kind[0], pairs[kind[0]].tasks, folder / kind[0].variant_name))
+    networks = sum(len(group.names) for e in experiments for group in groups[e])
+    passes = sum(map(len, groups.values()))
+    say(
+        f"\n{len(experiments)} experiments: {networks} networks in {passes} passes over the data "
+        f"of {experiments[0].steps:,} steps each."
+    )
+    if not pairs[experiments[0]].at_hand:
+        say("No estimate of the time: the data have to be downloaded first.")
+        return
+    say(f"Measuring {_MEASURED} steps of each kind of groups …")
+    costs = {
+        kind: _measure(of_kind[0], kind)
+        for kind, of_kind in alike.items()
+        if any(_waiting(experiment, folder) for experiment in of_kind)
+    }
     lines, everything = [_COLUMNS], 0.0
     for experiment in experiments:
-        waiting = [
-            group
-            for group in groups[experiment]
-            if not all(results.is_done(folder / experiment.variant_name, n) for n in group.names)
-        ]
-        kind = experiment.treatments
-        if waiting and kind not in costs:
-            costs[kind] = _measure(experiment, groups[experiment])
-        seconds = sum(costs[kind][group] for group in waiting)
+        waiting = set(_waiting(experiment, folder))
+        left = [group for group in groups[experiment] if waiting & set(group.names)]
+        seconds = sum(costs[groups[experiment]][group] for group in left)
         everything += seconds
-        networks = sum(len(group.names) for group in groups[experiment])
-        lines.append(
-            (
-                experiment.variant,
-                str(networks),
-                str(len(groups[experiment])),
-                str(_waiting(experiment, folder)),
-                _duration(seconds) if waiting else "",
-            )
-        )
-    of_one = {tuple(groups[e]): e for e in experiments}
-    details = "\n\n".join(
-        summary.plan(e, task_data.open_tasks(e).tasks, folder / e.variant_name)
-        for e in of_one.values()
-    )
-    return (
-        f"{details}\n\n{summary.aligned(lines)}\n"
-        f"{len(experiments)} experiments, {sum(int(line[1]) for line in lines[1:])} networks in "
-        f"{sum(int(line[2]) for line in lines[1:])} passes over the data of "
-        f"{experiments[0].steps:,} steps each. To train what is not on disk takes about "
-        f"{_duration(everything)} here, by {_MEASURED} measured steps of each kind of group."
-    )
+        count = sum(len(group.names) for group in groups[experiment])
+        numbers = (count, len(groups[experiment]), len(waiting))
+        lines.append((experiment.variant, *map(str, numbers), duration(seconds) if left else ""))
+    lines.append(("all", str(networks), str(passes), "", duration(everything)))
+    say(f"\n{summary.aligned(lines)}")
+    if experiments[0].probes:
+        say("The linear probes come on top of that.")
 
 
 def _measure(experiment: Experiment, groups: Sequence[Group]) -> dict[Group, float]:
@@ -119,29 +143,31 @@ def _measure(experiment: Experiment, groups: Sequence[Group]) -> dict[Group, flo
     watch, begun = Stopwatch(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder) / "measured"
-        program.run(short, workdir, say=lambda _: None, monitors=[watch])
+        try:
+            program.run(short, workdir, say=lambda _: None, monitors=[watch])
+        except Interrupted:  # There is nothing to go on from.
+            raise KeyboardInterrupt from None
     once = (time.monotonic() - begun) / len(groups)
     keras.utils.clear_session()
+    more_steps = experiment.steps - short.steps
+    more_passes = passes(experiment) - passes(short)
     return {
-        group: once
-        + (experiment.steps - short.steps) * lap.step
-        + (_passes(experiment) - _passes(short)) * lap.test
+        group: once + more_steps * lap.step + more_passes * lap.test
         for group, lap in zip(groups, watch.laps, strict=True)
     }
 
 
-def _passes(experiment: Experiment) -> int:
-    """Over the test images, after the first step: tests and looks share them."""
-    at = set(range(0, experiment.steps, experiment.validate_every))
-    if experiment.metrics_every:
-        at |= set(range(0, experiment.steps, experiment.metrics_every))
-    return len(at - {0} | {experiment.steps})
+def passes(experiment: Experiment) -> int:
+    """How often a group goes over the test images after its first step: tests and looks share."""
+    every = filter(None, (experiment.validate_every, experiment.metrics_every))
+    at = {step for k in every for step in range(k, experiment.steps, k)}
+    return len(at | {experiment.steps})
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """For people, to the minute."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"
-    days, hours, minutes = minutes // 1440, minutes // 60 % 24, minutes % 60
-    parts = ((days, "d"), (hours, "h"), (minutes, "min"))
+    parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min"))
     return " ".join(f"{value} {unit}" for value, unit in parts if value)

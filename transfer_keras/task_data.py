@@ -18,8 +18,12 @@ class Data(NamedTuple):
     test: Mapping[str, AnyExamples]
 
 
-def open_tasks(experiment: Experiment) -> TaskPair:
+def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
     """Its tasks; no picture is read yet.
+
+    Args:
+        experiment: whose.
+        prepare: see `TaskPair`.
 
     Raises:
         UserError: see `TaskPair`; or if the examples wanted of each class are less than a batch.
@@ -30,6 +34,7 @@ def open_tasks(experiment: Experiment) -> TaskPair:
         experiment.split,
         bad_images=experiment.bad_images,
         examples_per_class=experiment.examples_per_class,
+        prepare=prepare,
     )
     for task in pair.tasks.values():
         images = len(task) * (experiment.examples_per_class or math.inf)

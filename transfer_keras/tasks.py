@@ -12,6 +12,7 @@ import numpy as np
 from transfer_keras.errors import UserError
 
 NATURAL = "natural"
+MOST_SPLITS = 2**32  # Seeds that `RandomState` takes.
 WHOLE = "whole"  # No split: all classes are A.
 
 # Positions among the 1000 sorted wnids of ILSVRC 2012 (Yosinski et al. 2014, section 4.2, and
@@ -48,7 +49,7 @@ def check_split(split: str) -> None:
     """
     if is_file(split):
         read_class_list(split)
-    elif not _is_named(split):
+    elif not _is_named(split) or (split.isdecimal() and int(split) >= MOST_SPLITS):
         raise UserError(
             f"--split={split}: expected a number (0 to 3 are the paper's random halves), "
             f"'{NATURAL}', '{WHOLE}' (all classes are A), or a file that lists the classes of A, "
@@ -59,6 +60,11 @@ def check_split(split: str) -> None:
 def is_file(split: str) -> bool:
     """Whether `--split` names a file."""
     return not _is_named(split) and pathlib.Path(split).is_file()
+
+
+def is_by_number(split: str) -> bool:
+    """Whether it takes no names of classes to make it."""
+    return split.isdecimal() or split == WHOLE
 
 
 def _is_named(split: str) -> bool:

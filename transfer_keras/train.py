@@ -26,7 +26,7 @@ def main() -> None:
     from transfer_keras import summary, task_data
 
     if cli.is_dry_run():
-        pair = task_data.open_tasks(experiment)
+        pair = task_data.open_tasks(experiment, prepare=False)
         print(summary.plan(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return

@@ -6,6 +6,7 @@ import tensorflow_datasets as tfds
 
 from transfer_keras.datasets import catalogue, sources
 from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.errors import UserError
 
 COUNT = 20
@@ -100,3 +101,26 @@ def test_folder_of_an_own_tfds_dataset_counts_as_known(tmp_path):
         catalogue.check("my_pictures", str(tmp_path))
     (tmp_path / "my_pictures").mkdir()
     catalogue.check("my_pictures", str(tmp_path))
+
+
+def test_classes_that_are_named_when_the_data_come(tmp_path):
+    """CIFAR-10's are numbers until TFDS has prepared it; a second run must find the same names."""
+    with mocked("train", "test"):
+        prepare = tfds.core.DatasetBuilder.download_and_prepare
+        with pytest.raises(UserError, match=r"the names of its classes come with the data"):
+            TaskPair("cifar10", str(tmp_path), "natural", prepare=False)
+        assert len(TaskPair("cifar10", str(tmp_path), "0", prepare=False).tasks["A"]) == 5
+
+        def named(builder, **arguments):
+            prepare(builder, **arguments)
+            builder.info.features["label"].names = sorted(ANIMALS | VEHICLES)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", named)
+            made = TaskPair("cifar10", str(tmp_path), "natural").tasks
+    assert set(made["A"].class_names) == ANIMALS
+    assert set(made["B"].class_names) == VEHICLES
+
+
+ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
+VEHICLES = {"airplane", "automobile", "ship", "truck"}

@@ -39,6 +39,11 @@ class Source:
         return tuple(self.builder.info.features[self.label].names)
 
     @property
+    def names_known(self) -> bool:
+        """Whether the classes have names: some datasets have only numbers until they are here."""
+        return self.class_names != tuple(map(str, range(len(self.class_names))))
+
+    @property
     def identity(self) -> str:
         """TFDS's name of just these data: dataset, config, version."""
         return self.builder.info.full_name
@@ -67,6 +72,12 @@ class Source:
             return found[0], found[1]
         only = found[0] if found else next(iter(splits))
         return f"{only}[:90%]", f"{only}[90%:]"
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether nothing has to be downloaded first."""
+        made_here = isinstance(self.builder, FormulaImages | TinyImagenet)
+        return made_here or self.builder.is_prepared()
 
     def prepare(self) -> None:
         """Makes or downloads the files that are not on disk.

@@ -17,12 +17,13 @@ AnyExamples = Examples | StreamedExamples
 
 
 class TaskPair:
-    """The classes of a dataset as two tasks; nothing is read before `read`.
+    """The classes of a dataset as two tasks; no picture is read before `read`.
 
     Args:
         dataset, data_dir, bad_images: see `sources.open_source`.
         split: see `tasks.split_classes`.
         examples_per_class: the first so many of each class are trained on; None: all.
+        prepare: whether a dataset that names its classes only then is prepared at once.
 
     Attributes:
         tasks: "A" and "B" -> `tasks.Task`; of the split "whole" there is no B.
@@ -41,14 +42,28 @@ class TaskPair:
         *,
         bad_images: str = "error",
         examples_per_class: int | None = None,
+        prepare: bool = True,
     ):
         self._source = sources.open_source(dataset, data_dir, bad_images)
         self._bad_images = bad_images
         self._examples_per_class = examples_per_class
+        if not self._source.names_known:
+            if prepare:
+                self._source.prepare()
+            elif not self._source.at_hand and not tasks.is_by_number(split):
+                raise UserError(
+                    f"--split={split}: the names of its classes come with the data, which are not "
+                    "here yet. Leave out --dry_run, or give a split by number."
+                )
         made = tasks.split_classes(self._source.class_names, split)
         self.tasks = {task.name: task for task in made}
         self.identity = self._source.identity
         self.skipped: list[str] = []
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether nothing has to be downloaded first."""
+        return self._source.at_hand
 
     def read(
         self, preprocessing: Preprocessing, *, batch_size: int

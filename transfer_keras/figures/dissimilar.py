@@ -8,7 +8,7 @@ from matplotlib import pyplot
 
 from transfer_keras.figures import drawing
 from transfer_keras.figures.drawing import Mean
-from transfer_keras.figures.styles import CYCLE
+from transfer_keras.figures.styles import KINDS, STYLES
 
 
 class Series(NamedTuple):
@@ -16,17 +16,19 @@ class Series(NamedTuple):
 
     Attributes:
         label: what it is of.
-        style: number of its colour, marker and dashes.
-        hollow: whether its markers are.
         means: n -> its mean.
         failed: n of each network that never trained.
+        family: of `styles.STYLES`, which says its colour.
+        style: number of its kind of split, which says its markers and dashes.
+        hollow: whether its markers are.
     """
 
     label: str
-    style: int
-    hollow: bool
     means: Mapping[int, Mean]
     failed: Sequence[int]
+    family: str
+    style: int
+    hollow: bool = False
 
 
 class Dissimilar(NamedTuple):
@@ -35,12 +37,12 @@ class Dissimilar(NamedTuple):
     Attributes:
         levels: top-1 of each target, the base at 0.
         losses: differences from the base, in points.
-        overlay: the same of another study, drawn faintly, by label.
+        overlay: such of another study, drawn faintly.
     """
 
     levels: Sequence[Series]
     losses: Sequence[Series]
-    overlay: Mapping[str, Mapping[int, float]]
+    overlay: Sequence[Series]
 
 
 def draw(shown: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> None:
@@ -52,44 +54,34 @@ def draw(shown: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> Non
         title: above.
     """
     figure, (upper, lower) = pyplot.subplots(
-        2, 1, figsize=(7.2, 8.4), sharex=True, layout="constrained"
+        2, 1, figsize=(7.2, 9.6), sharex=True, layout="constrained"
     )
-    _lines(upper, shown.levels)
-    _lines(lower, shown.losses)
-    colours = {series.label: _style(series)[0] for series in shown.losses}
-    faint = "faint: Yosinski et al. (2014), ImageNet"
-    for label, values in shown.overlay.items():
-        lower.plot(
-            list(values), list(values.values()), color=colours.get(label, drawing.BASE),
-            alpha=drawing.FAINT, marker=".", linewidth=1, label=faint,
-        )  # fmt: skip
-        faint = None  # In the legend once.
+    for series in shown.overlay:
+        _line(lower, series, f"faint: {series.label}, Yosinski et al. (2014)", drawing.FAINT)
     lower.axhline(0, color=drawing.BASE, linewidth=0.8, zorder=0)
+    for axis, lines in ((upper, shown.levels), (lower, [*shown.losses, *shown.overlay])):
+        drawing.fit(axis, [mean.value for s in lines for mean in s.means.values()] or [0.0])
+    for axis, lines in ((upper, shown.levels), (lower, shown.losses)):
+        for series in lines:
+            _line(axis, series, series.label, 1)
+        lost = [(s.failed, STYLES[s.family].colour, s.label) for s in lines if s.failed]
+        drawing.failures(axis, lost)
+        drawing.legend(axis)
+        axis.set_xlabel("n, lower units transferred")
+        axis.grid(alpha=0.3)
+        axis.xaxis.get_major_locator().set_params(integer=True)
     upper.set_title("each target; at 0 its base", fontsize=10)
     lower.set_title("difference from the base, with 95 % intervals", fontsize=10)
     upper.set_ylabel("top-1 on the target's test images")
     lower.set_ylabel("points of top-1")
-    lower.set_xlabel("n, lower units transferred")
-    for axis in (upper, lower):
-        axis.legend(fontsize=8)
-        axis.grid(alpha=0.3)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+    upper.tick_params(labelbottom=True)
     drawing.save(figure, paths, title=title)
 
 
-def _style(series: Series) -> tuple[str, str, str]:
-    return CYCLE[series.style % len(CYCLE)]
-
-
-def _lines(axis, lines: Sequence[Series]) -> None:
-    for series in lines:
-        colour, marker, dashes = _style(series)
-        hollow = {"markerfacecolor": "white"} if series.hollow else {}
-        drawing.line(
-            axis, series.means, colour=colour, marker=marker, dashes=dashes, label=series.label,
-            **hollow,
-        )  # fmt: skip
-    for row, series in enumerate(lines):
-        if series.failed:
-            colour, *_ = _style(series)
-            drawing.failures(axis, series.failed, row=row, colour=colour, label=series.label)
+def _line(axis, series: Series, label: str, alpha: float) -> None:
+    marker, dashes = KINDS[series.style % len(KINDS)]
+    hollow = {"markerfacecolor": "white"} if series.hollow else {}
+    drawing.line(
+        axis, series.means, colour=STYLES[series.family].colour, marker=marker, dashes=dashes,
+        alpha=alpha, label=label, **hollow,
+    )  # fmt: skip

@@ -22,18 +22,29 @@ class Mean(NamedTuple):
     high: float | None = None
 
 
-def line(axis, means: Mapping[float, Mean], *, colour: str, marker: str, dashes, **more) -> None:
+def line(
+    axis, means: Mapping[float, Mean], *, colour: str, marker: str, dashes, alpha=1.0, **more
+) -> None:
     """A line through means with bars for their intervals.
 
     Args:
         axis: to draw on.
         means: place on the horizontal axis -> what is there.
-        colour, marker, dashes: of the line.
+        colour, marker, dashes, alpha: of the line.
         more: what else Matplotlib's `plot` takes, as `label`.
     """
     places = sorted(means)
     values = [means[x].value for x in places]
-    axis.plot(places, values, color=colour, marker=marker, linestyle=dashes, markersize=5, **more)
+    axis.plot(
+        places,
+        values,
+        color=colour,
+        marker=marker,
+        linestyle=dashes,
+        markersize=5,
+        alpha=alpha,
+        **more,
+    )
     known = [x for x in places if means[x].low is not None]
     axis.errorbar(
         known,
@@ -46,21 +57,46 @@ def line(axis, means: Mapping[float, Mean], *, colour: str, marker: str, dashes,
         linestyle="none",
         capsize=3,
         linewidth=1,
+        alpha=alpha,
     )
 
 
-def failures(axis, places: Sequence[float], *, row: int, colour: str, label: str) -> None:
-    """Networks that never trained, along the lower edge, the rows one above the other."""
-    axis.plot(
-        places,
-        [0.03 + 0.06 * row] * len(places),
-        transform=axis.get_xaxis_transform(),  # Heights are parts of the axis.
-        linestyle="none",
-        marker="$\\otimes$",
-        color=colour,
-        markersize=11,
-        label=f"{label}: never trained",
-    )
+def failures(axis, lines: Sequence[tuple[Sequence[float], str, str]]) -> None:
+    """Networks that never trained, in a strip below all values; to be called after these.
+
+    Args:
+        axis: to draw on.
+        lines: (places, colour, label) of each line that has any.
+    """
+    if not lines:
+        return
+    low, high = axis.get_ylim()
+    row = 0.06 * (high - low)
+    for number, (places, colour, label) in enumerate(lines, 1):
+        axis.plot(
+            places,
+            [low - (number - 0.4) * row] * len(places),
+            linestyle="none",
+            marker="$\\otimes$",
+            color=colour,
+            markersize=9,
+            label=f"{label}: never trained",
+        )
+    bottom = low - (len(lines) + 0.2) * row
+    axis.axhspan(bottom, low, color="0.92", zorder=-1)
+    axis.set_ylim(bottom, high)
+
+
+def fit(axis, values: Sequence[float]) -> None:
+    """Room for the values and a little more, however wide intervals are."""
+    low, high = min(values), max(values)
+    margin = 0.15 * (high - low) or 0.01
+    axis.set_ylim(low - margin, high + margin)
+
+
+def legend(axis) -> None:
+    """Below the axis, where it covers nothing."""
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
 
 
 def save(figure, paths: Sequence[pathlib.Path], *, title: str) -> None:

@@ -9,7 +9,7 @@ from matplotlib import pyplot
 
 from transfer_keras.figures import drawing
 from transfer_keras.figures.drawing import Mean
-from transfer_keras.figures.styles import CYCLE
+from transfer_keras.figures.styles import KINDS
 
 
 class Series(NamedTuple):
@@ -18,7 +18,8 @@ class Series(NamedTuple):
     Attributes:
         label: of the kind.
         points: (amount, top-1) of every base that trained.
-        means: amount -> the mean, with the interval of its difference from the largest amount's.
+        means: amount -> the mean; as wide as the interval of its difference from the largest
+            amount's.
         failed: amount of each base that never trained.
     """
 
@@ -46,28 +47,33 @@ def draw(
     amounts = {a for s in lines for a in (*s.failed, *(amount for amount, _ in s.points))}
     ordered = sorted(amounts | overlay.keys(), key=lambda amount: amount or float("inf"))
     place = {amount: i for i, amount in enumerate(ordered)}
-    figure, axis = pyplot.subplots(figsize=(7.2, 4.6), layout="constrained")
-    for series, (colour, marker, dashes) in zip(lines, itertools.cycle(CYCLE), strict=False):
+    figure, axis = pyplot.subplots(figsize=(7.2, 5.4), layout="constrained")
+    top1 = [value for series in lines for _, value in series.points]
+    drawing.fit(axis, [*top1, *overlay.values()] or [0.0])
+    styled = list(zip(lines, itertools.cycle(KINDS), strict=False))
+    for series, (marker, dashes) in styled:
         axis.plot(
             [place[amount] for amount, _ in series.points], [top1 for _, top1 in series.points],
-            marker, color=colour, alpha=0.4, markersize=5,
+            marker, color=drawing.BASE, alpha=0.4, markersize=5,
         )  # fmt: skip
         means = {place[amount]: mean for amount, mean in series.means.items()}
-        drawing.line(axis, means, colour=colour, marker=marker, dashes=dashes, label=series.label)
+        drawing.line(
+            axis, means, colour=drawing.BASE, marker=marker, dashes=dashes, label=series.label
+        )
     if overlay:
         axis.plot(
-            [place[amount] for amount in overlay], list(overlay.values()), color=drawing.BASE,
-            alpha=0.5, marker=".", linestyle=":", label="faint: Yosinski et al. (2014), ImageNet",
+            [place[amount] for amount in overlay], list(overlay.values()), color="#0072B2",
+            alpha=0.5, marker="D", linestyle=":", label="Yosinski et al. (2014), ImageNet",
         )  # fmt: skip
-    for row, (series, (colour, _, _)) in enumerate(
-        zip(lines, itertools.cycle(CYCLE), strict=False)
-    ):
-        if series.failed:
-            places = [place[amount] for amount in series.failed]
-            drawing.failures(axis, places, row=row, colour=colour, label=series.label)
+    lost = [
+        ([place[amount] for amount in series.failed], drawing.BASE, series.label)
+        for series in lines
+        if series.failed
+    ]
+    drawing.failures(axis, lost)
     axis.set_xticks(range(len(ordered)), [f"{a:,}" if a else "all" for a in ordered])
     axis.set_xlabel("training examples of each class")
     axis.set_ylabel("top-1 of the base on all test images")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper left")
     drawing.save(figure, paths, title=title)

@@ -22,13 +22,5 @@ STYLES = {
     "RnB": Style("random, frozen", "#000000", "x", ":"),
 }
 
-# For other lines, in turn: colour, marker and dashes.
-CYCLE = (
-    ("#D55E00", "o", "-"),
-    ("#0072B2", "^", "--"),
-    ("#009E73", "s", "-."),
-    ("#000000", "x", ":"),
-    ("#CC79A7", "v", "--"),
-    ("#56B4E9", "D", "-"),
-    ("#E69F00", "P", ":"),
-)
+# Of kinds of splits, in turn: marker and dashes.
+KINDS = (("o", "-"), ("^", "--"), ("s", "-."), ("x", ":"), ("v", (0, (5, 1))), ("D", (0, (1, 3))))

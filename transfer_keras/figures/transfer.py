@@ -53,7 +53,7 @@ def draw(shown: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> None:
         title: above.
     """
     figure, (upper, lower) = pyplot.subplots(
-        2, 1, figsize=(7.2, 8.4), sharex=True, layout="constrained"
+        2, 1, figsize=(7.2, 9.6), sharex=True, layout="constrained"
     )
     _points(upper, shown)
     _means(lower, shown)
@@ -62,7 +62,9 @@ def draw(shown: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> None:
         axis.set_ylabel("top-1 on the target's test images")
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    lower.set_xlabel("n, lower units transferred")
+        axis.set_xlabel("n, lower units transferred")
+        drawing.legend(axis)
+    upper.tick_params(labelbottom=True)
     drawing.save(figure, paths, title=title)
 
 
@@ -76,11 +78,14 @@ def _points(axis, shown: Transfer) -> None:
     for family, points in shown.points.items():
         label, colour, marker, _ = STYLES[family]
         drawn[family] = (points, f"{family}: {label}", colour, marker, _place(family))
+    everyone = [point for points, *_ in drawn.values() for point in points]
+    bests = [point.best for point in everyone if point.best is not None]
+    drawing.fit(axis, [*(point.top1 for point in everyone), *bests])
     for points, label, colour, marker, place in drawn.values():
         places = [point.n + place for point in points]
         top1 = [point.top1 for point in points]
         axis.plot(places, top1, marker, color=colour, alpha=0.6, markersize=5, label=label)
-    optimistic = "mean of its ten best tests, as the paper has it: optimistic"
+    optimistic = "mean of its best tests, as the paper has it: optimistic"
     for points, _, colour, _, place in drawn.values():
         known = [point for point in points if point.best is not None]
         axis.plot(
@@ -89,24 +94,23 @@ def _points(axis, shown: Transfer) -> None:
         )  # fmt: skip
         optimistic = None if known else optimistic  # In the legend once.
     axis.set_title("every network", fontsize=10)
-    for family, places in shown.failed.items():
-        drawing.failures(
-            axis,
-            [n + _place(family) for n in places],
-            row=0,
-            colour=STYLES[family].colour,
-            label=family,
-        )
-    axis.legend(fontsize=8)
+    lost = [(places, STYLES[family].colour, family) for family, places in shown.failed.items()]
+    drawing.failures(axis, lost)
 
 
 def _means(axis, shown: Transfer) -> None:
-    axis.plot([0], [shown.base], "D", color=drawing.BASE)
+    base, others = shown.overlay or (shown.base, {})
+    values = [mean.value for means in shown.means.values() for mean in means.values()]
+    theirs = [value for means in others.values() for value in means.values()]
+    drawing.fit(axis, [shown.base, base, *values, *theirs])
+    axis.plot([0], [shown.base], "D", color=drawing.BASE, label="mean base")
     for family, means in shown.means.items():
-        _, colour, marker, line = STYLES[family]
-        drawing.line(axis, means, colour=colour, marker=marker, dashes=line)
+        label, colour, marker, line = STYLES[family]
+        dodged = {n + _place(family) / 2: mean for n, mean in means.items()}
+        drawing.line(
+            axis, dodged, colour=colour, marker=marker, dashes=line, label=f"{family}: {label}"
+        )
     if shown.overlay:
-        base, others = shown.overlay
         axis.axhline(
             base, color=drawing.BASE, linewidth=0.8, alpha=0.5, linestyle=(0, (1, 3)),
             label="faint: Yosinski et al. (2014), ImageNet",
@@ -117,7 +121,7 @@ def _means(axis, shown: Transfer) -> None:
                 list(means), list(means.values()), marker=marker, linestyle=line, color=colour,
                 alpha=drawing.FAINT, linewidth=1, markersize=3,
             )  # fmt: skip
-    axis.set_title("means, with 95 % intervals of the difference from the base", fontsize=10)
+    axis.set_title("mean base plus mean difference from it, with 95 % intervals", fontsize=10)
     _name_gaps(axis, shown)
 
 
@@ -136,12 +140,11 @@ def _name_gaps(axis, shown: Transfer) -> None:
         if widest is None or widths[widest] <= 0:
             continue
         high, low = upper[widest].value, lower[widest].value
+        place = widest - 0.12 - 0.14 * number
         axis.annotate(
-            "", (widest, high), (widest, low), arrowprops={"arrowstyle": "<->", "color": "0.3"}
+            "", (place, high), (place, low), arrowprops={"arrowstyle": "<->", "color": "0.3"}
         )
         axis.plot(
-            [widest + 0.14], [(high + low) / 2], linestyle="none", color="0.2", markersize=7,
+            [place - 0.07], [(high + low) / 2], linestyle="none", color="0.2", markersize=6,
             marker=f"${number}$", label=f"{words} (widest gap)",
         )  # fmt: skip
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=8)
