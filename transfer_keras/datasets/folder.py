@@ -34,6 +34,7 @@ class Folder:
     """
 
     square = False  # Not known, and so not relied on.
+    at_hand = names_known = True
     skipped: ClassVar[list[str]] = []  # When it was prepared, which it is not.
 
     def __init__(self, name: str):
