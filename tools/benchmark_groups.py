@@ -133,9 +133,7 @@ def child(case: str, contender: str) -> dict:
         )
         program.run(bases, donors)
         return {}
-    data = task_data.read(settings)
-    if case == "decode7":
-        data = encoded(data, settings)
+    data = task_data.read(settings, in_memory=case != "decode7")
     begun = time.perf_counter()
     if contender == "fit":
         for treatment in settings.treatments:
@@ -197,22 +195,22 @@ def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
             for layer in lower:
                 layer.trainable = False
 
+    def decode(image):
+        return tf.io.decode_jpeg(image, channels=3) if image.dtype == tf.string else image
+
     def augment(image, label):
         side, cut = settings.image_size, train_set.preprocessing
-        if train_set.decode:
-            image = tf.io.decode_jpeg(image, channels=3)
+        image = decode(image)
         if cut.augment:
             image = tf.pad(image, [[cut.pad, cut.pad], [cut.pad, cut.pad], [0, 0]])
             image = tf.image.random_flip_left_right(tf.image.random_crop(image, (side, side, 3)))
         return image, label
 
-    def decode(image, label):
-        return (tf.io.decode_jpeg(image, channels=3) if test_set.decode else image), label
-
     tune = tf.data.AUTOTUNE
-    pictures = tf.data.Dataset.from_tensor_slices((train_set.images, train_set.labels))
+    pictures = tf.data.Dataset.from_tensor_slices((stored(train_set), train_set.labels))
     pictures = pictures.shuffle(len(train_set)).repeat().map(augment, tune)
-    tests = tf.data.Dataset.from_tensor_slices((test_set.images, test_set.labels)).map(decode, tune)
+    tests = tf.data.Dataset.from_tensor_slices((stored(test_set), test_set.labels))
+    tests = tests.map(lambda image, label: (decode(image), label), tune)
     model.compile(
         keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
@@ -231,41 +229,15 @@ def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
         model.save(pathlib.Path(folder) / "network.keras")
 
 
-def encoded(data, settings: Experiment):
-    """The same data with the pictures as the bytes of their files, decoded in the loop."""
-    import dataclasses
-
-    import numpy as np
+def stored(examples):
+    """The pictures of a task, or where they are on disk the bytes of their files."""
+    if hasattr(examples, "images"):
+        return examples.images
     import tensorflow as tf
-    import tensorflow_datasets as tfds
 
-    from transfer_keras.datasets import sources
-
-    source = sources.open_source(settings.dataset, settings.data_dir)
-
-    def decode(files):
-        return tf.map_fn(
-            lambda file: tf.ensure_shape(
-                tf.io.decode_jpeg(file, channels=3), (settings.resize, settings.resize, 3)
-            ),
-            files,
-            fn_output_signature=tf.uint8,
-        )
-
-    def read(split):
-        skip = {source.image: tfds.decode.SkipDecoding()}
-        pictures = source.builder.as_dataset(split=split, decoders=skip, shuffle_files=False)
-        return np.array([e[source.image] for e in pictures.as_numpy_iterator()], object)
-
-    def by_task(examples, files):
-        return {
-            name: dataclasses.replace(task, images=files[task.numbers], decode=decode)
-            for name, task in examples.items()
-        }
-
-    return data._replace(
-        train=by_task(data.train, read(source.train)), test=by_task(data.test, read(source.test))
-    )
+    records = examples.records
+    handles = tf.unstack(records.fetch(tf.constant(examples.numbers)))
+    return [records.encoded(handle).numpy() for handle in handles]
 
 
 if __name__ == "__main__":

@@ -48,14 +48,20 @@ def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
     return pair
 
 
-def read(experiment: Experiment) -> Data:
+def read(experiment: Experiment, *, in_memory: bool | None = None) -> Data:
     """The data of an experiment.
+
+    Args:
+        experiment: whose.
+        in_memory: see `TaskPair.read`.
 
     Raises:
         UserError: see `TaskPair`.
     """
     pair = open_tasks(experiment)
-    return Data(pair, *pair.read(preprocessing(experiment), batch_size=experiment.batch_size))
+    how = preprocessing(experiment)
+    examples = pair.read(how, batch_size=experiment.batch_size, in_memory=in_memory)
+    return Data(pair, *examples)
 
 
 def preprocessing(experiment: Experiment) -> Preprocessing:

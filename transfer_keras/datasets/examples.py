@@ -15,18 +15,16 @@ class Examples:
     """The pictures of one task and split.
 
     Attributes:
-        images: uint8 (examples, resize, resize, 3), or whatever `decode` takes.
+        images: uint8 (examples, resize, resize, 3).
         labels: int32 (examples,), 0..classes-1.
         numbers: int64 (examples,), each picture's place in the dataset, its identity.
         preprocessing: how a batch is cut out of them.
-        decode: a batch of `images` -> uint8 (batch, resize, resize, 3); None: they are that.
     """
 
     images: np.ndarray
     labels: np.ndarray
     numbers: np.ndarray
     preprocessing: Preprocessing
-    decode: Callable | None = None
 
     def __len__(self):
         return len(self.labels)
@@ -79,11 +77,11 @@ class Examples:
         places = shuffled_places(len(self), batch_size, seed)
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         numbers = tf.constant(self.numbers)
-        cut, decoded = self.preprocessing, self._decoded
+        cut = self.preprocessing
 
         def batch(step):
             index, epoch = places(step)
-            pictures = decoded(tf.gather(images, index))
+            pictures = tf.gather(images, index)
             pictures = cut.training(
                 pictures, tf.gather(numbers, index), epoch, seed=seed, mean=mean
             )
@@ -96,13 +94,8 @@ class Examples:
     def evaluation(self, *, batch_size: int) -> tf.data.Dataset:
         """One pass in order, nothing left out, centre crops."""
         batches = tf.data.Dataset.from_tensor_slices((self.images, self.labels)).batch(batch_size)
-        batches = batches.map(
-            lambda images, labels: (self.preprocessing.centre(self._decoded(images)), labels)
-        )
+        batches = batches.map(lambda images, labels: (self.preprocessing.centre(images), labels))
         return batches.prefetch(2).with_options(fixed_parallelism())
-
-    def _decoded(self, images):
-        return self.decode(images) if self.decode else images
 
 
 def choose(labels, classes, *, first: int | None = None) -> tuple[np.ndarray, np.ndarray]:

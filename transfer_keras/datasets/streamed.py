@@ -59,6 +59,10 @@ class StreamedExamples:
         order = mixed(len(self))
         return dataclasses.replace(self, labels=self.labels[order], numbers=self.numbers[order])
 
+    def part(self, which: slice) -> "StreamedExamples":
+        """Some of them."""
+        return dataclasses.replace(self, labels=self.labels[which], numbers=self.numbers[which])
+
     def in_memory(self, title: str) -> Examples:
         """The same, decoded once and for all."""
         images = np.empty((len(self), *self.preprocessing.stored_shape), np.uint8)

@@ -66,13 +66,15 @@ class TaskPair:
         return self._source.at_hand
 
     def read(
-        self, preprocessing: Preprocessing, *, batch_size: int
+        self, preprocessing: Preprocessing, *, batch_size: int, in_memory: bool | None = None
     ) -> tuple[dict[str, AnyExamples], dict[str, AnyExamples]]:
         """Prepares the dataset where it is not on disk, and reads what the memory holds.
 
         Args:
             preprocessing: of both tasks.
             batch_size: of training.
+            in_memory: whether pictures are held there, which changes no number; None: where they
+                fit.
 
         Returns:
             (train, test), each as `tasks`; the examples of tests in a fixed random order.
@@ -85,7 +87,9 @@ class TaskPair:
         source.prepare()
         self.skipped = [*source.skipped]
         self._square = preprocessing.kind == "paper" or source.square
-        in_memory = self._square and _fits(source, preprocessing.resize)
+        if in_memory is None:
+            in_memory = _fits(source, preprocessing.resize)
+        in_memory &= self._square  # Others have no one shape.
         train = self._read(
             source.train, preprocessing, in_memory=in_memory, first=self._examples_per_class
         )
