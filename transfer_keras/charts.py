@@ -61,30 +61,18 @@ def dissimilar_splits(study: Study, *, overlay: bool) -> dissimilar.Dissimilar |
     most = _most(network.kind.examples_per_class for network in study.networks)
     kinds = [kind for kind in ordered_kinds(study) if kind.examples_per_class == most]
     levels, losses, shown = [], [], set()
-    for kind in kinds:
+    for style, kind in enumerate(kinds):
         runs = study.runs.get(kind, {})
         failed = [n for n in study.networks if n.kind == kind and n.row.outcome != "trained"]
         for family in _FROZEN:
             lost = [n for n in failed if n.role.family == family]
-            if not units(runs, family) and not lost:
-                continue
-            shown.add(kind)
-            label = _label(kind, family)
-            means = _means(runs, family, 0.0, scale=100)
-            look = {"family": family, "style": kinds.index(kind)}
-            places = [n.row.n for n in lost]
-            losses.append(dissimilar.Series(label, means=means, failed=places, **look))
-            for words, targets in _TARGETS[kind.split == RANDOM]:
-                part = {half: seeds for half, seeds in runs.items() if half.target in targets}
-                places = [n.row.n for n in lost if n.row.target in targets]
-                bases = [run[BASE].top1 for run in _with_base(part)]
-                if bases and (places or units(part, family)):
-                    base = float(np.mean(bases))
-                    means = {0: Mean(base), **_means(part, family, base)}
-                    look["hollow"] = words.endswith("B")
-                    levels.append(
-                        dissimilar.Series(f"{label}{words}", means=means, failed=places, **look)
-                    )
+            if units(runs, family) or lost:
+                shown.add(kind)
+                means = _means(runs, family, 0.0, scale=100)
+                places = [n.row.n for n in lost]
+                label = _label(kind, family)
+                losses.append(dissimilar.Series(label, means, places, family, style))
+                levels += _of_targets(kind, family, style, runs, lost)
     if len(shown) < 2 or not levels:
         return None
     theirs = []
@@ -95,6 +83,23 @@ def dissimilar_splits(study: Study, *, overlay: bool) -> dissimilar.Dissimilar |
                 style = kinds.index(kind) if kind in kinds else len(kinds) + number
                 theirs.append(dissimilar.Series(_label(kind, family), means, [], family, style))
     return dissimilar.Dissimilar(levels, losses, theirs)
+
+
+def _of_targets(
+    kind: Kind, family: str, style: int, runs: Runs, lost: Sequence[Network]
+) -> list[dissimilar.Series]:
+    """Top-1 of a family towards each target, from the base on."""
+    found = []
+    for words, targets in _TARGETS[kind.split == RANDOM]:
+        part = {half: seeds for half, seeds in runs.items() if half.target in targets}
+        places = [network.row.n for network in lost if network.row.target in targets]
+        bases = [run[BASE].top1 for run in _with_base(part)]
+        if bases and (places or units(part, family)):
+            base = float(np.mean(bases))
+            means = {0: Mean(base), **_means(part, family, base)}
+            label, hollow = f"{_label(kind, family)}{words}", targets == "B"
+            found.append(dissimilar.Series(label, means, places, family, style, hollow))
+    return found
 
 
 def reduced_data(study: Study) -> list[reduced.Series]:
