@@ -190,7 +190,8 @@ def _serialized(part: StreamedExamples, features, bar) -> Iterator[bytes]:
     for image, label in pictures.as_numpy_iterator():
         data = image if _FORMAT.value == "jpeg" else bmp(image)
         example = features.encode_example({"image": data, "label": int(label)})
-        yield features.serialize_example(example)
+        record = tf.train.Example.FromString(features.serialize_example(example))
+        yield record.SerializeToString(deterministic=True)
         bar.update()
 
 

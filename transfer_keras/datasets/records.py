@@ -126,7 +126,10 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
         return open(paths[number], "rb", buffering=0)  # Closed when nothing refers to it any more.
 
     def read(index):
-        records = [os.pread(opened(file[i]).fileno(), length[i], offset[i]) for i in index]
+        records = []
+        for place in index:
+            shard = opened(file[place])  # Held until it is read: others may fill the cache.
+            records.append(os.pread(shard.fileno(), length[place], offset[place]))
         return np.array(records, object)
 
     def fetch(index):
