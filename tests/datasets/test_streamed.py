@@ -1,9 +1,11 @@
 """Pictures that stay on disk give the streams of pictures in memory, value for value."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from transfer_keras import experiment, machine, results
@@ -94,6 +96,31 @@ def test_evaluation_statistics_and_memory(pair):
     again = streamed.in_memory("reading")
     for name in ("images", "labels", "numbers"):
         assert np.array_equal(getattr(again, name), getattr(held, name)), name
+
+
+def test_only_pictures_of_the_task_are_read(source):
+    """One pass over half of the classes reads their pictures, each once, and no other."""
+    found, seen = source.records("train"), []
+
+    def note(index):
+        seen.extend(index.tolist())
+        return index
+
+    def fetch(index):
+        return found.fetch(tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), index.shape))
+
+    half = StreamedExamples.of_classes(
+        dataclasses.replace(found, fetch=fetch), CLASSES, Preprocessing(28, 36)
+    )
+    assert 0 < len(half) < len(found)
+    count = sum(len(labels) for _, labels in half.evaluation(batch_size=7))
+    assert count == len(half)
+    assert sorted(seen) == np.flatnonzero(np.isin(found.labels, CLASSES)).tolist()
+    seen.clear()
+    per_epoch = len(half) // 5
+    list(half.training(batch_size=5, seed=0).take(per_epoch))
+    assert len(set(seen[: 5 * per_epoch])) == 5 * per_epoch
+    assert set(seen) <= set(half.numbers.tolist())
 
 
 def test_the_index_is_kept_and_made_again_when_the_files_are_others(source, monkeypatch):
