@@ -70,6 +70,25 @@ def test_the_mean_image_is_taken_off_at_the_place_of_the_crop():
     np.testing.assert_allclose(in_tests, (images - mean)[:, 3:16, 3:16], atol=1e-4)
 
 
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_jpeg_of_the_stored_size_is_decoded_in_part(subsampling):
+    """Bit for bit what is cut out of the whole, wherever the crop lies."""
+    rng, cut = np.random.default_rng(0), Preprocessing(45, 64, kind="paper")
+    rough = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize((64, 64))
+    buffer = io.BytesIO()
+    rough.save(buffer, "JPEG", quality=90, subsampling=subsampling)
+    data = tf.constant(buffer.getvalue())
+    mean = rng.uniform(0, 255, (64, 64, 3)).astype(np.float32)
+    stored = cut.store(tf.io.decode_image(data, channels=3, expand_animations=False))
+    for number in range(200):
+        of_one = tf.constant(number, tf.int64)
+        for more in ({}, {"mean": mean}):
+            found = cut.crop(data, of_one, tf.constant(0, tf.int64), seed=1, **more)
+            expected = cut.training(stored[None], of_one[None], 0, seed=1, **more)[0]
+            assert found.dtype == expected.dtype
+            assert np.array_equal(found, expected), number
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize(("height", "width"), [(75, 100), (100, 60), (80, 80), (40, 30)])
 def test_modern_cuts_out_of_the_short_side(kind, height, width):

@@ -10,6 +10,9 @@ import tensorflow as tf
 from transfer_keras.datasets.augmentation import random_crop_and_mirror, random_window
 from transfer_keras.datasets.catalogue import PREPROCESSING
 
+_BEYOND = 2  # Pixels that a JPEG's decoder looks at beyond the edge of a crop.
+_COARSE = 2  # Shrunk by more than that, a picture is antialiased.
+
 
 class Pixels(NamedTuple):
     """What is normal in a task's pictures, of pixel values in 0..255.
@@ -67,15 +70,11 @@ class Preprocessing:
             image = tf.cond(
                 tf.reduce_all(tf.shape(image)[:2] == size),
                 lambda: image,
-                lambda: self._resized(image, size),
+                lambda: _resized(image, size, antialias=self.kind == "modern"),
             )
         elif image.shape[:2] != size:
-            image = self._resized(image, size)
+            image = _resized(image, size, antialias=self.kind == "modern")
         return tf.ensure_shape(image, self.stored_shape)
-
-    def _resized(self, image, size):
-        image = tf.image.resize(image, size, antialias=self.kind == "modern")
-        return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
     def training(self, images, numbers, epoch, *, seed: int, mean=None):
         """What a network is trained on.
@@ -139,17 +138,55 @@ class Preprocessing:
             return tf.io.decode_and_crop_jpeg(encoded, box, channels=3), mirror
 
         def of_others():
-            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            image = decoded(encoded)
             corner, side, mirror = place(tf.shape(image)[:2])
             box = tf.stack([side, side, 3])
             return tf.slice(image, tf.concat([corner, [0]], axis=0), box), mirror
 
         image, mirror = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_others)
-        image = tf.reshape(
-            self._resized(image, (self.image_size, self.image_size)),
-            (self.image_size, self.image_size, 3),
+        size = (self.image_size, self.image_size)
+        image = tf.cond(
+            tf.shape(image)[0] < _COARSE * self.image_size,
+            lambda: _resized(image, size, antialias=False),
+            lambda: _resized(image, size, antialias=True),
         )
-        return tf.cond(mirror == 1, lambda: image[:, ::-1], lambda: image)
+        return tf.ensure_shape(mirrored(image, mirror), (*size, 3))
+
+    def crop(self, encoded, number, epoch, *, seed: int, mean=None):
+        """As `store` and `training`, of one picture; of a JPEG that is as large as it is stored,
+        no more is decoded than it takes.
+
+        Args:
+            encoded: string, the bytes of the picture's file.
+            number, epoch: int64 scalars.
+            seed, mean: see `training`.
+        """
+        if not self.augment or self.pad:
+            stored = self.store(decoded(encoded))[None]
+            return self.training(stored, number[None], epoch, seed=seed, mean=mean)[0]
+        size, side = self.image_size, self.resize
+        top, left, mirror = random_window(side, side, number, epoch, size=size, seed=seed)
+
+        def cut(pixels):
+            return tf.slice(pixels, tf.stack([top, left, 0]), (size, size, 3))
+
+        def part():
+            # Colours at an edge are interpolated from beyond it.
+            low, high = tf.maximum(left - _BEYOND, 0), tf.minimum(left + size + _BEYOND, side)
+            box = tf.cast(tf.stack([top, low, size, high - low]), tf.int32)
+            pixels = tf.io.decode_and_crop_jpeg(encoded, box, channels=3)
+            return tf.slice(pixels, tf.stack([0, left - low, 0]), (size, size, 3))
+
+        def is_stored():
+            return tf.reduce_all(tf.io.extract_jpeg_shape(encoded)[:2] == side)
+
+        as_it_is = tf.cond(tf.io.is_jpeg(encoded), is_stored, lambda: False)
+        image = tf.cond(as_it_is, part, lambda: cut(self.store(decoded(encoded))))
+        image = tf.ensure_shape(image, (size, size, 3))
+        if mean is not None:
+            image = tf.cast(image, tf.float32) - cut(mean)
+        image = mirrored(image, mirror)
+        return image if mean is None else image + self.centre(mean[None])[0]
 
     def random_window(self, number, epoch, *, seed: int) -> Callable:
         """For `view` in training: a pure function of (seed, epoch, number)."""
@@ -164,3 +201,17 @@ class Preprocessing:
         """For `view` in tests."""
         size = self.image_size
         return (height - size) // 2, (width - size) // 2, tf.constant(0, tf.int64)
+
+
+def decoded(encoded):
+    """The bytes of a picture's file -> uint8 (height, width, 3)."""
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def mirrored(image, mirror):
+    """(height, width, channels), mirrored where the integer `mirror` is 1."""
+    return tf.cond(mirror == 1, lambda: image[:, ::-1], lambda: image)
+
+
+def _resized(image, size: tuple[int, int], *, antialias: bool):
+    return tf.cast(tf.round(tf.image.resize(image, size, antialias=antialias)), tf.uint8)

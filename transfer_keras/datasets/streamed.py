@@ -16,7 +16,7 @@ from transfer_keras.datasets.examples import (
     pixels,
     shuffled_places,
 )
-from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
+from transfer_keras.datasets.preprocessing import Pixels, Preprocessing, decoded
 from transfer_keras.datasets.records import Records
 from transfer_keras.datasets.sources import fixed_parallelism
 
@@ -89,8 +89,7 @@ class StreamedExamples:
         def picture(encoded, number, epoch):
             if not self.square:
                 return cut.view(encoded, cut.random_window(number, epoch, seed=seed))
-            stored = cut.store(_decoded(encoded))[None]
-            return cut.training(stored, number[None], epoch, seed=seed, mean=mean)[0]
+            return cut.crop(encoded, number, epoch, seed=seed, mean=mean)
 
         def batch(step):
             index, epoch = places(step)
@@ -111,7 +110,7 @@ class StreamedExamples:
     def _stored(self, encoded):
         """uint8 (resize, resize, 3), or of "modern" pictures that are not square what tests see."""
         if self.square:
-            return self.preprocessing.store(_decoded(encoded))
+            return self.preprocessing.store(decoded(encoded))
         return self.preprocessing.view(encoded, self.preprocessing.central_window)
 
     def _in_order(self) -> tf.data.Dataset:
@@ -140,7 +139,3 @@ class StreamedExamples:
         examples = places.map(fetch, num_parallel_calls=2, deterministic=True).prefetch(2).unbatch()
         pictures = examples.map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
         return pictures.with_options(fixed_parallelism())
-
-
-def _decoded(encoded):
-    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
