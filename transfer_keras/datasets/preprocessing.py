@@ -210,7 +210,7 @@ def decoded(encoded):
 
 def mirrored(image, mirror):
     """(height, width, channels), mirrored where the integer `mirror` is 1."""
-    return tf.cond(mirror == 1, lambda: image[:, ::-1], lambda: image)
+    return tf.cond(mirror == 1, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def _resized(image, size: tuple[int, int], *, antialias: bool):
