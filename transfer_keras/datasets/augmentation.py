@@ -16,8 +16,7 @@ def draw(examples, epoch, *, high: int, seed: int, purpose: int):
     Args:
         examples: integer or string tensor, the examples' identities, of any shape.
         epoch: integer tensor, broadcast against `examples`.
-        high: the integers are uniform in 0..high-1; a Python integer, or an int64 scalar far
-            below 2^62.
+        high: the integers are uniform in 0..high-1.
         seed, purpose: Python integers; another of either gives other numbers.
 
     Returns:
@@ -26,23 +25,23 @@ def draw(examples, epoch, *, high: int, seed: int, purpose: int):
     if examples.dtype != tf.string:
         examples = tf.strings.as_string(examples)
     text = tf.strings.join([examples, tf.strings.as_string(epoch)], separator=" ")
-    if isinstance(high, int):
-        return tf.strings.to_hash_bucket_strong(text, high, key=[seed, purpose])
-    return tf.strings.to_hash_bucket_strong(text, _MANY, key=[seed, purpose]) % high
+    return tf.strings.to_hash_bucket_strong(text, high, key=[seed, purpose])
 
 
 def random_window(height, width, examples, epochs, *, size: int, seed: int):
     """Where in a picture a crop of `size` pixels lies, and whether it is mirrored.
 
     Args:
-        height, width: of the picture, at least `size`; Python integers or int64 scalars.
+        height, width: of the picture, at least `size`; None: not known yet.
         examples, epochs, seed: see `draw`.
 
     Returns:
-        top, left, and 1 where mirrored, each int64 of the shape of `examples`.
+        top, left, and 1 where mirrored, each int64 of the shape of `examples`. Where a side is not
+        known, a number far above it, whose remainder by the number of places is one.
     """
-    top = draw(examples, epochs, high=height - size + 1, seed=seed, purpose=_TOP)
-    left = draw(examples, epochs, high=width - size + 1, seed=seed, purpose=_LEFT)
+    rows, columns = (side - size + 1 if side else _MANY for side in (height, width))
+    top = draw(examples, epochs, high=rows, seed=seed, purpose=_TOP)
+    left = draw(examples, epochs, high=columns, seed=seed, purpose=_LEFT)
     return top, left, draw(examples, epochs, high=2, seed=seed, purpose=_MIRROR)
 
 

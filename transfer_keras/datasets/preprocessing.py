@@ -152,25 +152,26 @@ class Preprocessing:
         )
         return tf.ensure_shape(mirrored(image, mirror), (*size, 3))
 
-    def crop(self, encoded, number, epoch, *, seed: int, mean=None):
+    def crop(self, encoded, window, *, mean=None):
         """As `store` and `training`, of one picture; of a JPEG that is as large as it is stored,
         no more is decoded than it takes.
 
         Args:
             encoded: string, the bytes of the picture's file.
-            number, epoch: int64 scalars.
-            seed, mean: see `training`.
+            window: (top, left, mirror) of the crop, int64 scalars; see `windows`.
+            mean: see `training`.
         """
-        if not self.augment or self.pad:
-            stored = self.store(decoded(encoded))[None]
-            return self.training(stored, number[None], epoch, seed=seed, mean=mean)[0]
-        size, side = self.image_size, self.resize
-        top, left, mirror = random_window(side, side, number, epoch, size=size, seed=seed)
+        (top, left, mirror), size, side = window, self.image_size, self.resize
 
         def cut(pixels):
+            if self.pad:
+                pixels = tf.pad(pixels, [[self.pad, self.pad], [self.pad, self.pad], [0, 0]])
             return tf.slice(pixels, tf.stack([top, left, 0]), (size, size, 3))
 
-        def part():
+        def of_whole():
+            return cut(self.store(decoded(encoded)))
+
+        def of_part():
             # Colours at an edge are interpolated from beyond it.
             low, high = tf.maximum(left - _BEYOND, 0), tf.minimum(left + size + _BEYOND, side)
             box = tf.cast(tf.stack([top, low, size, high - low]), tf.int32)
@@ -180,22 +181,29 @@ class Preprocessing:
         def is_stored():
             return tf.reduce_all(tf.io.extract_jpeg_shape(encoded)[:2] == side)
 
-        as_it_is = tf.cond(tf.io.is_jpeg(encoded), is_stored, lambda: False)
-        image = tf.cond(as_it_is, part, lambda: cut(self.store(decoded(encoded))))
+        if self.pad:
+            image = of_whole()
+        else:
+            as_it_is = tf.cond(tf.io.is_jpeg(encoded), is_stored, lambda: False)
+            image = tf.cond(as_it_is, of_part, of_whole)
         image = tf.ensure_shape(image, (size, size, 3))
         if mean is not None:
             image = tf.cast(image, tf.float32) - cut(mean)
         image = mirrored(image, mirror)
         return image if mean is None else image + self.centre(mean[None])[0]
 
-    def random_window(self, number, epoch, *, seed: int) -> Callable:
-        """For `view` in training: a pure function of (seed, epoch, number)."""
-        if not self.augment:
-            return self.central_window
-        size = self.image_size
-        return lambda height, width: random_window(
-            height, width, number, epoch, size=size, seed=seed
-        )
+    def windows(self, numbers, epoch, *, seed: int, square: bool):
+        """Where the crops of pictures lie in training, as `random_window` gives it: a pure
+        function of (seed, epoch, number).
+
+        Args:
+            numbers: int64 (batch,).
+            epoch: int64 scalar.
+            seed: Python integer.
+            square: whether the pictures are brought to squares.
+        """
+        side = self.resize + 2 * self.pad if square else None
+        return random_window(side, side, numbers, epoch, size=self.image_size, seed=seed)
 
     def central_window(self, height, width):
         """For `view` in tests."""

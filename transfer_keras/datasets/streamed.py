@@ -84,16 +84,23 @@ class StreamedExamples:
     ) -> tf.data.Dataset:
         """See `Examples.training`."""
         places = shuffled_places(len(self), batch_size, seed)
-        cut = self.preprocessing
-
-        def picture(encoded, number, epoch):
-            if not self.square:
-                return cut.view(encoded, cut.random_window(number, epoch, seed=seed))
-            return cut.crop(encoded, number, epoch, seed=seed, mean=mean)
+        cut, numbers = self.preprocessing, tf.constant(self.numbers)
 
         def batch(step):
             index, epoch = places(step)
-            return index, tf.fill(tf.shape(index), epoch)
+            number = tf.gather(numbers, index)
+            return index, *cut.windows(number, epoch, seed=seed, square=self.square)
+
+        def picture(encoded, top, left, mirror):
+            if not cut.augment:
+                return self._tested(encoded)
+            if self.square:
+                return cut.crop(encoded, (top, left, mirror), mean=mean)
+            rest = cut.image_size - 1
+            return cut.view(
+                encoded,
+                lambda height, width: (top % (height - rest), left % (width - rest), mirror),
+            )
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
         pictures = self._pictures(steps.map(batch), picture)
@@ -101,11 +108,10 @@ class StreamedExamples:
 
     def evaluation(self, *, batch_size: int) -> tf.data.Dataset:
         """See `Examples.evaluation`."""
+        return self._pictures(self._in_order(), self._tested).batch(batch_size).prefetch(2)
 
-        def picture(encoded, *_):
-            return self.preprocessing.centre(self._stored(encoded)[None])[0]
-
-        return self._pictures(self._in_order(), picture).batch(batch_size).prefetch(2)
+    def _tested(self, encoded):
+        return self.preprocessing.centre(self._stored(encoded)[None])[0]
 
     def _stored(self, encoded):
         """uint8 (resize, resize, 3), or of "modern" pictures that are not square what tests see."""
@@ -114,27 +120,26 @@ class StreamedExamples:
         return self.preprocessing.view(encoded, self.preprocessing.central_window)
 
     def _in_order(self) -> tf.data.Dataset:
-        places = tf.data.Dataset.range(len(self)).batch(_READ_AT_ONCE)
-        return places.map(lambda index: (index, tf.zeros_like(index)))
+        return tf.data.Dataset.range(len(self)).batch(_READ_AT_ONCE).map(lambda index: (index,))
 
     def _all(self, title: str) -> Iterator[tuple[int, np.ndarray]]:
         """(place of the first, uint8 (batch, ...)) of all, in order, as `_stored`."""
-        pictures = self._pictures(self._in_order(), lambda encoded, *_: self._stored(encoded))
+        pictures = self._pictures(self._in_order(), self._stored)
         with tqdm.tqdm(total=len(self), desc=title, unit=" images", leave=False) as bar:
             for images, _ in pictures.batch(_READ_AT_ONCE).prefetch(2).as_numpy_iterator():
                 yield bar.n, images
                 bar.update(len(images))
 
     def _pictures(self, places: tf.data.Dataset, picture: Callable) -> tf.data.Dataset:
-        """Of (places, epochs), batches: (picture(encoded, number, epoch), label) of each."""
+        """Of batches of places and more: (picture(encoded, what more there is), label) of each."""
         numbers, labels = tf.constant(self.numbers), tf.constant(self.labels)
 
-        def fetch(index, epochs):
-            number = tf.gather(numbers, index)
-            return self.records.fetch(number), number, epochs, tf.gather(labels, index)
+        def fetch(index, *more):
+            handles = self.records.fetch(tf.gather(numbers, index))
+            return handles, tf.gather(labels, index), *more
 
-        def decode(handle, number, epoch, label):
-            return picture(self.records.encoded(handle), number, epoch), label
+        def decode(handle, label, *more):
+            return picture(self.records.encoded(handle), *more), label
 
         examples = places.map(fetch, num_parallel_calls=2, deterministic=True).prefetch(2).unbatch()
         pictures = examples.map(decode, num_parallel_calls=os.cpu_count(), deterministic=True)
