@@ -24,7 +24,7 @@ class Run(NamedTuple):
     Attributes:
         top1: on the test images of its target, after the last step.
         right: bool (test images,), where it was right; None: not known.
-        best: the mean of its ten best tests, which is optimistic; None: not known.
+        best: the mean of its best tests, which is optimistic; None: not known.
     """
 
     top1: float

@@ -190,15 +190,20 @@ def _against_most(runs: Mapping[int | None, Runs]) -> dict[int | None, Mean]:
     for amount in trained:
         value = float(np.mean([run[BASE].top1 for run in _with_base(runs[amount])]))
         found[amount] = Mean(value)
-        pairs: dict = {}
-        for half, seeds in runs[_most(trained)].items():
-            for seed, run in seeds.items():
-                other = runs[amount].get(half, {}).get(seed, {})
-                if BASE in run and BASE in other:
-                    roles = {BASE: run[BASE], _REDUCED: other[BASE]}
-                    pairs.setdefault(half, {})[seed] = roles
-        compared = compare(pairs, [_REDUCED], [BASE]) if amount != _most(trained) else None
+        beside = _beside(runs[_most(trained)], runs[amount])
+        compared = compare(beside, [_REDUCED], [BASE]) if amount != _most(trained) else None
         if compared:
             estimate, low, high = compared.interval
             found[amount] = Mean(value, value + low - estimate, value + high - estimate)
+    return found
+
+
+def _beside(runs: Runs, others: Runs) -> Runs:
+    """The bases of both, half by half and seed by seed; those of the second as `_REDUCED`."""
+    found: dict = {}
+    for half, seeds in runs.items():
+        for seed, run in seeds.items():
+            other = others.get(half, {}).get(seed, {})
+            if BASE in run and BASE in other:
+                found.setdefault(half, {})[seed] = {BASE: run[BASE], _REDUCED: other[BASE]}
     return found

@@ -70,7 +70,7 @@ def pair(request, source):
     )
 
 
-def same(one, other):
+def assert_same(one, other):
     for (images, labels), (others, their_labels) in zip(one, other, strict=True):
         assert images.dtype == others.dtype
         assert np.array_equal(images, others)
@@ -85,12 +85,13 @@ def test_training(pair, start):
             list(itertools.islice(e.training(batch_size=4, seed=5, start=start, **more), 20))
             for e in pair
         )
-        same(held, streamed)
+        assert_same(held, streamed)
 
 
 def test_evaluation_statistics_and_memory(pair):
     held, streamed = pair
-    same(held.shuffled().evaluation(batch_size=5), streamed.shuffled().evaluation(batch_size=5))
+    tests = (examples.shuffled().evaluation(batch_size=5) for examples in pair)
+    assert_same(*tests)
     for here, there in zip(streamed.pixels(), held.pixels(), strict=True):
         assert np.array_equal(here, there)
     again = streamed.in_memory("reading")

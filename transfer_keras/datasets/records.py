@@ -146,7 +146,7 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
 
 
 def _indexed(paths: Sequence[pathlib.Path], label_of: Callable, split: str) -> list[np.ndarray]:
-    """Of each file int64 (2, records): lengths in bytes, and labels; from `index.npz` beside them
+    """Of each file int64 (2, records): lengths in bytes, and labels; from an index beside them
     where that is of these files."""
     kept = paths[0].with_name(f"index-{split.partition('[')[0]}.npz")
     sizes = np.array([path.stat().st_size for path in paths])

@@ -14,7 +14,7 @@ _DODGE = 0.09  # Between the families at one n.
 
 
 class Point(NamedTuple):
-    """One network: its n, its top-1 and where known the mean of its ten best tests."""
+    """One network: its n, its top-1 and where known the mean of its best tests."""
 
     n: int
     top1: float
