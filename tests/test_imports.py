@@ -10,10 +10,11 @@ PACKAGE = "transfer_keras"
 
 PROGRAMS = {"train", "sweep", "report", "cli", "parsers", "launch", "advise"}
 STORY = {"experiment", "study", "cluster", "summary", "settings", "grouping", "donors"}
-STORY |= {"dashboard", "watching", "probes", "task_data", "group_models"}
+STORY |= {"dashboard", "watching", "probes", "task_data", "group_models", "group_training"}
+STORY |= {"devices"}
 STORY |= {"analysis", "paper", "reporting", "sweeping", "findings", "charts"}
 MIDDLE = {"datasets", "networks", "surgery", "training", "monitors", "figures", "results"}
-GROUND = {"treatments", "tasks", "plan", "statistics", "errors", "machine", "lock"}
+GROUND = {"treatments", "tasks", "plan", "statistics", "errors", "machine", "lock", "parts"}
 LAYERS = [GROUND, MIDDLE, STORY, PROGRAMS]
 
 # Loaded before the flags are checked; may not load TensorFlow or Keras.

@@ -152,7 +152,7 @@ def _data(settings: Experiment) -> dict:
 
 def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -> None:
     """Through the program's own loop; bases are always alone."""
-    from transfer_keras import experiment as program
+    from transfer_keras import devices, group_training
     from transfer_keras.plan import Group
 
     bases = [t for t in settings.treatments if not t.donor]
@@ -165,7 +165,9 @@ def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -
         for treatments in filter(None, groups):
             if not treatments[0].donor:
                 (workdir / treatments[0].name).unlink()
-            program.train_group(settings, workdir, data, Group(treatments))
+            group_training.train(
+                settings, workdir, data, Group(treatments), devices.use(settings)
+            )
 
 
 def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:

@@ -160,8 +160,8 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
 
     loop.train(
         fused,
-        lambda start: examples.training(batch_size=_BATCH.value, seed=0, start=start),
-        examples.evaluation(batch_size=_BATCH.value).take(1),
+        lambda start, _: examples.training(batch_size=_BATCH.value, seed=0, start=start),
+        lambda _: examples.evaluation(batch_size=_BATCH.value).take(1),
         recipe=recipe,
         strategy=strategy,
         validate_every=2 * steps,

@@ -14,7 +14,7 @@ from transfer_keras import parsers, results, study, treatments
 from transfer_keras.datasets import catalogue
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES
-from transfer_keras.settings import MEANS, Experiment, exists
+from transfer_keras.settings import MEANS, PRECISIONS, STRATEGIES, Experiment, exists
 from transfer_keras.treatments import Treatment
 
 FLAGS = flags.FLAGS
@@ -135,6 +135,23 @@ _GROUP_MEMORY = flags.DEFINE_float(
 _CHECKPOINT_EVERY = flags.DEFINE_float(
     "checkpoint_every", 60, "Seconds from one checkpoint to the next.", 0
 )
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    STRATEGIES,
+    "one device; mirrored: all of this machine; multi_worker: those of all machines that TF_CONFIG "
+    "names; auto: as many as there are. --batch_size is that of all devices together.",
+)
+_DEVICES = flags.DEFINE_string(
+    "devices", None, "Numbers of GPUs, as 0,2; or cpu:2, to try two devices on the CPU."
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision", "float32", PRECISIONS, "What is computed in; weights are always float32."
+)
+_JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Compile the training by XLA.")
+_MEMORY_GROWTH = flags.DEFINE_bool(
+    "memory_growth", False, "Take a GPU's memory as it is needed, not all at once."
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -250,6 +267,11 @@ def _experiment(
         group_size=_GROUP_SIZE.value,
         group_memory=_GROUP_MEMORY.value,
         checkpoint_every=_CHECKPOINT_EVERY.value,
+        strategy=_STRATEGY.value,
+        devices=_DEVICES.value,
+        precision=_PRECISION.value,
+        jit_compile=_JIT_COMPILE.value,
+        memory_growth=_MEMORY_GROWTH.value,
     )
     catalogue.check(experiment.dataset, experiment.data_dir)
     return experiment

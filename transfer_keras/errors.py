@@ -1,4 +1,4 @@
-"""What a person can do wrong."""
+"""What a person can do wrong, and what can befall several machines."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The message names the flag and says what was found, what was expected and what to do.
     """
+
+
+class WorkerLost(Exception):
+    """Another process of this training has ended; what it said."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from transfer_keras import donors, results, surgery, task_data
 from transfer_keras.datasets.preprocessing import Pixels
@@ -31,7 +32,11 @@ class Models(NamedTuple):
 
 
 def make(
-    experiment: Experiment, workdir: pathlib.Path, data: Data, treatments: Sequence[Treatment]
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    data: Data,
+    treatments: Sequence[Treatment],
+    strategy: tf.distribute.Strategy,
 ) -> Models:
     """Makes the networks from their donors, with fresh weights from seed and treatment alone.
 
@@ -40,6 +45,7 @@ def make(
         workdir: where their donors are.
         data: of the tasks.
         treatments: of one target, whose donors are done.
+        strategy: where they will be trained.
 
     Raises:
         UserError: if a donor cannot be used.
@@ -60,7 +66,9 @@ def make(
         references = {
             t.name: {"donor": sources[t.donor], "base": sources[target]} for t in treatments
         }
-    return Models(surgery.fuse(networks), frozen, references)
+    with strategy.scope():
+        fused = surgery.fuse(networks)
+    return Models(fused, frozen, references)
 
 
 def donor(

@@ -13,13 +13,14 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from transfer_keras.errors import UserError
+from transfer_keras.errors import UserError, WorkerLost
 from transfer_keras.training.interruption import Interrupted, StoppedAtOnce
 
 FLAGS = flags.FLAGS
 # Exit statuses after a signal: nothing is lost (EX_TEMPFAIL of sysexits.h); what was done since the
 # last checkpoint is.
 STOPPED, STOPPED_AT_ONCE = 75, 130
+LOST = 69  # EX_UNAVAILABLE: another machine is gone.
 _KEPT = "What is finished and the last checkpoint are kept; run the same command to go on."
 
 
@@ -38,6 +39,13 @@ def start(main: Callable[[], None]) -> None:
             main()
         except UserError as error:
             _refuse(str(error))
+        except WorkerLost as error:
+            _leave(
+                f"Another machine of this training is gone ({error}). Run the same command on all "
+                "of them again to go on from the last checkpoint.",
+                LOST,
+                at_once=True,
+            )
         except OSError as error:
             _refuse(f"{error}. Results that are finished are kept.")
         except Interrupted as error:
@@ -64,7 +72,11 @@ def _refuse(message: str) -> None:
     _leave(f"{pathlib.Path(sys.argv[0]).stem}: {message}", 2)
 
 
-def _leave(message: str, status: int) -> None:
+def _leave(message: str, status: int, *, at_once: bool = False) -> None:
     with contextlib.suppress(OSError):  # Nobody may be there to read it.
         print(message, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if at_once:  # At its end TensorFlow waits for the others, or aborts.
+        os._exit(status)
     sys.exit(status)

@@ -198,10 +198,15 @@ def pixels_path(workdir: pathlib.Path, task: str) -> pathlib.Path:
     return workdir / f"pixels-{task}.npz"
 
 
-def begin_group(workdir: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
-    """The folder for the checkpoints of a group, which says whose they are until it is removed."""
+def group_folder(workdir: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
+    """The folder for the checkpoints of a group."""
     digest = hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
-    folder = workdir / _CHECKPOINTS / f"{names[0]}-{len(names)}-{digest}"
+    return workdir / _CHECKPOINTS / f"{names[0]}-{len(names)}-{digest}"
+
+
+def begin_group(workdir: pathlib.Path, names: Sequence[str]) -> pathlib.Path:
+    """The folder of a group, which says whose it is until it is removed."""
+    folder = group_folder(workdir, names)
     folder.parent.mkdir(exist_ok=True)
     if not (folder / _GROUP).exists():
         write_text(folder / _GROUP, json.dumps(names) + "\n")

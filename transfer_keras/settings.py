@@ -37,6 +37,9 @@ DEFAULTS = {
 }
 
 MEANS = ("source", "target")
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+PRECISIONS = ("float32", "mixed_bfloat16")
+LOGICAL = "cpu:"  # Before a number of devices that the CPU plays.
 _LOOKS = 20
 
 
@@ -69,6 +72,13 @@ class Experiment:
             holds.
         group_memory: GiB that a group may take; None: half of the machine's.
         checkpoint_every: seconds from one checkpoint to the next.
+        strategy: "one" device; "mirrored", all of this machine; "multi_worker", those of all
+            machines that TF_CONFIG names; "auto": as many as there are.
+        devices: the GPUs' numbers, as "0,2"; or "cpu:4", for so many devices that the CPU plays;
+            None: all GPUs, or the CPU.
+        precision: a dtype policy of Keras.
+        jit_compile: whether XLA compiles the training.
+        memory_growth: whether a GPU's memory is taken as it is needed, and not all at once.
 
     Raises:
         UserError: if a setting is out of range or two do not go together.
@@ -98,6 +108,11 @@ class Experiment:
     group_size: int | None = None
     group_memory: float | None = None
     checkpoint_every: float = 60.0
+    strategy: str = "auto"
+    devices: str | None = None
+    precision: str = "float32"
+    jit_compile: bool = False
+    memory_growth: bool = False
 
     def __post_init__(self):
         if self.network not in ARCHITECTURES:
@@ -134,6 +149,15 @@ class Experiment:
             raise UserError(f"--group_size={self.group_size}: expected 1 or more.")
         if self.examples_per_class is not None and self.examples_per_class < 1:
             raise UserError(f"--examples_per_class={self.examples_per_class}: expected 1 or more.")
+        for name, allowed in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise UserError(
+                    f"--{name}={getattr(self, name)}: expected one of {', '.join(allowed)}."
+                )
+        if self.devices and not re.fullmatch(rf"{LOGICAL}[1-9]\d*|\d+(,\d+)*", self.devices):
+            raise UserError(
+                f"--devices={self.devices}: expected numbers of GPUs, as 0 or 0,2, or {LOGICAL}2."
+            )
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
         if not self.treatments:
@@ -185,6 +209,10 @@ class Experiment:
             "group_size",
             "group_memory",
             "checkpoint_every",
+            "strategy",
+            "devices",
+            "jit_compile",
+            "memory_growth",
         ):
             fields.pop(name)
         if tasks.is_file(self.split):

@@ -31,6 +31,9 @@ def main() -> None:
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
     treatments = program.run(experiment, workdir, flags=cli.flags_as_text(experiment, workdir))
+    if not treatments:
+        print(f"Done; the first machine has written the results: {workdir}")
+        return
     print(f"\n{summary.table(workdir, treatments)}\n")
     if probed := summary.probes(workdir, treatments):
         print(f"{probed}\n")

@@ -122,7 +122,8 @@ def train(folder, *, stop_at=None, every=1e6, log_every=1, networks=("a", "b")):
     fused = surgery.fuse({name: network(i + 1) for i, name in enumerate(networks)})
     recorder = StopAt(stop_at)
     ended = loop.train(
-        fused, stream.skip, tf.data.Dataset.from_tensors((x[0], y[0])),
+        fused, lambda start, _: stream.skip(start),
+        lambda _: tf.data.Dataset.from_tensors((x[0], y[0])),
         recipe=Recipe(23, 4, 1e-2, "adam", "cosine"), strategy=tf.distribute.get_strategy(),
         validate_every=7, log_every=log_every, monitors=[recorder],
         checkpoints=made(folder, every=every)[0], saved=made(folder)[0].latest(),

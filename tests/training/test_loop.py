@@ -65,7 +65,7 @@ def test_softmax_regression_in_numpy():
     test = tf.data.Dataset.from_tensor_slices((test_x[0], test_y[0])).batch(2)
     watch = Watch(3, [fused.output["one"]], lambda values: tf.reduce_sum(values[0]), images=3)
     found = loop.train(
-        fused, lambda start: stream.repeat().skip(start), test, recipe=RECIPE, strategy=STRATEGY,
+        fused, lambda start, _: stream.repeat().skip(start), lambda _: test, recipe=RECIPE, strategy=STRATEGY,
         validate_every=4, log_every=2, watch=watch, monitors=[recorder],
     )["one"]  # fmt: skip
     assert found.outcome == "trained"
@@ -127,7 +127,7 @@ def test_what_is_watched_changes_no_number():
         fused = surgery.fuse({"one": deep(1), "two": deep(2)})
         tensors = [unit.output for unit in surgery.fused_units(fused, "two")]
         ended = loop.train(
-            fused, lambda start: stream.repeat().skip(start), test, recipe=RECIPE,
+            fused, lambda start, _: stream.repeat().skip(start), lambda _: test, recipe=RECIPE,
             strategy=STRATEGY, validate_every=4, log_every=2, monitors=[Recorder()],
             watch=Watch(every, tensors, lambda values: values, 200) if every else None,
         )  # fmt: skip
@@ -161,7 +161,7 @@ def test_what_diverges_and_what_stays_at_chance_is_told_and_touches_nobody():
     def train(**networks):
         fused, recorder = surgery.fuse(networks), Recorder()
         ended = loop.train(
-            fused, lambda start: stream.repeat().skip(start), test, recipe=RECIPE,
+            fused, lambda start, _: stream.repeat().skip(start), lambda _: test, recipe=RECIPE,
             strategy=STRATEGY, validate_every=4, log_every=2, monitors=[recorder],
         )  # fmt: skip
         kernel = surgery.extract(fused, "good").trainable_weights[0].numpy()

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
 from transfer_keras.datasets.sources import fixed_parallelism
+from transfer_keras.parts import WHOLE, Part
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,7 +58,13 @@ class Examples:
         return pixels(channel_counts(self.images), mean)
 
     def training(
-        self, *, batch_size: int, seed: int, start: int = 0, mean: np.ndarray | None = None
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        mean: np.ndarray | None = None,
+        part: Part = WHOLE,
     ) -> tf.data.Dataset:
         """Batches without end; each epoch a new order, the remainder left out.
 
@@ -69,12 +76,13 @@ class Examples:
             seed: Python integer.
             start: number of the first batch.
             mean: a mean image; see `Preprocessing.training`.
+            part: which rows of each batch are given.
 
         Returns:
-            Of (images, labels): uint8 (batch_size, image_size, image_size, 3), or float32 with a
-            mean image; int32 (batch_size,).
+            Of (images, labels): uint8 (rows, image_size, image_size, 3), or float32 with a mean
+            image; int32 (rows,).
         """
-        places = shuffled_places(len(self), batch_size, seed)
+        places = shuffled_places(len(self), batch_size, seed, part)
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         numbers = tf.constant(self.numbers)
         cut = self.preprocessing
@@ -91,10 +99,20 @@ class Examples:
         batches = steps.map(batch, num_parallel_calls=2, deterministic=True)
         return batches.prefetch(4).with_options(fixed_parallelism())
 
-    def evaluation(self, *, batch_size: int) -> tf.data.Dataset:
-        """One pass in order, nothing left out, centre crops."""
-        batches = tf.data.Dataset.from_tensor_slices((self.images, self.labels)).batch(batch_size)
-        batches = batches.map(lambda images, labels: (self.preprocessing.centre(images), labels))
+    def evaluation(self, *, batch_size: int, part: Part = WHOLE) -> tf.data.Dataset:
+        """One pass in order, nothing left out, centre crops.
+
+        Args:
+            batch_size: of all but the last, before it is padded.
+            part: which rows of each batch are given; those that pad it have the label -1.
+        """
+        images, labels = tf.constant(self.images), tf.constant(self.labels)
+
+        def batch(index, real):
+            pictures = self.preprocessing.centre(tf.gather(images, index))
+            return pictures, tf.where(real, tf.gather(labels, index), -1)
+
+        batches = in_order(len(self), batch_size, part).map(batch)
         return batches.prefetch(2).with_options(fixed_parallelism())
 
 
@@ -123,16 +141,30 @@ def mixed(count: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(count)
 
 
-def shuffled_places(count: int, batch_size: int, seed: int) -> Callable:
+def in_order(count: int, batch_size: int, part: Part) -> tf.data.Dataset:
+    """(places, int64; whether they are real, and do not only pad) of a part of each batch of a
+    pass."""
+    size = part.padded(batch_size)
+    mine = []
+    for begin in range(0, count, size):
+        places = np.arange(begin, begin + part.padded(min(size, count - begin)))
+        mine.append(places[part.rows(len(places))])
+    places = np.concatenate(mine)
+    rows = tf.data.Dataset.from_tensor_slices((np.minimum(places, count - 1), places < count))
+    return rows.batch(size // part.of)
+
+
+def shuffled_places(count: int, batch_size: int, seed: int, part: Part = WHOLE) -> Callable:
     """The order of an endless stream of batches; each epoch another, its remainder left out.
 
     Args:
         count: of examples.
         batch_size: at most that.
         seed: Python integer.
+        part: which rows of each batch are given.
 
     Returns:
-        Number of a batch -> (places of its examples, int64 (batch_size,); its epoch), in a graph:
+        Number of a batch -> (places of its examples, int64 (rows,); its epoch), in a graph:
         a keyed permutation, evaluated where it is needed.
     """
     per_epoch = count // batch_size
@@ -142,10 +174,12 @@ def shuffled_places(count: int, batch_size: int, seed: int) -> Callable:
             f"batch_size={batch_size}, examples={count}"
         )
 
+    rows = part.rows(batch_size)
+
     def places(step):
         epoch, place = step // per_epoch, step % per_epoch
         index = tf.random.experimental.index_shuffle(
-            place * batch_size + tf.range(batch_size, dtype=tf.int64),
+            place * batch_size + tf.range(rows.start, rows.stop, dtype=tf.int64),
             seed=tf.stack([seed, epoch]),
             max_index=tf.constant(count - 1, tf.int64),
         )

@@ -12,6 +12,7 @@ from transfer_keras.datasets.examples import (
     Examples,
     channel_counts,
     choose,
+    in_order,
     mixed,
     pixels,
     shuffled_places,
@@ -19,6 +20,7 @@ from transfer_keras.datasets.examples import (
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing, decoded
 from transfer_keras.datasets.records import Records
 from transfer_keras.datasets.sources import fixed_parallelism
+from transfer_keras.parts import WHOLE, Part
 
 _READ_AT_ONCE = 256
 
@@ -80,10 +82,16 @@ class StreamedExamples:
         return pixels(counts, total / len(self) if self.preprocessing.kind == "paper" else None)
 
     def training(
-        self, *, batch_size: int, seed: int, start: int = 0, mean: np.ndarray | None = None
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        mean: np.ndarray | None = None,
+        part: Part = WHOLE,
     ) -> tf.data.Dataset:
         """See `Examples.training`."""
-        places = shuffled_places(len(self), batch_size, seed)
+        places = shuffled_places(len(self), batch_size, seed, part)
         cut, numbers = self.preprocessing, tf.constant(self.numbers)
 
         def batch(step):
@@ -104,11 +112,16 @@ class StreamedExamples:
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
         pictures = self._pictures(steps.map(batch), picture)
-        return pictures.batch(batch_size, drop_remainder=True).prefetch(2)
+        return pictures.batch(batch_size // part.of, drop_remainder=True).prefetch(2)
 
-    def evaluation(self, *, batch_size: int) -> tf.data.Dataset:
+    def evaluation(self, *, batch_size: int, part: Part = WHOLE) -> tf.data.Dataset:
         """See `Examples.evaluation`."""
-        return self._pictures(self._in_order(), self._tested).batch(batch_size).prefetch(2)
+        places = in_order(len(self), batch_size, part)
+        pictures = self._pictures(places, lambda encoded, real: (self._tested(encoded), real))
+        batches = pictures.batch(part.padded(batch_size) // part.of)
+        return batches.map(lambda seen, labels: (seen[0], tf.where(seen[1], labels, -1))).prefetch(
+            2
+        )
 
     def _tested(self, encoded):
         return self.preprocessing.centre(self._stored(encoded)[None])[0]
@@ -119,12 +132,10 @@ class StreamedExamples:
             return self.preprocessing.store(decoded(encoded))
         return self.preprocessing.view(encoded, self.preprocessing.central_window)
 
-    def _in_order(self) -> tf.data.Dataset:
-        return tf.data.Dataset.range(len(self)).batch(_READ_AT_ONCE).map(lambda index: (index,))
-
     def _all(self, title: str) -> Iterator[tuple[int, np.ndarray]]:
         """(place of the first, uint8 (batch, ...)) of all, in order, as `_stored`."""
-        pictures = self._pictures(self._in_order(), self._stored)
+        places = in_order(len(self), _READ_AT_ONCE, WHOLE)
+        pictures = self._pictures(places, lambda encoded, _: self._stored(encoded))
         with tqdm.tqdm(total=len(self), desc=title, unit=" images", leave=False) as bar:
             for images, _ in pictures.batch(_READ_AT_ONCE).prefetch(2).as_numpy_iterator():
                 yield bar.n, images

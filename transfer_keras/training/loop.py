@@ -5,6 +5,7 @@ Our own and not Keras's `fit`, which cannot do multi-worker training on Keras 3
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -14,11 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.errors import UserError
+from transfer_keras.parts import WHOLE, Part
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.interruption import Interrupted, Stop
 from transfer_keras.training.optimizers import Recipe
+from transfer_keras.training.replicas import distribute
 from transfer_keras.training.scores import Predictions, Scores, Trained, outcome
-from transfer_keras.training.step import make_test, make_train_step
+from transfer_keras.training.step import make_test, make_test_in_parts, make_train_step
 from transfer_keras.training.watch import Look, Watch
 
 
@@ -60,13 +63,14 @@ class _Position:
 
 def train(
     model: keras.Model,
-    batches: Callable[[int], tf.data.Dataset],
-    test: tf.data.Dataset,
+    batches: Callable[[int, Part], tf.data.Dataset],
+    test: Callable[[Part], tf.data.Dataset],
     *,
     recipe: Recipe,
     strategy: tf.distribute.Strategy,
     validate_every: int,
     log_every: int,
+    jit_compile: bool = False,
     watch: Watch | None = None,
     monitors: Sequence[Monitor] = (),
     checkpoints: Checkpoints | None = None,
@@ -78,12 +82,14 @@ def train(
     Args:
         model: see `step.make_train_step`.
         batches: number of a batch -> the endless (images, labels) from it on, of
-            `recipe.batch_size` examples each.
-        test: one pass over the (images, labels) on which the networks are tested.
+            `recipe.batch_size` examples each; those rows of each that are a process's part.
+        test: one pass over the (images, labels) on which the networks are tested; those rows of
+            each batch that are a process's part, where a row that only fills up has the label -1.
         recipe: how.
-        strategy: where.
+        strategy: where; the model was made in its scope.
         validate_every, log_every: steps between two calls of the monitors; the last step is
             always among them.
+        jit_compile: see `step.make_train_step`.
         watch: what the monitors are shown besides the scores. Nothing of it touches a weight.
         monitors: what looks on.
         checkpoints: where to write to; None: nothing is written.
@@ -97,11 +103,12 @@ def train(
         Interrupted: if `stop` was requested before the last step; a checkpoint is saved then.
         UserError: if the checkpoint is of another model.
     """
-    optimizer = recipe.make_optimizer()
-    step_function = make_train_step(model, optimizer, recipe, strategy)
-    run_test = make_test(model, watch)
+    with strategy.scope():
+        optimizer = recipe.make_optimizer()
+    step_function = make_train_step(model, optimizer, recipe, strategy, jit_compile=jit_compile)
+    run_test = _tests(model, test, strategy, watch)
     names = list(model.output)
-    at, sums = _Position(), tf.zeros((len(names), 2))
+    at, sums = _Position(), tf.zeros((len(names), 2), keras.config.floatx())
     variables = [*model.variables, *optimizer.variables]
     if saved:
         at, sums = _restore(variables, *saved)
@@ -115,10 +122,12 @@ def train(
 
     tell("begin", at.step)
     if watch and not at.step:
-        _, measured = run_test(test, scores=False, activations=True)
+        _, measured = run_test(scores=False, activations=True)
         tell("look", 0, Look(None, None, measured))
     steps = range(at.step + 1, recipe.steps + 1)
-    for step, (images, labels) in zip(steps, batches(at.step), strict=False):
+    begin = at.step
+    stream = distribute(strategy, lambda part: batches(begin, part))
+    for step, (images, labels) in zip(steps, stream, strict=False):
         last = step == recipe.steps
         looking = watch is not None and (last or step % watch.every == 0)
         testing = last or step % validate_every == 0
@@ -131,7 +140,7 @@ def train(
             tell("training", step, scores)
             sums, at.since = tf.zeros_like(sums), 0
         if looking or testing:
-            found, measured = run_test(test, scores=testing, activations=looking)
+            found, measured = run_test(scores=testing, activations=looking)
         if looking:
             tell("look", step, Look(norms.numpy(), before, measured))
         if testing:
@@ -158,6 +167,21 @@ def train(
     }
     tell("end", recipe.steps, trained)
     return trained
+
+
+def _tests(model, test, strategy, watch) -> Callable:
+    """(scores, activations) -> what `step.make_test` gives; the scores on all devices."""
+    run = make_test(model, watch)
+    if strategy.num_replicas_in_sync == 1:
+        return functools.partial(run, test(WHOLE))
+    whole, in_parts = test(WHOLE), make_test_in_parts(model, strategy)
+    parts = distribute(strategy, test)
+
+    def both(*, scores: bool, activations: bool):
+        _, measured = run(whole, scores=False, activations=activations)
+        return in_parts(parts) if scores else {}, measured
+
+    return both
 
 
 def _restore(variables: Sequence, arrays: Sequence[np.ndarray], facts: dict):

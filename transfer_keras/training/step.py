@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.training.optimizers import Recipe
+from transfer_keras.training.replicas import masks_of_whole_batch
 from transfer_keras.training.scores import Predictions
 from transfer_keras.training.watch import Watch
 
@@ -20,6 +21,8 @@ def make_train_step(
     optimizer: keras.optimizers.Optimizer,
     recipe: Recipe,
     strategy: tf.distribute.Strategy,
+    *,
+    jit_compile: bool = False,
 ) -> Callable:
     """One update as a `tf.function`.
 
@@ -27,43 +30,56 @@ def make_train_step(
         model: images, float32 -> {name: logits}, as `surgery.fuse` makes it.
         optimizer: from `recipe.make_optimizer()`; it is built here.
         recipe: its `batch_size` is that of the whole batch, over all devices.
-        strategy: where it runs.
+        strategy: where it runs, in whose scope model and optimizer were made.
+        jit_compile: whether XLA compiles the forward and the backward pass.
 
     Returns:
         (images, labels, watch) -> (sums, norms). `watch`: a boolean tensor. `sums`: float32
         (names, 2), of loss and of right answers, the names in the order of `model.output`.
         `norms`: float32 (trainable variables,), the L2 norm of the loss's gradient by each of
-        `model.trainable_variables`, before weight decay; zeros unless `watch`. Where there are
-        several replicas, the sum of the norms of their parts.
+        `model.trainable_variables`, before weight decay; zeros unless `watch`.
     """
     variables = model.trainable_variables
-    optimizer.build(variables)
+    replicas = strategy.num_replicas_in_sync
+    with strategy.scope():
+        optimizer.build(variables)
 
-    def replica_step(images, labels, watch):
+    def gradients_of(images, labels):
         with tf.GradientTape() as tape:
             logits = model(tf.cast(images, tf.float32), training=True)
             losses = [_cross_entropy(labels, logits[name]) for name in model.output]
             total = tf.add_n([tf.reduce_sum(loss) for loss in losses]) / recipe.batch_size
         gradients = tape.gradient(total, variables)
-        norms = tf.cond(
-            watch,
-            lambda: tf.stack([tf.norm(gradient) for gradient in gradients]),
-            lambda: tf.zeros(len(gradients)),
-        )
-        optimizer.apply(recipe.adjust(gradients, variables), variables)
         right = [_right(labels, logits[name]) for name in model.output]
         sums = [
-            tf.stack([tf.reduce_sum(loss), tf.reduce_sum(tf.cast(hit, tf.float32))])
+            tf.stack([tf.reduce_sum(loss), tf.reduce_sum(tf.cast(hit, loss.dtype))])
             for loss, hit in zip(losses, right, strict=True)
         ]
-        return tf.stack(sums), norms
+        return gradients, tf.stack(sums)
+
+    if jit_compile:  # Not the update: it speaks to the other replicas.
+        gradients_of = tf.function(gradients_of, jit_compile=True)
+
+    def replica_step(images, labels):
+        gradients, sums = gradients_of(images, labels)
+        optimizer.apply(recipe.adjust(gradients, variables, replicas), variables)
+        return gradients, sums
+
+    def total(value):
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
 
     @tf.function
     def step(images, labels, watch):
-        measured = strategy.run(replica_step, args=(images, labels, watch))
-        return tf.nest.map_structure(
-            lambda value: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None), measured
+        with masks_of_whole_batch(model, strategy) as dropouts:
+            gradients, sums = strategy.run(replica_step, args=(images, labels))
+            for dropout in dropouts:
+                dropout.moved_on()
+        norms = tf.cond(
+            watch,
+            lambda: tf.stack([tf.norm(total(gradient)) for gradient in gradients]),
+            lambda: tf.zeros(len(gradients), variables[0].dtype),
         )
+        return total(sums), norms
 
     return step
 
@@ -86,13 +102,7 @@ def make_test(model: keras.Model, watch: Watch | None = None) -> Callable:
     whole = keras.Model(model.input, (model.output, tensors)) if tensors else None
 
     def predicted(logits, labels):
-        return {
-            name: (
-                tf.argmax(logits[name], axis=-1, output_type=tf.int32),
-                _cross_entropy(labels, logits[name]),
-            )
-            for name in model.output
-        }
+        return {name: _predicted(logits[name], labels) for name in model.output}
 
     @tf.function(reduce_retracing=True)
     def plain(images, labels):
@@ -129,8 +139,49 @@ def make_test(model: keras.Model, watch: Watch | None = None) -> Callable:
     return test
 
 
+def make_test_in_parts(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable:
+    """As `make_test`, of scores alone, on all devices.
+
+    Returns:
+        One pass as `replicas.distribute` gives it, where rows that only fill a batch have the label
+        -1 -> predictions on the others.
+    """
+
+    def replica_test(images, labels):
+        logits = model(tf.cast(images, tf.float32), training=False)
+        return labels, {name: _predicted(logits[name], labels) for name in model.output}
+
+    @tf.function(reduce_retracing=True)
+    def batch(images, labels):
+        out = strategy.run(replica_test, args=(images, labels))
+        return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), out)
+
+    def test(examples):
+        found = [
+            tf.nest.map_structure(lambda x: x.numpy(), batch(images, labels))
+            for images, labels in examples
+        ]
+        labels = np.concatenate([labels for labels, _ in found])
+        real = labels >= 0
+        return {
+            name: Predictions(
+                labels[real],
+                *(np.concatenate([out[name][k] for _, out in found])[real] for k in range(2)),
+            )
+            for name in model.output
+        }
+
+    return test
+
+
+def _predicted(logits, labels):
+    answers = tf.argmax(logits, axis=-1, output_type=tf.int32)
+    return answers, _cross_entropy(tf.maximum(labels, 0), logits)
+
+
 def _cross_entropy(labels, logits):
-    logits = tf.cast(logits, tf.float32)
+    if logits.dtype.size < tf.float32.size:
+        logits = tf.cast(logits, tf.float32)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 

@@ -1,0 +1,226 @@
+"""Trains one group of an experiment, and leaves each of its networks on disk."""
+
+import contextlib
+import functools
+import math
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
+import tensorflow as tf
+
+from transfer_keras import dashboard, group_models, results, surgery, task_data, watching
+from transfer_keras.devices import Devices
+from transfer_keras.errors import UserError
+from transfer_keras.monitors import filters
+from transfer_keras.monitors.events import Events
+from transfer_keras.monitors.progress import Progress
+from transfer_keras.monitors.scalars import Scalars
+from transfer_keras.parts import Part
+from transfer_keras.plan import Group
+from transfer_keras.settings import Experiment
+from transfer_keras.training import loop
+from transfer_keras.training.checkpoints import Checkpoints
+from transfer_keras.training.interruption import Stop
+from transfer_keras.training.loop import Monitor
+from transfer_keras.training.optimizers import Recipe
+from transfer_keras.training.scores import Trained
+from transfer_keras.training.watch import Watch
+from transfer_keras.treatments import Treatment, parse
+
+_TEST_BATCH = 256
+_LOGS_PER_RUN = 100
+
+
+def train(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    data: task_data.Data,
+    group: Group,
+    devices: Devices,
+    *,
+    say: Callable[[str], None] = print,
+    stop: Stop | None = None,
+    monitors: Sequence[Monitor] = (),
+) -> None:
+    """Makes the networks of a group, trains them together, and leaves each on disk.
+
+    Args:
+        experiment: how.
+        workdir: where their donors are, and where they go.
+        data: from `task_data.read`.
+        group: of treatments whose donors are done.
+        devices: where; this is the chief of their workers.
+        say: called with a line for the user now and then.
+        stop: see `loop.train`.
+        monitors: see `experiment.run`.
+
+    Raises:
+        Interrupted: see `loop.train`.
+    """
+    waiting = [t for t in group.treatments if not results.is_done(workdir, t.name)]
+    folder = results.begin_group(workdir, group.names)
+    checkpoints = Checkpoints(folder, every=experiment.checkpoint_every, warn=say)
+    saved = checkpoints.latest()
+    if saved:
+        say(f"Going on with {group} from its checkpoint.")
+    else:
+        for treatment in waiting:  # What a run that was cut off has left.
+            shutil.rmtree(workdir / treatment.name, ignore_errors=True)
+    strategy = devices.strategy
+    fused, frozen, references = group_models.make(
+        experiment, workdir, data, group.treatments, strategy
+    )
+    step = saved[1]["step"] if saved else 0
+    devices.share([group.names, step])  # From here on the other workers do the same.
+    with contextlib.ExitStack() as stack:
+        begin = step + 1 if saved else 0
+        runs = {t.name: stack.enter_context(Events(workdir / t.name, begin)) for t in waiting}
+        progress = stack.enter_context(Progress(str(group), experiment.steps))
+        watch, ours = None, [progress, Scalars(runs)]
+        if experiment.metrics_every:
+            every = experiment.metrics_every
+            test = data.test[group.target].evaluation(batch_size=_TEST_BATCH)
+            watch, units = watching.watch(every, fused, runs, references, test)
+            ours.append(units)
+        del references  # What was wanted of them is in the monitor.
+        loop_of_group = _loop(experiment, workdir, data, group.treatments, devices)
+        trained = loop_of_group(
+            fused,
+            watch=watch,
+            monitors=[*ours, *monitors],
+            checkpoints=checkpoints,
+            saved=saved,
+            stop=stop,
+        )
+        classes = data.pair.tasks[group.target].class_names
+        for treatment in waiting:
+            name = treatment.name
+            network = surgery.extract(fused, name)
+            surgery.assert_unchanged(network, frozen[name])
+            row = _row(treatment, network, trained[name], len(group.treatments))
+            _leave(workdir, row, network, trained[name])
+            dashboard.result(experiment, workdir, runs[name], row, classes)
+            results.write_row(workdir, row)  # Last: where it is, all is.
+    results.remove_finished_groups(workdir)
+
+
+def follow(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    data: task_data.Data,
+    names: Sequence[str],
+    step: int,
+    devices: Devices,
+) -> None:
+    """The part of a worker that is not the chief in `train`: it writes nothing.
+
+    Args:
+        experiment, workdir, data, devices: as the chief's.
+        names: of the group's treatments.
+        step: the updates that were done when the chief began.
+
+    Raises:
+        UserError: if what the chief has written is not here.
+    """
+    treatments = tuple(map(parse, names))
+    saved = Checkpoints(results.group_folder(workdir, names), every=math.inf, warn=print).latest()
+    if (saved[1]["step"] if saved else 0) != step:
+        raise UserError(
+            f"--workdir={workdir}: what the first machine wrote there cannot be seen from this "
+            "one. Give a folder that all of them share."
+        )
+    fused, _, _ = group_models.make(experiment, workdir, data, treatments, devices.strategy)
+    watch = None
+    if experiment.metrics_every:  # Gradients are summed up over all.
+        watch = Watch(experiment.metrics_every, [], lambda values: None)
+    _loop(experiment, workdir, data, treatments, devices)(fused, watch=watch, saved=saved)
+
+
+def _loop(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    data: task_data.Data,
+    treatments: Sequence[Treatment],
+    devices: Devices,
+) -> Callable[..., dict[str, Trained]]:
+    """`loop.train` with what every worker gives it."""
+    target = treatments[0].target
+    mean = group_models.mean_image(experiment, workdir, data, treatments)
+
+    def test(part: Part) -> tf.data.Dataset:
+        return data.test[target].evaluation(batch_size=_TEST_BATCH, part=part)
+
+    def batches(start: int, part: Part) -> tf.data.Dataset:
+        return data.train[target].training(
+            batch_size=experiment.batch_size,
+            seed=experiment.seed,
+            start=start,
+            mean=mean,
+            part=part,
+        )
+
+    return functools.partial(
+        loop.train,
+        batches=batches,
+        test=test,
+        recipe=_recipe(experiment),
+        strategy=devices.strategy,
+        validate_every=experiment.validate_every,
+        log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
+        jit_compile=experiment.jit_compile,
+    )
+
+
+def _leave(workdir: pathlib.Path, row: results.Row, network: keras.Model, trained: Trained) -> None:
+    """Writes all of a network but its row."""
+    with results.whole(results.network_path(workdir, row.treatment)) as partial:
+        network.save(partial)
+    kernel = next(iter(surgery.units(network)[0].kernels), None)
+    if kernel is not None and filters.is_shown(kernel.shape):
+        with results.whole(results.filters_path(workdir, row.treatment)) as partial:
+            picture = filters.grid(keras.ops.convert_to_numpy(kernel))
+            partial.write_bytes(tf.io.encode_png(picture).numpy())
+    results.write_predictions(workdir, row.treatment, trained.predictions._asdict())
+
+
+def _recipe(experiment: Experiment) -> Recipe:
+    return Recipe(
+        steps=experiment.steps,
+        batch_size=experiment.batch_size,
+        learning_rate=experiment.learning_rate,
+        optimizer=experiment.optimizer,
+        schedule=experiment.schedule,
+        weight_decay=experiment.weight_decay,
+    )
+
+
+def _row(treatment: Treatment, network: keras.Model, trained: Trained, group: int) -> results.Row:
+    def scalars(weights: Iterable) -> int:
+        return sum(int(tf.size(w.value)) for w in weights)
+
+    loss, top1 = trained.predictions.scores
+    return results.Row(
+        treatment=treatment.name,
+        donor=treatment.donor,
+        n=treatment.n,
+        target=treatment.target,
+        mode=treatment.mode,
+        top1=top1,
+        loss=_finite(loss),
+        outcome=trained.outcome,
+        training_loss=_finite(trained.scores.loss),
+        test_images=len(trained.predictions.label),
+        classes=network.output.shape[-1],
+        steps=trained.tests[-1][0],
+        group=group,
+        seconds=trained.seconds,
+        parameters=scalars(network.weights),
+        trainable_parameters=scalars(network.trainable_weights),
+        validation=tuple((step, _finite(nats), right) for step, nats, right in trained.tests),
+    )
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None
