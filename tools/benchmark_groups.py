@@ -165,9 +165,7 @@ def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -
         for treatments in filter(None, groups):
             if not treatments[0].donor:
                 (workdir / treatments[0].name).unlink()
-            group_training.train(
-                settings, workdir, data, Group(treatments), devices.use(settings)
-            )
+            group_training.train(settings, workdir, data, Group(treatments), devices.use(settings))
 
 
 def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:

@@ -23,9 +23,7 @@ _LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
-_EXAMPLE = (
-    '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
-)
+_EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +56,24 @@ class Devices:
         if self.workers == 1:
             return value
         data = json.dumps(value).encode() if self.is_chief else b""
-        length = int(self._sum(np.array(len(data))))
-        bytes_ = np.zeros(length, np.int64)
-        bytes_[: len(data)] = np.frombuffer(data, np.uint8)
-        return json.loads(self._sum(bytes_).astype(np.uint8).tobytes())
+        length = self._sum(np.array([len(data)]))[0]
+        padded = np.zeros(length, np.int64)
+        padded[: len(data)] = np.frombuffer(data, np.uint8)
+        return json.loads(self._sum(padded).astype(np.uint8).tobytes())
 
-    def _sum(self, array: np.ndarray) -> np.ndarray:
-        """Over all workers."""
+    def _sum(self, vector: np.ndarray) -> np.ndarray:
+        """Over all workers, each of which gives int64 of one length."""
         here = self.replicas // self.workers
+        return self._over_replicas(tf.constant(vector, tf.int64)).numpy() // here
 
-        @tf.function
-        def total(value):
-            out = self.strategy.run(tf.identity, args=(value,))
+    @functools.cached_property
+    def _over_replicas(self):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+        def total(vector):
+            out = self.strategy.run(tf.identity, args=(vector,))
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, out, axis=None)
 
-        return total(tf.constant(array, tf.int64)).numpy() // here
+        return total
 
 
 def use(experiment: Experiment) -> Devices:
@@ -183,7 +184,9 @@ def _workers() -> list[str]:
     try:
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
-        tasks = [f"{kind}:{k}" for kind in ("chief", "worker") for k in range(len(cluster.get(kind, [])))]
+        tasks = [
+            f"{kind}:{k}" for kind in ("chief", "worker") for k in range(len(cluster.get(kind, [])))
+        ]
         known = f"{task['type']}:{int(task['index'])}" in tasks
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

@@ -68,12 +68,13 @@ def train(
     else:
         for treatment in waiting:  # What a run that was cut off has left.
             shutil.rmtree(workdir / treatment.name, ignore_errors=True)
-    strategy = devices.strategy
-    fused, frozen, references = group_models.make(
-        experiment, workdir, data, group.treatments, strategy
-    )
+    for task in {experiment.pixels_of(t) for t in group.treatments}:
+        group_models.normal_pixels(experiment, workdir, data, task)
     step = saved[1]["step"] if saved else 0
     devices.share([group.names, step])  # From here on the other workers do the same.
+    fused, frozen, references = group_models.make(
+        experiment, workdir, data, group.treatments, devices.strategy
+    )
     with contextlib.ExitStack() as stack:
         begin = step + 1 if saved else 0
         runs = {t.name: stack.enter_context(Events(workdir / t.name, begin)) for t in waiting}

@@ -81,7 +81,9 @@ def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None) -> N
     with strategy.scope():
         fused = surgery.fuse(networks)
     rng = np.random.default_rng(0)
-    images, labels = (rng.integers(0, high, shape) for high, shape in ((256, (53, 8, 8, 3)), (3, 53)))
+    images, labels = (
+        rng.integers(0, high, shape) for high, shape in ((256, (53, 8, 8, 3)), (3, 53))
+    )
     examples = Examples(
         images.astype(np.uint8), labels.astype(np.int32), np.arange(53), Preprocessing(6, 8)
     )
@@ -91,9 +93,7 @@ def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None) -> N
     try:
         ended = loop.train(
             fused,
-            lambda start, part: examples.training(
-                batch_size=BATCH, seed=3, start=start, part=part
-            ),
+            lambda start, part: examples.training(batch_size=BATCH, seed=3, start=start, part=part),
             lambda part: examples.evaluation(batch_size=10, part=part),  # 53: a short last one.
             recipe=Recipe(STEPS, BATCH, 0.05, "sgd", "step", weight_decay=0.01),
             strategy=strategy,

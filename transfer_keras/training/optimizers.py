@@ -67,7 +67,7 @@ class Recipe:
             return keras.optimizers.Adam(self.make_schedule())
         return keras.optimizers.SGD(self.make_schedule(), momentum=0.9)
 
-    def adjust(self, gradients: Sequence, variables: Sequence, replicas: int = 1) -> list:
+    def adjust(self, gradients: Sequence, variables: Sequence) -> list:
         """Adds weight decay to the kernels' gradients and, with SGD, doubles the biases'.
 
         With SGD and momentum, twice the gradient is the same as twice the learning rate.
@@ -75,14 +75,12 @@ class Recipe:
         Args:
             gradients: of the loss, one a variable.
             variables: the Keras variables; those of rank 2 or more count as kernels.
-            replicas: how many of them Keras's optimiser sums up, each with its part of the loss.
         """
         adjusted = []
         for gradient, variable in zip(gradients, variables, strict=True):
             if len(variable.shape) >= 2:
                 if self.weight_decay:
-                    decay = self.weight_decay / replicas
-                    gradient = gradient + decay * tf.convert_to_tensor(variable)
+                    gradient = gradient + self.weight_decay * tf.convert_to_tensor(variable)
             elif self.optimizer == "sgd":
                 gradient = 2.0 * gradient
             adjusted.append(gradient)

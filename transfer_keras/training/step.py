@@ -40,9 +40,11 @@ def make_train_step(
         `model.trainable_variables`, before weight decay; zeros unless `watch`.
     """
     variables = model.trainable_variables
-    replicas = strategy.num_replicas_in_sync
     with strategy.scope():
         optimizer.build(variables)
+    # Keras's own sum is by a custom gradient, which TensorFlow registers for good: with it the
+    # graph, and the weights of every group that the process has trained.
+    optimizer._all_reduce_sum_gradients = list
 
     def gradients_of(images, labels):
         with tf.GradientTape() as tape:
@@ -60,26 +62,30 @@ def make_train_step(
     if jit_compile:  # Not the update: it speaks to the other replicas.
         gradients_of = tf.function(gradients_of, jit_compile=True)
 
-    def replica_step(images, labels):
-        gradients, sums = gradients_of(images, labels)
-        optimizer.apply(recipe.adjust(gradients, variables, replicas), variables)
-        return gradients, sums
+    def summed_up(strategy, *gradients):
+        pairs = [(gradient, gradient) for gradient in gradients]
+        return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
-    def total(value):
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+    def replica_step(images, labels, watch):
+        gradients, sums = gradients_of(images, labels)
+        if strategy.num_replicas_in_sync > 1:
+            gradients = tf.distribute.get_replica_context().merge_call(summed_up, gradients)
+        norms = tf.cond(
+            watch,
+            lambda: tf.stack([tf.norm(gradient) for gradient in gradients]),
+            lambda: tf.zeros(len(gradients), gradients[0].dtype),
+        )
+        optimizer.apply(recipe.adjust(gradients, variables), variables)
+        return sums, norms
 
     @tf.function
     def step(images, labels, watch):
         with masks_of_whole_batch(model, strategy) as dropouts:
-            gradients, sums = strategy.run(replica_step, args=(images, labels))
+            sums, norms = strategy.run(replica_step, args=(images, labels, watch))
             for dropout in dropouts:
                 dropout.moved_on()
-        norms = tf.cond(
-            watch,
-            lambda: tf.stack([tf.norm(total(gradient)) for gradient in gradients]),
-            lambda: tf.zeros(len(gradients), variables[0].dtype),
-        )
-        return total(sums), norms
+        norms, *_ = strategy.experimental_local_results(norms)  # All replicas' are the same.
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), norms
 
     return step
 
