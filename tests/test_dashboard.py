@@ -18,7 +18,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard_server import serving, until
 
 from transfer_keras import experiment as program
-from transfer_keras import group_models, results, task_data
+from transfer_keras import group_models, group_training, results, task_data
 from transfer_keras.settings import Experiment
 from transfer_keras.treatments import parse
 
@@ -53,7 +53,7 @@ def data(settings):
 def workdir(settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dashboard") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(program, "_TEST_BATCH", BATCH)
+        patch.setattr(group_training, "_TEST_BATCH", BATCH)
         program.run(settings, folder, say=lambda _: None)
     return folder
 

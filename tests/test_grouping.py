@@ -51,7 +51,8 @@ def test_estimate_in_bytes_by_hand():
     activations = [size.activations for size in sizes]
 
     def bytes_of(*names):
-        return grouping.estimate(experiment, 7, map(parse, names)).bytes
+        found = grouping.estimate(experiment, 7, map(parse, names)).bytes
+        return found - 2**30  # The process itself.
 
     # As itself; fused, with its gradients and momentum; activations and their gradients.
     assert bytes_of("baseB") == 4 * (4 * sum(parameters) + 20 * sum(activations))
@@ -71,11 +72,11 @@ def test_groups_by_memory_and_by_size():
     assert [len(group) for group in names(Experiment(WHOLE, group_memory=64.0))] == [1, 1, 28, 28]
     assert [len(group) for group in names(Experiment(WHOLE, group_size=20))] == [1, 1, 20, 8, 20, 8]
     assert all(len(group) == 1 for group in names(Experiment(WHOLE, group_memory=1e-6)))
-    limited = Experiment(WHOLE, group_memory=0.5)
+    limited = Experiment(WHOLE, group_memory=1.5)
     groups = grouping.groups(limited, TASKS)
     assert len(groups) > 4
     for group, following in itertools.pairwise(groups[2:]):
-        assert grouping.estimate(limited, 7, group.treatments).bytes <= 2**29
+        assert grouping.estimate(limited, 7, group.treatments).bytes <= 1.5 * 2**30
         if group.target == following.target:
             more = (*group.treatments, following.treatments[0])
-            assert grouping.estimate(limited, 7, more).bytes > 0.4 * 2**30
+            assert grouping.estimate(limited, 7, more).bytes > 1.4 * 2**30

@@ -11,6 +11,7 @@ from transfer_keras.settings import Experiment
 from transfer_keras.treatments import Treatment
 
 _FLOAT = 4  # Bytes of a float32.
+_PROCESS = 2**30  # Bytes of TensorFlow itself and of pictures on their way, by measurement.
 _SLOTS = {"sgd": 1, "adam": 2}  # Values that an optimiser keeps for each weight.
 
 
@@ -29,7 +30,7 @@ def estimate(experiment: Experiment, classes: int, treatments: Iterable[Treatmen
     optimiser's values and activations with their gradients; of each donor, the frozen part of
     the treatment that has most of it is there once more, and its activations. Where units are
     watched, what is trained is there twice more, as it was before the first and the last step, and
-    what is frozen once.
+    what is frozen once. And there is the process itself.
 
     Args:
         experiment: says which network, on which images, by which optimiser.
@@ -55,7 +56,7 @@ def estimate(experiment: Experiment, classes: int, treatments: Iterable[Treatmen
         held += sum(
             (1 + watched) * size.parameters + batch * size.activations for size in sizes[:below]
         )
-    return Estimate(parameters, trained, _FLOAT * held)
+    return Estimate(parameters, trained, _PROCESS + _FLOAT * held)
 
 
 def groups(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple[Group, ...]:

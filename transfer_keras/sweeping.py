@@ -109,12 +109,14 @@ def plan(
     if not pairs[experiments[0]].at_hand:
         say("No estimate of the time: the data have to be downloaded first.")
         return
-    say(f"Measuring {_MEASURED} steps of each kind of groups …")
-    costs = {
-        kind: _measure(of_kind[0], kind)
+    left = {
+        kind: of_kind[0]
         for kind, of_kind in alike.items()
         if any(_waiting(experiment, folder) for experiment in of_kind)
     }
+    if left:
+        say(f"Measuring {_MEASURED} steps of each kind of groups …")
+    costs = {kind: _measure(experiment, kind) for kind, experiment in left.items()}
     lines, everything = [_COLUMNS], 0.0
     for experiment in experiments:
         waiting = set(_waiting(experiment, folder))

@@ -1,3 +1,5 @@
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -65,8 +67,9 @@ def test_softmax_regression_in_numpy():
     test = tf.data.Dataset.from_tensor_slices((test_x[0], test_y[0])).batch(2)
     watch = Watch(3, [fused.output["one"]], lambda values: tf.reduce_sum(values[0]), images=3)
     found = loop.train(
-        fused, lambda start, _: stream.repeat().skip(start), lambda _: test, recipe=RECIPE, strategy=STRATEGY,
-        validate_every=4, log_every=2, watch=watch, monitors=[recorder],
+        fused, lambda start, _: stream.repeat().skip(start), lambda _: test,
+        recipe=RECIPE, strategy=STRATEGY, validate_every=4, log_every=2, watch=watch,
+        monitors=[recorder],
     )["one"]  # fmt: skip
     assert found.outcome == "trained"
     assert [step for step, _, _ in found.tests] == [4, 6]
@@ -138,6 +141,22 @@ def test_what_is_watched_changes_no_number():
         assert all(np.array_equal(a, b) for a, b in zip(weights, found[0][0], strict=True))
         assert all(np.array_equal(a, b) for a, b in zip(answers, found[0][1], strict=True))
         assert tests == found[0][2]
+
+
+def test_nothing_of_a_training_stays_in_memory():
+    """A graph that is kept keeps the weights of its group: a study would fill the memory."""
+
+    def graphs():
+        gc.collect()
+        return sum(isinstance(thing, tf.__internal__.FuncGraph) for thing in gc.get_objects())
+
+    before = graphs()
+    _, _, stream = batches(6)
+    loop.train(
+        surgery.fuse({"one": deep(1)}), lambda start, _: stream.repeat().skip(start),
+        lambda _: stream, recipe=RECIPE, strategy=STRATEGY, validate_every=4, log_every=2,
+    )  # fmt: skip
+    assert graphs() <= before
 
 
 def deep(seed):

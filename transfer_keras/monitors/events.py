@@ -80,8 +80,9 @@ def scalar(tag: str, value: float) -> Summary:
 def histogram(tag: str, values: np.ndarray) -> Summary:
     """How finite values spread, in 30 intervals of one width; others are left out."""
     # TensorBoard's own function takes an array of values x intervals.
-    finite = values[np.isfinite(values)].astype(np.float64)
-    counts, edges = np.histogram(finite, bins=_INTERVALS)
+    finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
+    ends = (finite.min(), finite.max()) if finite.size else (0, 1)
+    counts, edges = np.histogram(finite, bins=_INTERVALS, range=np.float64(ends))
     tensor = make_tensor_proto(np.stack([edges[:-1], edges[1:], counts], axis=1))
     metadata = histogram_metadata(None, None)
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])

@@ -63,7 +63,7 @@ class _OwnPart(keras.layers.Dropout):
     def moved_on(self) -> None:
         """As after a call by a single device."""
         state = self.seed_generator.state
-        state.assign(state + [0, 1])
+        state.assign(state + tf.constant([0, 1], state.dtype))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from transfer_keras.datasets.examples import in_order
+from transfer_keras.parts import WHOLE, Part
+
+
+@pytest.mark.parametrize("of", [1, 2, 3])
+def test_rows_of_all_parts_are_the_batch(of):
+    rows = [row for k in range(of) for row in range(12)[Part(k, of).rows(12)]]
+    assert rows == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "of", "replicas"),
+    [(53, 10, 1, 1), (53, 10, 1, 4), (53, 10, 2, 4), (8, 8, 2, 2), (1, 256, 4, 8), (7, 3, 3, 3)],
+)
+def test_a_pass_shows_each_example_once(count, batch, of, replicas):
+    """All processes together, in the order of the examples; the padding is told apart."""
+    parts = [
+        list(in_order(count, batch, Part(k, of, replicas)).as_numpy_iterator()) for k in range(of)
+    ]
+    seen = []
+    for batches in zip(*parts, strict=True):
+        assert len({len(places) for places, _ in batches}) == 1
+        assert sum(len(places) for places, _ in batches) % replicas == 0
+        for places, real in batches:
+            assert (places < count).all()
+            seen += places[real].tolist()
+    assert seen == list(range(count))
+
+
+def test_without_parts_batches_are_as_they_were():
+    found = [places.tolist() for places, _ in in_order(7, 3, WHOLE).as_numpy_iterator()]
+    assert found == [[0, 1, 2], [3, 4, 5], [6]]
+    assert np.all([real.all() for _, real in in_order(7, 3, WHOLE).as_numpy_iterator()])

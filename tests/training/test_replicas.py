@@ -1,0 +1,102 @@
+"""Several devices, played by the CPU, do what one does."""
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from transfer_keras.parts import Part
+from transfer_keras.training import replicas
+from transfer_keras.training.checkpoints import Checkpoints
+
+SCRIPT = pathlib.Path(__file__).with_name("on_devices.py")
+# Twenty steps of a small network; what float32 rounds differently where sums are cut in two.
+FLOAT64, FLOAT32 = 1e-12, 1e-5
+
+
+def run(folder, devices, dtype="float64", stop_at=None):
+    """What a training told and left, of which `stop_at` leaves a checkpoint alone."""
+    folder.mkdir(exist_ok=True)
+    arguments = [str(devices), dtype, str(folder), *([str(stop_at)] if stop_at else [])]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    if stop_at:
+        assert Checkpoints(folder, every=1, warn=print).latest()[1]["step"] == stop_at
+        return None
+    with np.load(folder / "found.npz") as arrays:
+        return dict(arrays)
+
+
+def assert_alike(found, expected, tolerance):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("one"), 1)
+
+
+def test_one_device_trains_at_all(one):
+    """Else equality would say nothing."""
+    kinds = {name.split()[0] for name in one}
+    assert kinds >= {"training", "test", "gradients", "activations", "one", "two", "all"}
+    assert not np.allclose(one["one weight 2"], one["two weight 2"])
+    assert one["gradients 20"].min() > 0
+    assert len(one["all label"]) == 53
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_equals_one_device(one, tmp_path, devices):
+    """Weights, scores, answers, gradients and activations of a group with dropout and decay."""
+    assert_alike(run(tmp_path, devices), one, FLOAT64)
+
+
+def test_float32(tmp_path):
+    expected = run(tmp_path / "one", 1, "float32")
+    assert_alike(run(tmp_path / "four", 4, "float32"), expected, FLOAT32)
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_a_checkpoint_goes_on_with_other_devices(one, tmp_path, first, then):
+    run(tmp_path, first, stop_at=12)
+    found = run(tmp_path, then)
+    later = {name: value for name, value in one.items() if _step(name) not in range(13)}
+    assert_alike(found, later, FLOAT64)
+
+
+def _step(name: str) -> int | None:
+    words = name.split()
+    told = words[0] in ("training", "test", "gradients", "activations")
+    return int(words[1]) if told else None
+
+
+def test_distribute_gives_each_process_its_rows_in_order():
+    """One device: the whole batch."""
+    rows = tf.data.Dataset.from_tensor_slices((tf.range(12), tf.range(12)))
+    asked = []
+
+    def stream(part):
+        asked.append(part)
+        return rows.batch(6)
+
+    found = [
+        x.numpy().tolist() for x, _ in replicas.distribute(tf.distribute.get_strategy(), stream)
+    ]
+    assert found == [list(range(6)), list(range(6, 12))]
+    assert asked == [Part(0, 1, 1)]
+
+
+def test_dropout_is_left_alone_on_one_device_and_given_back():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dropout(0.5)(inputs))
+    with replicas.masks_of_whole_batch(model, tf.distribute.get_strategy()) as dropouts:
+        assert dropouts == []
+        assert type(model.layers[1]) is keras.layers.Dropout
