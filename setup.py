@@ -34,7 +34,8 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "cluster": ["ray"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "test": ["hypothesis", "pillow", "pytest", "ruff", "selenium"],
+        "test": ["hypothesis", "pillow", "pytest", "ray", "ruff", "selenium"],
     },
 )

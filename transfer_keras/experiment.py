@@ -84,11 +84,9 @@ def _lead(
         say(f"{len(skipped)} pictures left out (named in {workdir}/experiment.json).")
     workdir.mkdir(parents=True, exist_ok=True)
     with lock.hold(workdir, say=say):
-        _begin(experiment, workdir, data.pair)
-        results.write_text(workdir / "run.flags", flags)
-        results.remove_finished_groups(workdir)
+        begin(experiment, workdir, data.pair, flags)
         with signals_wait() as stop, _faults_told(data), devices.losses_told(found):
-            for group in _groups(experiment, workdir, data.pair):
+            for group in groups_left(experiment, workdir, data.pair):
                 if stop.requested:
                     raise Interrupted(f"the end of a group, before {group}")
                 group_training.train(
@@ -147,8 +145,9 @@ def _tidy(experiment: Experiment, workdir: pathlib.Path, say) -> None:
         dashboard.curve(experiment, workdir)
 
 
-def _groups(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> list[Group]:
-    """What is left to train. A group that was begun comes first, whole: so are its checkpoints."""
+def groups_left(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> list[Group]:
+    """What is left to train, bases first; what was begun comes before others, whole: so are its
+    checkpoints."""
     planned = grouping.groups(experiment, pair.tasks)
     left = {
         t for group in planned for t in group.treatments if not results.is_done(workdir, t.name)
@@ -165,7 +164,18 @@ def _groups(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> li
     return sorted(groups, key=lambda group: group.treatments[0].donor is not None)  # Bases first.
 
 
-def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> None:
+def begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair, flags: str) -> None:
+    """Writes what an experiment is into its workdir, which is held by this process.
+
+    Args:
+        experiment: what it is.
+        workdir: an existing folder.
+        pair: its tasks, whose pictures were read.
+        flags: see `run`.
+
+    Raises:
+        UserError: if the workdir's results were made with other data.
+    """
     versions = {
         name: importlib.metadata.version(name)
         for name in ("tensorflow", "keras", "tensorflow-datasets", "numpy")
@@ -178,3 +188,5 @@ def _begin(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> Non
         versions=versions,
     )
     dashboard.begin(experiment, workdir, pair.tasks, versions)
+    results.write_text(workdir / "run.flags", flags)
+    results.remove_finished_groups(workdir)

@@ -104,7 +104,7 @@ def train(
             _leave(workdir, row, network, trained[name])
             dashboard.result(experiment, workdir, runs[name], row, classes)
             results.write_row(workdir, row)  # Last: where it is, all is.
-    results.remove_finished_groups(workdir)
+    results.remove_group(workdir, group.names)
 
 
 def follow(

@@ -232,6 +232,11 @@ def remove_finished_groups(workdir: pathlib.Path) -> None:
             shutil.rmtree(folder)
 
 
+def remove_group(workdir: pathlib.Path, names: Sequence[str]) -> None:
+    """Removes the checkpoints of a group that is done; others may be in training."""
+    shutil.rmtree(group_folder(workdir, names), ignore_errors=True)
+
+
 def is_done(workdir: pathlib.Path, treatment: str) -> bool:
     """Whether the treatment has all its files."""
     folder = workdir / treatment

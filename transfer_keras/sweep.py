@@ -3,11 +3,28 @@
 python -m transfer_keras.sweep --flagfile=flags/demo.flags
 """
 
+import sys
+
 from absl import flags
 
 from transfer_keras import cli, launch
 
 flags.adopt_module_key_flags(cli)
+_CLUSTER = flags.DEFINE_string(
+    "cluster",
+    None,
+    "ray: one group a task, on this machine; ray:ADDRESS: on that cluster; slurm: print a script "
+    "that submits them. Default: one after the other, in this process.",
+)
+_CLUSTER_GPUS = flags.DEFINE_integer(
+    "cluster_gpus", None, "GPUs of each group (default: one, where the cluster has any).", 0
+)
+_TASK = flags.DEFINE_integer("task", None, "Train only this group of the study, by number.", 0)
+flags.register_validator(
+    "cluster",
+    lambda value: value is None or value.partition(":")[0] in ("ray", "slurm"),
+    "expected ray, ray:ADDRESS or slurm",
+)
 for _name, _value in cli.WHOLE_CURVE.items():
     flags.FLAGS.set_default(_name, _value)
 
@@ -22,13 +39,26 @@ def main() -> None:
         f"A study of {count}: {first.network} on {first.dataset}, "
         f"{first.steps:,} steps a network. Results: {folder}"
     )
-    from transfer_keras import reporting, sweeping  # Imports TensorFlow: 6 s.
+    from transfer_keras import cluster, reporting, sweeping  # Imports TensorFlow: 6 s.
 
     if cli.is_dry_run():
         sweeping.plan(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
-    sweeping.run(experiments, folder, flags=cli.flags_as_text)
+    if _TASK.value is not None:
+        cluster.train_task(experiments, folder, _TASK.value)
+        return
+    kind, _, address = (_CLUSTER.value or "").partition(":")
+    flags_of, gpus = cli.flags_as_text, _CLUSTER_GPUS.value
+    if kind == "slurm":
+        script = cluster.slurm(experiments, folder, flags=flags_of, arguments=sys.argv[1:])
+        print(f"{script.read_text()}\nSubmit it: bash {script}")
+        return
+    if kind == "ray":
+        cluster.run(experiments, folder, flags=flags_of, address=address or None, gpus=gpus)
+    elif not sweeping.run(experiments, folder, flags=flags_of):
+        print(f"Done; the first machine has written the results: {folder}")
+        return
     words = reporting.report(folder, folder / "report", overlay_paper=None)
     print(f"\n{words}\n\nThe report: {folder / 'report' / 'report.html'}")
     print(f"See every unit: tensorboard --logdir {folder}")

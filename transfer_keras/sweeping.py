@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import keras
 
+from transfer_keras import devices, grouping, results, summary, task_data
 from transfer_keras import experiment as program
-from transfer_keras import grouping, results, summary, task_data
 from transfer_keras.monitors.stopwatch import Stopwatch
 from transfer_keras.plan import Group, with_bases
 from transfer_keras.settings import Experiment
@@ -25,7 +25,7 @@ def run(
     *,
     flags: Callable[[Experiment, pathlib.Path], str],
     say: Callable[[str], None] = print,
-) -> None:
+) -> bool:
     """Trains what is not on disk yet, one experiment after the other.
 
     Args:
@@ -34,11 +34,16 @@ def run(
         flags: an experiment and its workdir -> what repeats it alone.
         say: called with a line for the user now and then.
 
+    Returns:
+        Whether this process is the one that writes, of those that train together.
+
     Raises:
         UserError: see `experiment.run`; what can be known of all is told before any is trained.
     """
-    _check(experiments, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    found = devices.use(experiments[0])
+    if found.is_chief:
+        check(experiments, folder)
+        folder.mkdir(parents=True, exist_ok=True)
     begun, trained = time.monotonic(), 0
     for number, experiment in enumerate(experiments, 1):
         left = sum(len(_waiting(one, folder)) for one in experiments)
@@ -52,10 +57,15 @@ def run(
         program.run(experiment, workdir, say=say, flags=flags(experiment, workdir))
         trained += here
         keras.utils.clear_session()
+    return found.is_chief
 
 
-def _check(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
-    """Reads the data of each split with the fewest and the most examples a class."""
+def check(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
+    """Reads the data of each split with the fewest and the most examples a class.
+
+    Raises:
+        UserError: if those of any experiment cannot be had or do not suffice.
+    """
     for experiment in experiments:
         task_data.open_tasks(experiment)
     by_split: dict[str, list[Experiment]] = {}
