@@ -130,7 +130,10 @@ _GROUP_SIZE = flags.DEFINE_integer(
     1,
 )
 _GROUP_MEMORY = flags.DEFINE_float(
-    "group_memory", None, "GiB that a group may take (default: half of the machine's).", 0
+    "group_memory",
+    None,
+    "GiB that a group may take (default: half of a GPU's, or else of the machine's).",
+    0,
 )
 _CHECKPOINT_EVERY = flags.DEFINE_float(
     "checkpoint_every", 60, "Seconds from one checkpoint to the next.", 0
@@ -148,7 +151,9 @@ _DEVICES = flags.DEFINE_string(
 _PRECISION = flags.DEFINE_enum(
     "precision", "float32", PRECISIONS, "What is computed in; weights are always float32."
 )
-_JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Compile the training by XLA.")
+_JIT_COMPILE = flags.DEFINE_bool(
+    "jit_compile", False, "Compile the training by XLA, whose dropout draws other masks."
+)
 _MEMORY_GROWTH = flags.DEFINE_bool(
     "memory_growth", False, "Take a GPU's memory as it is needed, not all at once."
 )

@@ -9,6 +9,7 @@ import contextlib
 import os
 import pathlib
 import shlex
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from transfer_keras.settings import Experiment
 from transfer_keras.treatments import parse
 
 _RETRIES = 20  # Of a group whose machine is lost.
+_PATIENCE = 10  # Seconds.
 _ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
@@ -104,6 +106,10 @@ def train_task(experiments: Sequence[Experiment], folder: pathlib.Path, number: 
     if number >= len(tasks):
         raise UserError(f"--task={number}: the study has {len(tasks)} groups, from 0 on.")
     experiment, workdir, group = tasks[number]
+    if not (workdir / results.EXPERIMENT).exists():
+        raise UserError(
+            f"--task={number}: {workdir} was not made yet. Run the same with --cluster=slurm first."
+        )
     train_group(experiment, workdir, group.names)
 
 
@@ -174,6 +180,8 @@ def _connected(address: str | None):
             "--cluster=ray: Ray is not installed. Run pip install 'transfer_keras[cluster]', or "
             "leave --cluster out: the same groups are then trained here, one after the other."
         ) from error
+    if address:
+        _check_reachable(address)
     own = {} if address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
     try:
         ray.init(
@@ -184,11 +192,21 @@ def _connected(address: str | None):
             **own,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"--cluster=ray:{address}: no Ray cluster answers there ({error}). Start one with "
-            "RAY_AUTH_MODE=token ray start --head, or leave out the address."
-        ) from error
+        raise UserError(f"--cluster=ray:{address or ''}: Ray does not begin ({error}).") from error
     return ray
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=_PATIENCE):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"--cluster=ray:{address}: nothing answers there ({error}). Expected HOST:PORT of a "
+            "cluster, as RAY_AUTH_MODE=token ray start --head prints it; or leave out the address."
+        ) from error
 
 
 def _resources(ray, gpus: int | None) -> dict[str, float]:

@@ -1,6 +1,9 @@
 """What this machine has."""
 
 import os
+import subprocess
+
+_PATIENCE = 30  # Seconds, for a driver that does not answer.
 
 
 def memory() -> int:
@@ -12,3 +15,14 @@ def memory() -> int:
     except OSError:
         return machine
     return min(machine, int(limit)) if limit.isdigit() else machine
+
+
+def gpu_memory() -> int | None:
+    """Bytes of memory of its smallest GPU; None where no driver of NVIDIA's tells of one."""
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=_PATIENCE, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    sizes = [int(line) for line in done.stdout.split() if line.isdigit()]
+    return min(sizes) * 2**20 if sizes else None

@@ -27,7 +27,7 @@ import numpy as np
 from transfer_keras import lock
 from transfer_keras.errors import UserError
 
-_EXPERIMENT = "experiment.json"
+EXPERIMENT = "experiment.json"
 _ROW = "row.json"
 _NETWORK = "network.keras"
 _PREDICTIONS = "predictions.npz"
@@ -107,13 +107,13 @@ def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
     """
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir}: is a file. Give a folder.")
-    path = workdir / _EXPERIMENT
+    path = workdir / EXPERIMENT
     if not path.exists():
         if not os.access(_nearest(workdir), os.W_OK):
             raise UserError(f"--workdir={workdir}: cannot be written. Give another folder.")
         if workdir.is_dir() and any(not _is_left_over(path) for path in workdir.iterdir()):
             raise UserError(
-                f"--workdir={workdir}: holds other files and no {_EXPERIMENT}. Give a new or "
+                f"--workdir={workdir}: holds other files and no {EXPERIMENT}. Give a new or "
                 "empty folder, or one of an earlier run."
             )
         return
@@ -137,7 +137,7 @@ def read_experiment(workdir: pathlib.Path) -> dict:
     Raises:
         UserError: if the file is damaged.
     """
-    path = workdir / _EXPERIMENT
+    path = workdir / EXPERIMENT
     try:
         facts = json.loads(path.read_text())
         return {name: facts[name] for name in ("settings", "data", "versions")}
@@ -169,7 +169,7 @@ def write_experiment(
     Raises:
         UserError: if the folder's results were made with other data.
     """
-    path = workdir / _EXPERIMENT
+    path = workdir / EXPERIMENT
     if not path.exists():
         facts = {"settings": identity, "data": data, "versions": versions}
         write_text(path, json.dumps(facts, indent=2) + "\n")

@@ -70,14 +70,14 @@ class Experiment:
         probes: whether linear probes are trained on the units of each finished network.
         group_size: the most treatments that are trained together; None: as many as the memory
             holds.
-        group_memory: GiB that a group may take; None: half of the machine's.
+        group_memory: GiB that a group may take; None: half of a GPU's, or else the machine's.
         checkpoint_every: seconds from one checkpoint to the next.
         strategy: "one" device; "mirrored", all of this machine; "multi_worker", those of all
             machines that TF_CONFIG names; "auto": as many as there are.
         devices: the GPUs' numbers, as "0,2"; or "cpu:4", for so many devices that the CPU plays;
             None: all GPUs, or the CPU.
         precision: a dtype policy of Keras.
-        jit_compile: whether XLA compiles the training.
+        jit_compile: whether XLA compiles the training; its dropout draws other masks.
         memory_growth: whether a GPU's memory is taken as it is needed, and not all at once.
 
     Raises:
@@ -122,9 +122,12 @@ class Experiment:
         defaults = {
             "image_size": self.architecture.image_size,
             "augment": self.dataset.partition("/")[0] != "formula_images",
-            "group_memory": machine.memory() / 2**31,
             **DEFAULTS[self.network],
         }
+        if self.group_memory is None:
+            on_cpu = self.devices and self.devices.startswith(LOGICAL)
+            memory = (None if on_cpu else machine.gpu_memory()) or machine.memory()
+            object.__setattr__(self, "group_memory", memory / 2**31)
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -211,7 +214,6 @@ class Experiment:
             "checkpoint_every",
             "strategy",
             "devices",
-            "jit_compile",
             "memory_growth",
         ):
             fields.pop(name)

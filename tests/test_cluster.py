@@ -1,0 +1,196 @@
+"""A study on two Ray nodes of this machine, one of which dies; and as arrays of Slurm."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from transfer_keras import results
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs pip install 'transfer_keras[cluster]'"
+)
+
+FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--mode=frozen,fine_tune", "--group_size=1",
+         "--source=other", "--target=A,B", "--validations=2", "--batch_size=8"]  # fmt: skip
+EVERYONE = ("baseA", "baseB", "A2B", "A2B+", "B2A", "B2A+")
+STEPS = 400
+
+
+def sweep(folder, *arguments, steps=STEPS, environment=None):
+    command = [sys.executable, "-m", "transfer_keras.sweep", *FLAGS, f"--steps={steps}"]
+    return subprocess.Popen(
+        [*command, f"--workdir={folder}", *arguments],
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait(process, status=0):
+    try:
+        output, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == status, output[-3000:]
+    return output
+
+
+def rows(workdir):
+    """All that does not depend on the clock."""
+    found = {}
+    for name in EVERYONE:
+        row = json.loads((workdir / name / "row.json").read_text())
+        found[name] = {key: value for key, value in row.items() if key != "seconds"}
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plain") / "study"
+    wait(sweep(folder))
+    return folder
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """Ray's own variables: a token that no other cluster has."""
+    path = tmp_path / "token"
+    path.write_text("of-this-test-and-no-other-cluster")
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+
+
+def children(process: int) -> set[int]:
+    """All processes below one."""
+    parents = {}
+    for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(entry.parent.name)] = int(fields[1])
+    below = {process}
+    while more := {child for child, parent in parents.items() if parent in below} - below:
+        below |= more
+    return below
+
+
+def test_a_node_dies_and_the_study_ends_as_if_it_had_not(tmp_path, plain, secret, monkeypatch):
+    """Its group goes on from its checkpoint on the other; all rows are those of a plain run."""
+    for name, value in secret.items():
+        monkeypatch.setenv(name, value)
+    from ray.cluster_utils import Cluster
+
+    folder = tmp_path / "study"
+    workdir = folder / "split0-seed0"
+    node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        doomed = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+        cluster.wait_for_nodes()
+        study = sweep(folder, f"--cluster=ray:{cluster.address}", "--checkpoint_every=1")
+        raylet = doomed.all_processes["raylet"][0].process.pid
+        group = _group_with_checkpoint(workdir, raylet, study)
+        cluster.remove_node(doomed, allow_graceful=False)
+        output = wait(study)
+    finally:
+        cluster.shutdown()
+    assert "2 machine(s); a group takes 1 CPU" in output
+    assert "6/6" in output
+    assert results.is_done(workdir, group)
+    assert rows(workdir) == rows(plain / "split0-seed0")
+    assert (folder / "report" / "report.html").exists()
+    assert (workdir / "curve.png").exists()
+    assert not list((workdir / "checkpoints").iterdir())
+
+
+def _group_with_checkpoint(workdir: pathlib.Path, raylet: int, study) -> str:
+    """The first treatment of a group in training on that node, once it has a checkpoint."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end and study.poll() is None:
+        here = children(raylet)
+        for lock in workdir.glob("checkpoints/*/.lock"):
+            process = re.match(r"process (\d+)", lock.read_text())
+            if process and int(process[1]) in here and list(lock.parent.glob("*.npz")):
+                return json.loads((lock.parent / "group.json").read_text())[0]
+        time.sleep(0.05)
+    raise AssertionError(f"no group was met on the node: {study.communicate()[0][-3000:]}")
+
+
+def test_on_this_machine_alone(tmp_path, secret):
+    """No address: a cluster of this machine, on loopback, with a token."""
+    folder = tmp_path / "study"
+    output = wait(sweep(folder, "--cluster=ray", steps=3, environment=secret))
+    assert "1 machine(s)" in output
+    assert set(rows(folder / "split0-seed0")) == set(EVERYONE)
+    again = wait(sweep(folder, "--cluster=ray", steps=3, environment=secret))
+    assert "On disk already" in again
+
+
+def test_mistakes_are_told(tmp_path, secret):
+    output = wait(sweep(tmp_path / "a", "--cluster=ray:127.0.0.1:1", environment=secret), 2)
+    assert output.splitlines()[-1].startswith("sweep: --cluster=ray:127.0.0.1:1: nothing answers")
+    output = wait(sweep(tmp_path / "b", "--cluster=rey"), 2)
+    assert "expected ray, ray:ADDRESS or slurm" in output
+    output = wait(sweep(tmp_path / "c", "--cluster=ray", "--cluster_gpus=3", environment=secret), 2)
+    assert "--cluster_gpus=3: no machine has so many" in output
+    output = wait(sweep(tmp_path / "d", "--task=0"), 2)
+    assert "slurm" in output.splitlines()[-1]
+    assert not any((tmp_path / name / "split0-seed0").exists() for name in "abcd")
+
+
+SBATCH = r'''#!{python}
+"""A Slurm that runs an array's tasks at once, the dependencies having ended."""
+import os, subprocess, sys
+arguments = dict(word.lstrip("-").partition("=")[::2] for word in sys.argv[1:] if "=" in word)
+with open({log!r}, "a") as log:
+    log.write(" ".join(sys.argv[1:-1]) + "\n")
+first, _, last = arguments.get("array", "0").partition("-")
+for number in range(int(first), int(last or first) + 1):
+    environment = {{**os.environ, "SLURM_ARRAY_TASK_ID": str(number)}}
+    subprocess.run(["sh", "-c", sys.argv[-1]], check=True, env=environment, stdout=sys.stderr)
+print(len(open({log!r}).readlines()))
+'''
+
+
+def test_slurm_script(tmp_path):
+    """The script, run by a stand-in for sbatch, trains bases, others, and reports."""
+    folder, log, bin_ = tmp_path / "study", tmp_path / "log", tmp_path / "bin"
+    output = wait(sweep(folder, "--cluster=slurm", steps=3))
+    assert output.splitlines()[-1] == f"Submit it: bash {folder / 'slurm.sh'}"
+    for number, group in enumerate(EVERYONE[:2]):
+        assert f"# {number}: split 0, seed 0: {group}" in output
+    bin_.mkdir()
+    sbatch = bin_ / "sbatch"
+    sbatch.write_text(SBATCH.format(python=sys.executable, log=str(log)))
+    sbatch.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "OPTIONS": "--gpus=1"}
+    done = subprocess.run(
+        ["bash", str(folder / "slurm.sh")], env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    jobs = log.read_text().splitlines()
+    assert [re.search(r"--array=(\S+)", job) and re.search(r"--array=(\S+)", job)[1] for job in jobs
+            ] == ["0-1", "2-5", None]  # fmt: skip
+    assert "--dependency=afterok:1" in jobs[1]
+    assert "--dependency=afterany:2" in jobs[2]
+    assert all("--gpus=1" in job for job in jobs)
+    assert set(rows(folder / "split0-seed0")) == set(EVERYONE)
+    assert (folder / "report" / "report.html").exists()
+
+
+def test_a_task_waits_for_its_bases(tmp_path):
+    folder = tmp_path / "study"
+    wait(sweep(folder, "--cluster=slurm", steps=3))
+    output = wait(sweep(folder, "--task=2", steps=3), 2)
+    assert "needs baseA, baseB, which is not in" in output.splitlines()[-1]
+    output = wait(sweep(folder, "--task=6", steps=3), 2)
+    assert "--task=6: the study has 6 groups, from 0 on." in output

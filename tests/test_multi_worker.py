@@ -1,0 +1,138 @@
+"""Two processes train one network together, over loopback."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from transfer_keras import launch, results
+
+EVERYONE = ("baseA", "baseB", "A2B", "A2B+")
+FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--mode=frozen,fine_tune",
+         "--validations=2", "--checkpoint_every=0", "--optimizer=sgd"]  # fmt: skip
+SHORT = ["--steps=10", "--learning_rate=0.001", "--metrics_every=5"]
+LONG = ["--steps=60", "--learning_rate=0.001", "--metrics_every=0"]
+# Ten steps in float32, whose sums are cut in two.
+TOLERANCE = 1e-4
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def start(workdir, *flags, cluster=None):
+    command = [sys.executable, "-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}"]
+    environment = {**os.environ, **({"TF_CONFIG": json.dumps(cluster)} if cluster else {})}
+    return subprocess.Popen(
+        [*command, *flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True,
+    )  # fmt: skip
+
+
+def start_two(workdir, *flags):
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    return [
+        start(workdir, *flags, cluster={
+            "cluster": {"worker": workers}, "task": {"type": "worker", "index": k},
+        })
+        for k in range(2)
+    ]  # fmt: skip
+
+
+def wait(*processes, status=0):
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == status, output[-3000:]
+    return outputs
+
+
+def networks(workdir):
+    return {name: keras.saving.load_model(results.network_path(workdir, name)) for name in EVERYONE}
+
+
+def test_equals_one_process(tmp_path):
+    """Weights, test scores, and that nobody but the first writes."""
+    first, second = wait(*start_two(tmp_path / "two", *SHORT))
+    wait(start(tmp_path / "one", *SHORT))
+    wait(start(tmp_path / "mirrored", *SHORT, "--devices=cpu:2"))
+    assert "2 machines, this one (worker:0) with the CPU" in first
+    assert "batches of 32 = 2 x 16" in first
+    assert second.splitlines()[-1].startswith("Done; the first machine has written the results")
+    one, two, mirrored = (networks(tmp_path / x) for x in ("one", "two", "mirrored"))
+    for name in EVERYONE:
+        values = zip(two[name].weights, one[name].weights, mirrored[name].weights, strict=True)
+        for value, expected, same in values:
+            np.testing.assert_allclose(value.numpy(), expected.numpy(), atol=TOLERANCE)
+            assert np.array_equal(value.numpy(), same.numpy())  # The same sums, over sockets.
+        rows = [results.read_row(tmp_path / folder, name) for folder in ("two", "one")]
+        assert rows[0].loss == pytest.approx(rows[1].loss, abs=1e-4)
+        assert rows[0].test_images == rows[1].test_images == 40
+        for folder in ("one", "two"):  # One writer's events.
+            assert len(list((tmp_path / folder / name).glob("events*"))) == 1
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_worker_is_lost_and_the_restart_gives_what_an_undisturbed_run_gives(tmp_path, lost):
+    wait(*start_two(tmp_path / "quiet", *LONG))
+    broken = tmp_path / "broken"
+    processes = start_two(broken, *LONG)
+    _until_checkpoint(broken, processes)
+    processes[lost].send_signal(signal.SIGKILL)
+    (output,) = wait(processes[1 - lost], status=launch.LOST)
+    assert output.splitlines()[-1].startswith("Another machine of this training is gone")
+    assert "Run the same command on all of them again" in output
+    processes[lost].communicate()
+    outputs = wait(*start_two(broken, *LONG))
+    assert "Going on with" in outputs[0]
+    quiet = networks(tmp_path / "quiet")
+    for name, network in networks(broken).items():
+        for value, expected in zip(network.weights, quiet[name].weights, strict=True):
+            assert np.array_equal(value.numpy(), expected.numpy())
+
+
+def _until_checkpoint(workdir, processes):
+    """Until a group of treatments has one."""
+    end = time.monotonic() + 200
+    while time.monotonic() < end:
+        assert all(process.poll() is None for process in processes)
+        if list(workdir.glob("checkpoints/A2B*/*.npz")):
+            return
+        time.sleep(0.01)
+    raise AssertionError("no checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "--strategy=multi_worker: TF_CONFIG is not set."),
+        ("{", "TF_CONFIG cannot be read"),
+        ('{"cluster": {"worker": ["a:1", "b:2"]}}', "TF_CONFIG cannot be read (KeyError: 'task')"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+         "TF_CONFIG: task worker:1 is none of worker:0."),
+    ],
+)  # fmt: skip
+def test_bad_configurations(tmp_path, monkeypatch, config, message):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config:
+        monkeypatch.setenv("TF_CONFIG", config)
+    (output,) = wait(start(tmp_path / "w", "--strategy=multi_worker"), status=2)
+    assert output.splitlines()[-1].startswith(f"train: {message}")
+    assert not (tmp_path / "w").exists()
