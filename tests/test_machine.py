@@ -1,0 +1,46 @@
+import os
+
+import pytest
+
+from transfer_keras import machine
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import parse
+
+
+@pytest.fixture
+def driver(tmp_path, monkeypatch):
+    """Puts a stand-in for NVIDIA's tool first on the path."""
+
+    def install(script):
+        path = tmp_path / "nvidia-smi"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return install
+
+
+def test_memory_is_at_most_the_machines():
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < machine.memory() <= pages
+
+
+def test_memory_of_the_smallest_gpu(driver):
+    driver("echo 81559; echo 24564")
+    assert machine.gpu_memory() == 24564 * 2**20
+    assert Experiment((parse("A3B"),)).group_memory == 24564 / 2**11
+    assert Experiment((parse("A3B"),), group_memory=3.0).group_memory == 3.0
+    on_cpu = Experiment((parse("A3B"),), devices="cpu:2")
+    assert on_cpu.group_memory == machine.memory() / 2**31
+
+
+@pytest.mark.parametrize("script", ["exit 9", "echo no devices were found"])
+def test_no_gpu(driver, script):
+    driver(script)
+    assert machine.gpu_memory() is None
+    assert Experiment((parse("A3B"),)).group_memory == machine.memory() / 2**31
+
+
+def test_no_driver(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.gpu_memory() is None
