@@ -76,6 +76,8 @@ def test_the_papers_network():
     }
     expected = [105.4, 223.9, 149.5, 112.1, 74.8, 37.7, 16.8, 2.05]
     assert list(macs.values()) == pytest.approx(expected, abs=0.06)
+    sizes = tables.ALEXNET.sizes(227, 500)
+    assert [size.macs / 1e6 for size in sizes] == pytest.approx(list(macs.values()))
 
 
 def test_small_network_has_the_same_units_and_reloads_without_this_package(tmp_path):

@@ -37,10 +37,12 @@ class Dense:
 
 
 class Size(NamedTuple):
-    """What a unit holds: weights, and values of one image between its layers."""
+    """What a unit holds and does: weights, values of one image between its layers, and
+    multiplications for one image."""
 
     parameters: int
     activations: int
+    macs: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +84,12 @@ class Architecture:
                 side, channels = _pooled(unit, wide), unit.filters
                 values = 2 * wide**2 * channels  # Of the convolution and of its ReLU.
                 values += (unit.pool + unit.norm) * side**2 * channels
-                sizes.append(Size(kernel + unit.filters, values))
+                sizes.append(Size(kernel + unit.filters, values, kernel * wide**2))
             else:
                 inputs, channels = side**2 * channels, unit.units or classes
                 side = 1
-                sizes.append(Size((inputs + 1) * channels, 3 * channels))
+                weights = inputs * channels
+                sizes.append(Size(weights + channels, 3 * channels, weights))
         return tuple(sizes)
 
     @property
