@@ -108,6 +108,31 @@ def test_a_worker_is_lost_and_the_restart_gives_what_an_undisturbed_run_gives(tm
             assert np.array_equal(value.numpy(), expected.numpy())
 
 
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_signal_to_one_ends_both(tmp_path, who):
+    processes = start_two(tmp_path / "w", *LONG)
+    _until_checkpoint(tmp_path / "w", processes)
+    processes[who].send_signal(signal.SIGTERM)
+    (output,) = wait(processes[who], status=launch.STOPPED)
+    assert output.splitlines()[-1].startswith("Stopped at step")
+    (output,) = wait(processes[1 - who], status=launch.LOST)
+    assert output.splitlines()[-1].startswith("Another machine of this training is gone")
+
+
+def test_a_workdir_that_is_not_shared_is_told(tmp_path):
+    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    (tmp_path / "b").mkdir()
+    processes = [
+        start(tmp_path / folder, *SHORT, cluster={
+            "cluster": {"worker": workers}, "task": {"type": "worker", "index": k},
+        })
+        for k, folder in enumerate("ab")
+    ]  # fmt: skip
+    (output,) = wait(processes[1], status=2)
+    assert "what the first machine wrote there cannot be seen from this one" in output
+    wait(processes[0], status=launch.LOST)
+
+
 def _until_checkpoint(workdir, processes):
     """Until a group of treatments has one."""
     end = time.monotonic() + 200

@@ -13,9 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.errors import UserError, WorkerLost
-from transfer_keras.settings import LOGICAL, Experiment
+from transfer_keras.settings import CLUSTER, LOGICAL, Experiment
 
-_CLUSTER = "TF_CONFIG"
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -130,8 +129,8 @@ def _open(kind: str, wanted: str | None, memory_growth: bool) -> Devices:
         kind = "multi_worker"
     if kind == "multi_worker" and not workers:
         raise UserError(
-            f"--strategy=multi_worker: {_CLUSTER} is not set. Set it on each machine, as "
-            f"{_CLUSTER}='{_EXAMPLE}', with its own index."
+            f"--strategy=multi_worker: {CLUSTER} is not set. Set it on each machine, as "
+            f"{CLUSTER}='{_EXAMPLE}', with its own index."
         )
     here, words = _choose(wanted, memory_growth, first=kind == "one")
     if kind == "multi_worker":
@@ -180,7 +179,7 @@ def _choose(wanted: str | None, memory_growth: bool, *, first: bool) -> tuple[li
 def _workers() -> list[str]:
     """The tasks that train, as TensorFlow's variable names them, the chief first; none if it is not
     set."""
-    text = os.environ.get(_CLUSTER)
+    text = os.environ.get(CLUSTER)
     if not text:
         return []
     try:
@@ -192,11 +191,11 @@ def _workers() -> list[str]:
         known = f"{task['type']}:{int(task['index'])}" in tasks
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{_CLUSTER} cannot be read ({type(error).__name__}: {error}). Expected {_EXAMPLE}"
+            f"{CLUSTER} cannot be read ({type(error).__name__}: {error}). Expected {_EXAMPLE}"
         ) from error
     if not known:
         raise UserError(
-            f"{_CLUSTER}: task {task['type']}:{task['index']} is none of {', '.join(tasks)}. Give "
+            f"{CLUSTER}: task {task['type']}:{task['index']} is none of {', '.join(tasks)}. Give "
             "each process its own type and index."
         )
     return tasks

@@ -102,11 +102,11 @@ def _lead(
 def _follow(experiment: Experiment, workdir: pathlib.Path, found: Devices) -> None:
     """`run` by the other workers."""
     data = None
-    with devices.losses_told(found):
+    with signals_wait() as stop, devices.losses_told(found):
         while order := found.share(None):
             data = data or task_data.read(experiment)
             with _faults_told(data):
-                group_training.follow(experiment, workdir, data, *order, found)
+                group_training.follow(experiment, workdir, data, *order, found, stop)
 
 
 @contextlib.contextmanager

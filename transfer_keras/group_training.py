@@ -114,6 +114,7 @@ def follow(
     names: Sequence[str],
     step: int,
     devices: Devices,
+    stop: Stop,
 ) -> None:
     """The part of a worker that is not the chief in `train`: it writes nothing.
 
@@ -121,13 +122,16 @@ def follow(
         experiment, workdir, data, devices: as the chief's.
         names: of the group's treatments.
         step: the updates that were done when the chief began.
+        stop: see `loop.train`.
 
     Raises:
+        Interrupted: see `loop.train`.
         UserError: if what the chief has written is not here.
     """
     treatments = tuple(map(parse, names))
     saved = Checkpoints(results.group_folder(workdir, names), every=math.inf, warn=print).latest()
-    if (saved[1]["step"] if saved else 0) != step:
+    here = tuple(names) in results.groups_begun(workdir)
+    if not here or (saved[1]["step"] if saved else 0) != step:
         raise UserError(
             f"--workdir={workdir}: what the first machine wrote there cannot be seen from this "
             "one. Give a folder that all of them share."
@@ -136,7 +140,9 @@ def follow(
     watch = None
     if experiment.metrics_every:  # Gradients are summed up over all.
         watch = Watch(experiment.metrics_every, [], lambda values: None)
-    _loop(experiment, workdir, data, treatments, devices)(fused, watch=watch, saved=saved)
+    _loop(experiment, workdir, data, treatments, devices)(
+        fused, watch=watch, saved=saved, stop=stop
+    )
 
 
 def _loop(

@@ -9,11 +9,13 @@ import os
 import pathlib
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from absl import app, flags, logging
 
 from transfer_keras.errors import UserError, WorkerLost
+from transfer_keras.settings import CLUSTER
 from transfer_keras.training.interruption import Interrupted, StoppedAtOnce
 
 FLAGS = flags.FLAGS
@@ -44,7 +46,6 @@ def start(main: Callable[[], None]) -> None:
                 f"Another machine of this training is gone ({error}). Run the same command on all "
                 "of them again to go on from the last checkpoint.",
                 LOST,
-                at_once=True,
             )
         except OSError as error:
             _refuse(f"{error}. Results that are finished are kept.")
@@ -54,6 +55,9 @@ def start(main: Callable[[], None]) -> None:
             _leave(f"\nStopped at once. {_KEPT}", STOPPED_AT_ONCE)
         except KeyboardInterrupt:  # Between trainings, when there is nothing to save.
             _leave(f"\nStopped. {_KEPT}", STOPPED)
+        except Exception:
+            traceback.print_exc()
+            _end(1)
 
     app.run(guarded, flags_parser=_parse)
 
@@ -72,11 +76,16 @@ def _refuse(message: str) -> None:
     _leave(f"{pathlib.Path(sys.argv[0]).stem}: {message}", 2)
 
 
-def _leave(message: str, status: int, *, at_once: bool = False) -> None:
+def _leave(message: str, status: int) -> None:
     with contextlib.suppress(OSError):  # Nobody may be there to read it.
         print(message, file=sys.stderr)
+    _end(status)
+
+
+def _end(status: int) -> None:
+    if CLUSTER not in os.environ:
+        sys.exit(status)
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
-    if at_once:  # At its end TensorFlow waits for the others, or aborts.
-        os._exit(status)
-    sys.exit(status)
+    os._exit(status)  # At an orderly end TensorFlow waits for the others, and they for this one.

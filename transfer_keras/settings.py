@@ -39,6 +39,7 @@ DEFAULTS = {
 MEANS = ("source", "target")
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 PRECISIONS = ("float32", "mixed_bfloat16")
+CLUSTER = "TF_CONFIG"  # TensorFlow's variable that names all machines.
 LOGICAL = "cpu:"  # Before a number of devices that the CPU plays.
 _LOOKS = 20
 
