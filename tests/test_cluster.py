@@ -1,6 +1,8 @@
 """A study on two Ray nodes of this machine, one of which dies; and as arrays of Slurm."""
 
+import contextlib
 import importlib.util
+import ipaddress
 import json
 import os
 import pathlib
@@ -18,7 +20,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--mode=frozen,fine_tune", "--group_size=1",
-         "--source=other", "--target=A,B", "--validations=2", "--batch_size=8"]  # fmt: skip
+         "--source=other", "--target=A,B", "--validations=2", "--batch_size=8",
+         "--group_memory=1"]  # fmt: skip
 EVERYONE = ("baseA", "baseB", "A2B", "A2B+", "B2A", "B2A+")
 STEPS = 400
 
@@ -90,10 +93,15 @@ def test_a_node_dies_and_the_study_ends_as_if_it_had_not(tmp_path, plain, secret
 
     folder = tmp_path / "study"
     workdir = folder / "split0-seed0"
-    node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    node = {
+        "num_cpus": 1,
+        "memory": 4 * 2**30,
+        "include_dashboard": False,
+        "object_store_memory": 80 * 2**20,
+    }
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:
-        doomed = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+        doomed = cluster.add_node(num_cpus=1, memory=4 * 2**30, object_store_memory=80 * 2**20)
         cluster.wait_for_nodes()
         study = sweep(folder, f"--cluster=ray:{cluster.address}", "--checkpoint_every=1")
         raylet = doomed.all_processes["raylet"][0].process.pid
@@ -102,7 +110,7 @@ def test_a_node_dies_and_the_study_ends_as_if_it_had_not(tmp_path, plain, secret
         output = wait(study)
     finally:
         cluster.shutdown()
-    assert "2 machine(s); a group takes 1 CPU" in output
+    assert "2 machine(s); a group takes 1 CPU, 1.0 GiB." in output
     assert "6/6" in output
     assert results.is_done(workdir, group)
     assert rows(workdir) == rows(plain / "split0-seed0")
@@ -127,18 +135,57 @@ def _group_with_checkpoint(workdir: pathlib.Path, raylet: int, study) -> str:
 def test_on_this_machine_alone(tmp_path, secret):
     """No address: a cluster of this machine, on loopback, with a token."""
     folder = tmp_path / "study"
-    output = wait(sweep(folder, "--cluster=ray", steps=3, environment=secret))
+    study = sweep(folder, "--cluster=ray", "--probes", steps=3, environment=secret)
+    addresses = set()
+    while study.poll() is None and not list(folder.glob("*/baseA/row.json")):
+        addresses |= listening(children(study.pid))
+        time.sleep(0.2)
+    output = wait(study)
+    assert len(addresses) >= 1
+    assert all(ipaddress.ip_address(address).is_loopback for address in addresses), addresses
     assert "1 machine(s)" in output
-    assert set(rows(folder / "split0-seed0")) == set(EVERYONE)
-    again = wait(sweep(folder, "--cluster=ray", steps=3, environment=secret))
-    assert "On disk already" in again
+    found = rows(folder / "split0-seed0")
+    assert set(found) == set(EVERYONE)
+    assert all(row["probes"] for row in found.values())
+    written = results.written_at(folder / "split0-seed0", "A2B")
+    again = wait(sweep(folder, "--cluster=ray", "--probes", steps=3, environment=secret))
+    assert "All groups are on disk already." in again
+    assert results.written_at(folder / "split0-seed0", "A2B") == written
+
+
+def listening(processes: set[int]) -> set[str]:
+    """Addresses at which processes wait for connections."""
+    sockets = set()
+    for process in processes:
+        with contextlib.suppress(OSError):
+            for link in pathlib.Path(f"/proc/{process}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    sockets.add(os.readlink(link))
+    found = set()
+    for table, size in (("tcp", 4), ("tcp6", 16)):
+        for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                packed = b"".join(words[k : k + 4][::-1] for k in range(0, size, 4))
+                address = ipaddress.ip_address(packed)
+                found.add(str(getattr(address, "ipv4_mapped", None) or address))
+    return found
 
 
 def test_mistakes_are_told(tmp_path, secret):
     output = wait(sweep(tmp_path / "a", "--cluster=ray:127.0.0.1:1", environment=secret), 2)
     assert output.splitlines()[-1].startswith("sweep: --cluster=ray:127.0.0.1:1: nothing answers")
-    output = wait(sweep(tmp_path / "b", "--cluster=rey"), 2)
-    assert "expected ray, ray:ADDRESS or slurm" in output
+    for flag, message in (
+        ("--cluster=rey", "expected ray, ray:ADDRESS or slurm"),
+        ("--task=1", "--task and --cluster: give one."),
+        ("--strategy=multi_worker", "--cluster and --strategy=multi_worker (or TF_CONFIG): give"),
+        ("--cluster_gpus=1", "--cluster_gpus is for --cluster=ray."),
+        ("--devices=cpu:2", "--cluster and --devices=cpu:2: the cluster chooses the devices."),
+    ):
+        assert message in wait(sweep(tmp_path / "b", "--cluster=slurm", flag), 2)
+    study = sweep(tmp_path / "c", "--cluster=ray", "--group_memory=1e6", environment=secret)
+    assert "no machine of the cluster has a CPU and so many GiB" in wait(study, 2).splitlines()[-1]
     output = wait(sweep(tmp_path / "c", "--cluster=ray", "--cluster_gpus=3", environment=secret), 2)
     assert "--cluster_gpus=3: no machine has so many" in output
     output = wait(sweep(tmp_path / "d", "--task=0"), 2)

@@ -13,7 +13,7 @@ from transfer_keras import devices, results
 from transfer_keras.settings import Experiment
 from transfer_keras.treatments import parse
 
-FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--steps=4", "--validations=2",
+FLAGS = ["--dataset=formula_images/4x100x32", "--steps=4", "--validations=2",
          "--batch_size=8"]  # fmt: skip
 
 
@@ -37,6 +37,9 @@ def train(workdir, *flags, status=0):
          "--devices=0: there is no GPU 0; TensorFlow finds 0. Leave --devices out, or give cpu:2 "
          "to try two devices on the CPU."),
         (["--devices=two"], "--devices=two: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
+        (["--devices=1,1"], "--devices=1,1: names a GPU twice."),
+        (["--devices=cpu:2", "--strategy=multi_worker"],
+         "--devices=cpu:2: is of one machine; see --strategy."),
         (["--devices=cpu:0"], "--devices=cpu:0: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
     ],
 )  # fmt: skip
@@ -60,11 +63,11 @@ def test_the_first_line_says_on_what_it_runs(tmp_path):
 
 def test_bfloat16_computes_in_it_and_keeps_float32(tmp_path):
     train(tmp_path / "w", "--precision=mixed_bfloat16", "--devices=cpu:2")
-    network = keras.saving.load_model(results.network_path(tmp_path / "w", "A2B"))
+    network = keras.saving.load_model(results.network_path(tmp_path / "w", "A3B"))
     conv = network.get_layer("conv1")
     assert conv.compute_dtype == "bfloat16"
     assert {w.dtype for w in network.weights} == {"float32"}
-    assert np.isfinite(results.read_row(tmp_path / "w", "A2B").loss)
+    assert np.isfinite(results.read_row(tmp_path / "w", "A3B").loss)
     lines = train(tmp_path / "w", status=2)  # Other numbers: another experiment.
     assert "precision is 'mixed_bfloat16' there, 'float32' here" in lines[-1]
 

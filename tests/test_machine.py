@@ -7,6 +7,13 @@ from transfer_keras.settings import Experiment
 from transfer_keras.treatments import parse
 
 
+@pytest.fixture(autouse=True)
+def asked_anew():
+    machine.gpu_memory.cache_clear()
+    yield
+    machine.gpu_memory.cache_clear()
+
+
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
     """Puts a stand-in for NVIDIA's tool first on the path."""

@@ -315,6 +315,17 @@ def is_dry_run() -> bool:
     return _DRY_RUN.value
 
 
+def groups_are_sized() -> bool:
+    """Whether a flag says how large groups are, not this machine."""
+    return bool(_GROUP_MEMORY.value or _GROUP_SIZE.value)
+
+
+def study_flags() -> list[str]:
+    """The flags that make a study, as arguments of the program."""
+    given = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]
+    return [flag.serialize() for flag in given if flag.name != _DRY_RUN.name]
+
+
 def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
     """The flags that were given, as a flagfile that trains this experiment again."""
     given = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]

@@ -9,23 +9,36 @@ import contextlib
 import os
 import pathlib
 import shlex
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jinja2
 import tqdm
 
-from transfer_keras import dashboard, devices, group_training, grouping, lock, results, task_data
+from transfer_keras import (
+    dashboard,
+    devices,
+    group_training,
+    grouping,
+    lock,
+    probes,
+    results,
+    sweeping,
+    task_data,
+)
 from transfer_keras import experiment as program
 from transfer_keras.errors import UserError
 from transfer_keras.plan import Group, with_bases
 from transfer_keras.settings import Experiment
+from transfer_keras.training.interruption import Stop, signals_wait
 from transfer_keras.treatments import parse
 
 _RETRIES = 20  # Of a group whose machine is lost.
-_PATIENCE = 10  # Seconds.
+_PATIENCE = 10  # Seconds, for a cluster that does not answer.
+_LEASE = 180  # Seconds for which a file system may keep the lock of a machine that has died.
+_LOOPBACK = "127.0.0.1"
 _ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
@@ -51,48 +64,59 @@ def run(
     Raises:
         UserError: see `experiment.run`; or if Ray is not installed or not to be reached.
     """
+    devices.hide_gpus()  # They are the tasks'.
+    sweeping.check(experiments, folder)
     ray = _connected(address)
     try:
-        resources = _resources(ray, gpus)
-        words = ", ".join(f"{n:g} {name[4:-1].upper()}" for name, n in sorted(resources.items()))
-        say(f"Ray: {sum(node['Alive'] for node in ray.nodes())} machine(s); a group takes {words}.")
+        resources = _resources(ray, gpus, experiments[0].group_memory)
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        say(f"Ray: {nodes} machine(s); a group takes {_words(resources)}.")
         with contextlib.ExitStack() as stack:
             tasks = {}
             for experiment, workdir in _places(experiments, folder):
                 if groups := _begun(experiment, workdir, flags, say, stack):
                     tasks |= _submit(ray, resources, experiment, workdir, groups)
+            if not tasks:
+                say("All groups are on disk already.")
             _wait(ray, tasks)
     finally:
         ray.shutdown()
-    for experiment, workdir in _places(experiments, folder):  # What is not of a group.
-        program.run(experiment, workdir, say=say, flags=flags(experiment, workdir))
 
 
-def train_group(experiment: Experiment, workdir: pathlib.Path, names: Sequence[str], *_: Any):
-    """One group of an experiment that was begun, on this machine.
+def train_group(
+    experiment: Experiment,
+    workdir: pathlib.Path,
+    names: Sequence[str],
+    *,
+    say: Callable[[str], None] = print,
+    stop: Stop | None = None,
+) -> None:
+    """One group of an experiment that was begun, on this machine; its linear probes too.
 
     Args:
         experiment: whose.
         workdir: of it.
         names: of the group's treatments.
-        _: what has to be done before.
-
-    Returns:
-        The names.
+        say: called with a line for the user now and then.
+        stop: see `loop.train`.
 
     Raises:
         UserError: if a base is not done; see also `group_training.train`.
     """
     group = Group(tuple(map(parse, names)))
-    if all(results.is_done(workdir, name) for name in names):
-        return names
     if missing := [name for name in _needed(group) if not results.is_done(workdir, name)]:
         raise UserError(f"{group} needs {', '.join(missing)}, which is not in {workdir}.")
     found = devices.use(experiment)
+    say(devices.describe(found, experiment))
     data = task_data.read(experiment)
-    with lock.hold(results.begin_group(workdir, names), say=print):
-        group_training.train(experiment, workdir, data, group, found)
-    return names
+    with program.faults_told(data):
+        if not all(results.is_done(workdir, name) for name in names):
+            group_training.train(
+                experiment, workdir, data, group, found, say=say, stop=stop, patience=_LEASE
+            )
+        if experiment.probes:
+            left = program.unprobed(workdir, group.treatments)
+            probes.run(experiment, workdir, data, left, stop=stop or Stop())
 
 
 def train_task(experiments: Sequence[Experiment], folder: pathlib.Path, number: int) -> None:
@@ -110,7 +134,8 @@ def train_task(experiments: Sequence[Experiment], folder: pathlib.Path, number: 
         raise UserError(
             f"--task={number}: {workdir} was not made yet. Run the same with --cluster=slurm first."
         )
-    train_group(experiment, workdir, group.names)
+    with signals_wait() as stop:
+        train_group(experiment, workdir, group.names, stop=stop)
 
 
 def slurm(
@@ -125,7 +150,7 @@ def slurm(
 
     Args:
         experiments, folder, flags: see `run`.
-        arguments: of the program, without its name.
+        arguments: the flags that make the study.
 
     Returns:
         The script.
@@ -133,13 +158,12 @@ def slurm(
     Raises:
         UserError: see `experiment.run`.
     """
+    sweeping.check(experiments, folder)
     for experiment, workdir in _places(experiments, folder):
         with contextlib.ExitStack() as stack:
             _begun(experiment, workdir, flags, print, stack)
     tasks = _plan(experiments, folder)
-    memory = experiments[0].group_memory  # Else each machine would make groups by its own.
-    kept = [word for word in arguments if not word.startswith("--cluster")]
-    sweep = [sys.executable, "-m", "transfer_keras.sweep", *kept, f"--group_memory={memory}"]
+    sweep = [sys.executable, "-m", "transfer_keras.sweep", *arguments]
     bases = sum(not group.treatments[0].donor for _, _, group in tasks)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("transfer_keras"),
@@ -172,17 +196,16 @@ def _connected(address: str | None):
     os.environ.setdefault(
         "RAY_AUTH_MODE", "token"
     )  # Without it, anybody who reaches it may use it.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError(
-            "--cluster=ray: Ray is not installed. Run pip install 'transfer_keras[cluster]', or "
-            "leave --cluster out: the same groups are then trained here, one after the other."
-        ) from error
+    own = {}
     if address:
         _check_reachable(address)
-    own = {} if address else {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    else:
+        # Else Ray takes the machine's address in the network for that of loopback.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        own = {"_node_ip_address": _LOOPBACK, "include_dashboard": False}
+    import ray  # Reads these variables.
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         ray.init(
             address=address or "local",
@@ -191,8 +214,10 @@ def _connected(address: str | None):
             runtime_env={"env_vars": _ENVIRONMENT},
             **own,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UserError(f"--cluster=ray:{address or ''}: Ray does not begin ({error}).") from error
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     return ray
 
 
@@ -209,18 +234,35 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def _resources(ray, gpus: int | None) -> dict[str, float]:
-    """What a group asks for: its GPUs with their share of the CPUs, or a machine's CPUs."""
+def _resources(ray, gpus: int | None, memory: float) -> dict[str, float]:
+    """What a group asks for: its GPUs with their share of the CPUs, or a machine's CPUs and memory
+    in GiB."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     with_gpus = [node for node in nodes if node.get("GPU")]
     gpus = (1 if with_gpus else 0) if gpus is None else gpus
-    if not gpus:
-        return {"num_cpus": min(node.get("CPU", 0) for node in nodes)}
-    if not any(node["GPU"] >= gpus for node in with_gpus):
+    if gpus:
         most = max((node["GPU"] for node in with_gpus), default=0)
-        raise UserError(f"--cluster_gpus={gpus}: no machine has so many; the most is {most:g}.")
-    share = min(node.get("CPU", 0) / node["GPU"] for node in with_gpus)
-    return {"num_gpus": gpus, "num_cpus": max(1, int(share * gpus))}
+        if most < gpus:
+            raise UserError(f"--cluster_gpus={gpus}: no machine has so many; the most is {most:g}.")
+        share = min(node.get("CPU", 0) / node["GPU"] for node in with_gpus)
+        return {"num_gpus": gpus, "num_cpus": int(share * gpus)}
+    wanted = int(memory * 2**30)
+    able = [node for node in nodes if node.get("CPU") and node.get("memory", 0) >= wanted]
+    if not able:
+        most = max(node.get("memory", 0) for node in nodes) / 2**30
+        raise UserError(
+            f"--group_memory={memory:.1f}: no machine of the cluster has a CPU and so many GiB; "
+            f"the most is {most:.1f}."
+        )
+    return {"num_cpus": min(node["CPU"] for node in able), "memory": wanted}
+
+
+def _words(resources: dict[str, float]) -> str:
+    units = {"num_cpus": "CPU", "num_gpus": "GPU"}
+    words = [f"{resources[name]:g} {unit}" for name, unit in units.items() if name in resources]
+    if "memory" in resources:
+        words.append(f"{resources['memory'] / 2**30:.1f} GiB")
+    return ", ".join(words)
 
 
 def _places(experiments: Sequence[Experiment], folder: pathlib.Path):
@@ -228,16 +270,19 @@ def _places(experiments: Sequence[Experiment], folder: pathlib.Path):
 
 
 def _begun(experiment, workdir: pathlib.Path, flags, say, stack) -> list[Group]:
-    """The groups that are left of an experiment, whose workdir is made and held."""
+    """What is left of an experiment, whose workdir is made and held."""
     results.check_workdir(workdir, experiment.identity)
     wanted = with_bases(experiment.treatments)
-    if all(results.is_done(workdir, treatment.name) for treatment in wanted):
+    done = [t for t in wanted if results.is_done(workdir, t.name)]
+    unprobed = program.unprobed(workdir, done) if experiment.probes else []
+    if len(done) == len(wanted) and not unprobed:
         return []
     data = task_data.read(experiment)
     workdir.mkdir(parents=True, exist_ok=True)
     stack.enter_context(lock.hold(workdir, say=say))
     program.begin(experiment, workdir, data.pair, flags(experiment, workdir))
-    return program.groups_left(experiment, workdir, data.pair)
+    left = program.groups_left(experiment, workdir, data.pair)
+    return [*left, *(Group((treatment,)) for treatment in unprobed)]
 
 
 def _needed(group: Group) -> list[str]:
@@ -248,11 +293,16 @@ def _needed(group: Group) -> list[str]:
 
 def _submit(ray, resources, experiment, workdir: pathlib.Path, groups: Sequence[Group]) -> dict:
     """What each task is of."""
-    task = ray.remote(max_retries=_RETRIES, **resources)(train_group)
+
+    def task(here, names, *before):
+        os.chdir(here)  # What is named by a relative path is found.
+        train_group(experiment, workdir, names, say=lambda _: None)
+
+    remote = ray.remote(max_retries=_RETRIES, **resources)(task)
     by_name, tasks = {}, {}
     for group in groups:
         before = [by_name[name] for name in _needed(group) if name in by_name]
-        reference = task.remote(experiment, workdir, group.names, *before)
+        reference = remote.remote(os.getcwd(), group.names, *before)
         by_name |= dict.fromkeys(group.names, reference)
         tasks[reference] = (experiment, workdir, group)
     return tasks
@@ -260,16 +310,22 @@ def _submit(ray, resources, experiment, workdir: pathlib.Path, groups: Sequence[
 
 def _wait(ray, tasks: dict) -> None:
     left = list(tasks)
-    with tqdm.tqdm(total=len(left), unit=" groups") as bar:
+    with tqdm.tqdm(total=len(left), unit=" groups", disable=not left) as bar:
         while left:
             (done,), left = ray.wait(left, num_returns=1)
             experiment, workdir, group = tasks[done]
             try:
                 ray.get(done)
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, UserError):
-                    raise error.cause from error
-                raise
+            except ray.exceptions.RayError as error:
+                cause = getattr(error, "cause", None) or error
+                if isinstance(cause, UserError):
+                    raise cause from error
+                gist = str(cause).strip().splitlines()[0] if str(cause).strip() else ""
+                raise UserError(
+                    f"{group} of {experiment.variant} failed on the cluster: "
+                    f"{type(cause).__name__}: {gist} Ray's logs have the rest; run the same again "
+                    "to go on."
+                ) from error
             bar.set_postfix_str(f"{experiment.variant}: {group}")
             bar.update()
             dashboard.curve(experiment, workdir)

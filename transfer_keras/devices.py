@@ -15,6 +15,7 @@ import tensorflow as tf
 from transfer_keras.errors import UserError, WorkerLost
 from transfer_keras.settings import CLUSTER, LOGICAL, Experiment
 
+_LONGEST = 200  # Characters of TensorFlow's words.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -117,9 +118,17 @@ def losses_told(found: Devices) -> Iterator[None]:
     try:
         yield
     except _LOST as error:
-        if found.workers == 1:
+        told = [
+            line for line in error.message.splitlines() if "ollective" in line or "/task:" in line
+        ]
+        if found.workers == 1 or not told:
             raise
-        raise WorkerLost(error.message.splitlines()[0]) from error
+        raise WorkerLost(told[0].strip()[:_LONGEST]) from error
+
+
+def hide_gpus() -> None:
+    """Keeps TensorFlow off them in a process that only says what others shall do."""
+    tf.config.set_visible_devices([], "GPU")
 
 
 @functools.cache

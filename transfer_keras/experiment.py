@@ -60,11 +60,12 @@ def run(
         WorkerLost: if another worker has ended.
     """
     found = devices.use(experiment)
-    if not found.is_chief:
-        _follow(experiment, workdir, found)
-        return ()
-    done = _lead(experiment, workdir, found, say, flags, monitors)
-    found.share(None)
+    with devices.losses_told(found):
+        if not found.is_chief:
+            _follow(experiment, workdir, found)
+            return ()
+        done = _lead(experiment, workdir, found, say, flags, monitors)
+        found.share(None)
     return done
 
 
@@ -85,7 +86,7 @@ def _lead(
     workdir.mkdir(parents=True, exist_ok=True)
     with lock.hold(workdir, say=say):
         begin(experiment, workdir, data.pair, flags)
-        with signals_wait() as stop, _faults_told(data), devices.losses_told(found):
+        with signals_wait() as stop, faults_told(data), devices.losses_told(found):
             for group in groups_left(experiment, workdir, data.pair):
                 if stop.requested:
                     raise Interrupted(f"the end of a group, before {group}")
@@ -95,22 +96,22 @@ def _lead(
                 dashboard.curve(experiment, workdir)
             dashboard.curve(experiment, workdir)  # If the run that ended it was killed before.
             if experiment.probes:
-                probes.run(experiment, workdir, data, _unprobed(workdir, wanted), stop=stop)
+                probes.run(experiment, workdir, data, unprobed(workdir, wanted), stop=stop)
     return wanted
 
 
 def _follow(experiment: Experiment, workdir: pathlib.Path, found: Devices) -> None:
     """`run` by the other workers."""
     data = None
-    with signals_wait() as stop, devices.losses_told(found):
+    with signals_wait() as stop:
         while order := found.share(None):
             data = data or task_data.read(experiment)
-            with _faults_told(data):
+            with faults_told(data), devices.losses_told(found):
                 group_training.follow(experiment, workdir, data, *order, found, stop)
 
 
 @contextlib.contextmanager
-def _faults_told(data: task_data.Data) -> Iterator[None]:
+def faults_told(data: task_data.Data) -> Iterator[None]:
     """Where pictures come from disk, one that cannot be decoded is met in the middle."""
     try:
         yield
@@ -125,11 +126,11 @@ def _report_done(experiment, workdir: pathlib.Path, wanted: Sequence[Treatment],
     done = [t.name for t in wanted if results.is_done(workdir, t.name)]
     if done:
         say(f"On disk already, not trained again: {', '.join(done)}")
-    probed = not (experiment.probes and _unprobed(workdir, wanted))
+    probed = not (experiment.probes and unprobed(workdir, wanted))
     return probed and len(done) == len(wanted)
 
 
-def _unprobed(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> list[Treatment]:
+def unprobed(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> list[Treatment]:
     """Those that are done and have no linear probes."""
     return [
         t

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import tensorflow as tf
 
-from transfer_keras import dashboard, group_models, results, surgery, task_data, watching
+from transfer_keras import dashboard, group_models, lock, results, surgery, task_data, watching
 from transfer_keras.devices import Devices
 from transfer_keras.errors import UserError
 from transfer_keras.monitors import filters
@@ -43,6 +43,7 @@ def train(
     say: Callable[[str], None] = print,
     stop: Stop | None = None,
     monitors: Sequence[Monitor] = (),
+    patience: float = 0,
 ) -> None:
     """Makes the networks of a group, trains them together, and leaves each on disk.
 
@@ -55,12 +56,22 @@ def train(
         say: called with a line for the user now and then.
         stop: see `loop.train`.
         monitors: see `experiment.run`.
+        patience: seconds for which another process may still hold the group.
 
     Raises:
         Interrupted: see `loop.train`.
+        UserError: if another process trains it.
     """
-    waiting = [t for t in group.treatments if not results.is_done(workdir, t.name)]
     folder = results.begin_group(workdir, group.names)
+    with lock.hold(folder, say=lambda _: None, patience=patience):
+        _train(experiment, workdir, data, group, devices, say, stop, monitors)
+    results.remove_group(workdir, group.names)
+
+
+def _train(experiment, workdir, data, group: Group, devices: Devices, say, stop, monitors) -> None:
+    """`train` by the process that holds the group."""
+    waiting = [t for t in group.treatments if not results.is_done(workdir, t.name)]
+    folder = results.group_folder(workdir, group.names)
     checkpoints = Checkpoints(folder, every=experiment.checkpoint_every, warn=say)
     saved = checkpoints.latest()
     if saved:
@@ -104,7 +115,6 @@ def train(
             _leave(workdir, row, network, trained[name])
             dashboard.result(experiment, workdir, runs[name], row, classes)
             results.write_row(workdir, row)  # Last: where it is, all is.
-    results.remove_group(workdir, group.names)
 
 
 def follow(

@@ -1,9 +1,10 @@
 """What this machine has."""
 
+import functools
 import os
 import subprocess
 
-_PATIENCE = 30  # Seconds, for a driver that does not answer.
+_PATIENCE = 10  # Seconds, for a driver that does not answer.
 
 
 def memory() -> int:
@@ -17,6 +18,7 @@ def memory() -> int:
     return min(machine, int(limit)) if limit.isdigit() else machine
 
 
+@functools.cache
 def gpu_memory() -> int | None:
     """Bytes of memory of its smallest GPU; None where no driver of NVIDIA's tells of one."""
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]

@@ -162,6 +162,11 @@ class Experiment:
             raise UserError(
                 f"--devices={self.devices}: expected numbers of GPUs, as 0 or 0,2, or {LOGICAL}2."
             )
+        numbers = (self.devices or "").split(",")
+        if len(set(numbers)) < len(numbers):
+            raise UserError(f"--devices={self.devices}: names a GPU twice.")
+        if self.strategy == "multi_worker" and numbers[0].startswith(LOGICAL):
+            raise UserError(f"--devices={self.devices}: is of one machine; see --strategy.")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
         if not self.treatments:

@@ -3,11 +3,15 @@
 python -m transfer_keras.sweep --flagfile=flags/demo.flags
 """
 
-import sys
+import importlib.util
+import os
+import re
 
 from absl import flags
 
 from transfer_keras import cli, launch
+from transfer_keras.errors import UserError
+from transfer_keras.settings import CLUSTER, Experiment
 
 flags.adopt_module_key_flags(cli)
 _CLUSTER = flags.DEFINE_string(
@@ -22,7 +26,7 @@ _CLUSTER_GPUS = flags.DEFINE_integer(
 _TASK = flags.DEFINE_integer("task", None, "Train only this group of the study, by number.", 0)
 flags.register_validator(
     "cluster",
-    lambda value: value is None or value.partition(":")[0] in ("ray", "slurm"),
+    lambda value: value is None or re.fullmatch("ray(:.+)?|slurm", value),
     "expected ray, ray:ADDRESS or slurm",
 )
 for _name, _value in cli.WHOLE_CURVE.items():
@@ -32,6 +36,7 @@ for _name, _value in cli.WHOLE_CURVE.items():
 def main() -> None:
     """Flags in, one call into the library, the recommendation out."""
     experiments = cli.experiments_from_flags()
+    _check(experiments[0])
     folder = cli.study_folder_from_flags(experiments)
     first = experiments[0]
     count = f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}"
@@ -51,7 +56,7 @@ def main() -> None:
     kind, _, address = (_CLUSTER.value or "").partition(":")
     flags_of, gpus = cli.flags_as_text, _CLUSTER_GPUS.value
     if kind == "slurm":
-        script = cluster.slurm(experiments, folder, flags=flags_of, arguments=sys.argv[1:])
+        script = cluster.slurm(experiments, folder, flags=flags_of, arguments=cli.study_flags())
         print(f"{script.read_text()}\nSubmit it: bash {script}")
         return
     if kind == "ray":
@@ -62,6 +67,37 @@ def main() -> None:
     words = reporting.report(folder, folder / "report", overlay_paper=None)
     print(f"\n{words}\n\nThe report: {folder / 'report' / 'report.html'}")
     print(f"See every unit: tensorboard --logdir {folder}")
+
+
+def _check(experiment: Experiment) -> None:
+    """Raises a UserError where flags do not go together."""
+    several = "--cluster" if _CLUSTER.value else "--task" if _TASK.value is not None else None
+    if _CLUSTER_GPUS.value is not None and not (_CLUSTER.value or "").startswith("ray"):
+        raise UserError("--cluster_gpus is for --cluster=ray. For Slurm, say it in OPTIONS.")
+    if not several:
+        return
+    if _CLUSTER.value and _TASK.value is not None:
+        raise UserError("--task and --cluster: give one. --task is for the jobs of a script.")
+    if experiment.strategy == "multi_worker" or CLUSTER in os.environ:
+        raise UserError(
+            f"{several} and --strategy=multi_worker (or {CLUSTER}): give one. A cluster gives each "
+            "group a machine; multi_worker trains each group on all of them."
+        )
+    if experiment.devices:
+        raise UserError(
+            f"{several} and --devices={experiment.devices}: the cluster chooses the devices. Say "
+            "how many by --cluster_gpus, or for Slurm in OPTIONS."
+        )
+    if _CLUSTER.value not in (None, "ray") and not cli.groups_are_sized():
+        raise UserError(
+            f"--cluster={_CLUSTER.value}: this machine does not know what those of the cluster "
+            "hold. Give --group_memory in GiB, half of a GPU's or of a machine's, or --group_size."
+        )
+    if _CLUSTER.value != "slurm" and _CLUSTER.value and not importlib.util.find_spec("ray"):
+        raise UserError(
+            "--cluster=ray: Ray is not installed. Run pip install 'transfer_keras[cluster]', or "
+            "leave --cluster out: the same groups are then trained here, one after the other."
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Runs a study: many experiments, each with a workdir of its own below one folder."""
 
 import dataclasses
+import os
 import pathlib
 import tempfile
 import time
@@ -12,7 +13,7 @@ from transfer_keras import devices, grouping, results, summary, task_data
 from transfer_keras import experiment as program
 from transfer_keras.monitors.stopwatch import Stopwatch
 from transfer_keras.plan import Group, with_bases
-from transfer_keras.settings import Experiment
+from transfer_keras.settings import CLUSTER, Experiment
 from transfer_keras.training.interruption import Interrupted
 
 _MEASURED = 12  # Steps of a measurement.
@@ -151,6 +152,7 @@ def _measure(experiment: Experiment, groups: Sequence[Group]) -> dict[Group, flo
         validations=2,
         metrics_every=experiment.metrics_every and _MEASURED // 2,
         probes=False,
+        strategy="one" if CLUSTER in os.environ else experiment.strategy,  # Others measure too.
     )
     watch, begun = Stopwatch(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

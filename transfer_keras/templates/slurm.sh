@@ -11,6 +11,6 @@ submit() { sbatch --parsable ${OPTIONS:-} "$@"; }
 task='--task=$SLURM_ARRAY_TASK_ID'
 last=$(submit --array=0-{{ bases - 1 }} --wrap "$sweep $task")
 {% if tasks | length > bases %}
-last=$(submit --array={{ bases }}-{{ tasks | length - 1 }} --dependency=afterok:$last --wrap "$sweep $task")
+last=$(submit --array={{ bases }}-{{ tasks | length - 1 }} --dependency=afterok:$last --kill-on-invalid-dep=yes --wrap "$sweep $task")
 {% endif %}
 submit --dependency=afterany:$last --wrap "$sweep"
