@@ -39,6 +39,7 @@ _RETRIES = 20  # Of a group whose machine is lost.
 _PATIENCE = 10  # Seconds, for a cluster that does not answer.
 _LEASE = 180  # Seconds for which a file system may keep the lock of a machine that has died.
 _LOOPBACK = "127.0.0.1"
+_OBJECTS = 100 * 2**20  # Bytes that Ray sets aside for values; tasks here pass files.
 _ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
@@ -202,7 +203,11 @@ def _connected(address: str | None):
     else:
         # Else Ray takes the machine's address in the network for that of loopback.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        own = {"_node_ip_address": _LOOPBACK, "include_dashboard": False}
+        own = {
+            "_node_ip_address": _LOOPBACK,
+            "include_dashboard": False,
+            "object_store_memory": _OBJECTS,
+        }
     import ray  # Reads these variables.
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -71,6 +71,8 @@ def train(
 def _train(experiment, workdir, data, group: Group, devices: Devices, say, stop, monitors) -> None:
     """`train` by the process that holds the group."""
     waiting = [t for t in group.treatments if not results.is_done(workdir, t.name)]
+    if not waiting:  # Another process was here first.
+        return
     folder = results.group_folder(workdir, group.names)
     checkpoints = Checkpoints(folder, every=experiment.checkpoint_every, warn=say)
     saved = checkpoints.latest()
