@@ -194,9 +194,8 @@ def _plan(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[tuple
 
 
 def _connected(address: str | None):
-    os.environ.setdefault(
-        "RAY_AUTH_MODE", "token"
-    )  # Without it, anybody who reaches it may use it.
+    # Without a token anybody who reaches it may use it.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
     own = {}
     if address:
         _check_reachable(address)
