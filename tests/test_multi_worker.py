@@ -89,7 +89,7 @@ def test_equals_one_process(tmp_path):
             assert len(list((tmp_path / folder / name).glob("events*"))) == 1
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_worker_is_lost_and_the_restart_gives_what_an_undisturbed_run_gives(tmp_path, lost):
     wait(*start_two(tmp_path / "quiet", *LONG))
     broken = tmp_path / "broken"
