@@ -122,8 +122,11 @@ def make_test(model: keras.Model, watch: Watch | None = None) -> Callable:
 
     def test(examples: tf.data.Dataset, *, scores: bool, activations: bool):
         labels, found, measured, seen = [], [], [], 0
+        activations = activations and whole is not None
+        if not (scores or activations):  # Else a batch would be read for nothing.
+            return {}, []
         for images, batch_labels in examples:
-            look = activations and whole is not None and seen < watch.images
+            look = activations and seen < watch.images
             if not (look or scores):
                 break
             out = (watching if look else plain)(images, batch_labels)
