@@ -11,7 +11,17 @@ PACKAGE = "transfer_keras"
 PROGRAMS = {"train", "sweep", "report", "cli", "parsers", "launch", "advise"}
 STORY = {"experiment", "study", "cluster", "summary", "settings", "grouping", "donors"}
 STORY |= {"dashboard", "watching", "probes", "task_data", "group_models", "group_training"}
-STORY |= {"devices"}
+STORY |= {
+    "devices",
+    "own_donor",
+    "hints",
+    "logme",
+    "advising",
+    "model_card",
+    "pace",
+    "choosing",
+    "recipes",
+}
 STORY |= {"analysis", "paper", "reporting", "sweeping", "findings", "charts"}
 MIDDLE = {"datasets", "networks", "surgery", "training", "monitors", "figures", "results"}
 GROUND = {"treatments", "tasks", "plan", "statistics", "errors", "machine", "lock", "parts"}

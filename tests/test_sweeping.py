@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from transfer_keras import grouping, sweeping, task_data
+from transfer_keras import grouping, pace, sweeping, task_data
 from transfer_keras.monitors.stopwatch import Lap, Stopwatch
 from transfer_keras.settings import Experiment
 from transfer_keras.treatments import parse
@@ -29,7 +29,7 @@ def test_passes_by_brute_force(steps, validations, metrics_every):
     every, looks = settings.validate_every, settings.metrics_every
     tested = [s for s in range(1, steps + 1) if s % every == 0 or s == steps]
     looked = [s for s in range(1, steps + 1) if looks and (s % looks == 0 or s == steps)]
-    assert sweeping.passes(settings) == len({*tested, *looked})
+    assert pace.passes(settings) == len({*tested, *looked})
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_passes_by_brute_force(steps, validations, metrics_every):
      (90061, "1 d 1 h 1 min"), (86400 * 3, "3 d")],
 )  # fmt: skip
 def test_duration(seconds, words):
-    assert sweeping.duration(seconds) == words
+    assert pace.duration(seconds) == words
 
 
 def test_lap():
@@ -104,4 +104,4 @@ def test_the_estimate(monkeypatch, tmp_path, capsys):
         ("all", first + second),
     ):
         (line,) = [line for line in text.splitlines() if line.startswith(variant) and "  " in line]
-        assert line.endswith(f"  {sweeping.duration(seconds)}"), text
+        assert line.endswith(f"  {pace.duration(seconds)}"), text

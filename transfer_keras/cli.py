@@ -10,11 +10,20 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from transfer_keras import parsers, results, study, treatments
+from transfer_keras import parsers, results, study, tasks, treatments
 from transfer_keras.datasets import catalogue
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES
-from transfer_keras.settings import MEANS, PRECISIONS, STRATEGIES, Experiment, exists
+from transfer_keras.settings import (
+    BATCH_NORM,
+    CLASS_WEIGHTS,
+    MEANS,
+    PRECISIONS,
+    STRATEGIES,
+    UNITS,
+    Experiment,
+    exists,
+)
 from transfer_keras.treatments import Treatment
 
 FLAGS = flags.FLAGS
@@ -23,6 +32,9 @@ _SCHEDULES = ("step", "cosine")
 _MOST_UNITS = 999
 # What `flags_as_text` spells out for one experiment.
 _OWN = ("n", "mode", "source", "target", "treatments", "split", "examples_per_class", "seed")
+_NO_SETTINGS = ("workdir", "dry_run")  # All others are fields of `Experiment`.
+# Less is looked at where time is short.
+QUIET = {"metrics_every": 0, "validations": 10}
 # What a sweep trains where nothing is said.
 WHOLE_CURVE = {
     "n": "1-7",
@@ -41,7 +53,7 @@ _DATASET = flags.DEFINE_string(
     "formula_images",
     "formula_images (drawn here, no download), tiny_imagenet, or any image-classification "
     "dataset of TFDS, as cifar10 or imagenet_resized/32x32; or folder:PATH, where pictures are in "
-    "train/CLASS/ and val/CLASS/.",
+    "CLASS/, or in train/CLASS/ and val/CLASS/.",
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
@@ -63,10 +75,13 @@ _EXAMPLES_PER_CLASS = _define(
     "Train on the first so many of each class; tests keep all. A sweep takes several, as 5,25,all.",
 )
 _NETWORK = flags.DEFINE_enum(
-    "network", "alexnet_small", sorted(ARCHITECTURES), "The network, eight units each."
+    "network",
+    "alexnet_small",
+    sorted(ARCHITECTURES),
+    "The network, eight units each; or see --donor.",
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Side in pixels (default: 32 for alexnet_small, 227 for alexnet).", 1
+    "image_size", None, "Side in pixels (default: what the network was made for).", 1
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Updates a network (default: by network).", 1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images an update (by network).", 1)
@@ -157,6 +172,54 @@ _JIT_COMPILE = flags.DEFINE_bool(
 _MEMORY_GROWTH = flags.DEFINE_bool(
     "memory_growth", False, "Take a GPU's memory as it is needed, not all at once."
 )
+_VALIDATION_SPLIT = flags.DEFINE_float(
+    "validation_split", 0.2, "Part of a folder's pictures that is tested on, without val/.", 0, 1
+)
+_VALIDATION_SEED = flags.DEFINE_integer(
+    "validation_seed", 0, "Which of a folder's pictures are tested on, without val/.", 0
+)
+_DONOR = flags.DEFINE_string(
+    "donor",
+    None,
+    "A trained network in the place of baseA: PATH.keras, or keras.applications.MobileNetV2 and "
+    "its like. Then all classes of the dataset are B.",
+)
+_DONOR_WEIGHTS = flags.DEFINE_string(
+    "donor_weights", "imagenet", "Of a network of keras.applications: imagenet, none, or a path."
+)
+_DONOR_PIXELS = flags.DEFINE_string(
+    "donor_pixels",
+    None,
+    "What the donor takes, where it does not scale pixels itself: 0..255, 0..1, -1..1, or a module "
+    "of keras.applications, as mobilenet_v2.",
+)
+_UNITS = flags.DEFINE_enum("units", "unit", UNITS, "What --n counts in the donor.")
+_BATCH_NORM = flags.DEFINE_enum(
+    "batch_norm",
+    None,
+    BATCH_NORM,
+    "Of the transferred units: in inference mode; scale and shift trained, statistics kept; or "
+    "trained (default: train where they are fine-tuned, else frozen).",
+)
+_WARM_UP_HEAD = flags.DEFINE_integer(
+    "warm_up_head", 0, "Steps before what is transferred is fine-tuned: the new units first.", 0
+)
+_LAYERWISE_DECAY = flags.DEFINE_float(
+    "layerwise_decay",
+    1.0,
+    "Fine-tune each transferred unit at so many times the rate of the one above it.",
+    0,
+)
+_EARLY_STOPPING = flags.DEFINE_integer(
+    "early_stopping",
+    None,
+    "End a network when so many tests in a row have not lowered its loss, and take it as it was "
+    "at its best one (default: all steps).",
+    1,
+)
+_CLASS_WEIGHTS = flags.DEFINE_enum(
+    "class_weights", "none", CLASS_WEIGHTS, "balanced: classes count the same in training."
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -202,7 +265,7 @@ def experiment_from_flags() -> Experiment:
                 "python -m transfer_keras.sweep takes the same flags."
             )
     wanted = _treatments_from_flags()
-    return _experiment(wanted, _SPLIT.value[0], _EXAMPLES_PER_CLASS.value[0], _SEED.value[0])
+    return _experiment(wanted, _splits()[0], _EXAMPLES_PER_CLASS.value[0], _SEED.value[0])
 
 
 def experiments_from_flags() -> tuple[Experiment, ...]:
@@ -214,9 +277,7 @@ def experiments_from_flags() -> tuple[Experiment, ...]:
         UserError: as `experiment_from_flags`.
     """
     wanted, experiments = _treatments_from_flags(), []
-    for seed, amount, split in itertools.product(
-        _SEED.value, _EXAMPLES_PER_CLASS.value, _SPLIT.value
-    ):
+    for seed, amount, split in itertools.product(_SEED.value, _EXAMPLES_PER_CLASS.value, _splits()):
         there = tuple(t for t in wanted if exists(t, split))
         if not there:
             raise UserError(
@@ -234,7 +295,7 @@ def _treatments_from_flags() -> tuple[Treatment, ...]:
             f"--treatments and --{chosen[0]} both say what to train. Give one or the other."
         )
     units = len(ARCHITECTURES[_NETWORK.value].units)
-    if not _TREATMENTS.value and max(_N.value) >= units:
+    if not (_TREATMENTS.value or _DONOR.value) and max(_N.value) >= units:
         raise UserError(
             f"--n={max(_N.value)}: {_NETWORK.value} has {units} units, and at least one must be "
             f"left to train. Expected 1 to {units - 1}."
@@ -244,39 +305,27 @@ def _treatments_from_flags() -> tuple[Treatment, ...]:
     )
 
 
+def _splits() -> tuple[str, ...]:
+    """Those that are asked for; with a donor there is one."""
+    if not _DONOR.value:
+        return _SPLIT.value
+    for name in ("split", "network"):
+        if FLAGS[name].present and FLAGS[name].value != (tasks.DONOR,):
+            raise UserError(
+                f"{FLAGS[name].serialize()}: with --donor all classes are B, and the network is "
+                f"the donor's. Leave --{name} out."
+            )
+    return (tasks.DONOR,)
+
+
 def _experiment(
     wanted: Sequence[Treatment], split: str, examples_per_class: int | None, seed: int
 ) -> Experiment:
+    given = {f.name: f.value for f in FLAGS.get_flags_for_module(__name__)}
+    for name in (*_OWN, *_NO_SETTINGS):
+        given.pop(name)
     experiment = Experiment(
-        treatments=wanted,
-        dataset=_DATASET.value,
-        data_dir=_DATA_DIR.value,
-        split=split,
-        examples_per_class=examples_per_class,
-        network=_NETWORK.value,
-        image_size=_IMAGE_SIZE.value,
-        steps=_STEPS.value,
-        batch_size=_BATCH_SIZE.value,
-        learning_rate=_LEARNING_RATE.value,
-        optimizer=_OPTIMIZER.value,
-        schedule=_SCHEDULE.value,
-        weight_decay=_WEIGHT_DECAY.value,
-        preprocessing=_PREPROCESSING.value,
-        mean=_MEAN.value,
-        augment=_AUGMENT.value,
-        bad_images=_BAD_IMAGES.value,
-        seed=seed,
-        validations=_VALIDATIONS.value,
-        metrics_every=_METRICS_EVERY.value,
-        probes=_PROBES.value,
-        group_size=_GROUP_SIZE.value,
-        group_memory=_GROUP_MEMORY.value,
-        checkpoint_every=_CHECKPOINT_EVERY.value,
-        strategy=_STRATEGY.value,
-        devices=_DEVICES.value,
-        precision=_PRECISION.value,
-        jit_compile=_JIT_COMPILE.value,
-        memory_growth=_MEMORY_GROWTH.value,
+        treatments=wanted, split=split, examples_per_class=examples_per_class, seed=seed, **given
     )
     catalogue.check(experiment.dataset, experiment.data_dir)
     return experiment
@@ -285,13 +334,14 @@ def _experiment(
 def workdir_from_flags(experiment: Experiment) -> pathlib.Path:
     """The folder of the results, which may not belong to another experiment."""
     workdir = _workdir(experiment.default_workdir)
-    results.check_workdir(workdir, experiment.identity)
+    if experiment.architecture:  # Else it is not all known yet.
+        results.check_workdir(workdir, experiment.identity)
     return workdir
 
 
-def study_folder_from_flags(experiments: Sequence[Experiment]) -> pathlib.Path:
+def study_folder_from_flags(experiments: Sequence[Experiment], kind: str = "study") -> pathlib.Path:
     """The folder of the experiments' workdirs, which may not belong to another study."""
-    folder = _workdir(pathlib.Path("runs") / f"{experiments[0].subject}-study")
+    folder = _workdir(pathlib.Path("runs") / f"{experiments[0].subject}-{kind}")
     wanted: dict[str, Experiment] = {}
     for experiment in experiments:
         other = wanted.setdefault(experiment.variant_name, experiment)
@@ -300,14 +350,20 @@ def study_folder_from_flags(experiments: Sequence[Experiment]) -> pathlib.Path:
                 f"--split={other.split},{experiment.split}: both would go to "
                 f"{experiment.variant_name}. Give one of the files another name."
             )
-    study.check(folder, {name: one.identity for name, one in wanted.items()})
-    for name, experiment in wanted.items():
-        results.check_workdir(folder / name, experiment.identity)
+    if experiments[0].architecture:
+        study.check(folder, {name: one.identity for name, one in wanted.items()})
+        for name, experiment in wanted.items():
+            results.check_workdir(folder / name, experiment.identity)
     return folder
 
 
 def _workdir(default: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else default
+
+
+def is_given(name: str) -> bool:
+    """Whether a flag was."""
+    return bool(FLAGS[name].present)
 
 
 def is_dry_run() -> bool:
@@ -329,7 +385,7 @@ def study_flags() -> list[str]:
 def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
     """The flags that were given, as a flagfile that trains this experiment again."""
     given = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]
-    lines = [f.serialize() for f in given if f.name not in (*_OWN, "workdir", "dry_run")]
+    lines = [f.serialize() for f in given if f.name not in (*_OWN, *_NO_SETTINGS)]
     own = {
         "treatments": ",".join(t.name for t in experiment.treatments),
         "split": experiment.split,
@@ -337,5 +393,7 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
         "seed": experiment.seed,
         "workdir": workdir,
     }
+    if experiment.donor:  # `advise` chooses these.
+        own |= {"steps": experiment.steps, "warm_up_head": experiment.warm_up_head}
     lines += [f"--{name}={value}" for name, value in own.items()]
     return "".join(f"{line}\n" for line in lines)

@@ -30,7 +30,7 @@ from transfer_keras import (
 )
 from transfer_keras import experiment as program
 from transfer_keras.errors import UserError
-from transfer_keras.plan import Group, with_bases
+from transfer_keras.plan import Group
 from transfer_keras.settings import Experiment
 from transfer_keras.training.interruption import Stop, signals_wait
 from transfer_keras.treatments import parse
@@ -276,7 +276,7 @@ def _places(experiments: Sequence[Experiment], folder: pathlib.Path):
 def _begun(experiment, workdir: pathlib.Path, flags, say, stack) -> list[Group]:
     """What is left of an experiment, whose workdir is made and held."""
     results.check_workdir(workdir, experiment.identity)
-    wanted = with_bases(experiment.treatments)
+    wanted = experiment.wanted
     done = [t for t in wanted if results.is_done(workdir, t.name)]
     unprobed = program.unprobed(workdir, done) if experiment.probes else []
     if len(done) == len(wanted) and not unprobed:

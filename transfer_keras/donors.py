@@ -40,15 +40,8 @@ def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
         UserError: if the file is damaged, holds code, or is of another architecture.
     """
     advice = f"Remove the folder {path.parent} to have it trained again"
-    if not zipfile.is_zipfile(path):
-        reason = "is missing" if not path.exists() else "is no .keras file, or one cut short"
-        raise UserError(f"{path} cannot be used: it {reason}. {advice}.")
-    try:
-        donor = surgery.load(path)
-        found = _described(donor)
-    except _UNUSABLE as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
+    donor = opened(path, advice)
+    found = _described(donor)
     expected = _described(blueprint)
     if found != expected:
         differing = next(
@@ -62,17 +55,35 @@ def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
     return donor
 
 
+def opened(path: pathlib.Path, advice: str) -> keras.Model:
+    """Any network from the disk; no code in the file is run.
+
+    Args:
+        path: a `.keras` file.
+        advice: what to do about one that cannot be used.
+
+    Raises:
+        UserError: if the file is damaged or holds code.
+    """
+    if not zipfile.is_zipfile(path):
+        reason = "is missing" if not path.exists() else "is no .keras file, or one cut short"
+        raise UserError(f"{path} cannot be used: it {reason}. {advice}.")
+    try:
+        return surgery.load(path)
+    except _UNUSABLE as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
+
+
 def _described(model: keras.Model) -> list[str]:
     """A line a weighted layer: its kind, name and shapes; of the last without its outputs."""
+    weighted = [layer for layer in model.layers if layer.weights]
     lines = [
         f"{type(layer).__name__} '{layer.name}' {[tuple(w.shape) for w in layer.weights]}"
-        for layer in model.layers
-        if layer.weights
+        for layer in weighted[:-1]
     ]
-    last = [layer for layer in model.layers if layer.weights][-1]
-    inputs = f"input {model.input_shape}"
-    return [
-        inputs,
-        *lines[:-1],
-        f"{type(last).__name__} '{last.name}' {last.weights[0].shape[:-1]}",
+    lines += [
+        f"{type(last).__name__} '{last.name}' {last.weights[0].shape[:-1]}"
+        for last in weighted[-1:]
     ]
+    return [f"input {getattr(model, 'input_shape', None)}", *lines]

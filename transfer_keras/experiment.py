@@ -25,7 +25,7 @@ from transfer_keras import (
 from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.devices import Devices
 from transfer_keras.errors import UserError
-from transfer_keras.plan import Group, with_bases
+from transfer_keras.plan import Group
 from transfer_keras.settings import Experiment
 from transfer_keras.training.interruption import Interrupted, signals_wait
 from transfer_keras.training.loop import Monitor
@@ -74,7 +74,7 @@ def _lead(
 ) -> tuple[Treatment, ...]:
     """`run` by the process that writes."""
     results.check_workdir(workdir, experiment.identity)
-    wanted = with_bases(experiment.treatments)
+    wanted = experiment.wanted
     if _report_done(experiment, workdir, wanted, say):
         _tidy(experiment, workdir, say)
         return wanted

@@ -8,12 +8,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras import donors, results, surgery, task_data
+from transfer_keras import donors, own_donor, results, surgery, task_data
 from transfer_keras.datasets.preprocessing import Pixels
 from transfer_keras.networks import alexnet
 from transfer_keras.settings import Experiment
 from transfer_keras.task_data import Data
 from transfer_keras.treatments import Treatment
+
+_AVERAGED = 0.1  # BatchNorm's averages reach back over this part of a training at the most.
 
 
 class Models(NamedTuple):
@@ -78,14 +80,14 @@ def donor(
     task = experiment.pixels_of(treatment)
     if treatment.needs:
         model = trained(experiment, workdir, data, treatment.needs)
-        if task == treatment.donor:
+        if experiment.donor or task == treatment.donor:
             return model
         other = _build(
             experiment, data, treatment.donor, normal_pixels(experiment, workdir, data, task)
         )
         other.set_weights(model.get_weights())
         return other
-    pixels = normal_pixels(experiment, workdir, data, task)
+    pixels = None if experiment.donor else normal_pixels(experiment, workdir, data, task)
     untrained = _build(experiment, data, treatment.target, pixels)
     if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
         random_seed = treatment.random_donor_seed(experiment.seed)
@@ -96,12 +98,26 @@ def donor(
 def network(
     experiment: Experiment, classes: int, treatment: Treatment, donor: keras.Model
 ) -> keras.Model:
-    """The treatment's network before its first step."""
+    """The treatment's network before its first step.
+
+    Its BatchNorm layers average over a tenth of the steps at the most: with the momentum of .99 or
+    .999 that most have, a short training would be tested with statistics of its beginning.
+    """
     seed = treatment.seed(experiment.seed)
     mode = "fine_tune" if treatment.mode == "fine_tune" else "frozen"
     model, _ = surgery.transplant(
-        donor, treatment.n, head=classes, mode=mode, seed=seed, name=treatment.name
+        donor,
+        experiment.cut(treatment),
+        head=classes,
+        mode=mode,
+        seed=seed,
+        batch_norm=experiment.batch_norm,
+        name=treatment.name,
     )
+    momentum = max(0.0, 1 - 1 / (_AVERAGED * experiment.steps))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, momentum)
     return model
 
 
@@ -113,6 +129,8 @@ def trained(
     Raises:
         UserError: see `donors.load`.
     """
+    if treatment.name in experiment.given:
+        return own_donor.network(experiment)
     blueprint = _build(experiment, data, treatment.target)
     return donors.load(results.network_path(workdir, treatment.name), blueprint)
 
@@ -141,6 +159,9 @@ def mean_image(
 def _build(
     experiment: Experiment, data: Data, target: str, pixels: Pixels | None = None
 ) -> keras.Model:
+    """A network of the experiment's architecture, of which only that counts."""
+    if experiment.donor:
+        return own_donor.network(experiment)
     known = {}
     if pixels:
         mean = pixels.mean

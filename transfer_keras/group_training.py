@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import tensorflow as tf
 
-from transfer_keras import dashboard, group_models, lock, results, surgery, task_data, watching
+from transfer_keras import (
+    dashboard,
+    group_models,
+    lock,
+    recipes,
+    results,
+    surgery,
+    task_data,
+    watching,
+)
 from transfer_keras.devices import Devices
 from transfer_keras.errors import UserError
 from transfer_keras.monitors import filters
@@ -24,12 +33,11 @@ from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.interruption import Stop
 from transfer_keras.training.loop import Monitor
-from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Trained
 from transfer_keras.training.watch import Watch
 from transfer_keras.treatments import Treatment, parse
 
-_TEST_BATCH = 256
+_TEST_BATCH = 256  # Of the networks made here; donors may be of any size.
 _LOGS_PER_RUN = 100
 
 
@@ -81,7 +89,7 @@ def _train(experiment, workdir, data, group: Group, devices: Devices, say, stop,
     else:
         for treatment in waiting:  # What a run that was cut off has left.
             shutil.rmtree(workdir / treatment.name, ignore_errors=True)
-    for task in {experiment.pixels_of(t) for t in group.treatments}:
+    for task in {experiment.pixels_of(t) for t in group.treatments if not experiment.donor}:
         group_models.normal_pixels(experiment, workdir, data, task)
     step = saved[1]["step"] if saved else 0
     devices.share([group.names, step])  # From here on the other workers do the same.
@@ -95,13 +103,13 @@ def _train(experiment, workdir, data, group: Group, devices: Devices, say, stop,
         watch, ours = None, [progress, Scalars(runs)]
         if experiment.metrics_every:
             every = experiment.metrics_every
-            test = data.test[group.target].evaluation(batch_size=_TEST_BATCH)
-            watch, units = watching.watch(every, fused, runs, references, test)
+            test = data.test[group.target].evaluation(batch_size=_test_batch(experiment))
+            cuts = {t.name: experiment.cut(t) for t in group.treatments}
+            watch, units = watching.watch(every, fused, runs, references, test, cuts)
             ours.append(units)
         del references  # What was wanted of them is in the monitor.
-        loop_of_group = _loop(experiment, workdir, data, group.treatments, devices)
+        loop_of_group = _loop(experiment, workdir, data, group.treatments, devices, fused)
         trained = loop_of_group(
-            fused,
             watch=watch,
             monitors=[*ours, *monitors],
             checkpoints=checkpoints,
@@ -152,8 +160,8 @@ def follow(
     watch = None
     if experiment.metrics_every:  # Gradients are summed up over all.
         watch = Watch(experiment.metrics_every, [], lambda values: None)
-    _loop(experiment, workdir, data, treatments, devices)(
-        fused, watch=watch, saved=saved, stop=stop
+    _loop(experiment, workdir, data, treatments, devices, fused)(
+        watch=watch, saved=saved, stop=stop
     )
 
 
@@ -163,13 +171,14 @@ def _loop(
     data: task_data.Data,
     treatments: Sequence[Treatment],
     devices: Devices,
+    fused: keras.Model,
 ) -> Callable[..., dict[str, Trained]]:
     """`loop.train` with what every worker gives it."""
     target = treatments[0].target
     mean = group_models.mean_image(experiment, workdir, data, treatments)
 
     def test(part: Part) -> tf.data.Dataset:
-        return data.test[target].evaluation(batch_size=_TEST_BATCH, part=part)
+        return data.test[target].evaluation(batch_size=_test_batch(experiment), part=part)
 
     def batches(start: int, part: Part) -> tf.data.Dataset:
         return data.train[target].training(
@@ -182,14 +191,20 @@ def _loop(
 
     return functools.partial(
         loop.train,
+        fused,
         batches=batches,
         test=test,
-        recipe=_recipe(experiment),
+        recipe=recipes.recipe(experiment, fused, treatments, data.train[target].labels),
         strategy=devices.strategy,
         validate_every=experiment.validate_every,
         log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
         jit_compile=experiment.jit_compile,
+        patience=experiment.early_stopping,
     )
+
+
+def _test_batch(experiment: Experiment) -> int:
+    return experiment.batch_size if experiment.donor else _TEST_BATCH
 
 
 def _leave(workdir: pathlib.Path, row: results.Row, network: keras.Model, trained: Trained) -> None:
@@ -202,17 +217,6 @@ def _leave(workdir: pathlib.Path, row: results.Row, network: keras.Model, traine
             picture = filters.grid(keras.ops.convert_to_numpy(kernel))
             partial.write_bytes(tf.io.encode_png(picture).numpy())
     results.write_predictions(workdir, row.treatment, trained.predictions._asdict())
-
-
-def _recipe(experiment: Experiment) -> Recipe:
-    return Recipe(
-        steps=experiment.steps,
-        batch_size=experiment.batch_size,
-        learning_rate=experiment.learning_rate,
-        optimizer=experiment.optimizer,
-        schedule=experiment.schedule,
-        weight_decay=experiment.weight_decay,
-    )
 
 
 def _row(treatment: Treatment, network: keras.Model, trained: Trained, group: int) -> results.Row:
@@ -233,6 +237,7 @@ def _row(treatment: Treatment, network: keras.Model, trained: Trained, group: in
         test_images=len(trained.predictions.label),
         classes=network.output.shape[-1],
         steps=trained.tests[-1][0],
+        best_step=trained.step,
         group=group,
         seconds=trained.seconds,
         parameters=scalars(network.weights),

@@ -84,4 +84,4 @@ def groups(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple[Group, .
         needed = estimate(experiment, len(tasks[treatments[0].target]), treatments).bytes
         return needed <= experiment.group_memory * 2**30
 
-    return plan(wanted, fits)
+    return plan(wanted, fits, experiment.given)

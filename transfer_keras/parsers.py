@@ -12,6 +12,24 @@ ALL = "all"
 _MOST = 1000
 
 
+class Duration(flags.ArgumentParser):
+    """ "1h30m" -> 5400.0, in seconds."""
+
+    syntactic_help = "a time, as 90s, 30m, 2h or 1h30m"
+
+    def parse(self, argument):
+        if not isinstance(argument, str):
+            return float(argument)
+        match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", argument.strip())
+        hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0,) * 3
+        if not hours + minutes + seconds:
+            raise ValueError(f"expected {self.syntactic_help}")
+        return 3600.0 * hours + 60.0 * minutes + seconds
+
+    def flag_type(self):
+        return "time"
+
+
 class _Several(flags.ArgumentParser):
     """Values separated by commas, each once, as a tuple."""
 

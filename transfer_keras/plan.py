@@ -1,7 +1,7 @@
 """From treatments to groups, in an order in which donors come first."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from transfer_keras.treatments import Treatment
 
@@ -25,32 +25,41 @@ class Group:
         return ", ".join(ends) + (f" ({len(self.names)})" if len(self.names) > 3 else "")
 
 
-def with_bases(treatments: Iterable[Treatment]) -> tuple[Treatment, ...]:
+def with_bases(
+    treatments: Iterable[Treatment], given: Collection[str] = ()
+) -> tuple[Treatment, ...]:
     """What is asked for, once each, with the bases that it needs, as donor or to compare with.
+
+    Args:
+        treatments: what is asked for.
+        given: names of bases that are there and not trained here.
 
     Returns:
         The bases in alphabetical order, then the others by target, else in the order given.
     """
     treatments = tuple(dict.fromkeys(treatments))
     needed = {base for t in treatments for base in (t.base, t.needs) if base}
+    needed = {base for base in needed if base.name not in given}
     others = sorted((t for t in treatments if t.donor), key=lambda t: t.target)
     return (*sorted(needed, key=lambda base: base.name), *others)
 
 
 def plan(
-    treatments: Iterable[Treatment], fits: Callable[[tuple[Treatment, ...]], bool]
+    treatments: Iterable[Treatment],
+    fits: Callable[[tuple[Treatment, ...]], bool],
+    given: Collection[str] = (),
 ) -> tuple[Group, ...]:
     """The groups of an experiment.
 
     Args:
-        treatments: what is asked for.
+        treatments, given: see `with_bases`.
         fits: whether treatments may be one group; a single one always is.
 
     Returns:
         The bases, a group each, then the groups towards each target, each as large as fits.
     """
     groups: list[tuple[Treatment, ...]] = []
-    for treatment in with_bases(treatments):
+    for treatment in with_bases(treatments, given):
         last = groups[-1] if groups else ()
         joins = last and last[0].donor and treatment.target == last[0].target
         if joins and fits((*last, treatment)):

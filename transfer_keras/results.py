@@ -52,6 +52,8 @@ class Row:
             steps, in nats; None where it is no number.
         test_images, classes: how many.
         steps: updates done.
+        best_step: the update after which it was taken: the last, or with early stopping that of
+            its best test.
         group: how many treatments were trained together with it, itself counted.
         seconds: spent on training and testing that group.
         parameters, trainable_parameters: number of scalars.
@@ -77,6 +79,7 @@ class Row:
     trainable_parameters: int
     validation: tuple[tuple[int, float | None, float], ...]
     probes: Mapping[str, float] | None = None
+    best_step: int | None = None
 
 
 @contextlib.contextmanager

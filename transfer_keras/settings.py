@@ -4,13 +4,16 @@ Imports neither Keras nor TensorFlow, so that every error in a flag comes at onc
 """
 
 import dataclasses
+import functools
+import hashlib
 import math
 import pathlib
 import re
 
 from transfer_keras import machine, tasks
 from transfer_keras.errors import UserError
-from transfer_keras.networks.tables import ARCHITECTURES, Architecture
+from transfer_keras.networks.tables import ARCHITECTURES, Architecture, Measured
+from transfer_keras.plan import with_bases
 from transfer_keras.treatments import Treatment
 
 # How each network is trained unless a flag says otherwise. For `alexnet` as Yosinski et al.
@@ -36,6 +39,23 @@ DEFAULTS = {
     },
 }
 
+# How a network is trained that takes from a donor of the person's own.
+_DONORS = {
+    "steps": 1000,
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "optimizer": "adam",
+    "schedule": "cosine",
+    "weight_decay": 0.0,
+    "preprocessing": "modern",
+}
+
+APPLICATIONS = "keras.applications."  # Before the name of a network there.
+IMAGENET, NO_WEIGHTS = "imagenet", "none"
+UNITS = ("unit", "block")
+PIXELS = ("0..255", "0..1", "-1..1")  # What a network takes of a picture.
+BATCH_NORM = ("frozen", "statistics_frozen", "train")
+CLASS_WEIGHTS = ("none", "balanced")
 MEANS = ("source", "target")
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -80,6 +100,25 @@ class Experiment:
         precision: a dtype policy of Keras.
         jit_compile: whether XLA compiles the training; its dropout draws other masks.
         memory_growth: whether a GPU's memory is taken as it is needed, and not all at once.
+        donor: a trained network in the place of baseA: the path of a `.keras` file, or
+            "keras.applications.NAME"; then all classes of the dataset are B. None: A is a part of
+            the dataset.
+        donor_weights: of a network of keras.applications: "imagenet", "none", or a file's path.
+        donor_pixels: what the donor takes: one of `PIXELS`, or the name of a module of
+            keras.applications whose preprocessing it needs; None: what it says itself.
+        units: what n counts: the "unit"s of the donor, or the "block"s that its layers' names tell.
+        batch_norm: see `surgery.transplant`.
+        warm_up_head: steps for which what came from a donor is not trained yet, where it is
+            fine-tuned.
+        layerwise_decay: the learning rate of each transferred unit that is fine-tuned is so many
+            times that of the one above it.
+        early_stopping: a network is done when so many tests in a row have not lowered its loss,
+            and is then taken as it was at its best test; None: all steps are done.
+        class_weights: "balanced": in training each class counts the same, however many examples
+            it has.
+        validation_split, validation_seed: the part of a folder's pictures that is tested on, where
+            it has no `val/`, and what draws them.
+        table: of the donor, once it is known; see `own_donor.resolve`.
 
     Raises:
         UserError: if a setting is out of range or two do not go together.
@@ -114,17 +153,34 @@ class Experiment:
     precision: str = "float32"
     jit_compile: bool = False
     memory_growth: bool = False
+    donor: str | None = None
+    donor_weights: str = IMAGENET
+    donor_pixels: str | None = None
+    units: str = "unit"
+    batch_norm: str | None = None
+    warm_up_head: int = 0
+    layerwise_decay: float = 1.0
+    early_stopping: int | None = None
+    class_weights: str = "none"
+    validation_split: float = 0.2
+    validation_seed: int = 0
+    table: Measured | None = None
 
     def __post_init__(self):
-        if self.network not in ARCHITECTURES:
+        if self.donor:
+            self._check_donor()
+        elif self.split == tasks.DONOR:
+            raise UserError(f"--split={self.split}: is that of a training with --donor.")
+        elif self.network not in ARCHITECTURES:
             raise UserError(
                 f"--network={self.network}: expected one of {', '.join(ARCHITECTURES)}."
             )
         defaults = {
-            "image_size": self.architecture.image_size,
             "augment": self.dataset.partition("/")[0] != "formula_images",
-            **DEFAULTS[self.network],
+            **(_DONORS if self.donor else DEFAULTS[self.network]),
         }
+        if self.architecture:
+            defaults["image_size"] = self.architecture.image_size
         if self.group_memory is None:
             on_cpu = self.devices and self.devices.startswith(LOGICAL)
             memory = (None if on_cpu else machine.gpu_memory()) or machine.memory()
@@ -132,9 +188,10 @@ class Experiment:
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        positive = ("image_size", "steps", "batch_size", "learning_rate", "validations")
-        for name in (*positive, "group_memory"):
-            if not 0 < getattr(self, name) < math.inf:
+        positive = ["image_size", "steps", "batch_size", "learning_rate", "validations"]
+        positive += ["group_memory", "layerwise_decay", "early_stopping"]
+        for name in positive:
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"--{name}={getattr(self, name)}: must be positive and finite.")
         if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")
@@ -142,22 +199,25 @@ class Experiment:
             object.__setattr__(self, "metrics_every", math.ceil(self.steps / _LOOKS))
         if self.metrics_every < 0:
             raise UserError(f"--metrics_every={self.metrics_every}: expected 0 or more.")
-        smallest = self.architecture.smallest_image
-        if self.image_size < smallest:
-            raise UserError(
-                f"--image_size={self.image_size}: {self.network} needs at least {smallest} pixels."
-            )
         if not self.checkpoint_every >= 0:
             raise UserError(f"--checkpoint_every={self.checkpoint_every}: expected 0 or more.")
         if self.group_size is not None and self.group_size < 1:
             raise UserError(f"--group_size={self.group_size}: expected 1 or more.")
         if self.examples_per_class is not None and self.examples_per_class < 1:
             raise UserError(f"--examples_per_class={self.examples_per_class}: expected 1 or more.")
-        for name, allowed in (("strategy", STRATEGIES), ("precision", PRECISIONS)):
+        if not 0 <= self.warm_up_head < self.steps:
+            raise UserError(
+                f"--warm_up_head={self.warm_up_head}: expected 0 or more, and less than the "
+                f"{self.steps} steps."
+            )
+        if not 0 < self.validation_split < 1:
+            raise UserError(
+                f"--validation_split={self.validation_split}: expected more than 0, less than 1."
+            )
+        for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise UserError(
-                    f"--{name}={getattr(self, name)}: expected one of {', '.join(allowed)}."
-                )
+                known = ", ".join(filter(None, allowed))
+                raise UserError(f"--{name}={getattr(self, name)}: expected one of {known}.")
         if self.devices and not re.fullmatch(rf"{LOGICAL}[1-9]\d*|\d+(,\d+)*", self.devices):
             raise UserError(
                 f"--devices={self.devices}: expected numbers of GPUs, as 0 or 0,2, or {LOGICAL}2."
@@ -171,23 +231,72 @@ class Experiment:
             raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
         if not self.treatments:
             raise UserError("--treatments: none given. Expected names such as A3B or baseB.")
-        units = len(self.architecture.units)
-        for treatment in self.treatments:
-            if treatment.n >= units:
-                raise UserError(
-                    f"--treatments={treatment}: {self.network} has {units} units, so 1 to "
-                    f"{units - 1} can be transferred."
-                )
         tasks.check_split(self.split)
         if missing := [t.name for t in self.treatments if not exists(t, self.split)]:
             raise UserError(
                 f"--split={self.split}: there is no task B, which {missing[0]} needs. Expected "
                 "baseA and treatments such as A3A, A3A+ and R3A (--target=A --source=self)."
+                if self.split == tasks.WHOLE
+                else f"--treatments={missing[0]}: with --donor, A is what the donor was trained "
+                "on, and nothing is trained on it here. Expected --target=B."
             )
+        if self.architecture:
+            self._check_size()
+
+    def _check_donor(self) -> None:
+        """What can be said of a donor before it is opened; the network bears its name."""
+        if self.donor.startswith(APPLICATIONS):
+            name = self.donor.removeprefix(APPLICATIONS)
+            if self.donor_weights not in (IMAGENET, NO_WEIGHTS):
+                _check_file("donor_weights", self.donor_weights)
+        else:
+            _check_file("donor", self.donor)
+            name = pathlib.Path(self.donor).stem
+        if self.split != tasks.DONOR:
+            raise UserError(
+                f"--split={self.split}: with --donor all classes of the dataset are B. Leave "
+                "--split out."
+            )
+        if self.preprocessing == "paper":
+            raise UserError(
+                "--preprocessing=paper takes a mean image off the pictures; a donor brings its own "
+                "scaling of pixels. Leave --preprocessing out."
+            )
+        object.__setattr__(self, "network", name)
+
+    def _check_size(self) -> None:
+        """That the network can have as many units transferred, and images of this size."""
+        smallest = self.architecture.smallest_image
+        if self.image_size < smallest:
+            raise UserError(
+                f"--image_size={self.image_size}: {self.network} needs at least {smallest} pixels."
+            )
+        units = len(self.architecture.units)
+        for treatment in self.treatments:
+            if treatment.n >= units:
+                raise UserError(
+                    f"--treatments={treatment}: {self.network} has {units} {self.units}s, so 1 to "
+                    f"{units - 1} can be transferred."
+                )
 
     @property
-    def architecture(self) -> Architecture:
-        return ARCHITECTURES[self.network]
+    def architecture(self) -> Architecture | Measured | None:
+        """Its table; None of a donor that was not opened yet."""
+        return self.table if self.donor else ARCHITECTURES[self.network]
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The bases that are not trained here."""
+        return ("baseA",) if self.donor else ()
+
+    @property
+    def wanted(self) -> tuple[Treatment, ...]:
+        """All that it trains: its treatments, and the bases that they need; see `with_bases`."""
+        return with_bases(self.treatments, self.given)
+
+    def cut(self, treatment: Treatment) -> int:
+        """How many of the network's units it takes from its donor."""
+        return self.architecture.cuts[treatment.n - 1] if treatment.n else 0
 
     @property
     def resize(self) -> int:
@@ -221,8 +330,13 @@ class Experiment:
             "strategy",
             "devices",
             "memory_growth",
+            "table",
         ):
             fields.pop(name)
+        for name in ("donor", "donor_weights"):
+            path = pathlib.Path(fields[name] or "")
+            if path.is_file():
+                fields[name] = f"{path.name} {_digest(path, path.stat().st_mtime_ns)}"
         if tasks.is_file(self.split):
             fields["split"] = tasks.read_class_list(self.split)
         return fields
@@ -257,6 +371,35 @@ class Experiment:
         return pathlib.Path("runs") / f"{self.subject}-{self.variant_name}"
 
 
+_CHOICES = {
+    "strategy": STRATEGIES,
+    "precision": PRECISIONS,
+    "units": UNITS,
+    "batch_norm": (None, *BATCH_NORM),
+    "class_weights": CLASS_WEIGHTS,
+}
+
+
+def _check_file(flag: str, path: str) -> None:
+    if not pathlib.Path(path).is_file():
+        expected = {
+            "donor": f"the path of a .keras file, or {APPLICATIONS}NAME, as "
+            f"{APPLICATIONS}MobileNetV2",
+            "donor_weights": f"{IMAGENET}, {NO_WEIGHTS}, or the path of a file of weights",
+        }
+        raise UserError(f"--{flag}={path}: no such file. Expected {expected[flag]}.")
+
+
+@functools.lru_cache(16)
+def _digest(path: pathlib.Path, changed: int) -> str:
+    """Of a file as it was when it was changed last."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
 def exists(treatment: Treatment, split: str) -> bool:
-    """Whether the tasks of a split suffice for a treatment: the whole has no B."""
+    """Whether the tasks of a split suffice for a treatment: the whole has no B, and with a donor
+    nothing is trained on A."""
+    if split == tasks.DONOR:
+        return treatment.target == "B"
     return split != tasks.WHOLE or "B" not in (treatment.target, treatment.donor)

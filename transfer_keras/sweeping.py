@@ -1,20 +1,17 @@
 """Runs a study: many experiments, each with a workdir of its own below one folder."""
 
 import dataclasses
-import os
 import pathlib
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 
 import keras
 
-from transfer_keras import devices, grouping, results, summary, task_data
+from transfer_keras import devices, grouping, pace, results, summary, task_data
 from transfer_keras import experiment as program
-from transfer_keras.monitors.stopwatch import Stopwatch
-from transfer_keras.plan import Group, with_bases
-from transfer_keras.settings import CLUSTER, Experiment
-from transfer_keras.training.interruption import Interrupted
+from transfer_keras.pace import duration
+from transfer_keras.plan import Group
+from transfer_keras.settings import Experiment
 
 _MEASURED = 12  # Steps of a measurement.
 _COLUMNS = ("experiment", "networks", "passes", "to train", "time")
@@ -82,7 +79,7 @@ def check(experiments: Sequence[Experiment], folder: pathlib.Path) -> None:
 def _waiting(experiment: Experiment, folder: pathlib.Path) -> list[str]:
     """What is not on disk yet of what it trains."""
     workdir = folder / experiment.variant_name
-    names = [treatment.name for treatment in with_bases(experiment.treatments)]
+    names = [treatment.name for treatment in experiment.wanted]
     return [name for name in names if not results.is_done(workdir, name)]
 
 
@@ -144,44 +141,18 @@ def plan(
 
 
 def _measure(experiment: Experiment, groups: Sequence[Group]) -> dict[Group, float]:
-    """Seconds that each group takes: a few of its steps, in a folder that is removed, and what
-    the others would add."""
+    """Seconds that each group takes: a few of its steps, and what the others would add."""
+    seconds, laps = pace.measured(experiment, _MEASURED)
     short = dataclasses.replace(
         experiment,
         steps=_MEASURED,
         validations=2,
         metrics_every=experiment.metrics_every and _MEASURED // 2,
-        probes=False,
-        strategy="one" if CLUSTER in os.environ else experiment.strategy,  # Others measure too.
+        warm_up_head=0,
     )
-    watch, begun = Stopwatch(), time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        workdir = pathlib.Path(folder) / "measured"
-        try:
-            program.run(short, workdir, say=lambda _: None, monitors=[watch])
-        except Interrupted:  # There is nothing to go on from.
-            raise KeyboardInterrupt from None
-    once = (time.monotonic() - begun) / len(groups)
-    keras.utils.clear_session()
     more_steps = experiment.steps - short.steps
-    more_passes = passes(experiment) - passes(short)
+    more_passes = pace.passes(experiment) - pace.passes(short)
     return {
-        group: once + more_steps * lap.step + more_passes * lap.test
-        for group, lap in zip(groups, watch.laps, strict=True)
+        group: seconds / len(groups) + more_steps * lap.step + more_passes * lap.test
+        for group, lap in zip(groups, laps, strict=True)
     }
-
-
-def passes(experiment: Experiment) -> int:
-    """How often a group goes over the test images after its first step: tests and looks share."""
-    every = filter(None, (experiment.validate_every, experiment.metrics_every))
-    at = {step for k in every for step in range(k, experiment.steps, k)}
-    return len(at | {experiment.steps})
-
-
-def duration(seconds: float) -> str:
-    """For people, to the minute."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min"))
-    return " ".join(f"{value} {unit}" for value, unit in parts if value)

@@ -35,6 +35,8 @@ def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
         bad_images=experiment.bad_images,
         examples_per_class=experiment.examples_per_class,
         prepare=prepare,
+        validation_split=experiment.validation_split,
+        validation_seed=experiment.validation_seed,
     )
     for task in pair.tasks.values():
         images = len(task) * (experiment.examples_per_class or math.inf)

@@ -14,6 +14,7 @@ from transfer_keras.errors import UserError
 NATURAL = "natural"
 MOST_SPLITS = 2**32  # Seeds that `RandomState` takes.
 WHOLE = "whole"  # No split: all classes are A.
+DONOR = "donor"  # All classes are B: A is what the donor was trained on elsewhere.
 
 # Positions among the 1000 sorted wnids of ILSVRC 2012 (Yosinski et al. 2014, section 4.2, and
 # the authors' published lists): 449 natural classes, 551 man-made.
@@ -64,11 +65,11 @@ def is_file(split: str) -> bool:
 
 def is_by_number(split: str) -> bool:
     """Whether it takes no names of classes to make it."""
-    return split.isdecimal() or split == WHOLE
+    return split.isdecimal() or split in (WHOLE, DONOR)
 
 
 def _is_named(split: str) -> bool:
-    return split.isdecimal() or split in (NATURAL, WHOLE)
+    return split.isdecimal() or split in (NATURAL, WHOLE, DONOR)
 
 
 def read_class_list(path: str) -> list[str]:
@@ -91,11 +92,12 @@ def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, ...]:
         class_names: in the order of the dataset's labels. Wnids are sorted first, so that a
             class has the paper's index whatever the order of the dataset's labels is.
         split: a number s: A is the half drawn by `RandomState([s])`, as the paper's authors
-            did; "natural": the dissimilar split; "whole": A is all of them, and there is no B; or
-            the path of a file that lists A's classes.
+            did; "natural": the dissimilar split; "whole": A is all of them, and there is no B;
+            "donor": B is all of them, and A is not of this dataset; or the path of a file that
+            lists A's classes.
 
     Returns:
-        (A, B), or (A,) of "whole", relabelled in sorted order.
+        (A, B), or (A,) of "whole", or (B,) of "donor", relabelled in sorted order.
 
     Raises:
         UserError: if the dataset has no natural half that is known, or a class no such name.
@@ -110,8 +112,8 @@ def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, ...]:
             everything, len(ordered) // 2, replace=False
         )
         in_a = set(half.tolist())
-    elif split == WHOLE:
-        return (Task("A", tuple(order), tuple(ordered)),)
+    elif split in (WHOLE, DONOR):
+        return (Task("A" if split == WHOLE else "B", tuple(order), tuple(ordered)),)
     elif split == NATURAL:
         in_a = {place for place, name in enumerate(ordered) if _is_natural(name, ordered)}
     else:

@@ -6,25 +6,35 @@ python -m transfer_keras.train --n=3 --mode=frozen
 from absl import flags
 
 from transfer_keras import cli, launch, results
-from transfer_keras.plan import with_bases
+from transfer_keras.errors import UserError
+from transfer_keras.settings import Experiment
 
 flags.adopt_module_key_flags(cli)
+_LIST_UNITS = flags.DEFINE_bool(
+    "list_units", False, "Print the units of the --donor, of which --n chooses, and do no more."
+)
 
 
 def main() -> None:
     """Flags in, one call into the library, a table out."""
     experiment = cli.experiment_from_flags()
+    if _LIST_UNITS.value:
+        _list_units(experiment)
+        return
     workdir = cli.workdir_from_flags(experiment)
-    wanted = with_bases(experiment.treatments)
+    wanted = experiment.wanted
     waiting = [t.name for t in wanted if not results.is_done(workdir, t.name)]
     print(
-        f"{experiment.network} on {experiment.dataset}, split {experiment.split}, "
+        f"{experiment.title}, "
         f"{experiment.steps:,} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
         f"Results: {workdir}"
     )
     from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
-    from transfer_keras import summary, task_data
+    from transfer_keras import own_donor, summary, task_data
 
+    experiment = own_donor.resolve(experiment)
+    if experiment.donor:
+        print(own_donor.batch_norm(experiment))
     if cli.is_dry_run():
         pair = task_data.open_tasks(experiment, prepare=False)
         print(summary.plan(experiment, pair.tasks, workdir))
@@ -42,6 +52,15 @@ def main() -> None:
     if (picture := workdir / summary.CURVE).exists():
         print(f"The curve: {picture}")
     print(f"See every unit: tensorboard --logdir {workdir}")
+
+
+def _list_units(experiment: Experiment) -> None:
+    """Prints the table to choose n from."""
+    if not experiment.donor:
+        raise UserError("--list_units: of which network? Give --donor.")
+    from transfer_keras import own_donor  # Imports TensorFlow: 6 s.
+
+    print(own_donor.listing(experiment))
 
 
 if __name__ == "__main__":

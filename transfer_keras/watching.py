@@ -20,6 +20,7 @@ def watch(
     runs: Mapping[str, Events],
     references: Mapping[str, Mapping[str, keras.Model]],
     test: tf.data.Dataset,
+    cuts: Mapping[str, int],
 ) -> tuple[Watch, UnitMonitor]:
     """What the loop measures of each unit, and the monitor that writes it.
 
@@ -29,6 +30,7 @@ def watch(
         runs: name of each treatment that is watched -> its run.
         references: see `group_models.Models`; only read here.
         test: of (images, labels), as the networks are tested.
+        cuts: name of each treatment -> how many of its units came from a donor.
     """
     everyone = {id(m): m for name in runs for m in references[name].values()}
     known = {key: _answers(model, test) for key, model in everyone.items()}
@@ -41,7 +43,7 @@ def watch(
         watched = []
         for unit in units:
             like = {k: known[id(model)][unit.index - 1] for k, model in references[name].items()}
-            if unit.index <= treatment.n and not treatment.fine_tune:
+            if unit.index <= cuts[name] and not treatment.fine_tune:
                 answers = like["donor"]  # A frozen unit is the donor's.
             else:
                 answers = len(tensors)
@@ -49,7 +51,7 @@ def watch(
                 likened.append(bool(like))
             watched.append(WatchedUnit(unit.name, unit.kernels, answers, like))
         trainable = [v for u in units for layer in u.layers for v in layer.trainable_variables]
-        networks[name] = WatchedNetwork(watched, treatment.n, trainable)
+        networks[name] = WatchedNetwork(watched, cuts[name], trainable)
     monitor = UnitMonitor(runs, networks, fused.trainable_variables)
     return Watch(every, tensors, functools.partial(activations.keep, likened=likened)), monitor
 

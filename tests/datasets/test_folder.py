@@ -1,4 +1,7 @@
-"""Folders of pictures in `split/class/file`."""
+"""Folders of pictures in `split/class/file`, and folders that cannot be used."""
+
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -97,15 +100,23 @@ def spoil_empty_class(root):
         path.rename(path.with_suffix(".txt"))
 
 
+def spoil_one_class_left(root):
+    for split in ("train", "val"):
+        for name in ("Ärger", "b c", "emu"):
+            shutil.rmtree(root / split / name)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_no_val, r"no folder val or .* for validation\. .* found other, train\."),
+        (spoil_no_val, r"no folder val or .* for validation\. Expected PATH/CLASS/picture\.jpg, or "
+                       r"PATH/train/CLASS/picture\.jpg and .*; found other, train\."),
         (spoil_class_in_val_only, r"1 classes are in val/ and not in train/: fox\. Each needs"),
         (spoil_class_in_train_only, r"1 classes are in train/ and not in val/: fox\."),
         (spoil_empty_class, r"train/dog has no picture \(a file that ends in \.bmp, \.gif"),
+        (spoil_one_class_left, r"expected two or more folders, a class each, in .*; found dog\."),
     ],
-)
+)  # fmt: skip
 def test_what_is_missing_is_named(tmp_path, spoil, message):
     name = write(tmp_path / "set")
     spoil(tmp_path / "set")
@@ -113,7 +124,98 @@ def test_what_is_missing_is_named(tmp_path, spoil, message):
         sources.open_source(name)
 
 
+def write_flat(root, classes=CLASSES):
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (40, 40), (9, 9, 9)).save(root / name / f"{number}.png")
+    return f"folder:{root}"
+
+
+def spoil_no_folder(root):
+    for name in CLASSES:
+        (root / name / "0.png").rename(root / f"{name}.png")
+        shutil.rmtree(root / name)
+
+
+def spoil_nothing_left(root):
+    spoil_no_folder(root)
+    for path in root.iterdir():
+        path.unlink()
+
+
+def spoil_one_class(root):
+    for name in ("Ärger", "b c", "emu"):
+        shutil.rmtree(root / name)
+
+
+def spoil_no_picture(root):
+    for path in (root / "dog").iterdir():
+        path.unlink()
+
+
+def spoil_single(root):
+    for name in ("dog", "emu"):
+        for number in (0, 1):
+            (root / name / f"{number}.png").unlink()
+
+
+def spoil_one_too_deep(root):
+    (root / "dog").rename(root / "0")
+    (root / "dog").mkdir()
+    (root / "0").rename(root / "dog" / "0")
+
+
+def spoil_dangling_class(root):
+    (root / "fox").symlink_to(root / "gone")
+
+
+def spoil_name_is_no_text(root):
+    os.mkdir(os.fsencode(root) + b"/f\xfcchse")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_no_folder, r"expected two or more folders, .*; found 4 pictures in no folder\. "
+                          r"Pictures belong in PATH/CLASS/picture\.jpg, or PATH/train/CLASS/"),
+        (spoil_nothing_left, r"expected two or more folders, .* in .*; found no folder\."),
+        (spoil_one_class, r"expected two or more folders, a class each, in .*; found dog\."),
+        (spoil_no_picture, r"dog has no picture \(a file that ends in \.bmp, .*\)\. Add some"),
+        (spoil_one_too_deep, r"dog has no picture \("),
+        (spoil_single, r"2 classes have a single picture: dog, emu\. Expected two or more"),
+        (spoil_dangling_class, r"set/fox is a broken link\. Mend or remove it"),
+        (spoil_name_is_no_text, r"classes are expected in UTF-8, found f\\xfcchse\. Rename"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_without_a_split_is_named(tmp_path, spoil, message):
+    name = write_flat(tmp_path / "set")
+    sources.open_source(name)
+    spoil(tmp_path / "set")
+    with pytest.raises(UserError, match=rf"^--dataset={name}: .*{message}") as caught:
+        sources.open_source(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["", "dog"])
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, place, monkeypatch):
+    name, locked = write_flat(tmp_path / "set"), str(tmp_path / "set" / place).rstrip("/")
+    scandir = os.scandir
+
+    def refused(path):
+        if str(path) == locked:
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)  # Who is root is let in everywhere.
+    with pytest.raises(UserError, match=rf"the folder {locked} cannot be read \(Permission denied"):
+        sources.open_source(name)
+
+
 def test_flags(tmp_path):
+    for none in ("folder:", "folder:~nobody-of-that-name/set", f"folder:{__file__}"):
+        with pytest.raises(UserError, match=rf"{none}: no such folder\. Expected folder:PATH with"):
+            catalogue.check(none, None)
     with pytest.raises(UserError, match="--dataset=folder:/none: no such folder"):
         catalogue.check("folder:/none", None)
     with pytest.raises(UserError, match=r"--data_dir=here: folder:.* says where it is"):

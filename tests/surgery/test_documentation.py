@@ -10,7 +10,7 @@ from transfer_keras import surgery
 
 def test_examples(capsys):
     examples = re.findall(r"```python\n(.*?)```", surgery.__doc__, re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 4
     rng = np.random.default_rng(0)
     names = {
         "keras": keras,
@@ -22,6 +22,7 @@ def test_examples(capsys):
         exec(example, names)
     printed = capsys.readouterr().out
     assert "predictions" in printed
+    assert re.search(r"^ *14  conv_13 .*\n *15  head", printed, re.MULTILINE)
     assert "copied  frozen" in printed
     assert "fresh   trainable" in printed
     assert names["model"].output.shape == (None, 7)

@@ -74,14 +74,32 @@ def stale():
     model.fit(*data, verbose=0, callbacks=[surgery.FrozenGuard()])
 
 
+def two_of_one_name():
+    def inner(name):
+        inputs = keras.Input((4,))
+        return keras.Model(inputs, NoConfig(4)(inputs), name=name)
+
+    inputs = keras.Input((4,))
+    surgery.flatten(keras.Model(inputs, inner("right")(inner("left")(inputs))))
+
+
+def two_uses():
+    model = dense("a", "b", activation="softmax")
+    outputs = [model.output, model.layers[1](model.output)]
+    surgery.logits(keras.Model(model.input, outputs, name="donor"))
+
+
 CASES = {
     "NotACutPoint": lambda: surgery.transplant(dense("a", "b"), 3, seed=0),
     "NotACutPoint, name": lambda: surgery.lower(dense("a", "b"), "c"),
     "SharedAcrossCut": both_sides,
     "ShapeMismatch": lambda: surgery.transplant(dense("a", "b"), 2, head=7, seed=0),
     "ShapeMismatch, inputs": lambda: surgery.fuse({"x": dense("a"), "y": make_donor()}),
+    "ShapeMismatch, below": lambda: surgery.flatten(dense("a", "b"), inputs=keras.Input((3,))),
     "NotRebuildable": no_config,
     "NotRebuildable, subclass": lambda: surgery.units(type("Plain", (keras.Model,), {})(name="p")),
+    "NotRebuildable, names": two_of_one_name,
+    "NotRebuildable, probabilities": two_uses,
     "NotFresh": lambda: surgery.transplant(
         dense("a", "b", kernel_initializer=Constant()), 1, seed=0
     ),

@@ -1,5 +1,6 @@
 """Several devices, played by the CPU, do what one does."""
 
+import math
 import pathlib
 import subprocess
 import sys
@@ -18,10 +19,10 @@ SCRIPT = pathlib.Path(__file__).with_name("on_devices.py")
 FLOAT64, FLOAT32 = 1e-12, 1e-5
 
 
-def run(folder, devices, dtype="float64", stop_at=None):
+def run(folder, devices, dtype="float64", stop_at=None, more=()):
     """What a training told and left, of which `stop_at` leaves a checkpoint alone."""
     folder.mkdir(exist_ok=True)
-    arguments = [str(devices), dtype, str(folder), *([str(stop_at)] if stop_at else [])]
+    arguments = [str(devices), dtype, str(folder), *([str(stop_at)] if stop_at else []), *more]
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False
     )
@@ -67,15 +68,37 @@ def test_float32(tmp_path):
 @pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
 def test_a_checkpoint_goes_on_with_other_devices(one, tmp_path, first, then):
     run(tmp_path, first, stop_at=12)
-    found = run(tmp_path, then)
-    later = {name: value for name, value in one.items() if _step(name) not in range(13)}
-    assert_alike(found, later, FLOAT64)
+    assert_alike(run(tmp_path, then), after(12, one), FLOAT64)
 
 
-def _step(name: str) -> int | None:
+@pytest.fixture(scope="module")
+def one_more(tmp_path_factory):
+    """With rates, a warm-up, class weights and early stopping, on one device."""
+    return run(tmp_path_factory.mktemp("one_more"), 1, more=["more"])
+
+
+def test_rates_class_weights_and_early_stopping_equal_one_device(one_more, tmp_path):
+    assert_alike(run(tmp_path, 2, more=["more"]), one_more, FLOAT64)
+    ends = {name: one_more[f"{name} ended"].tolist() for name in ("one", "two", "all")}
+    assert ends == {"one": [2, 6], "two": [4, 8], "all": [8, 12]}  # Else equality says little.
+
+
+@pytest.mark.parametrize("step", [4, 8])
+def test_they_go_on_with_other_devices(one_more, tmp_path, step):
+    """In the warm-up; and when two networks are done."""
+    run(tmp_path, 1, stop_at=step, more=["more"])
+    assert_alike(run(tmp_path, 2, more=["more"]), after(step, one_more), FLOAT64)
+
+
+def after(step: int, found: dict) -> dict:
+    """What is told after a step, and what is left."""
+    return {name: value for name, value in found.items() if _step(name) > step}
+
+
+def _step(name: str) -> float:
     words = name.split()
     told = words[0] in ("training", "test", "gradients", "activations")
-    return int(words[1]) if told else None
+    return int(words[1]) if told else math.inf
 
 
 def test_distribute_gives_each_process_its_rows_in_order():

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import os
 import pathlib
 import re
 import zipfile
@@ -9,7 +10,8 @@ import zipfile
 from transfer_keras.datasets import formula
 from transfer_keras.errors import UserError
 
-FOLDER = "folder:"  # Before the path of pictures in `split/class/file`.
+FOLDER = "folder:"  # Before the path of pictures; see `folder.Folder`.
+LAYOUTS = "PATH/CLASS/picture.jpg, or PATH/train/CLASS/picture.jpg and PATH/val/CLASS/picture.jpg"
 PREPROCESSING = ("paper", "modern")  # See `preprocessing.Preprocessing`.
 POLICIES = ("error", "skip")  # For pictures that cannot be decoded.
 OWN = ("formula_images", "tiny_imagenet")
@@ -29,13 +31,19 @@ def check(name: str, data_dir: str | None) -> None:
             folder in which TFDS keeps prepared datasets (None: TFDS's own default).
 
     Raises:
-        UserError: if there is no such dataset, or no such zip or folder.
+        UserError: if there is no such dataset, or no such zip or folder, or its path is no text.
     """
     if name.startswith(FOLDER):
         if data_dir:
             raise UserError(f"--data_dir={data_dir}: {name} says where it is. Leave this flag out.")
-        if not pathlib.Path(name.removeprefix(FOLDER)).expanduser().is_dir():
-            raise UserError(f"--dataset={name}: no such folder. Expected PATH/train/CLASS/picture.")
+        if name == FOLDER or not path_of(name).is_dir():
+            raise UserError(
+                f"--dataset={name}: no such folder. Expected {FOLDER}PATH with {LAYOUTS}."
+            )
+        if (text := shown(name)) != name:
+            raise UserError(
+                f"--dataset={text}: expected a path in UTF-8. Rename it, or make a link to it."
+            )
         return
     dataset, _, config = name.partition("/")
     folder = pathlib.Path(data_dir).expanduser() if data_dir else None
@@ -55,6 +63,16 @@ def check(name: str, data_dir: str | None) -> None:
             f"--data_dir={data_dir}: no such folder. Give the folder where TFDS keeps prepared "
             "datasets (make an empty one for the first time), or leave the flag out."
         )
+
+
+def path_of(name: str) -> pathlib.Path:
+    """The path in "folder:PATH"."""
+    return pathlib.Path(os.path.expanduser(name.removeprefix(FOLDER)))
+
+
+def shown(path: str | os.PathLike) -> str:
+    """A path as text, whatever its bytes are."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _check_tiny_imagenet(source: pathlib.Path | None) -> None:

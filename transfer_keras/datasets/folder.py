@@ -1,110 +1,262 @@
-"""`folder:PATH`: pictures in `split/class/file`, of any number and any size."""
+"""`folder:PATH`: pictures in `class/file` or `split/class/file`, of any number and any size."""
 
+import dataclasses
 import hashlib
+import itertools
 import os
 import pathlib
-from typing import ClassVar
+import stat
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from transfer_keras.datasets import records
-from transfer_keras.datasets.catalogue import FOLDER
+from transfer_keras.datasets import catalogue, faults, records
+from transfer_keras.datasets.catalogue import shown
 from transfer_keras.errors import UserError
 
 _TRAIN, _TEST = ("train", "training"), ("val", "validation", "valid", "test")
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}  # What TensorFlow decodes.
+_SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jxl", ".png", ".webp"}
+_OTHERS = {".avif", ".heic", ".heif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff"}  # Not decoded.
 _NAMED = 3
+
+
+class _File(NamedTuple):
+    path: str
+    size: int  # Bytes.
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.path)
+
+
+_Classes = Mapping[str, Sequence[_File]]  # Sorted.
 
 
 class Folder:
     """Pictures of classes; see `sources.Source` for what it shares with datasets of TFDS.
 
     Args:
-        name: "folder:PATH"; in PATH a folder `train` (or `training`), one `val` (`validation`,
-            `valid` or `test`), and in each a folder a class.
+        name: "folder:PATH"; in PATH a folder a class; or a folder `train` (or `training`) and one
+            `val` (`validation`, `valid` or `test`), and in each a folder a class.
+        bad_images: see `faults.check`; here of files that need not be decoded to see it.
+        validation_split: the part of each class that is validated on, above 0 and below 1, where
+            PATH has neither `train` nor `val`; at least one picture, and one stays for training.
+        validation_seed: which pictures these are. Others that come later move hardly any.
 
     Attributes:
         name: as it was asked for.
         class_names: sorted.
-        identity: a digest of the names and sizes of the files.
+        identity: a digest of the names and sizes of the files of each split.
+        skipped: a line for each file that is left out.
         train, test: names of the two splits.
 
     Raises:
-        UserError: if a split or a class is missing, or a class has no picture.
+        UserError: if a split or a class is missing, a class has too few pictures, or a file or
+            folder cannot be used.
     """
 
     square = False  # Not known, and so not relied on.
     at_hand = names_known = True
-    skipped: ClassVar[list[str]] = []  # When it was prepared, which it is not.
 
-    def __init__(self, name: str):
+    def __init__(
+        self,
+        name: str,
+        *,
+        bad_images: str = "error",
+        validation_split: float = 0.2,
+        validation_seed: int = 0,
+    ):
         self.name = name
-        self._root = pathlib.Path(name.removeprefix(FOLDER)).expanduser().resolve()
-        self.train = self._split("train", _TRAIN)
-        self.test = self._split("validation", _TEST)
-        classes = {split: _folders(self._root / split) for split in (self.train, self.test)}
-        self.class_names = tuple(classes[self.train])
-        self._check_classes(classes)
-        self._files = {split: self._list(split) for split in classes}
-        digest = hashlib.sha256()
-        for split, (paths, _) in self._files.items():
-            for path in paths:
-                place = os.path.relpath(path, self._root / split)
-                digest.update(f"{split} {place} {os.path.getsize(path)}\n".encode())
-        self.identity = f"{FOLDER}{self._root.name}/{digest.hexdigest()[:12]}"
+        self._root = catalogue.path_of(name).resolve()
+        folders = self._layout()
+        self.class_names = self._classes(folders)
+        unusable: list[tuple[str, str]] = []
+        found = [self._list(folder, unusable) for folder in folders]
+        faults.check(unusable, bad_images, where=f"--dataset={name}")
+        self.skipped = [f"{path} {why}" for path, why in unusable]
+        for folder, classes in zip(folders, found, strict=True):
+            self._check_filled(folder, classes)
+        if len(found) == 2:
+            self.train, self.test = (folder.name for folder in folders)
+        else:
+            self.train, self.test = "train", "validation"
+            self._check_divisible(found[0])
+            found = _divided(found[0], validation_split, validation_seed)
+        self._files = dict(zip((self.train, self.test), found, strict=True))
+        self.identity = f"{catalogue.FOLDER}{shown(self._root.name)}/{_digest(self._files)[:12]}"
 
     def prepare(self) -> None:
         """It is on disk already."""
 
     def size(self, split: str) -> int:
         """Number of pictures in a split."""
-        return len(self._files[split][0])
+        return sum(map(len, self._files[split].values()))
 
     def records(self, split: str) -> records.Records:
         """The pictures of a split, by class and name."""
-        paths, labels = self._files[split]
-        return records.of_files(paths, labels)
+        classes = list(self._files[split].values())
+        paths = [file.path for files in classes for file in files]
+        labels = np.repeat(np.arange(len(classes), dtype=np.int32), list(map(len, classes)))
+        # As bytes: a name need not be text.
+        made = records.of_files(list(map(os.fsencode, paths)), labels)
+        return dataclasses.replace(made, name=lambda place: shown(paths[place]))
 
-    def _split(self, what: str, names: tuple[str, ...]) -> str:
-        found = [name for name in names if (self._root / name).is_dir()]
-        if not found:
-            there = _folders(self._root) if self._root.is_dir() else []
-            raise UserError(
-                f"--dataset={self.name}: no folder {' or '.join(names)} for {what}. Expected "
-                f"PATH/train/CLASS/picture.jpg and PATH/val/CLASS/picture.jpg; found "
-                f"{', '.join(there[:_NAMED]) or 'no folder'}."
-            )
-        return found[0]
-
-    def _check_classes(self, classes: dict[str, list[str]]) -> None:
-        train, test = (set(classes[split]) for split in (self.train, self.test))
-        for here, there, more in ((self.train, self.test, train - test),
-                                  (self.test, self.train, test - train)):  # fmt: skip
-            if more:
+    def _layout(self) -> list[pathlib.Path]:
+        """The folders of classes: `train` and `val`, or PATH alone."""
+        there = [entry.name for entry in self._entries(self._root) if os.path.isdir(entry.path)]
+        found = [[n for n in names if (self._root / n).is_dir()] for names in (_TRAIN, _TEST)]
+        if not any(found):
+            return [self._root]
+        for names, here, what in zip((_TRAIN, _TEST), found, ("train", "validation"), strict=True):
+            if not here:
                 raise UserError(
-                    f"--dataset={self.name}: {len(more)} classes are in {here}/ and not in "
-                    f"{there}/: {', '.join(sorted(more)[:_NAMED])}. Each needs pictures in both."
+                    f"--dataset={self.name}: no folder {' or '.join(names)} for {what}. Expected "
+                    f"{catalogue.LAYOUTS}; found {_few(there)}."
                 )
+        return [self._root / here[0] for here in found]
 
-    def _list(self, split: str) -> tuple[list[str], np.ndarray]:
-        paths, labels = [], []
-        for label, name in enumerate(self.class_names):
-            with os.scandir(self._root / split / name) as entries:
-                files = sorted(e.path for e in entries if e.is_file() and _is_picture(e.name))
+    def _classes(self, folders: Sequence[pathlib.Path]) -> tuple[str, ...]:
+        classes = [self._class_folders(folder) for folder in folders]
+        for (here, names), (there, others) in itertools.permutations(
+            zip(folders, classes, strict=True), 2
+        ):
+            if more := sorted({*names} - {*others}):
+                raise UserError(
+                    f"--dataset={self.name}: {len(more)} classes are in {here.name}/ and not in "
+                    f"{there.name}/: {_few(more)}. Each needs pictures in both."
+                )
+        if len(classes[0]) < 2:
+            pictures = sum(map(_is_picture, self._entries(folders[0])))
+            found = [*classes[0], *([f"{pictures} pictures in no folder"] if pictures else [])]
+            raise UserError(
+                f"--dataset={self.name}: expected two or more folders, a class each, in "
+                f"{shown(folders[0])}; found {_few(found) or 'no folder'}. Pictures belong in "
+                f"{catalogue.LAYOUTS}."
+            )
+        return tuple(classes[0])
+
+    def _class_folders(self, folder: pathlib.Path) -> list[str]:
+        names = []
+        for entry in self._entries(folder):
+            if not os.path.exists(entry.path):
+                raise UserError(
+                    f"--dataset={self.name}: {shown(entry.path)} is a broken link. Mend or remove "
+                    "it: it may be a class."
+                )
+            if entry.is_dir():
+                names.append(entry.name)
+        if odd := [name for name in names if shown(name) != name]:
+            raise UserError(
+                f"--dataset={self.name}: names of classes are expected in UTF-8, found "
+                f"{_few(list(map(shown, odd)))}. Rename these folders."
+            )
+        return names
+
+    def _list(self, folder: pathlib.Path, unusable: list[tuple[str, str]]) -> _Classes:
+        classes = {name: [] for name in self.class_names}
+        for name, files in classes.items():
+            for entry in filter(_is_picture, self._entries(folder / name)):
+                if why := _fault(entry):
+                    unusable.append((shown(entry.path), why))
+                else:
+                    files.append(_File(entry.path, entry.stat().st_size))
+        return classes
+
+    def _entries(self, folder: pathlib.Path) -> list[os.DirEntry]:
+        """What is in a folder and not hidden, sorted."""
+        try:
+            with os.scandir(folder) as entries:
+                seen = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            raise UserError(
+                f"--dataset={self.name}: the folder {shown(folder)} cannot be read "
+                f"({error.strerror})."
+            ) from error
+        return sorted(seen, key=lambda entry: entry.name)
+
+    def _check_filled(self, folder: pathlib.Path, classes: _Classes) -> None:
+        for name, files in classes.items():
             if not files:
                 raise UserError(
-                    f"--dataset={self.name}: {split}/{name} has no picture (a file that ends in "
-                    f"{', '.join(sorted(_SUFFIXES))})."
+                    f"--dataset={self.name}: {os.path.relpath(folder / name, self._root)} has no "
+                    f"picture (a file that ends in {', '.join(sorted(_SUFFIXES))}). Add some, or "
+                    "remove the folder."
                 )
-            paths += files
-            labels += [label] * len(files)
-        return paths, np.array(labels, np.int32)
+
+    def _check_divisible(self, classes: _Classes) -> None:
+        if single := [name for name, files in classes.items() if len(files) < 2]:
+            raise UserError(
+                f"--dataset={self.name}: {len(single)} classes have a single picture: "
+                f"{_few(single)}. Expected two or more, to train and to validate on. Add some, "
+                "remove the folder, or give PATH/train/CLASS and PATH/val/CLASS."
+            )
 
 
-def _folders(path: pathlib.Path) -> list[str]:
-    with os.scandir(path) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+def _divided(classes: _Classes, fraction: float, seed: int) -> tuple[_Classes, _Classes]:
+    """(training, validation), each class by itself."""
+    if not 0 < fraction < 1:
+        raise ValueError(
+            f"validation_split must be above 0 and below 1. Received: validation_split={fraction}"
+        )
+    train, test = {}, {}
+    for name, files in classes.items():
+
+        def place(file, name=name):
+            facts = map(os.fsencode, (str(seed), name, file.name))
+            return hashlib.sha256(b"\0".join(facts)).digest()
+
+        count = min(max(1, round(fraction * len(files))), len(files) - 1)
+        chosen = set(sorted(files, key=place)[:count])
+        train[name] = [file for file in files if file not in chosen]
+        test[name] = [file for file in files if file in chosen]
+    return train, test
 
 
-def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and pathlib.PurePath(name).suffix.lower() in _SUFFIXES
+def _digest(splits: Mapping[str, _Classes]) -> str:
+    digest = hashlib.sha256()
+    for split, classes in splits.items():
+        for name, files in classes.items():
+            for file in files:
+                digest.update(os.fsencode(f"{split} {name}/{file.name} {file.size}\n"))
+    return digest.hexdigest()
+
+
+def _is_picture(entry: os.DirEntry) -> bool:
+    return _suffix(entry) in _SUFFIXES | _OTHERS
+
+
+def _suffix(entry: os.DirEntry) -> str:
+    return pathlib.PurePath(entry.name).suffix.lower()
+
+
+def _fault(entry: os.DirEntry) -> str | None:
+    """Why a picture cannot be used, as far as is seen without decoding it."""
+    if (suffix := _suffix(entry)) in _OTHERS:
+        return f"is {suffix}, which TensorFlow does not decode: convert it to JPEG or PNG"
+    try:
+        if not stat.S_ISREG(entry.stat().st_mode):
+            return "is no file"
+        if suffix == ".bmp" and _has_colours_in_palette(entry.path):
+            return "has a palette, which TensorFlow does not heed in a BMP: convert it to PNG"
+    except OSError as error:
+        what = "is a broken link" if entry.is_symlink() else "cannot be read"
+        return f"{what} ({error.strerror})"
+    return None
+
+
+def _has_colours_in_palette(path: str) -> bool:
+    """Whether the bytes of a BMP are numbers of colours, and not shades of grey."""
+    with open(path, "rb") as file:
+        head = file.read(2048)
+    if int.from_bytes(head[28:30], "little") != 8:  # Bits a pixel.
+        return False
+    start, end = (int.from_bytes(head[at : at + 4], "little") for at in (14, 10))
+    palette = head[14 + start : end]
+    shades = bytes(range(256))[: len(palette) // 4]
+    return any(palette[channel::4] != shades for channel in range(3))
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -115,7 +115,12 @@ class Source:
 
 
 def open_source(
-    name: str, data_dir: str | None = None, bad_images: str = "error"
+    name: str,
+    data_dir: str | None = None,
+    bad_images: str = "error",
+    *,
+    validation_split: float = 0.2,
+    validation_seed: int = 0,
 ) -> Source | Folder:
     """Finds a dataset by name; `Source.prepare` then puts it on disk.
 
@@ -123,12 +128,18 @@ def open_source(
         name: "dataset" or "dataset/config": one of ours or any of TFDS; or "folder:PATH".
         data_dir: see `catalogue.check`, which is to be called first.
         bad_images: see `faults.check`.
+        validation_split, validation_seed: see `folder.Folder`; of no other dataset.
 
     Raises:
         UserError: if it is no dataset of labelled pictures, or its config does not exist.
     """
     if name.startswith(FOLDER):
-        return Folder(name)
+        return Folder(
+            name,
+            bad_images=bad_images,
+            validation_split=validation_split,
+            validation_seed=validation_seed,
+        )
     dataset, _, config = name.partition("/")
     if dataset == "formula_images":
         builder = _made(name, FormulaImages, config=config or formula.DEFAULT, data_dir=data_dir)

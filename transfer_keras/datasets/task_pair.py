@@ -20,7 +20,8 @@ class TaskPair:
     """The classes of a dataset as two tasks; no picture is read before `read`.
 
     Args:
-        dataset, data_dir, bad_images: see `sources.open_source`.
+        dataset, data_dir, bad_images, validation_split, validation_seed: see
+            `sources.open_source`.
         split: see `tasks.split_classes`.
         examples_per_class: the first so many of each class are trained on; None: all.
         prepare: whether a dataset that names its classes only then is prepared at once.
@@ -41,10 +42,18 @@ class TaskPair:
         split: str,
         *,
         bad_images: str = "error",
+        validation_split: float = 0.2,
+        validation_seed: int = 0,
         examples_per_class: int | None = None,
         prepare: bool = True,
     ):
-        self._source = sources.open_source(dataset, data_dir, bad_images)
+        self._source = sources.open_source(
+            dataset,
+            data_dir,
+            bad_images,
+            validation_split=validation_split,
+            validation_seed=validation_seed,
+        )
         self._bad_images = bad_images
         self._examples_per_class = examples_per_class
         if not self._source.names_known:

@@ -93,9 +93,53 @@ class Architecture:
         return tuple(sizes)
 
     @property
+    def cuts(self) -> tuple[int, ...]:
+        """See `Measured.cuts`."""
+        return tuple(range(1, len(self.units) + 1))
+
+    @property
     def smallest_image(self) -> int:
         """The smallest `image_size` that leaves at least one position to the dense layers."""
         return next(size for size in range(1, 4096) if self.side(size) >= 1)
+
+
+class Named(NamedTuple):
+    """A unit of a network that was given; see `Conv` and `Dense`."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A network that was given and not made here, as far as others have to know it; what it
+    shares with `Architecture` means the same.
+
+    Attributes:
+        units: those that n counts: the network's own, or blocks of them.
+        cuts: of each, how many of the network's own units lie below its end.
+        given_sizes: of each, for an output a class of the network itself.
+        image_size: side in pixels of its square input.
+    """
+
+    units: tuple[Named, ...]
+    cuts: tuple[int, ...]
+    given_sizes: tuple[Size, ...]
+    image_size: int
+    resize: None = None
+
+    @property
+    def pad(self) -> int:
+        """As much as `ALEXNET_SMALL` has, in proportion."""
+        return self.image_size // 8
+
+    @property
+    def smallest_image(self) -> int:
+        """Its layers were made for one size."""
+        return self.image_size
+
+    def sizes(self, image_size: int, classes: int) -> tuple[Size, ...]:
+        """See `Architecture.sizes`; the last unit's is that of the network itself."""
+        return self.given_sizes
 
 
 def _convolved(unit: Conv, side: int) -> int:

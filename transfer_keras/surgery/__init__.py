@@ -22,6 +22,17 @@ Give a network a new head, and keep the rest with its flags:
 model = surgery.swap_head(donor, 7, seed=0)
 ```
 
+Open a network that holds another one, so that the inner layers are units too, or blocks by their
+names:
+
+```python
+trunk = keras.applications.MobileNet(weights=None, input_shape=(64, 64, 3), include_top=False)
+pooling = keras.layers.GlobalAveragePooling2D()
+network = keras.Sequential([trunk, pooling, keras.layers.Dense(5, "softmax", name="head")])
+opened = surgery.logits(surgery.flatten(network))
+print(surgery.units(opened, blocks=surgery.block_names(opened)))
+```
+
 Train three heads on one trunk at once. Each task keeps its own copy of what is trained, and
 comes out as a model that stands alone:
 
@@ -37,6 +48,7 @@ shape = surgery.extract(fused, "shape")
 ```
 """
 
+from transfer_keras.surgery.block_names import block_names
 from transfer_keras.surgery.cut import lower, upper
 from transfer_keras.surgery.errors import (
     FrozenWeightChanged,
@@ -50,9 +62,11 @@ from transfer_keras.surgery.errors import (
     UnmatchedLayer,
 )
 from transfer_keras.surgery.files import load, save
+from transfer_keras.surgery.flatten import flatten
 from transfer_keras.surgery.freezing import assert_unchanged, set_trainable, snapshot
 from transfer_keras.surgery.fuse import extract, fuse, fused_units
 from transfer_keras.surgery.guard import FrozenGuard
+from transfer_keras.surgery.logits import logits
 from transfer_keras.surgery.transplant import Report, Transplanted, swap_head, transplant
 from transfer_keras.surgery.units import Unit, Units, units
 
@@ -72,10 +86,13 @@ __all__ = [
     "Units",
     "UnmatchedLayer",
     "assert_unchanged",
+    "block_names",
     "extract",
+    "flatten",
     "fuse",
     "fused_units",
     "load",
+    "logits",
     "lower",
     "save",
     "set_trainable",

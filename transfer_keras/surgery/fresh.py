@@ -51,14 +51,19 @@ def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.
         return (kind or type(layer)).from_config({**config, **changes})
 
 
-def renamed(layer: keras.Layer, name: str) -> keras.Layer:
+def renamed(layer: keras.Layer, name: str, **changes) -> keras.Layer:
     """A new layer of the very same config, seeds included, under another name.
+
+    Args:
+        layer: any layer or operation that can be rebuilt from its config.
+        name: the new name; it may be the old.
+        **changes: other entries of the config to replace.
 
     Raises:
         NotRebuildable: see `remake`.
     """
     with _named_error(layer):
-        return type(layer).from_config({**layer.get_config(), "name": name})
+        return type(layer).from_config({**layer.get_config(), "name": name, **changes})
 
 
 @contextlib.contextmanager

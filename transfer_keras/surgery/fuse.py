@@ -9,13 +9,7 @@ from collections.abc import Mapping
 import keras
 
 from transfer_keras.surgery import errors, freezing, fresh, graph
-from transfer_keras.surgery.rebuild import (
-    check_rebuildable,
-    copy_own_state,
-    copy_seed_states,
-    flat_pairs,
-    rebuild,
-)
+from transfer_keras.surgery.rebuild import duplicate
 from transfer_keras.surgery.units import Units, units
 
 # Between a network's name and a layer's: Keras allows no slash in the name of a layer, PyTorch no
@@ -121,7 +115,6 @@ def _copy(model: keras.Model, renamed: Mapping[str, str], inputs=None, calls=Non
         calls: calls made before that may serve again, to which the copy's are added; None:
             nothing is shared.
     """
-    check_rebuildable(model)
     counts = Counter(id(node.operation) for node in graph.nodes(model))
     originals = {}
 
@@ -140,14 +133,7 @@ def _copy(model: keras.Model, renamed: Mapping[str, str], inputs=None, calls=Non
             calls[key] = new(*args, **kwargs), (args, kwargs)  # Kept, so that no id serves twice.
         return calls[key][0]
 
-    copy, pairs = rebuild(model, make, seed=None, call=call, inputs=inputs)  # All is written over.
-    pieces = flat_pairs(pairs)
-    for old, new in pieces:
-        copy_own_state(old, new)
-    for old, new in pairs:
-        copy_seed_states(old, new)
-    freezing.copy_flags(pieces)
-    return copy
+    return duplicate(model, make, call=call, inputs=inputs)
 
 
 def _identity(operation) -> tuple | None:

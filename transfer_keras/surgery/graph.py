@@ -42,6 +42,27 @@ def nodes(model: keras.Model) -> list:
     ]  # fmt: skip
 
 
+def maker(tensor):
+    """The layer or operation that a `KerasTensor` comes from."""
+    return tensor._keras_history.operation
+
+
+def origins(tensor) -> list:
+    """The inputs that a `KerasTensor` was made from; none for what is not part of a graph."""
+    found, seen, waiting = [], set(), [tensor] if hasattr(tensor, "_keras_history") else []
+    while waiting:
+        tensor = waiting.pop()
+        history = tensor._keras_history
+        node = history.operation._inbound_nodes[history.node_index]
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.is_input:
+            found.append(tensor)
+        waiting += reversed(node.input_tensors)
+    return found
+
+
 def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
     """The layer and all layers inside it, parents before children, in a fixed order."""
     return list(layer._flatten_layers())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 import keras
 import numpy as np
 
-from transfer_keras.surgery import errors, fresh, graph
+from transfer_keras.surgery import errors, freezing, fresh, graph
 
 Pairs = list[tuple[keras.Layer, keras.Layer]]
 
@@ -115,12 +115,42 @@ def check_rebuildable(model: keras.Model, shared: Collection[str] = ()) -> None:
                     f"hold {weight.path}. Made again they would not be. Put both into one "
                     "composite layer, which is rebuilt as one."
                 )
-        if layer.name in shared:
-            continue
-        for inner in graph.flat_layers(layer):
-            if getattr(inner, "lora_enabled", False) or getattr(inner, "quantization_mode", None):
-                kind = "LoRA" if getattr(inner, "lora_enabled", False) else "quantised weights"
-                raise errors.NotRebuildable(
-                    f"Layer '{inner.name}' of '{model.name}' has {kind}, which its config does not "
-                    "restore. Save and load the model without them first (saving merges LoRA)."
-                )
+        if layer.name not in shared:
+            check_layer(layer, model.name)
+
+
+def check_layer(layer: keras.Layer, of: str) -> None:
+    """Refuses what a layer's config does not restore.
+
+    Raises:
+        NotRebuildable: for LoRA or quantised weights, naming the model that the layer is of.
+    """
+    for inner in graph.flat_layers(layer):
+        if getattr(inner, "lora_enabled", False) or getattr(inner, "quantization_mode", None):
+            kind = "LoRA" if getattr(inner, "lora_enabled", False) else "quantised weights"
+            raise errors.NotRebuildable(
+                f"Layer '{inner.name}' of '{of}' has {kind}, which its config does not "
+                "restore. Save and load the model without them first (saving merges LoRA)."
+            )
+
+
+def duplicate(model: keras.Model, make: Callable[[keras.Layer], keras.Layer], **options):
+    """The graph of a model over other layers that hold the same: weights, flags, seed states.
+
+    Args:
+        model: functional.
+        make: see `rebuild`; initial values do not matter, since all is written over.
+        **options: of `rebuild`.
+
+    Raises:
+        NotRebuildable: see `check_rebuildable`, or if a layer cannot be made from its config.
+    """
+    check_rebuildable(model)
+    copy, pairs = rebuild(model, make, seed=None, **options)
+    pieces = flat_pairs(pairs)
+    for old, new in pieces:
+        copy_own_state(old, new)
+    for old, new in pairs:
+        copy_seed_states(old, new)
+    freezing.copy_flags(pieces)
+    return copy

@@ -4,9 +4,7 @@ Our own and not Keras's `fit`, which cannot do multi-worker training on Keras 3
 (keras-team/keras issue 20585).
 """
 
-import dataclasses
 import functools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -14,19 +12,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.errors import UserError
 from transfer_keras.parts import WHOLE, Part
 from transfer_keras.training.checkpoints import Checkpoints
+from transfer_keras.training.early_stopping import EarlyStopping
 from transfer_keras.training.interruption import Interrupted, Stop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.replicas import distribute
-from transfer_keras.training.scores import Predictions, Scores, Trained, outcome
+from transfer_keras.training.scores import Scores, Trained, outcome
+from transfer_keras.training.state import State
 from transfer_keras.training.step import make_test, make_test_in_parts, make_train_step
 from transfer_keras.training.watch import Look, Watch
 
 
 class Monitor(Protocol):
-    """What looks on. Steps count the updates done; mappings are by the networks' names."""
+    """What looks on. Steps count the updates done; mappings are by the networks' names.
+
+    Of a network that is done before the others of its group, all goes on to be shown: only what
+    `end` is given leaves its later tests out.
+    """
 
     def begin(self, step: int) -> None:
         """The training begins after this many steps: 0, or those before an interruption."""
@@ -41,24 +44,7 @@ class Monitor(Protocol):
         """Scores on all test images."""
 
     def end(self, step: int, trained: Mapping[str, Trained]) -> None:
-        """All steps are done."""
-
-
-@dataclasses.dataclass
-class _Position:
-    """Where a training is, but for its variables.
-
-    Attributes:
-        step: updates done.
-        since: those of them since the last log.
-        tests: [step, {network: [loss, top-1]}] of all tests so far.
-        seconds: spent so far.
-    """
-
-    step: int = 0
-    since: int = 0
-    tests: list = dataclasses.field(default_factory=list)
-    seconds: float = 0.0
+        """All steps are done, or all networks; each has the weights that count for it."""
 
 
 def train(
@@ -76,6 +62,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     saved: tuple[Sequence[np.ndarray], dict] | None = None,
     stop: Stop | None = None,
+    patience: int | None = None,
 ) -> dict[str, Trained]:
     """Trains all networks of a fused model, in place.
 
@@ -95,77 +82,86 @@ def train(
         checkpoints: where to write to; None: nothing is written.
         saved: what to go on from, as `checkpoints.latest()` gives it; None: the beginning.
         stop: looked at after each step.
+        patience: so many tests in a row in which a network's loss does not fall below its lowest,
+            and it is done: see `EarlyStopping`. The training ends when all are, or after all
+            steps, and each network then has the weights of its best test. None: of the last step.
 
     Returns:
         How each network ended. One that diverges does not touch the others.
 
     Raises:
         Interrupted: if `stop` was requested before the last step; a checkpoint is saved then.
-        UserError: if the checkpoint is of another model.
+        UserError: if the checkpoint is of another model, or of another kind of training.
     """
     with strategy.scope():
         optimizer = recipe.make_optimizer()
     step_function = make_train_step(model, optimizer, recipe, strategy, jit_compile=jit_compile)
     run_test = _tests(model, test, strategy, watch)
-    names = list(model.output)
-    at, sums = _Position(), tf.zeros((len(names), 2), keras.config.floatx())
-    variables = [*model.variables, *optimizer.variables]
+    stopping = EarlyStopping(model, patience)
+    state = State(model, optimizer, stopping, recipe.batch_size)
     if saved:
-        at, sums = _restore(variables, *saved)
-    begun = time.monotonic() - at.seconds
-    scores: dict[str, Scores] = {}
-    predictions: dict[str, Predictions] = {}
+        state.restore(*saved)
 
     def tell(what: str, *facts) -> None:
         for monitor in monitors:
             getattr(monitor, what)(*facts)
 
-    tell("begin", at.step)
-    if watch and not at.step:
+    tell("begin", state.step)
+    if watch and not state.step:
         _, measured = run_test(scores=False, activations=True)
         tell("look", 0, Look(None, None, measured))
-    steps = range(at.step + 1, recipe.steps + 1)
-    begin = at.step
+    begin = state.step
     stream = distribute(strategy, lambda part: batches(begin, part))
-    for step, (images, labels) in zip(steps, stream, strict=False):
+    for step, (images, labels) in zip(range(begin + 1, recipe.steps + 1), stream, strict=False):
         last = step == recipe.steps
-        looking = watch is not None and (last or step % watch.every == 0)
         testing = last or step % validate_every == 0
-        before = [v.numpy().copy() for v in model.trainable_variables] if looking else None
-        new_sums, norms = step_function(images, labels, tf.constant(looking))
-        sums, at.since, at.step = sums + new_sums, at.since + 1, step
-        if last or step % log_every == 0:
-            means = sums.numpy() / (at.since * recipe.batch_size)
-            scores = {n: Scores(*map(float, m)) for n, m in zip(names, means, strict=True)}
-            tell("training", step, scores)
-            sums, at.since = tf.zeros_like(sums), 0
-        if looking or testing:
-            found, measured = run_test(scores=testing, activations=looking)
-        if looking:
+        may_end = last or (testing and stopping.may_end)
+        measuring = watch is not None and (may_end or step % watch.every == 0)
+        before = [v.numpy().copy() for v in model.trainable_variables] if measuring else None
+        watched, still = tf.constant(measuring), recipe.holds_still(step)
+        sums, norms = step_function(images, labels, watched, still)
+        state.count(sums)
+        logging = last or step % log_every == 0
+        if logging:
+            tell("training", step, state.log())
+        predictions, measured = run_test(scores=testing, activations=measuring)
+        if testing:
+            stopping.test(step, predictions, state.scores())
+            last = last or stopping.over
+        if last and not logging:
+            tell("training", step, state.log())
+        if measuring and (last or step % watch.every == 0):
             tell("look", step, Look(norms.numpy(), before, measured))
         if testing:
-            predictions = found
-            tested = {name: found[name].scores for name in names}
-            at.tests.append((step, tested))
+            tested = {name: found.scores for name, found in predictions.items()}
+            state.tests.append((step, tested))
             tell("validation", step, tested)
-        stopping = stop is not None and stop.requested
-        if checkpoints and not last and (stopping or checkpoints.due):
-            at.seconds = time.monotonic() - begun
-            arrays = [variable.numpy() for variable in variables]
-            checkpoints.save(step, [*arrays, sums.numpy()], dataclasses.asdict(at))
-        if stopping and not last:
+        interrupted = not last and stop is not None and stop.requested
+        if checkpoints and not last and (interrupted or checkpoints.due):
+            state.save(checkpoints)
+        if interrupted:
             raise Interrupted(f"step {step:,} of {recipe.steps:,}")
-    trained = {
-        name: Trained(
-            predictions[name],
-            scores[name],
-            outcome(scores[name].loss, predictions[name].scores.loss, logits.shape[-1]),
-            tuple((step, *tested[name]) for step, tested in at.tests),
-            time.monotonic() - begun,
+        if last:
+            break
+    stopping.put_back()
+    trained = _trained(model, stopping, state)
+    tell("end", state.step, trained)
+    return trained
+
+
+def _trained(model: keras.Model, stopping: EarlyStopping, state: State) -> dict[str, Trained]:
+    """What counts for each network."""
+    trained = {}
+    for name, logits in model.output.items():
+        standing, predictions = stopping.standings[name], stopping.predictions[name]
+        trained[name] = Trained(
+            predictions,
+            standing.scores,
+            outcome(standing.scores.loss, predictions.scores.loss, logits.shape[-1]),
+            tuple((step, *of[name]) for step, of in state.tests if step <= standing.tested),
+            state.seconds,
+            standing.step,
         )
-        for name, logits in model.output.items()
-    }
-    tell("end", recipe.steps, trained)
     return trained
 
 
@@ -182,19 +178,3 @@ def _tests(model, test, strategy, watch) -> Callable:
         return in_parts(parts) if scores else {}, measured
 
     return both
-
-
-def _restore(variables: Sequence, arrays: Sequence[np.ndarray], facts: dict):
-    """Puts the arrays into the variables; gives the position and the sums."""
-    *values, sums = arrays
-    found = [(value.shape, value.dtype.name) for value in values]
-    expected = [(tuple(variable.shape), variable.dtype) for variable in variables]
-    if found != expected:
-        raise UserError(
-            f"The checkpoint holds {len(found)} values of other shapes or types than the "
-            f"{len(expected)} of these networks: another version of the program wrote it. Remove "
-            "the folder `checkpoints` of the workdir to train the group from its beginning."
-        )
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
-    return _Position(**facts), tf.constant(sums)

@@ -2,10 +2,14 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
+
+from transfer_keras.training import rates as by_variable
+from transfer_keras.training.rates import Rates
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("step", "cosine")
@@ -26,6 +30,9 @@ class Recipe:
         schedule: "step" divides the rate by ten after each 100/450 of the steps; "cosine"
             lets it fall to zero.
         weight_decay: of kernels, added to their gradient before momentum (L2).
+        class_weights: one for each class: by that of its label the loss of an example is
+            multiplied in the gradient, and only there. None: all are one.
+        rates: by variable; None: the same for all.
     """
 
     steps: int
@@ -34,6 +41,8 @@ class Recipe:
     optimizer: str = "sgd"
     schedule: str = "step"
     weight_decay: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    rates: Rates | None = None
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "learning_rate"):
@@ -45,6 +54,14 @@ class Recipe:
             raise ValueError(f"schedule: expected {SCHEDULES}. Received: {self.schedule!r}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative. Received: {self.weight_decay}")
+        wrong = [w for w in self.class_weights or () if not 0 <= w < math.inf]
+        if wrong:
+            raise ValueError(f"class_weights: finite, not negative. Received: {wrong[:3]}")
+        if self.rates and not self.rates.warm_up < self.steps:
+            raise ValueError(
+                f"warm_up must leave at least one step. Received: {self.rates.warm_up} of "
+                f"{self.steps} steps"
+            )
 
     def make_schedule(self):
         """Learning rate by step, as Keras takes it."""
@@ -63,9 +80,16 @@ class Recipe:
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         """A Keras optimiser that has no state yet."""
+        kinds, settings = keras.optimizers, {}
+        if self.rates:
+            kinds, settings = by_variable, {"rates": self.rates}
         if self.optimizer == "adam":
-            return keras.optimizers.Adam(self.make_schedule())
-        return keras.optimizers.SGD(self.make_schedule(), momentum=0.9)
+            return kinds.Adam(self.make_schedule(), **settings)
+        return kinds.SGD(self.make_schedule(), momentum=0.9, **settings)
+
+    def holds_still(self, step: int) -> bool:
+        """Whether `rates.still` are in inference mode at this update, counted from 1."""
+        return bool(self.rates and self.rates.still) and step <= self.rates.warm_up
 
     def adjust(self, gradients: Sequence, variables: Sequence) -> list:
         """Adds weight decay to the kernels' gradients and, with SGD, doubles the biases'.

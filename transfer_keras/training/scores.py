@@ -38,11 +38,13 @@ class Trained(NamedTuple):
     """The end of one network's training.
 
     Attributes:
-        predictions: on the test images, after the last step.
-        scores: on the training images since the last log before the end.
+        predictions: on the test images, at `step`.
+        scores: on the training images since the last log before the end: of the group, or with
+            patience the network's own.
         outcome: see `outcome`.
-        tests: (step, loss, top-1) of every test on the way, the last included.
+        tests: (step, loss, top-1) of every test on the way to that end, the last included.
         seconds: that the training of its group took, interruptions left out.
+        step: that its weights are of: the last, or with patience that of its best test.
     """
 
     predictions: Predictions
@@ -50,6 +52,7 @@ class Trained(NamedTuple):
     outcome: str
     tests: tuple[tuple[int, float, float], ...]
     seconds: float
+    step: int = 0
 
 
 def outcome(loss: float, test_loss: float, classes: int) -> str:

@@ -4,13 +4,14 @@ The networks share nothing that is trained, so the gradient of the sum of their 
 one's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from transfer_keras.training.optimizers import Recipe
+from transfer_keras.training.rates import inference_mode
 from transfer_keras.training.replicas import masks_of_whole_batch
 from transfer_keras.training.scores import Predictions
 from transfer_keras.training.watch import Watch
@@ -34,23 +35,31 @@ def make_train_step(
         jit_compile: whether XLA compiles the forward and the backward pass.
 
     Returns:
-        (images, labels, watch) -> (sums, norms). `watch`: a boolean tensor. `sums`: float32
-        (names, 2), of loss and of right answers, the names in the order of `model.output`.
-        `norms`: float32 (trainable variables,), the L2 norm of the loss's gradient by each of
+        (images, labels, watch, still=False) -> (sums, norms). `watch`: a boolean tensor. `still`:
+        a Python boolean, whether the layers of `recipe.rates.still` are in inference mode; each
+        of the two has a graph of its own. `sums`: float32 (names, 2), of loss and of right
+        answers, the names in the order of `model.output`; no class weighs more in them. `norms`:
+        float32 (trainable variables,), the L2 norm of the loss's gradient by each of
         `model.trainable_variables`, before weight decay; zeros unless `watch`.
+
+    Raises:
+        ValueError: if the recipe has another number of class weights than the networks have
+            classes, or another number of rates than they have trainable variables.
     """
     variables = model.trainable_variables
+    weigh = _weighing(recipe.class_weights, model)
     with strategy.scope():
         optimizer.build(variables)
     # Keras's own sum is by a custom gradient, which TensorFlow registers for good: with it the
     # graph, and the weights of every group that the process has trained.
     optimizer._all_reduce_sum_gradients = list
 
-    def gradients_of(images, labels):
+    def gradients_of(images, labels, still):  # `still` for `tf.function`, which traces by it.
         with tf.GradientTape() as tape:
             logits = model(tf.cast(images, tf.float32), training=True)
             losses = [_cross_entropy(labels, logits[name]) for name in model.output]
-            total = tf.add_n([tf.reduce_sum(loss) for loss in losses]) / recipe.batch_size
+            weighed = [tf.reduce_sum(weigh(loss, labels)) for loss in losses]
+            total = tf.add_n(weighed) / recipe.batch_size
         gradients = tape.gradient(total, variables)
         right = [_right(labels, logits[name]) for name in model.output]
         sums = [
@@ -66,8 +75,8 @@ def make_train_step(
         pairs = [(gradient, gradient) for gradient in gradients]
         return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
-    def replica_step(images, labels, watch):
-        gradients, sums = gradients_of(images, labels)
+    def replica_step(images, labels, watch, still):
+        gradients, sums = gradients_of(images, labels, still)
         if strategy.num_replicas_in_sync > 1:
             gradients = tf.distribute.get_replica_context().merge_call(summed_up, gradients)
         norms = tf.cond(
@@ -79,9 +88,10 @@ def make_train_step(
         return sums, norms
 
     @tf.function
-    def step(images, labels, watch):
-        with masks_of_whole_batch(model, strategy) as dropouts:
-            sums, norms = strategy.run(replica_step, args=(images, labels, watch))
+    def step(images, labels, watch, still=False):
+        held = recipe.rates.still if still else ()
+        with masks_of_whole_batch(model, strategy) as dropouts, inference_mode(held):
+            sums, norms = strategy.run(replica_step, args=(images, labels, watch, still))
             for dropout in dropouts:
                 dropout.moved_on()
         norms, *_ = strategy.experimental_local_results(norms)  # All replicas' are the same.
@@ -181,6 +191,16 @@ def make_test_in_parts(model: keras.Model, strategy: tf.distribute.Strategy) -> 
         }
 
     return test
+
+
+def _weighing(weights: Sequence[float] | None, model: keras.Model) -> Callable:
+    """(losses, labels) -> the losses, each times the weight of its class."""
+    if weights is None:
+        return lambda losses, labels: losses
+    classes = {name: logits.shape[-1] for name, logits in model.output.items()}
+    if set(classes.values()) != {len(weights)}:
+        raise ValueError(f"class_weights: expected {classes}. Received: {len(weights)}")
+    return lambda losses, labels: losses * tf.gather(tf.constant(weights, losses.dtype), labels)
 
 
 def _predicted(logits, labels):

@@ -1,0 +1,46 @@
+"""Networks that a person may have, and folders of pictures that they know nothing of."""
+
+import keras
+import numpy as np
+from PIL import Image
+
+layers = keras.layers
+
+
+def body(x):
+    """Three units, the first two with BatchNorm."""
+    for name, filters in (("c1", 6), ("c2", 8)):
+        x = layers.Conv2D(filters, 3, name=name)(x)
+        x = layers.BatchNormalization(name=f"{name}_norm")(x)
+        x = layers.ReLU(name=f"{name}_relu")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return layers.Dense(9, "relu", name="f1")(x)
+
+
+def classifier(shape=(24, 24, 3), *, scaling=True, activation="softmax", dtype="float32"):
+    """Four units; perturbed, so that no BatchNorm is as it was made."""
+    inputs = keras.Input(shape, dtype=dtype, name="photo")
+    x = layers.Rescaling(1 / 255, name="scale")(inputs) if scaling else inputs
+    model = keras.Model(inputs, layers.Dense(7, activation, name="out")(body(x)), name="own")
+    perturb(model)
+    return model
+
+
+def perturb(model):
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        value = rng.normal(0, 0.3, weight.shape)
+        weight.assign(np.abs(value) + 0.5 if "variance" in weight.name else value)
+
+
+def write_pictures(folder, *, classes=("left", "right", "top"), each=12, side=24, seed=0):
+    """A bright bar where the class says, in noise."""
+    rng = np.random.default_rng(seed)
+    places = (np.s_[:, :6], np.s_[:, -6:], np.s_[:6, :], np.s_[-6:, :], np.s_[9:15, 9:15])
+    for name, place in zip(classes, places, strict=False):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = rng.integers(0, 120, (side, side, 3))
+            pixels[place] += 100
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:02d}.png")
+    return f"folder:{folder}"

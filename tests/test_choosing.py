@@ -1,0 +1,119 @@
+"""What is tried next and what is recommended, on studies whose truth is known."""
+
+import numpy as np
+import pytest
+
+from transfer_keras import choosing
+from transfer_keras.analysis import BASE, Half, Role, Run
+
+IMAGES = 400
+TOP = 24
+
+
+def study(levels, *, seeds=1, noise=0.0):
+    """Runs whose networks are right on a given part of the images, easy ones first."""
+    rng = np.random.default_rng(0)
+    runs = {}
+    for seed in range(seeds):
+        runs[seed] = {}
+        for role, level in levels.items():
+            right = np.arange(IMAGES) < round(level * IMAGES)
+            flipped = rng.random(IMAGES) < noise
+            runs[seed][role] = Run(float((right ^ flipped).mean()), right ^ flipped)
+    return {Half("donor", "B"): runs}
+
+
+def truth(n, *, frozen_from=8):
+    """Freezing costs nothing up to a unit and much from there on; fine-tuning is best at 6."""
+    return {
+        Role("AnB", n): 0.80 if n <= frozen_from else 0.80 - 0.07 * (n - frozen_from),
+        Role("AnB+", n): 0.86 - 0.012 * abs(n - 6),
+    }
+
+
+def levels_at(places, **settings):
+    found = {BASE: 0.5}
+    for n in places:
+        found |= truth(n, **settings)
+    return found
+
+
+@pytest.mark.parametrize("top", range(1, 70))
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_the_first_set_is_spread_and_has_the_top(top, count):
+    places = choosing.coarse(top, count)
+    assert places[-1] == top
+    assert len(places) == min(count, top)
+    gaps = np.diff([0, *places])
+    assert gaps.min() >= 1
+    assert gaps.max() - gaps.min() <= 1
+
+
+def refined(frozen_from):
+    places = choosing.coarse(TOP)
+    while more := choosing.refine(study(levels_at(places, frozen_from=frozen_from)), TOP):
+        assert 1 <= len(more) <= 2
+        assert not {*more} & {*places}
+        assert all(1 <= n <= TOP for n in more)
+        places = sorted({*places, *more})
+    return places
+
+
+@pytest.mark.parametrize("frozen_from", range(2, TOP + 1))
+def test_refining_closes_in_on_what_matters(frozen_from):
+    places = refined(frozen_from)
+    assert {5, 6, 7} <= {*places}, "the best place to fine-tune and both its neighbours"
+    if frozen_from < TOP:
+        assert {frozen_from, frozen_from + 1} <= {*places}, "where the loss begins"
+    assert len(places) <= 2 * TOP // 3, "and not everywhere"
+
+
+def test_the_best_is_the_best_of_those_repeated_most_often():
+    runs = study(levels_at([3, 6, 9]), seeds=2)
+    assert choosing.best(runs) == Role("AnB+", 6)
+    (seeds,) = runs.values()
+    seeds[0][Role("AnB+", 12)] = Run(0.99, np.ones(IMAGES, bool))  # Lucky, once.
+    assert choosing.best(runs) == Role("AnB+", 6)
+    seeds[1][Role("AnB+", 12)] = Run(0.99, np.ones(IMAGES, bool))
+    assert choosing.best(runs) == Role("AnB+", 12)
+
+
+def test_scratch_can_be_the_best():
+    runs = study({**levels_at([3, 6]), BASE: 0.95}, seeds=2)
+    assert choosing.best(runs) == BASE
+    assert choosing.words(runs, {3: "c3", 6: "c6"}, "net").startswith("Train from scratch")
+
+
+def test_contenders_are_those_not_detectably_worse():
+    levels = {BASE: 0.5, Role("AnB", 2): 0.79, Role("AnB", 9): 0.6, Role("AnB+", 2): 0.8}
+    runs = study(levels, noise=0.02)
+    best = choosing.best(runs)
+    assert best == Role("AnB+", 2)
+    assert choosing.contenders(runs, best) == [Role("AnB+", 2), Role("AnB", 2)]
+
+
+def test_the_cheapest_freezes_most_of_those_not_worse():
+    levels = {BASE: 0.5, Role("AnB+", 9): 0.81}
+    levels |= {Role("AnB", n): level for n, level in ((2, 0.8), (5, 0.802), (7, 0.795), (9, 0.6))}
+    runs = study(levels, noise=0.02)
+    role, comparison = choosing.cheapest(runs, choosing.best(runs))
+    assert role == Role("AnB", 7)
+    assert comparison.interval.low < 0 <= comparison.interval.high
+    assert choosing.cheapest(runs, Role("AnB", 9)) is None
+
+
+def test_words_and_table_say_what_was_found():
+    runs = study(levels_at([3, 6]), seeds=3, noise=0.01)
+    names = {3: "conv3", 6: "fc6"}
+    words = choosing.words(runs, names, "little").splitlines()
+    assert words[0].startswith("Take the lower 6 units of little (up to fc6) and fine-tune them")
+    assert "mean of 3 seeds" in words[0]
+    mean = choosing.mean_top1(runs)
+    assert f"top-1 {mean[Role('AnB+', 6)]:.3f}" in words[0]
+    gain = 100 * (mean[Role("AnB+", 6)] - mean[BASE])
+    assert f"{gain:+.1f} points (95 %" in words[1]
+    assert words[2].startswith("Frozen instead, at the same n: -")
+    assert words[-1] == "Tried: n = 3, 6, frozen and fine-tuned."
+    table = choosing.table(runs, names)
+    assert f"{mean[Role('AnB', 3)]:.3f}" in table
+    assert table.splitlines()[2].startswith("0")

@@ -1,0 +1,312 @@
+"""Each network ends at its best test, alone or in a group, at once or in parts."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_loop import Recorder, poisoned
+
+from transfer_keras import surgery
+from transfer_keras.errors import UserError
+from transfer_keras.training import loop
+from transfer_keras.training.checkpoints import Checkpoints
+from transfer_keras.training.early_stopping import EarlyStopping
+from transfer_keras.training.interruption import Interrupted, Stop
+from transfer_keras.training.optimizers import Recipe
+from transfer_keras.training.scores import Predictions, Scores
+from transfer_keras.training.watch import Watch
+
+STEPS, EVERY, LOG_EVERY, BATCH, PATIENCE = 60, 3, 4, 8, 3
+
+
+def network(seed):
+    """Learns its few examples by heart."""
+    inputs = keras.Input((5,))
+    x = keras.layers.Normalization(mean=[0.1] * 5, variance=[2.0] * 5)(inputs)
+    x = keras.layers.BatchNormalization()(keras.layers.Dense(16, name="d")(x))
+    x = keras.layers.Dropout(0.3)(keras.layers.Activation("relu")(x))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="e")(x))
+    return surgery.transplant(model, 0, seed=seed).model
+
+
+def frozen(seed):
+    """Of two such, the lower part is one in the group."""
+    return surgery.transplant(network(9), 1, mode="frozen", seed=seed).model
+
+
+NETWORKS = {
+    "a": lambda: network(1),
+    "b": lambda: network(2),
+    "c": lambda: frozen(3),
+    "d": lambda: frozen(4),
+    "nan": poisoned,
+}
+
+
+class Kept(Recorder):
+    """Keeps each network as it is at each test; requests a stop after a step."""
+
+    def __init__(self, fused, names, stop_at=None):
+        super().__init__()
+        self.fused, self.names, self.stop, self._at = fused, names, Stop(), stop_at
+        self.at = {}
+
+    def validation(self, step, scores):
+        super().validation(step, scores)
+        self.at[step] = {name: state_of(self.fused, name) for name in self.names}
+        self.stop.requested = step == self._at
+
+    def kinds(self):
+        return [call[:2] for call in self.calls]
+
+
+def state_of(fused, name):
+    """With the states of dropout seeds."""
+    return [v.numpy() for v in surgery.extract(fused, name).variables]
+
+
+def train(names, patience=None, *, folder=None, stop_at=None, watch_every=None, steps=STEPS):
+    """What came back, what was told, and each network at its end."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(7, BATCH, 5)).astype(np.float32)
+    y = rng.integers(0, 3, (7, BATCH)).astype(np.int32)
+    stream = tf.data.Dataset.from_tensor_slices((x[:5], y[:5])).repeat()
+    test = tf.data.Dataset.from_tensor_slices((x[4:], y[4:]))
+    fused = surgery.fuse({name: NETWORKS[name]() for name in names})
+    recorder = Kept(fused, names, stop_at)
+    checkpoints = Checkpoints(folder, every=1e6, warn=print) if folder else None
+    watch = watch_every and Watch(watch_every, [fused.output["a"]], lambda values: values[0])
+    ended = loop.train(
+        fused, lambda start, _: stream.skip(start), lambda _: test,
+        recipe=Recipe(steps, BATCH, 0.03, "adam", "cosine"), watch=watch,
+        strategy=tf.distribute.get_strategy(), validate_every=EVERY, log_every=LOG_EVERY,
+        monitors=[recorder], checkpoints=checkpoints, stop=recorder.stop, patience=patience,
+        saved=checkpoints.latest() if folder else None,
+    )  # fmt: skip
+    return ended, recorder, {name: state_of(fused, name) for name in names}
+
+
+def by_hand(losses, patience):
+    """The test that counts and the last one, of [(step, loss)]."""
+    for end in range(1, len(losses) + 1):
+        lowest = min(losses[:end], key=lambda pair: pair[1] if pair[1] == pair[1] else math.inf)
+        fell = not math.isnan(lowest[1])
+        since = [step for step, _ in losses[:end] if step > lowest[0] or not fell]
+        if len(since) == patience:
+            break
+    return lowest[0], losses[end - 1][0]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """All networks to the last step."""
+    return train(list(NETWORKS))
+
+
+@pytest.fixture(scope="module")
+def group():
+    return train(list(NETWORKS), PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def expected(plain):
+    """{network: (step that counts, its own last step)}."""
+    return {
+        name: by_hand([test[:2] for test in ended.tests], PATIENCE)
+        for name, ended in plain[0].items()
+    }
+
+
+def assert_equal(found, expected):
+    assert len(found) == len(expected)
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(found, expected, strict=True))
+
+
+def test_by_hand():
+    losses = list(enumerate([3.0, 2.0, 2.0, math.nan, 1.0, 5.0, 1.0, 0.5], 1))
+    assert by_hand(losses, 1) == (2, 3)
+    assert by_hand(losses, 2) == (2, 4)
+    assert by_hand(losses, 3) == (8, 8)
+    assert by_hand([(1, math.nan), (2, math.nan), (3, 1.0)], 2) == (1, 2)
+
+
+def test_the_networks_end_at_different_steps(expected, plain):
+    """Else the other tests would say little."""
+    assert len({last for _, last in expected.values()}) > 2
+    assert all(best < last < STEPS for best, last in expected.values())
+    assert expected["nan"] == (EVERY, PATIENCE * EVERY)
+    off_log = [last for _, last in expected.values() if last % LOG_EVERY]
+    assert off_log
+    assert {ended.step for ended in plain[0].values()} == {STEPS}
+
+
+def test_each_is_put_back_to_its_best_test(group, plain, expected):
+    ended, recorder, left = group
+    for name, (best, last) in expected.items():
+        assert ended[name].step == best
+        tests = tuple(test for test in plain[0][name].tests if test[0] <= last)
+        assert repr(ended[name].tests) == repr(tests)  # NaN is not itself.
+        told = next(call[2] for call in plain[1].calls if call[:2] == ("validation", best))
+        assert repr(ended[name].predictions.scores) == repr(told[name])
+        assert_equal(left[name], plain[1].at[best][name])
+        if name != "nan":
+            assert not np.array_equal(left[name][-1], plain[2][name][-1])
+    assert {name: network.outcome for name, network in ended.items()} == {
+        name: "diverged" if name == "nan" else "trained" for name in ended
+    }
+    end = max(last for _, last in expected.values())
+    assert recorder.kinds()[-1] == ("end", end)
+    assert recorder.calls[-1][2] is ended
+    assert max(step for _, step in recorder.kinds()) == end
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_group_equals_each_alone(group, name):
+    ended, _, left = group
+    alone, _, left_alone = train([name], PATIENCE)
+    assert_equal(left[name], left_alone[name])
+    assert_equal(ended[name].predictions, alone[name].predictions)
+    for field in ("scores", "outcome", "tests", "step"):
+        assert repr(getattr(ended[name], field)) == repr(getattr(alone[name], field)), field
+
+
+def test_after_all_steps_the_best_test_counts(plain):
+    ended, recorder, left = train(list(NETWORKS), 1000)
+    assert recorder.kinds() == plain[1].kinds()
+    for name, network in ended.items():
+        best, last = by_hand([test[:2] for test in network.tests], 1000)
+        assert (network.step, last) == (best, STEPS)
+        assert repr(network.tests) == repr(plain[0][name].tests)
+        assert repr(network.scores) == repr(plain[0][name].scores)
+        assert_equal(left[name], plain[1].at[best][name])
+
+
+def test_the_last_step_is_told_as_a_last_one():
+    """A final log and a final look, whose gradients are those of that step."""
+    names = ["a", "c"]
+    ended, recorder, _ = train(names, PATIENCE, watch_every=7)
+    _, every, _ = train(names, watch_every=1)
+    last = max(network.tests[-1][0] for network in ended.values())
+    assert last % LOG_EVERY
+    assert last % 7
+    kinds = recorder.kinds()
+    assert kinds[-4:] == [("training", last), ("look", last), ("validation", last), ("end", last)]
+    steps = {kind: [s for k, s in kinds if k == kind] for kind in ("training", "look")}
+    assert steps["training"] == [*range(LOG_EVERY, last, LOG_EVERY), last]
+    assert steps["look"] == [*range(0, last, 7), last]
+    look, same = (
+        next(call[2] for call in calls if call[:2] == ("look", last))
+        for calls in (recorder.calls, every.calls)
+    )
+    assert np.array_equal(look.gradients, same.gradients)
+    assert look.gradients.min() > 0
+    assert_equal(look.before, same.before)
+    assert_equal(look.activations, same.activations)
+
+
+@pytest.mark.parametrize("tests", [1, 3, 7])
+def test_going_on_gives_what_an_undisturbed_run_gives(group, expected, tmp_path, tests):
+    ended, recorder, left = group
+    step = tests * EVERY
+    assert step < max(last for _, last in expected.values())
+    with pytest.raises(Interrupted):
+        train(list(NETWORKS), PATIENCE, folder=tmp_path, stop_at=step)
+    again, calls, found = train(list(NETWORKS), PATIENCE, folder=tmp_path)
+    assert calls.kinds() == [("begin", step), *(k for k in recorder.kinds() if k[1] > step)]
+    for name, network in ended.items():
+        assert_equal(found[name], left[name])
+        assert_equal(again[name].predictions, network.predictions)
+        for field in ("scores", "outcome", "tests", "step"):
+            values = [getattr(of[name], field) for of in (again, ended)]
+            assert repr(np.array(values[0])) == repr(np.array(values[1])), field
+
+
+def test_a_checkpoint_holds_more_only_with_patience(tmp_path):
+    """Weights, statistics and seeds of what is not frozen, and three arrays of predictions."""
+    position = ["step", "since", "tests", "seconds"]
+    for patience, other, more, facts in (
+        (None, PATIENCE, 0, position),
+        (PATIENCE, None, (2 + 4 + 2 + 1 + 3) + (2 + 1 + 3), [*position, "stopping"]),
+    ):
+        folder = tmp_path / str(patience)
+        folder.mkdir()
+        with pytest.raises(Interrupted):
+            train(["a", "c"], patience, folder=folder, stop_at=EVERY)
+        arrays, found = Checkpoints(folder, every=1, warn=print).latest()
+        model = surgery.fuse({name: NETWORKS[name]() for name in ("a", "c")})
+        moments = 2 * len(model.trainable_variables)  # And the number of updates, and the sums.
+        assert len(arrays) == len(model.variables) + moments + 1 + 1 + more
+        assert list(found) == facts
+        with pytest.raises(UserError, match=r"of another training.* Remove the folder"):
+            train(["a", "c"], other, folder=folder)
+
+
+def stopping(patience, **losses):
+    """Is told of tests with these losses, at steps 10, 20, …; the variable counts them."""
+    inputs = keras.Input((2,))
+    fused = surgery.fuse(
+        {n: keras.Model(inputs, keras.layers.Dense(2, name="d")(inputs)) for n in losses}
+    )
+    made = EarlyStopping(fused, patience)
+    for k, row in enumerate(zip(*losses.values(), strict=True), 1):
+        for variable in fused.trainable_variables:
+            variable.assign(variable * 0 + k)
+        one = np.zeros(1, np.int32)
+        made.test(
+            10 * k,
+            {n: Predictions(one, one, np.array([x])) for n, x in zip(losses, row, strict=True)},
+            dict.fromkeys(losses, Scores(k, 0.5)),
+        )
+    made.put_back()
+    left = {n: float(surgery.extract(fused, n).weights[0].numpy().min()) for n in losses}
+    return made, left
+
+
+@pytest.mark.parametrize(
+    ("losses", "best", "last"),
+    [
+        ([3, 2, 2, 2, 1], 2, 4),  # The first of equals; what comes after it is done is too late.
+        ([3, 2, 4, 1, 2, 2], 4, 6),
+        ([3, math.nan, 2, math.nan, math.nan, 1], 3, 5),
+        ([math.nan, 5, 6, 4], 4, 4),
+        ([math.nan, math.nan, 1], 1, 2),
+        ([math.inf, math.inf, 1], 1, 2),
+        ([1], 1, 1),
+    ],
+)
+def test_sequences(losses, best, last):
+    made, left = stopping(2, x=losses)
+    standing = made.standings["x"]
+    assert (standing.step, standing.tested) == (10 * best, 10 * last)
+    assert standing.scores.loss == last
+    assert left == {"x": best}
+    assert repr(made.predictions["x"].scores.loss) == repr(float(losses[best - 1]))
+
+
+def test_over_when_all_are_done():
+    for count, may_end, over in ((2, False, False), (3, False, False), (4, True, False)):
+        made, _ = stopping(2, x=[1, 2, 3, 4, 5][:count], y=[5, 4, 3, 4, 4][:count])
+        assert (made.may_end, made.over) == (may_end, over)
+    made, left = stopping(2, x=[1, 2, 3, 4, 5], y=[5, 4, 3, 4, 4])
+    assert made.over
+    assert left == {"x": 1, "y": 3}
+
+
+def test_without_patience_the_last_test_counts_and_no_weight_is_kept():
+    made, left = stopping(None, x=[1, 2, 3, math.nan])
+    assert (made.standings["x"].step, left) == (40, {"x": 4})
+    assert (made.over, made.may_end, made.arrays(), made.facts()) == (False, False, [], {})
+
+
+def test_statistics_that_networks_share_cannot_be_put_back():
+    inputs = keras.Input((2,))
+    x = keras.layers.BatchNormalization(center=False, scale=False, name="norm")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    fused = surgery.fuse({"x": model, "y": model})
+    with pytest.raises(ValueError, match=r"share batch normalisations .*norm"):
+        EarlyStopping(fused, 1)
+    EarlyStopping(fused, None)
+    with pytest.raises(ValueError, match="patience must be at least one"):
+        EarlyStopping(fused, 0)

@@ -1,0 +1,56 @@
+"""Says how many units of a trained network to freeze or fine-tune for one's own pictures.
+
+python -m transfer_keras.advise --donor=keras.applications.MobileNetV2 --dataset=folder:pictures
+"""
+
+import time
+
+from absl import flags
+
+from transfer_keras import cli, launch, parsers
+from transfer_keras.errors import UserError
+
+_BEGUN = time.monotonic()
+_OTHERS = ("n", "mode", "source", "target", "treatments", "dry_run")  # What it chooses itself.
+_CHOICES = ("steps", "warm_up_head")
+
+flags.adopt_module_key_flags(cli)
+_BUDGET = flags.DEFINE(
+    parsers.Duration(), "budget", "30m", "How long it may take, as 90s, 30m, 2h or 1h30m."
+)
+for _name, _value in cli.QUIET.items():
+    flags.FLAGS.set_default(_name, _value)
+
+
+def main() -> None:
+    """Flags in, one call into the library, the recommendation out."""
+    for name in _OTHERS:
+        if cli.is_given(name):
+            raise UserError(
+                f"--{name}: advise chooses what to train. Leave it out, or use train or sweep."
+            )
+    experiment = cli.experiment_from_flags()
+    if not experiment.donor:
+        raise UserError(
+            "--donor: of which network shall be taken? Give PATH.keras or "
+            "keras.applications.NAME, and your pictures by --dataset=folder:PATH."
+        )
+    folder = cli.study_folder_from_flags([experiment], kind="advice")
+    print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
+    from transfer_keras import advising, own_donor  # Imports TensorFlow: 6 s.
+
+    use = advising.advise(
+        own_donor.resolve(experiment),
+        folder,
+        budget=_BUDGET.value,
+        begun=_BEGUN,
+        chosen=[name for name in _CHOICES if cli.is_given(name)],
+        flags=cli.flags_as_text,
+    )
+    print(f"\nThe network and its card: {folder}/MODEL_CARD.md. Use it:\n\n{use}\n")
+    print(f"The report: {folder / 'report' / 'report.html'}")
+    print("More time narrows the intervals: run the same command again.")
+
+
+if __name__ == "__main__":
+    launch.start(main)

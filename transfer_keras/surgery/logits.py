@@ -1,0 +1,113 @@
+"""A network without the softmax or sigmoid at its end."""
+
+import keras
+
+from transfer_keras.surgery import errors, fresh, graph
+from transfer_keras.surgery.flatten import flatten
+from transfer_keras.surgery.rebuild import duplicate
+
+_LAYERS = keras.layers
+# These apply their `activation` last; in a recurrent layer, for one, it means something else.
+_ACTIVATED = (
+    _LAYERS.Dense,
+    _LAYERS.EinsumDense,
+    _LAYERS.Conv1D,
+    _LAYERS.Conv2D,
+    _LAYERS.Conv3D,
+    _LAYERS.Conv1DTranspose,
+    _LAYERS.Conv2DTranspose,
+    _LAYERS.Conv3DTranspose,
+    _LAYERS.DepthwiseConv1D,
+    _LAYERS.DepthwiseConv2D,
+    _LAYERS.SeparableConv1D,
+    _LAYERS.SeparableConv2D,
+)
+_FUNCTIONS = (keras.activations.softmax, keras.activations.sigmoid)
+_RESHAPING = (_LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Permute, _LAYERS.Identity)
+_RESHAPING_OPERATIONS = ("Reshape", "Squeeze", "ExpandDims", "Cast")
+
+
+def logits(model: keras.Model) -> keras.Model:
+    """The same network without the softmax or sigmoid that makes its outputs probabilities.
+
+    A `Softmax`, an `Activation` of softmax or sigmoid, or such a `keras.ops` at the end is left
+    off; a last dense layer or convolution that applies it itself becomes linear. What only
+    reshapes may follow and stays. Of several outputs each loses its own, of two in a row the last
+    goes. If the last layer is a nested model, the network is opened first (see `flatten`).
+
+    Args:
+        model: a functional model or a built `Sequential`; it is not changed.
+
+    Returns:
+        An uncompiled model that shares nothing with the given one: the same inputs -> logits of
+        the same shape and dtype. A network that ends in neither comes back as an equal copy.
+
+    Raises:
+        NotRebuildable: if a layer cannot be made again from its config, or the probabilities
+            are used inside the network too.
+    """
+    model = graph.functional(model)
+    ends = [_end(model, output) for output in model.outputs]
+    if any(isinstance(end, keras.Model) for end in ends):
+        opened = flatten(model)
+        if any(end not in opened.layers for end in ends if isinstance(end, keras.Model)):
+            return logits(opened)
+    linear = {id(end) for end in ends if isinstance(end, _ACTIVATED) and _is_activation(end)}
+    left_off = {id(end) for end in ends if _is_activation(end)} - linear
+    dtypes = {}
+
+    def make(operation):
+        changes = {"activation": "linear"} if id(operation) in linear else {}
+        new = fresh.renamed(operation, operation.name, **changes)
+        if id(operation) in left_off:
+            dtypes[id(new)] = operation.output.dtype
+        return new
+
+    def call(new, *args, **kwargs):
+        if id(new) not in dtypes:
+            return new(*args, **kwargs)
+        tensor = keras.tree.flatten((args, kwargs))[0]
+        dtype = dtypes[id(new)]  # In mixed precision it is a softmax that leads to float32.
+        return tensor if tensor.dtype == dtype else keras.ops.cast(tensor, dtype)
+
+    return duplicate(model, make, call=call)
+
+
+def _end(model: keras.Model, output):
+    """The last layer or operation before an output that does more than reshape."""
+    makers = {id(tensor): node for node in graph.nodes(model) for tensor in node.output_tensors}
+    uses = [id(tensor) for node in graph.nodes(model) for tensor in node.input_tensors]
+    uses += [id(tensor) for tensor in model.outputs]
+    shared = False
+    while id(output) in makers:
+        node = makers[id(output)]
+        shared |= uses.count(id(output)) > 1
+        if not _only_reshapes(node.operation):
+            calls = [x for x in graph.nodes(model) if x.operation is node.operation]
+            if _is_activation(node.operation) and (shared or len(calls) > 1):
+                raise errors.NotRebuildable(
+                    f"The probabilities of '{node.operation.name}' are used more than once in "
+                    f"'{model.name}', so they cannot be left off. Build a model up to its logits "
+                    "by hand."
+                )
+            return node.operation
+        output = node.input_tensors[0]
+    return None
+
+
+def _is_activation(operation) -> bool:
+    """Whether softmax or sigmoid is the last thing that it does."""
+    if isinstance(operation, (*_ACTIVATED, _LAYERS.Activation)):
+        return any(operation.activation is function for function in _FUNCTIONS)
+    if isinstance(operation, keras.Layer):
+        return isinstance(operation, _LAYERS.Softmax)
+    return type(operation).__name__ in ("Softmax", "Sigmoid")
+
+
+def _only_reshapes(operation) -> bool:
+    if isinstance(operation, keras.Layer):
+        linear = isinstance(operation, _LAYERS.Activation) and (
+            operation.activation is keras.activations.linear
+        )
+        return linear or isinstance(operation, _RESHAPING)
+    return type(operation).__name__ in _RESHAPING_OPERATIONS
