@@ -17,12 +17,15 @@ def body(x):
     return layers.Dense(9, "relu", name="f1")(x)
 
 
-def classifier(shape=(24, 24, 3), *, scaling=True, activation="softmax", dtype="float32"):
-    """Four units; perturbed, so that no BatchNorm is as it was made."""
+def classifier(
+    shape=(24, 24, 3), *, scaling=True, activation="softmax", dtype="float32", perturbed=True
+):
+    """Four units; perturbed, no BatchNorm is as it was made, and next to nothing can be learned."""
     inputs = keras.Input(shape, dtype=dtype, name="photo")
     x = layers.Rescaling(1 / 255, name="scale")(inputs) if scaling else inputs
     model = keras.Model(inputs, layers.Dense(7, activation, name="out")(body(x)), name="own")
-    perturb(model)
+    if perturbed:
+        perturb(model)
     return model
 
 

@@ -51,7 +51,7 @@ def test_the_first_set_is_spread_and_has_the_top(top, count):
 
 def refined(frozen_from):
     places = choosing.coarse(TOP)
-    while more := choosing.refine(study(levels_at(places, frozen_from=frozen_from)), TOP):
+    while more := choosing.refine(study(levels_at(places, frozen_from=frozen_from)), TOP, places):
         assert 1 <= len(more) <= 2
         assert not {*more} & {*places}
         assert all(1 <= n <= TOP for n in more)
@@ -117,3 +117,20 @@ def test_words_and_table_say_what_was_found():
     table = choosing.table(runs, names)
     assert f"{mean[Role('AnB', 3)]:.3f}" in table
     assert table.splitlines()[2].startswith("0")
+
+
+def test_places_at_which_nothing_trained_are_not_tried_again():
+    runs = study(levels_at([6, 12, 24]))
+    asked = choosing.refine(runs, TOP, [6, 12, 24])
+    assert asked
+    assert not {*asked} & {*choosing.refine(runs, TOP, [6, 12, 24, *asked])}
+    few = study({BASE: 0.5, Role("AnB", 3): 0.6})
+    assert choosing.refine(few, 3, [1, 2, 3]) == []
+
+
+def test_a_base_that_did_not_train_is_told():
+    levels = levels_at([3, 6])
+    del levels[BASE]
+    runs = study(levels, seeds=2)
+    assert "did not train" in choosing.table(runs, {3: "c3", 6: "c6"})
+    assert "Against training from scratch: not known." in choosing.words(runs, {6: "c6"}, "net")

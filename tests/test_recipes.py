@@ -156,5 +156,6 @@ def test_class_weights_change_the_training(given, tmp_path):
     for name, one in (("plain", plain), ("weighted", weighted)):
         experiment.run(one, tmp_path / name, say=lambda _: None)
     assert not np.array_equal(
-        lower(tmp_path / "plain", "A2B")["out/bias"], lower(tmp_path / "weighted", "A2B")["out/bias"]
+        lower(tmp_path / "plain", "A2B")["out/bias"],
+        lower(tmp_path / "weighted", "A2B")["out/bias"],
     )

@@ -3,12 +3,14 @@
 python -m transfer_keras.advise --donor=keras.applications.MobileNetV2 --dataset=folder:pictures
 """
 
+import os
 import time
 
 from absl import flags
 
 from transfer_keras import cli, launch, parsers
 from transfer_keras.errors import UserError
+from transfer_keras.settings import CLUSTER
 
 _BEGUN = time.monotonic()
 _OTHERS = ("n", "mode", "source", "target", "treatments", "dry_run")  # What it chooses itself.
@@ -29,6 +31,8 @@ def main() -> None:
             raise UserError(
                 f"--{name}: advise chooses what to train. Leave it out, or use train or sweep."
             )
+    if os.environ.get(CLUSTER):
+        raise UserError(f"{CLUSTER} is set: advise runs on one machine. Unset it.")
     experiment = cli.experiment_from_flags()
     if not experiment.donor:
         raise UserError(
@@ -39,8 +43,9 @@ def main() -> None:
     print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
     from transfer_keras import advising, own_donor  # Imports TensorFlow: 6 s.
 
+    (experiment,) = own_donor.resolve_all([experiment], train_here=True)
     use = advising.advise(
-        own_donor.resolve(experiment),
+        experiment,
         folder,
         budget=_BUDGET.value,
         begun=_BEGUN,

@@ -30,6 +30,7 @@ from transfer_keras.errors import UserError
 from transfer_keras.monitors.monitor import Monitor
 from transfer_keras.pace import duration
 from transfer_keras.settings import Experiment
+from transfer_keras.training.scores import TRAINED
 from transfer_keras.treatments import Treatment, parse
 
 _BASE = parse("baseB")
@@ -118,6 +119,9 @@ def advise(
     }
     say(f"\n{hints.words(found_hints, pictures=hinted, found=frozen)}")
     say(f"\n{choosing.table(runs, names)}\n\n{advice}")
+    for network in study.read(folder).networks:
+        if network.row.outcome != TRAINED:
+            say(f"Did not learn: {network.row.treatment}, seed {network.seed}.")
     return use
 
 
@@ -223,7 +227,7 @@ class _Work:
     def closer(self) -> None:
         """More places, where it matters, while there is time."""
         top = len(self._experiment.architecture.units) - 1
-        while places := choosing.refine(self.runs(), top):
+        while places := choosing.refine(self.runs(), top, self._tried):
             wanted = dataclasses.replace(
                 self._experiment, treatments=(*self._experiment.treatments, *_both(places))
             )
@@ -254,10 +258,25 @@ class _Work:
             if not self._train(again):
                 return
 
+    @property
+    def _tried(self) -> set[int]:
+        return {treatment.n for treatment in self._experiment.treatments}
+
     def runs(self) -> Runs:
-        """All that trained so far."""
-        found = study.read(self._folder).runs
-        return next(iter(found.values()), {})
+        """All that trained so far.
+
+        Raises:
+            UserError: if nothing did.
+        """
+        found = study.read(self._folder)
+        if not found.runs:
+            failed = found.networks[0].row
+            raise UserError(
+                f"--learning_rate={self._experiment.learning_rate}: none of "
+                f"{len(found.networks)} networks learned; {failed.treatment}: {failed.outcome}. "
+                "Give another rate, more steps, or more time, and another --workdir."
+            )
+        return next(iter(found.runs.values()))
 
     def _train(self, experiment: Experiment) -> bool:
         """Whether there was time for all of it."""

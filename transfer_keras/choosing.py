@@ -1,6 +1,6 @@
 """What to try next, and what to take: from the runs of a study on one target."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -23,20 +23,20 @@ def coarse(top: int, count: int = _COARSE) -> list[int]:
     return sorted({round(top * (place + 1) / count) for place in range(count)})
 
 
-def refine(runs: Runs, top: int) -> list[int]:
+def refine(runs: Runs, top: int, tried: Collection[int]) -> list[int]:
     """Where to look closer: the middles of the gaps beside what is best, and of that in which the
     loss of freezing begins.
 
     Args:
-        runs: of one target, all that was tried so far.
+        runs: of one target, all that trained so far.
         top: the most units that can be transferred.
+        tried: numbers of units so far, also where nothing trained.
 
     Returns:
         At most two numbers of units that were not tried; none where all gaps are closed.
     """
     means = mean_top1(runs)
-    tried = sorted({role.n for role in means if role.family in (FROZEN, TUNED)})
-    ends = [0, *tried, top + 1]
+    ends = [0, *sorted(tried), top + 1]
     places = []
     for family in (FROZEN, TUNED):
         levels = {role.n: top1 for role, top1 in means.items() if role.family == family}
@@ -81,6 +81,7 @@ def best(runs: Runs) -> Role:
     """The role with the highest mean top-1 among those that were repeated most often."""
     means, counts = mean_top1(runs), _counts(runs)
     most = max(count for role, count in counts.items() if role != BASE or len(counts) == 1)
+    # Every seed has a base: it was repeated often enough.
     repeated = [role for role in means if counts[role] >= most]
     return max(repeated, key=lambda role: (means[role], -role.n))
 
@@ -120,7 +121,8 @@ def table(runs: Runs, names: Mapping[int, str]) -> str:
     from scratch, in points."""
     means = mean_top1(runs)
     lines = [("n", "up to unit", "frozen", "against scratch", "fine-tuned", "against scratch")]
-    lines.append(("0", "(from scratch)", f"{means[BASE]:.3f}", "", "", ""))
+    scratch = f"{means[BASE]:.3f}" if BASE in means else "did not train"
+    lines.append(("0", "(from scratch)", scratch, "", "", ""))
     for n in sorted({role.n for role in means if role.n}):
         cells = []
         for role in (Role(FROZEN, n), Role(TUNED, n)):

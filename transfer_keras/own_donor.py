@@ -9,11 +9,12 @@ import functools
 import math
 import pathlib
 import re
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from transfer_keras import donors, surgery
+from transfer_keras import devices, donors, surgery
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import Measured, Named, Size
 from transfer_keras.settings import APPLICATIONS, IMAGENET, NO_WEIGHTS, PIXELS, Experiment
@@ -22,6 +23,21 @@ from transfer_keras.surgery import graph
 _SCALES = dict(zip(PIXELS, ((1.0, 0.0), (1 / 255, 0.0), (1 / 127.5, -1.0)), strict=True))
 _NORMALISING = (keras.layers.Rescaling, keras.layers.Normalization)
 _OUTPUTS = 2  # Of a head that is put on a network without one, and replaced by each task's.
+
+
+def resolve_all(experiments: Sequence[Experiment], *, train_here: bool) -> tuple[Experiment, ...]:
+    """`resolve`, as the first thing that a program does with TensorFlow.
+
+    Args:
+        experiments: of one study.
+        train_here: whether this process will train: its devices are chosen before they are used.
+    """
+    if experiments[0].donor:
+        if train_here:
+            devices.use(experiments[0])
+        else:
+            devices.hide_gpus()
+    return tuple(map(resolve, experiments))
 
 
 def resolve(experiment: Experiment) -> Experiment:

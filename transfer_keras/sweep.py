@@ -44,8 +44,9 @@ def main() -> None:
         f"A study of {count}: {first.network} on {first.dataset}, "
         f"{first.steps:,} steps a network. Results: {folder}"
     )
-    from transfer_keras import cluster, reporting, sweeping  # Imports TensorFlow: 6 s.
+    from transfer_keras import cluster, own_donor, reporting, sweeping  # Imports TensorFlow: 6 s.
 
+    experiments = own_donor.resolve_all(experiments, train_here=not _CLUSTER.value)
     if cli.is_dry_run():
         sweeping.plan(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")

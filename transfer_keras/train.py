@@ -32,7 +32,7 @@ def main() -> None:
     from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
     from transfer_keras import own_donor, summary, task_data
 
-    experiment = own_donor.resolve(experiment)
+    (experiment,) = own_donor.resolve_all([experiment], train_here=True)
     if experiment.donor:
         print(own_donor.batch_norm(experiment))
     if cli.is_dry_run():

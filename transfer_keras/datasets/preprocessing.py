@@ -107,13 +107,14 @@ class Preprocessing:
         low = (self.resize - self.image_size) // 2
         return images[:, low : low + self.image_size, low : low + self.image_size]
 
-    def view(self, encoded, window: Callable):
+    def view(self, encoded, window: Callable, *, pad: int = 0):
         """A crop of a picture of any shape, of which no more is decoded than it takes.
 
         The short side counts as `resize + pad` pixels, on which the crop has its place.
 
         Args:
             encoded: string, the bytes of the picture's file.
+            pad: see above; none in tests, which so see the picture as large as in a square.
             window: (height, width) on that scale -> (top, left, mirror), int64: of the crop, and
                 whether it is mirrored.
 
@@ -123,7 +124,7 @@ class Preprocessing:
 
         def place(shape):
             short = tf.cast(tf.reduce_min(shape), tf.float32)
-            scale = short / (self.resize + self.pad)
+            scale = short / (self.resize + pad)
             height, width = tf.unstack(
                 tf.cast(tf.round(tf.cast(shape, tf.float32) / scale), tf.int64)
             )

@@ -108,6 +108,7 @@ class StreamedExamples:
             return cut.view(
                 encoded,
                 lambda height, width: (top % (height - rest), left % (width - rest), mirror),
+                pad=cut.pad,
             )
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)

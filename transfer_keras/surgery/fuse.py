@@ -50,7 +50,7 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
     shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
     outputs, calls = {}, {}
     for name, model in models.items():
-        prefix = f"{len(outputs)}-{re.sub(r'[^A-Za-z0-9]', '_', name)}{_SEPARATOR}"
+        prefix = f"{len(outputs)}-{_plain(name)}{_SEPARATOR}"
         prefixed = {x.name: prefix + x.name for x in model.operations}
         outputs[name] = _copy(model, prefixed, shared, calls).outputs[0]
     return keras.Model(shared, outputs, name="fused")
@@ -64,7 +64,8 @@ def extract(fused: keras.Model, name: str) -> keras.Model:
         name: one of the names that it was made with.
 
     Returns:
-        A new model with its own copies of the weights and flags, layers under their old names.
+        A new model with its own copies of the weights and flags, layers under their old names;
+        its own name is the given one, "_" for what is neither letter nor digit.
 
     Raises:
         KeyError: if there is no such name.
@@ -98,7 +99,12 @@ def _part(fused: keras.Model, name: str) -> keras.Model:
     if not isinstance(outputs, dict) or name not in outputs:
         known = sorted(outputs) if isinstance(outputs, dict) else "none: not a fused model"
         raise KeyError(f"No network named {name!r} in '{fused.name}'. Expected one of {known}")
-    return keras.Model(fused.input, outputs[name], name=name)
+    return keras.Model(fused.input, outputs[name], name=_plain(name))
+
+
+def _plain(name: str) -> str:
+    """As TensorFlow takes it for the name of what it compiles, in `predict` and `fit`."""
+    return re.sub(r"[^A-Za-z0-9]", "_", name)
 
 
 def _own_name(layer_name: str) -> str:

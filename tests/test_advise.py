@@ -1,0 +1,247 @@
+"""The program that says what to freeze: from flags to the network and its card."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from own_networks import classifier, write_pictures
+from scipy import stats
+
+from transfer_keras import advising, own_donor, pace, parsers, results, study
+from transfer_keras.errors import UserError
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import parse
+
+ROOT = pathlib.Path(__file__).parents[1]
+CHOSEN = ("steps", "warm_up_head")
+FOREVER = 1e6
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Runs `python -m transfer_keras.advise` in an empty folder, TensorFlow out of reach."""
+    for name in ("tensorflow", "keras"):
+        (tmp_path / "poison" / name).mkdir(parents=True)
+        poison = 'raise RuntimeError("heavy import")\n'
+        (tmp_path / "poison" / name / "__init__.py").write_text(poison)
+    here = tmp_path / "here"
+    here.mkdir()
+
+    def run(*flags):
+        path = os.pathsep.join([str(tmp_path / "poison"), str(ROOT)])
+        return subprocess.run(
+            [sys.executable, "-m", "transfer_keras.advise", *flags],
+            cwd=here, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+
+    run.folder = here
+    return run
+
+
+BAD = [
+    ([], r"--donor: of which network shall be taken\? Give PATH\.keras or"),
+    (["--donor=no.keras"], r"--donor=no\.keras: no such file"),
+    (["--donor=keras.applications.X", "--n=3"], r"--n: advise chooses what to train"),
+    (["--donor=keras.applications.X", "--dry_run"], r"--dry_run: advise chooses"),
+    (["--donor=keras.applications.X", "--split=0"], r"--split=0: with --donor all classes are B"),
+    (["--donor=keras.applications.X", "--budget=soon"], r"expected a time, as 90s, 30m, 2h"),
+    (["--donor=keras.applications.X", "--budget=0m"], r"expected a time"),
+    (["--donor=keras.applications.X", "--dataset=folder:nowhere"], r"folder:nowhere: no such"),
+    (["--donor=keras.applications.X", "--donor_weights=w.h5"], r"--donor_weights=w\.h5: no such"),
+    (["--donor=keras.applications.X", "--layerwise_decay=0"], r"--layerwise_decay=0\.0: must be"),
+    (["--donor=keras.applications.X", "--validation_split=1"], r"--validation_split=1\.0: exp"),
+    (["--donor=keras.applications.X", "--seed=0,1"], r"--seed=0,1: a training takes one"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), BAD, ids=lambda x: " ".join(x)[-30:])
+def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message):
+    done = program(*given)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert re.search(message, done.stderr), done.stderr
+    assert list(program.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1m5s", 65)]
+)
+def test_durations(text, seconds):
+    assert parsers.Duration().parse(text) == seconds
+
+
+def ask(folder, **settings):
+    write_pictures(folder / "pictures")
+    classifier(perturbed=False).save(folder / "own.keras")
+    facts = {"steps": 40, "batch_size": 8, "validations": 2, "metrics_every": 0}
+    facts |= {"learning_rate": 0.01, **settings}
+    return own_donor.resolve(
+        Experiment(
+            (parse("baseB"),),
+            donor=str(folder / "own.keras"),
+            split="donor",
+            dataset=f"folder:{folder / 'pictures'}",
+            **facts,
+        )
+    )
+
+
+def run(experiment, folder, *, budget=FOREVER, gone=0.0, chosen=CHOSEN):
+    said = []
+    use = advising.advise(
+        experiment, folder, budget=budget, begun=time.monotonic() - gone, chosen=chosen,
+        flags=lambda experiment, workdir: "", say=said.append,
+    )  # fmt: skip
+    return use, "\n".join(said)
+
+
+@pytest.fixture(scope="module")
+def advised(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("advised")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(advising, "_MOST_SEEDS", 2)
+    experiment = ask(folder)
+    use, said = run(experiment, folder / "advice")
+    yield experiment, folder, use, said
+    patch.undo()
+
+
+def test_every_n_is_tried_frozen_and_fine_tuned_and_then_another_seed(advised):
+    _, folder, _, said = advised
+    done = {w.name: set(results.done(w)) for w in (folder / "advice").glob("split*")}
+    everything = {"baseB", *(f"A{n}B{plus}" for n in (1, 2, 3) for plus in ("", "+"))}
+    assert done["splitdonor-seed0"] == everything
+    assert "baseB" in done["splitdonor-seed1"] <= everything
+    assert "Seed 1: " in said
+    assert len(study.read(folder / "advice").networks) == sum(map(len, done.values()))
+
+
+def test_the_network_does_what_its_card_says(advised, monkeypatch):
+    _, folder, use, _ = advised
+    advice = folder / "advice"
+    card = (advice / "MODEL_CARD.md").read_text()
+    assert use in card
+    name, network = re.search(r"^# (\S+) of (\w+)$", card, re.MULTILINE).groups()
+    seed = re.search(r"- `seed`: (\d+)", card)[1]
+    assert network == "own"
+    workdir = advice / f"splitdonor-seed{seed}"
+    row = results.read_row(workdir, name)
+    right = round(row.top1 * row.test_images)
+    low, high = stats.binomtest(right, row.test_images).proportion_ci(0.95, "wilson")
+    assert f"**{row.top1:.3f}** (95 % {low:.3f} to {high:.3f}" in card
+    assert f"{3 * (12 - 2)} pictures to train, {row.test_images} to validate" in card
+    files = validation_files(folder / "pictures")
+    monkeypatch.chdir(advice)
+    code = use.replace('"picture.jpg"', "path").replace("print(", "answers.append(")
+    answers = []
+    for path in files:
+        exec(code, {"path": str(path), "answers": answers})
+    hits = sum(path.parent.name == answer for path, answer in zip(files, answers, strict=True))
+    assert hits == right
+    counts = re.findall(r"^\| (\w+) \| (\d+) \| ([\d.]+) \|$", card, re.MULTILINE)
+    assert [(name, int(images)) for name, images, _ in counts] == [
+        (name, 2) for name in ("left", "right", "top")
+    ]
+    assert sum(round(2 * float(recall)) for *_, recall in counts) == right
+
+
+def validation_files(pictures):
+    """Of each class the two whose digests come first."""
+    import hashlib
+
+    def place(path):
+        facts = ("0", path.parent.name, path.name)
+        return hashlib.sha256("\0".join(facts).encode()).digest()
+
+    return [
+        path
+        for folder in sorted(pictures.iterdir())
+        for path in sorted(folder.iterdir(), key=place)[:2]
+    ]
+
+
+def test_the_network_gives_probabilities_without_this_package(advised):
+    _, folder, _, _ = advised
+    code = (
+        "import keras, numpy; n = keras.saving.load_model('best.keras');"
+        "p = n.predict(numpy.zeros((2, 24, 24, 3)), verbose=0); print(p.shape, p.sum(axis=1))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder / "advice", env=environment,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "(2, 3) [1" in done.stdout
+
+
+def test_hints_come_first_and_are_held_against_the_results(advised):
+    *_, said = advised
+    hinted = "These are hints, from the donor's features of 30 pictures"
+    assert said.index(hinted) < said.index("Seed 1: ") < said.index("top-1 frozen")
+    assert said.count(hinted) == 2
+
+
+def test_run_again_it_goes_on_where_it_was(advised, monkeypatch):
+    experiment, folder, _, _ = advised
+    before = {p: p.stat().st_mtime_ns for p in (folder / "advice").glob("split*/*/row.json")}
+    monkeypatch.setattr(pace, "of_base", lambda *_: pytest.fail("was planned before"))
+    _, said = run(experiment, folder / "advice")
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert "top-1" in said
+
+
+def test_too_little_time_is_told_and_nothing_lost(tmp_path):
+    experiment = ask(tmp_path)
+    with pytest.raises(UserError, match=r"--budget=1 min: did not suffice .* run the same command"):
+        run(experiment, tmp_path / "advice", budget=60, gone=70)
+    assert not list((tmp_path / "advice").glob("*.keras"))
+
+
+class Planned(Exception):
+    pass
+
+
+def stop(_):
+    raise Planned
+
+
+def test_steps_are_sized_to_the_time(tmp_path, monkeypatch):
+    experiment = ask(tmp_path)
+    paces = pace.Pace(once=1.0, step=0.01, test=0.5)
+    monkeypatch.setattr(pace, "of_base", lambda _: paces)
+    monkeypatch.setattr(advising._Work, "first", stop)
+    for budget in (100, 400):
+        said = []
+        with pytest.raises(Planned):
+            advising.advise(
+                experiment, tmp_path / f"{budget}", budget=budget, begun=time.monotonic(),
+                flags=lambda *_: "", say=said.append,
+            )  # fmt: skip
+        steps = int(re.search(r"7 networks of ([\d,]+) steps", "\n".join(said))[1].replace(",", ""))
+        epoch = 30 // 8
+        sizes = experiment.architecture.sizes(24, 3)
+        macs = np.array([size.macs for size in sizes])
+        frozen = [1 / 3 + 2 / 3 * macs[n:].sum() / macs.sum() for n in (1, 2, 3)]
+        seconds = (2 + 0.2 * 7) * 1 + 7 * 2 * 0.5 + steps * (4 + sum(frozen)) * 0.01
+        if steps < advising._MOST_EPOCHS * epoch:
+            assert seconds == pytest.approx(0.3 * 0.96 * budget, rel=0.15)
+        else:
+            assert steps == advising._MOST_EPOCHS * epoch
+    with pytest.raises(UserError, match=r"--budget=5 s: one epoch of 5 networks, the least"):
+        run(experiment, tmp_path / "short", budget=5, chosen=())
+
+
+def test_classes_are_kept_in_the_order_of_the_outputs(advised):
+    _, folder, _, _ = advised
+    classes = json.loads((folder / "advice" / "classes.json").read_text())
+    assert classes == ["left", "right", "top"]
+    model = keras.saving.load_model(folder / "advice" / "best.keras")
+    assert model.output_shape == (None, 3)

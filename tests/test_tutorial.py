@@ -1,0 +1,39 @@
+"""docs/tutorial.md, run as it stands."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def test_the_tutorial_runs_as_it_stands(tmp_path):
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["bash", "python", "bash", "bash", "python", "bash"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PATH": os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]),
+        "KERAS_BACKEND": "tensorflow",
+    }
+    said = []
+    for kind, code in blocks:
+        command = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euc", code]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        said.append(done.stdout)
+    _, _, units, advice, answer, tuned = said
+    assert re.search(r"^ *3 +conv3 ", units, re.MULTILINE)
+    assert "Choose n from 1 to 7" in units
+    assert re.search(r"^(Take the lower \d|Train from scratch)", advice, re.MULTILINE), advice
+    assert "These are hints" in advice
+    assert answer.split()[-1] in json.loads((tmp_path / "advice" / "classes.json").read_text())
+    card = (tmp_path / "advice" / "MODEL_CARD.md").read_text()
+    assert 'keras.saving.load_model("best.keras")' in card
+    assert "A5B+" in tuned
