@@ -145,18 +145,17 @@ def words(runs: Runs, names: Mapping[int, str], donor: str) -> str:
 
     Args:
         runs: of one target.
-        names: n -> the unit that is the last of the lower n.
+        names: n -> the unit that is the last of the lower n; empty: not known.
         donor: the network's name.
     """
     taken, means = best(runs), mean_top1(runs)
     seeds = _counts(runs)[taken]
     reached = f"top-1 {means[taken]:.3f}" + (f", mean of {seeds} seeds" if seeds > 1 else "")
+    lower = f"Take the lower {taken.n} units of {donor}{_up_to(names, taken)}"
     what = {
         "base": "Train from scratch: no transfer that was tried does better",
-        FROZEN: f"Take the lower {taken.n} units of {donor} (up to {names.get(taken.n)}) and "
-        "freeze them",
-        TUNED: f"Take the lower {taken.n} units of {donor} (up to {names.get(taken.n)}) and "
-        "fine-tune them",
+        FROZEN: f"{lower} and freeze them",
+        TUNED: f"{lower} and fine-tune them",
     }
     lines = [f"{what[taken.family]}: {reached}."]
     if taken != BASE:
@@ -168,12 +167,16 @@ def words(runs: Runs, names: Mapping[int, str], donor: str) -> str:
     if found := cheapest(runs, taken):
         role, comparison = found
         lines.append(
-            f"Cheapest that is not detectably worse: freeze the lower {role.n} units (up to "
-            f"{names.get(role.n)}), {_points(comparison)}."
+            f"Cheapest that is not detectably worse: freeze the lower {role.n} units"
+            f"{_up_to(names, role)}, {_points(comparison)}."
         )
     tried = sorted({role.n for role in means if role.n})
     lines.append(f"Tried: n = {', '.join(map(str, tried))}, frozen and fine-tuned.")
     return "\n".join(lines)
+
+
+def _up_to(names: Mapping[int, str], role: Role) -> str:
+    return f" (up to {names[role.n]})" if role.n in names else ""
 
 
 def _points(comparison: Comparison | None) -> str:

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import jinja2
 
-from transfer_keras import charts, findings, paper, results, study
+from transfer_keras import charts, choosing, findings, paper, results, study
 from transfer_keras.figures import dissimilar, reduced, transfer
 from transfer_keras.settings import exists
 from transfer_keras.study import Study
+from transfer_keras.tasks import DONOR
 from transfer_keras.treatments import parse
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
@@ -83,6 +84,8 @@ def _advised(found: Study) -> list[study.Kind]:
 
 
 def _advice(kind: study.Kind, found: Study) -> str:
+    if kind.split == DONOR and kind in found.runs:
+        return choosing.words(found.runs[kind], {}, found.settings["network"]).replace("\n", " ")
     networks = [network for network in found.networks if network.kind == kind]
     failed = [network.role for network in networks if network.row.outcome != "trained"]
     return findings.recommend(found.runs.get(kind, {}), failed)

@@ -1,0 +1,56 @@
+"""Networks of keras.applications, untrained and small, from their table to a saved network."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from own_networks import write_pictures
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Name, blocks with the head that is put on, and the block up to which is taken.
+NETWORKS = [
+    ("MobileNetV2", 20, 10, "block_8"),
+    ("ResNet50", 18, 8, "conv3_block4"),
+    ("EfficientNetB0", 19, 6, "block3b"),
+]
+
+
+def program(folder, *flags):
+    done = subprocess.run(
+        [sys.executable, "-m", "transfer_keras.train", *flags],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(("name", "blocks", "n", "last"), NETWORKS)
+def test_from_the_list_of_units_to_a_saved_network(tmp_path, name, blocks, n, last):
+    pictures = write_pictures(tmp_path / "pictures", side=40)
+    donor = [f"--donor=keras.applications.{name}", "--donor_weights=none", "--image_size=32"]
+    donor.append("--units=block")
+    listed = program(tmp_path, *donor, "--list_units")
+    assert f"{name}: {blocks} blocks, pictures of 32 x 32 pixels" in listed
+    assert f"Choose n from 1 to {blocks - 1}" in listed
+    line = re.search(rf"^ *{n} +{last} .*$", listed, re.MULTILINE)
+    assert line, listed
+    small = ["--steps=2", "--batch_size=8", "--validations=1", "--metrics_every=0"]
+    small += [f"--dataset={pictures}", f"--treatments=A{n}B,A{n}B+", "--workdir=run"]
+    said = program(tmp_path, *donor, *small)
+    assert "BatchNorm (--batch_norm=by mode)" in said
+    for treatment in (f"A{n}B", f"A{n}B+"):
+        model = keras.saving.load_model(tmp_path / "run" / treatment / "network.keras")
+        images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+        assert model.predict(images, verbose=0).shape == (2, 3)
+        row = json.loads((tmp_path / "run" / treatment / "row.json").read_text())
+        assert (row["trainable_parameters"] < row["parameters"] * 0.95) == (treatment[-1] != "+")
+        frozen = {x.name for x in model.layers if x.weights and not x.trainable}
+        assert bool(frozen) == (treatment[-1] != "+")
+        assert "head" not in frozen
