@@ -206,6 +206,12 @@ def test_the_last_step_is_told_as_a_last_one():
     assert_equal(look.activations, same.activations)
 
 
+def test_a_step_that_could_have_been_the_last_is_told_as_any_other():
+    ended, recorder, _ = train(["a"], 1, watch_every=7)
+    assert [step for step, *_ in ended["a"].tests] == [3, 6]
+    assert [step for kind, step in recorder.kinds() if kind == "look"] == [0, 6]
+
+
 @pytest.mark.parametrize("tests", [1, 3, 7])
 def test_going_on_gives_what_an_undisturbed_run_gives(group, expected, tmp_path, tests):
     ended, recorder, left = group

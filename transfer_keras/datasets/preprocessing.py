@@ -12,6 +12,7 @@ from transfer_keras.datasets.catalogue import PREPROCESSING
 
 _BEYOND = 2  # Pixels that a JPEG's decoder looks at beyond the edge of a crop.
 _COARSE = 2  # Shrunk by more than that, a picture is antialiased.
+_LARGE = 2  # Times `resize` and padding: pictures are brought to that first if they are larger.
 
 
 class Pixels(NamedTuple):
@@ -54,6 +55,24 @@ class Preprocessing:
             )
         if self.kind not in PREPROCESSING:
             raise ValueError(f"kind must be one of {PREPROCESSING}. Received: {self.kind!r}")
+
+    @property
+    def large(self) -> int:
+        """Short side to which larger pictures are brought before `view` cuts anything out of them:
+        so they can be kept in memory, where photographs of many megapixels cannot."""
+        return _LARGE * (self.resize + self.pad)
+
+    def shrunk(self, image):
+        """uint8 (height, width, 3) -> the same, or smaller if its short side is above `large`."""
+        shape = tf.shape(image)[:2]
+        short = tf.reduce_min(shape)
+
+        def smaller():
+            scale = self.large / tf.cast(short, tf.float64)
+            size = tf.cast(tf.round(tf.cast(shape, tf.float64) * scale), tf.int32)
+            return _resized(image, size, antialias=True)
+
+        return tf.cond(short > self.large, smaller, lambda: image)
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
@@ -108,7 +127,8 @@ class Preprocessing:
         return images[:, low : low + self.image_size, low : low + self.image_size]
 
     def view(self, encoded, window: Callable, *, pad: int = 0):
-        """A crop of a picture of any shape, of which no more is decoded than it takes.
+        """A crop of a picture of any shape, of which no more is decoded than it takes, unless it is
+        larger than `large`.
 
         The short side counts as `resize + pad` pixels, on which the crop has its place.
 
@@ -139,12 +159,16 @@ class Preprocessing:
             return tf.io.decode_and_crop_jpeg(encoded, box, channels=3), mirror
 
         def of_others():
-            image = decoded(encoded)
+            image = self.shrunk(decoded(encoded))
             corner, side, mirror = place(tf.shape(image)[:2])
             box = tf.stack([side, side, 3])
             return tf.slice(image, tf.concat([corner, [0]], axis=0), box), mirror
 
-        image, mirror = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_others)
+        def is_small_jpeg():
+            return tf.reduce_min(tf.io.extract_jpeg_shape(encoded)[:2]) <= self.large
+
+        in_part = tf.cond(tf.io.is_jpeg(encoded), is_small_jpeg, lambda: False)
+        image, mirror = tf.cond(in_part, of_jpeg, of_others)
         size = (self.image_size, self.image_size)
         image = tf.cond(
             tf.shape(image)[0] < _COARSE * self.image_size,
@@ -222,5 +246,5 @@ def mirrored(image, mirror):
     return tf.cond(mirror == 1, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def _resized(image, size: tuple[int, int], *, antialias: bool):
+def _resized(image, size, *, antialias: bool):
     return tf.cast(tf.round(tf.image.resize(image, size, antialias=antialias)), tf.uint8)

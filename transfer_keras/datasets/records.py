@@ -51,6 +51,43 @@ class Records:
         labels[list(places)] = -1
         return dataclasses.replace(self, labels=labels)
 
+    def kept(self, places: Sequence[int], smaller: Callable, title: str) -> "Records":
+        """The same, with these examples in memory; no other can be read.
+
+        Args:
+            places: of the examples.
+            smaller: uint8 (height, width, 3) -> the same, or smaller, as it shall be kept.
+            title: of the progress bar.
+
+        Raises:
+            tf.errors.OpError: if one cannot be decoded.
+        """
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
+        def read(place):
+            encoded = self.encoded(self.fetch(place[None])[0])
+            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            small = smaller(image)
+            return tf.cond(
+                tf.reduce_all(tf.shape(small) == tf.shape(image)),
+                lambda: encoded,
+                lambda: tf.io.encode_png(small, compression=1),  # Nothing is lost.
+            )
+
+        pictures = np.full(len(self), b"", object)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            data = pool.map(lambda place: read(tf.constant(place, tf.int64)).numpy(), places)
+            bar = tqdm.tqdm(data, title, len(places), unit=" images", leave=False)
+            for place, picture in zip(places, bar, strict=True):
+                pictures[place] = picture
+
+        def fetch(index):
+            return tf.ensure_shape(
+                tf.numpy_function(pictures.__getitem__, [index], tf.string), index.shape
+            )
+
+        return dataclasses.replace(self, fetch=fetch, encoded=lambda picture: picture)
+
     def faults(self, places: Sequence[int], title: str) -> dict[int, str]:
         """Those of the examples that cannot be decoded, and why; decodes all of them.
 

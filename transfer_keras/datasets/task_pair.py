@@ -1,5 +1,6 @@
 """Tasks A and B of a dataset, and their pictures: in memory where they fit, else on disk."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -97,8 +98,8 @@ class TaskPair:
         self.skipped = [*source.skipped]
         self._square = preprocessing.kind == "paper" or source.square
         if in_memory is None:
-            in_memory = _fits(source, preprocessing.resize)
-        in_memory &= self._square  # Others have no one shape.
+            side = preprocessing.resize if self._square else preprocessing.large
+            in_memory = _fits(source, side)
         train = self._read(
             source.train, preprocessing, in_memory=in_memory, first=self._examples_per_class
         )
@@ -119,7 +120,7 @@ class TaskPair:
         self, split: str, preprocessing: Preprocessing, *, in_memory: bool, first: int | None = None
     ) -> dict[str, AnyExamples]:
         source = self._source
-        if in_memory and isinstance(source, sources.Source):
+        if in_memory and self._square and isinstance(source, sources.Source):
             images, labels, skipped = sources.read(
                 source, split, preprocessing, bad_images=self._bad_images
             )
@@ -142,7 +143,11 @@ class TaskPair:
         if not in_memory:
             return examples
         try:
-            return {name: e.in_memory(f"reading {split}, {name}") for name, e in examples.items()}
+            if self._square:
+                return {n: e.in_memory(f"reading {split}, {n}") for n, e in examples.items()}
+            places = np.concatenate([e.numbers for e in examples.values()])
+            kept = records.kept(places, preprocessing.shrunk, f"reading {split}")
+            return {n: dataclasses.replace(e, records=kept) for n, e in examples.items()}
         except tf.errors.OpError:
             self.refuse_faults(examples)
             raise
