@@ -21,6 +21,7 @@ STORY |= {
     "pace",
     "choosing",
     "recipes",
+    "defaults",
 }
 STORY |= {"analysis", "paper", "reporting", "sweeping", "findings", "charts"}
 MIDDLE = {"datasets", "networks", "surgery", "training", "monitors", "figures", "results"}
@@ -30,6 +31,7 @@ LAYERS = [GROUND, MIDDLE, STORY, PROGRAMS]
 # Loaded before the flags are checked; may not load TensorFlow or Keras.
 LIGHT = [
     "train.py",
+    "advise.py",
     "sweep.py",
     "cli.py",
     "parsers.py",
@@ -38,6 +40,7 @@ LIGHT = [
     "analysis.py",
     "statistics.py",
     "settings.py",
+    "defaults.py",
     "treatments.py",
     "tasks.py",
     "plan.py",

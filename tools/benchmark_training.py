@@ -120,17 +120,16 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
     import numpy as np
     import tensorflow as tf
 
-    from transfer_keras import surgery
+    from transfer_keras import defaults, surgery
     from transfer_keras.datasets.examples import Examples
     from transfer_keras.datasets.preprocessing import Preprocessing
     from transfer_keras.monitors.monitor import Monitor
     from transfer_keras.networks import alexnet
-    from transfer_keras.settings import DEFAULTS
     from transfer_keras.training import loop
     from transfer_keras.training.optimizers import Recipe
     from transfer_keras.training.step import make_train_step
 
-    table, made = ARCHITECTURES[network], {**DEFAULTS[network]}
+    table, made = ARCHITECTURES[network], {**defaults.NETWORKS[network]}
     made.pop("preprocessing")
     recipe = Recipe(**{**made, "steps": 2 * steps, "batch_size": _BATCH.value})
     blueprint = alexnet.build(network, image_size=table.image_size, classes=_CLASSES[network])

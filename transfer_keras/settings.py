@@ -10,45 +10,11 @@ import math
 import pathlib
 import re
 
-from transfer_keras import machine, tasks
+from transfer_keras import defaults, machine, tasks
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES, Architecture, Measured
 from transfer_keras.plan import with_bases
 from transfer_keras.treatments import Treatment
-
-# How each network is trained unless a flag says otherwise. For `alexnet` as Yosinski et al.
-# (2014) did; for `alexnet_small` what converges in about a minute on two cores.
-DEFAULTS = {
-    "alexnet": {
-        "steps": 450_000,
-        "batch_size": 256,
-        "learning_rate": 0.01,
-        "optimizer": "sgd",
-        "schedule": "step",
-        "weight_decay": 5e-4,
-        "preprocessing": "paper",
-    },
-    "alexnet_small": {
-        "steps": 2200,
-        "batch_size": 32,
-        "learning_rate": 1e-3,
-        "optimizer": "adam",
-        "schedule": "cosine",
-        "weight_decay": 0.0,
-        "preprocessing": "modern",
-    },
-}
-
-# How a network is trained that takes from a donor of the person's own.
-_DONORS = {
-    "steps": 1000,
-    "batch_size": 32,
-    "learning_rate": 1e-3,
-    "optimizer": "adam",
-    "schedule": "cosine",
-    "weight_decay": 0.0,
-    "preprocessing": "modern",
-}
 
 APPLICATIONS = "keras.applications."  # Before the name of a network there.
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
@@ -77,8 +43,8 @@ class Experiment:
         network: a key of `networks.tables.ARCHITECTURES`.
         image_size: side of the network's input in pixels; None: what it was made for.
         steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see
-            `training.optimizers.Recipe`; None: from `DEFAULTS`.
-        preprocessing: "paper" or "modern", see `datasets.preprocessing`; None: from `DEFAULTS`.
+            `training.optimizers.Recipe`; None: from `defaults`.
+        preprocessing: "paper" or "modern", see `datasets.preprocessing`; None: from `defaults`.
         mean: "source" or "target": of which task the mean is that a network takes off its
             pictures, that of its donor or its own.
         augment: random crop and mirror in training; None: yes, but for `formula_images`, whose
@@ -175,17 +141,17 @@ class Experiment:
             raise UserError(
                 f"--network={self.network}: expected one of {', '.join(ARCHITECTURES)}."
             )
-        defaults = {
+        missing = {
             "augment": self.dataset.partition("/")[0] != "formula_images",
-            **(_DONORS if self.donor else DEFAULTS[self.network]),
+            **(defaults.DONORS if self.donor else defaults.NETWORKS[self.network]),
         }
         if self.architecture:
-            defaults["image_size"] = self.architecture.image_size
+            missing["image_size"] = self.architecture.image_size
         if self.group_memory is None:
             on_cpu = self.devices and self.devices.startswith(LOGICAL)
             memory = (None if on_cpu else machine.gpu_memory()) or machine.memory()
             object.__setattr__(self, "group_memory", memory / 2**31)
-        for name, value in defaults.items():
+        for name, value in missing.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         positive = ["image_size", "steps", "batch_size", "learning_rate", "validations"]
