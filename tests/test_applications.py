@@ -50,7 +50,13 @@ def test_from_the_list_of_units_to_a_saved_network(tmp_path, name, blocks, n, la
         images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
         assert model.predict(images, verbose=0).shape == (2, 3)
         row = json.loads((tmp_path / "run" / treatment / "row.json").read_text())
-        assert (row["trainable_parameters"] < row["parameters"] * 0.95) == (treatment[-1] != "+")
-        frozen = {x.name for x in model.layers if x.weights and not x.trainable}
-        assert bool(frozen) == (treatment[-1] != "+")
-        assert "head" not in frozen
+        assert row["parameters"] == model.count_params()
+        trained = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+        assert row["trainable_parameters"] == trained
+        weighted = [layer for layer in model.layers if layer.weights]
+        taken = max(i for i, layer in enumerate(weighted) if layer.name.startswith(last)) + 1
+        frozen = taken if treatment[-1] != "+" else 0
+        expected = [i >= frozen for i in range(len(weighted))]
+        normalization = [isinstance(x, keras.layers.Normalization) for x in weighted]
+        found = [x.trainable for x in weighted]
+        assert [f for f, n in zip(found, normalization) if not n] == [e for e, n in zip(expected, normalization) if not n]

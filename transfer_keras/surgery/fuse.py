@@ -148,8 +148,10 @@ def _identity(operation) -> tuple | None:
     layers = graph.flat_layers(operation) if is_layer else []
     if is_layer:
         random = len(operation.variables) > len(operation.weights)  # The states of its seeds.
+        norms = [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
         if (
             random
+            or any(norm.trainable for norm in norms)  # Its statistics move in training.
             or operation.trainable_variables
             or any(hasattr(x, "save_assets") for x in layers)
         ):
