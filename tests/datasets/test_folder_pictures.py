@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from test_folder import read, write, write_flat
 
+from transfer_keras import machine
 from transfer_keras.datasets import catalogue, sources
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
@@ -150,15 +151,19 @@ def test_colours_of_odd_formats(tmp_path, file, kind):
         ("one bit.bmp", saved(Image.new("1", (40, 36), 1), "BMP")),
     ],
 )
-def test_what_cannot_be_decoded_is_named(tmp_path, file, data):
+def test_what_cannot_be_decoded_is_named(tmp_path, file, data, monkeypatch):
     name = write(tmp_path / "set")
     bad = tmp_path / "set" / "train" / "dog" / file
     bad.write_bytes(data)
     pair, train, _ = read(name, bad_images="skip")
     assert sum(map(len, train.values())) == 24
     assert len(pair.skipped) == 1
+    named = rf"1 pictures cannot be used: {re.escape(str(bad))} "
+    with pytest.raises(UserError, match=named):  # Where they are kept in memory.
+        read(name)
+    monkeypatch.setattr(machine, "memory", lambda: 0)
     pair, train, _ = read(name)
-    with pytest.raises(UserError, match=rf"1 pictures cannot be used: {bad} "):
+    with pytest.raises(UserError, match=named):
         pair.refuse_faults(train)
 
 
