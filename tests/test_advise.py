@@ -1,5 +1,7 @@
 """The program that says what to freeze: from flags to the network and its card."""
 
+import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -14,9 +16,10 @@ import pytest
 from own_networks import classifier, write_pictures
 from scipy import stats
 
-from transfer_keras import advising, own_donor, pace, parsers, results, study
+from transfer_keras import advising, budget, choosing, own_donor, pace, parsers, results, study
 from transfer_keras.errors import UserError
 from transfer_keras.settings import Experiment
+from transfer_keras.training.interruption import Interrupted, Stop
 from transfer_keras.treatments import parse
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -49,6 +52,7 @@ def program(tmp_path):
 BAD = [
     ([], r"--donor: of which network shall be taken\? Give PATH\.keras or"),
     (["--donor=no.keras"], r"--donor=no\.keras: no such file"),
+    (["--donor=keras.applications.X"], r"--dataset: of which pictures\? Give --dataset=folder:"),
     (["--donor=keras.applications.X", "--n=3"], r"--n: advise chooses what to train"),
     (["--donor=keras.applications.X", "--dry_run"], r"--dry_run: advise chooses"),
     (["--donor=keras.applications.X", "--split=0"], r"--split=0: with --donor all classes are B"),
@@ -96,11 +100,11 @@ def ask(folder, **settings):
 
 def run(experiment, folder, *, budget=FOREVER, gone=0.0, chosen=CHOSEN):
     said = []
-    use = advising.advise(
+    advising.advise(
         experiment, folder, budget=budget, begun=time.monotonic() - gone, chosen=chosen,
         flags=lambda experiment, workdir: "", say=said.append,
     )  # fmt: skip
-    return use, "\n".join(said)
+    return "\n".join(said)
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +113,13 @@ def advised(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(advising, "_MOST_SEEDS", 2)
     experiment = ask(folder)
-    use, said = run(experiment, folder / "advice")
-    yield experiment, folder, use, said
+    said = run(experiment, folder / "advice")
+    yield experiment, folder, said
     patch.undo()
 
 
 def test_every_n_is_tried_frozen_and_fine_tuned_and_then_another_seed(advised):
-    _, folder, _, said = advised
+    _, folder, said = advised
     done = {w.name: set(results.done(w)) for w in (folder / "advice").glob("split*")}
     everything = {"baseB", *(f"A{n}B{plus}" for n in (1, 2, 3) for plus in ("", "+"))}
     assert done["splitdonor-seed0"] == everything
@@ -125,10 +129,15 @@ def test_every_n_is_tried_frozen_and_fine_tuned_and_then_another_seed(advised):
 
 
 def test_the_network_does_what_its_card_says(advised, monkeypatch):
-    _, folder, use, _ = advised
+    _, folder, said = advised
     advice = folder / "advice"
     card = (advice / "MODEL_CARD.md").read_text()
-    assert use in card
+    use = re.search(r"```python\n(.*?)\n```", card, re.DOTALL)[1]
+    from_here = use
+    for name in ("best.keras", "classes.json"):
+        assert use.count(f'"{name}"') == 1
+        from_here = from_here.replace(f'"{name}"', f'"{advice / name}"')
+    assert f"\n{from_here}\n" in said
     name, network = re.search(r"^# (\S+) of (\w+)$", card, re.MULTILINE).groups()
     seed = re.search(r"- `seed`: (\d+)", card)[1]
     assert network == "own"
@@ -169,7 +178,7 @@ def validation_files(pictures):
 
 
 def test_the_network_gives_probabilities_without_this_package(advised):
-    _, folder, _, _ = advised
+    _, folder, _ = advised
     code = (
         "import keras, numpy; n = keras.saving.load_model('best.keras');"
         "p = n.predict(numpy.zeros((2, 24, 24, 3)), verbose=0); print(p.shape, p.sum(axis=1))"
@@ -179,7 +188,7 @@ def test_the_network_gives_probabilities_without_this_package(advised):
         [sys.executable, "-c", code], cwd=folder / "advice", env=environment,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "(2, 3) [1" in done.stdout
+    assert re.match(r"\(2, 3\) \[(1\.|0\.99999)", done.stdout), done.stdout
 
 
 def test_hints_come_first_and_are_held_against_the_results(advised):
@@ -190,39 +199,116 @@ def test_hints_come_first_and_are_held_against_the_results(advised):
 
 
 def test_run_again_it_goes_on_where_it_was(advised, monkeypatch):
-    experiment, folder, _, _ = advised
+    experiment, folder, _ = advised
     before = {p: p.stat().st_mtime_ns for p in (folder / "advice").glob("split*/*/row.json")}
     monkeypatch.setattr(pace, "of_base", lambda *_: pytest.fail("was planned before"))
-    _, said = run(experiment, folder / "advice")
+    said = run(experiment, folder / "advice")
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert "top-1" in said
+    assert f"Going on with what is in {folder / 'advice'}: 40 steps a network" in said
 
 
-def test_too_little_time_is_told_and_nothing_lost(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"seed": 7},
+            r"was begun as splitdonor-seed0, and this is splitdonor-seed7\. Give another",
+        ),
+        (
+            {"examples_per_class": 4},
+            r"was begun as splitdonor-seed0, .* splitdonor-4perclass-seed0",
+        ),
+        ({"learning_rate": 0.02}, r"learning_rate is 0\.01 in .* and 0\.02 in what is asked for"),
+        ({"steps": 50}, r"steps is 40 in splitdonor-seed0 and 50 in what is asked for"),
+    ],
+)
+def test_a_folder_belongs_to_what_it_was_begun_with(advised, change, message):
+    experiment, folder, _ = advised
+    before = sorted((folder / "advice").rglob("*"))
+    with pytest.raises(UserError, match=message):
+        run(dataclasses.replace(experiment, **change), folder / "advice")
+    assert sorted((folder / "advice").rglob("*")) == before
+
+
+def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path, monkeypatch):
+    """As it was made, also where nothing is done that would tell of it."""
     experiment = ask(tmp_path)
+    monkeypatch.setattr(choosing, "coarse", lambda top, count=4: [2])
+    with pytest.raises(UserError, match="did not suffice"):
+        run(experiment, tmp_path / "advice", budget=60, gone=70)
+    monkeypatch.undo()
+    monkeypatch.setattr(advising, "_MOST_SEEDS", 1)
+    monkeypatch.setattr(choosing, "refine", lambda *_: [])
+    run(experiment, tmp_path / "advice")
+    (workdir,) = (tmp_path / "advice").glob("split*")
+    assert results.done(workdir) == ["A2B", "A2B+", "baseB"]
+
+
+def test_stopped_among_the_seeds_it_says_what_is_there(tmp_path, monkeypatch):
+    experiment = ask(tmp_path)
+    trained = advising.program.run
+
+    def run_one_seed(experiment, *arguments, **more):
+        if experiment.seed:
+            raise Interrupted("step 3 of 40")
+        return trained(experiment, *arguments, **more)
+
+    monkeypatch.setattr(advising.program, "run", run_one_seed)
+    said = []
+    with pytest.raises(Interrupted, match="step 3"):
+        advising.advise(
+            experiment, tmp_path / "advice", budget=FOREVER, begun=time.monotonic(),
+            chosen=CHOSEN, flags=lambda *_: "", say=said.append,
+        )  # fmt: skip
+    assert "The network and its card" in "\n".join(said)
+    assert (tmp_path / "advice" / "best.keras").exists()
+
+
+def test_few_pictures_have_no_hints(tmp_path, monkeypatch):
+    experiment = ask(tmp_path, batch_size=1)
+    monkeypatch.setattr(advising, "planned", stop)
+    for path in (tmp_path / "pictures").rglob("*.png"):
+        if int(path.stem) > 1:
+            path.unlink()
+    said = []
+    with pytest.raises(Planned):
+        advising.advise(
+            experiment, tmp_path / "advice", budget=1, begun=time.monotonic(),
+            flags=lambda *_: "", say=said.append,
+        )  # fmt: skip
+    assert said[-1] == "No hints: they need 4 pictures of two classes, or more."
+
+
+def test_too_little_time_is_told_and_nothing_lost(tmp_path, monkeypatch):
+    experiment, looks = ask(tmp_path), itertools.count()
+    monkeypatch.setattr(Stop, "requested", property(lambda _: next(looks) > 7))
     with pytest.raises(UserError, match=r"--budget=1 min: did not suffice .* run the same command"):
         run(experiment, tmp_path / "advice", budget=60, gone=70)
     assert not list((tmp_path / "advice").glob("*.keras"))
+    (saved,) = (tmp_path / "advice").glob("*/checkpoints/*/*.npz")
+    assert saved.stem == "0000000004", "the step it had reached: four looks were of the measurement"
 
 
 class Planned(Exception):
     pass
 
 
-def stop(_):
+def stop(*_):
     raise Planned
 
 
 def test_steps_are_sized_to_the_time(tmp_path, monkeypatch):
     experiment = ask(tmp_path)
-    paces = pace.Pace(once=1.0, step=0.01, test=0.5)
+    paces = pace.Pace(once=1.0, step=0.1, test=0.5)
     monkeypatch.setattr(pace, "of_base", lambda _: paces)
     monkeypatch.setattr(advising._Work, "first", stop)
-    for budget in (100, 400):
+    capped = set()
+    for seconds in (150, 4000):
         said = []
         with pytest.raises(Planned):
             advising.advise(
-                experiment, tmp_path / f"{budget}", budget=budget, begun=time.monotonic(),
+                experiment, tmp_path / f"{seconds}", budget=seconds, begun=time.monotonic(),
                 flags=lambda *_: "", say=said.append,
             )  # fmt: skip
         steps = int(re.search(r"7 networks of ([\d,]+) steps", "\n".join(said))[1].replace(",", ""))
@@ -230,17 +316,19 @@ def test_steps_are_sized_to_the_time(tmp_path, monkeypatch):
         sizes = experiment.architecture.sizes(24, 3)
         macs = np.array([size.macs for size in sizes])
         frozen = [1 / 3 + 2 / 3 * macs[n:].sum() / macs.sum() for n in (1, 2, 3)]
-        seconds = (2 + 0.2 * 7) * 1 + 7 * 2 * 0.5 + steps * (4 + sum(frozen)) * 0.01
-        if steps < advising._MOST_EPOCHS * epoch:
-            assert seconds == pytest.approx(0.3 * 0.96 * budget, rel=0.15)
+        needed = (2 + 0.2 * 7) * 1 + 7 * 2 * 0.5 + steps * (4 + sum(frozen)) * 0.1
+        if steps < budget.MOST_EPOCHS * epoch:
+            assert needed == pytest.approx(0.3 * 0.96 * seconds, rel=0.15)
         else:
-            assert steps == advising._MOST_EPOCHS * epoch
+            assert steps == budget.MOST_EPOCHS * epoch
+        capped.add(steps == budget.MOST_EPOCHS * epoch)
+    assert capped == {False, True}
     with pytest.raises(UserError, match=r"--budget=5 s: one epoch of 5 networks, the least"):
         run(experiment, tmp_path / "short", budget=5, chosen=())
 
 
 def test_classes_are_kept_in_the_order_of_the_outputs(advised):
-    _, folder, _, _ = advised
+    _, folder, _ = advised
     classes = json.loads((folder / "advice" / "classes.json").read_text())
     assert classes == ["left", "right", "top"]
     model = keras.saving.load_model(folder / "advice" / "best.keras")

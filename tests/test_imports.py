@@ -17,6 +17,7 @@ STORY |= {
     "hints",
     "logme",
     "advising",
+    "budget",
     "model_card",
     "pace",
     "choosing",

@@ -94,7 +94,7 @@ def test_large_feature_maps_are_averaged(shape, features):
 
 def test_a_stop():
     stop = Stop()
-    stop.requested = True
+    stop.signalled = True
     with pytest.raises(Interrupted, match="the linear probes of A1B"):
         probes.accuracies(network(), 3, task(300, 0), task(90, 1), seed=0, mean=None, stop=stop)
 

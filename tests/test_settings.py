@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from transfer_keras.errors import UserError
@@ -33,6 +35,12 @@ def test_identity_leaves_out_what_makes_no_number():
     assert one.identity == other.identity
     for change in ({"seed": 1}, {"split": "1"}, {"steps": 5}, {"image_size": 48}):
         assert Experiment(A3B, **change).identity != one.identity
+
+
+def test_tests_are_of_the_identity_where_they_end_a_training():
+    assert Experiment(A3B, validations=5).identity == Experiment(A3B).identity
+    early = Experiment(A3B, early_stopping=3)
+    assert dataclasses.replace(early, validations=5).identity != early.identity
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ for _name, _value in cli.QUIET.items():
 
 
 def main() -> None:
-    """Flags in, one call into the library, the recommendation out."""
+    """Flags in, one call into the library."""
     for name in _OTHERS:
         if cli.is_given(name):
             raise UserError(
@@ -39,12 +39,16 @@ def main() -> None:
             "--donor: of which network shall be taken? Give PATH.keras or "
             "keras.applications.NAME, and your pictures by --dataset=folder:PATH."
         )
+    if not cli.is_given("dataset"):
+        raise UserError(
+            "--dataset: of which pictures? Give --dataset=folder:PATH, a folder a class."
+        )
     folder = cli.study_folder_from_flags([experiment], kind="advice")
     print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
     from transfer_keras import advising, own_donor  # Imports TensorFlow: 6 s.
 
     (experiment,) = own_donor.resolve_all([experiment], train_here=True)
-    use = advising.advise(
+    advising.advise(
         experiment,
         folder,
         budget=_BUDGET.value,
@@ -52,9 +56,6 @@ def main() -> None:
         chosen=[name for name in _CHOICES if cli.is_given(name)],
         flags=cli.flags_as_text,
     )
-    print(f"\nThe network and its card: {folder}/MODEL_CARD.md. Use it:\n\n{use}\n")
-    print(f"The report: {folder / 'report' / 'report.html'}")
-    print("More time narrows the intervals: run the same command again.")
 
 
 if __name__ == "__main__":

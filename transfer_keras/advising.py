@@ -5,10 +5,9 @@ then more seeds of what is in question. Everything is one study on disk: run aga
 """
 
 import dataclasses
-import itertools
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
@@ -26,45 +25,18 @@ from transfer_keras import (
 )
 from transfer_keras import experiment as program
 from transfer_keras.analysis import BASE, Role, Runs
+from transfer_keras.budget import Clock, Plan, both, planned
 from transfer_keras.errors import UserError
-from transfer_keras.monitors.monitor import Monitor
 from transfer_keras.pace import duration
 from transfer_keras.settings import Experiment
+from transfer_keras.training.interruption import Interrupted
 from transfer_keras.training.scores import TRAINED
 from transfer_keras.treatments import Treatment, parse
 
 _BASE = parse("baseB")
 _HINTED = 500  # Pictures, of which hints are made.
-_COARSE = 0.3  # Part of the time for the first set of n.
 _REFINED = 0.6  # Until this part of it is gone, places are added; then seeds.
-_CLOSING = 0.04  # Part of it for the report and the network.
-_LATE = 1.15  # At this part of it, a training that is not done is left.
-_FEWEST_EPOCHS, _MOST_EPOCHS = 3, 60
 _MOST_SEEDS = 10
-_WARM_UP = 0.1  # Part of the steps, where nothing else is said.
-
-
-class OutOfTime(Exception):
-    """A training that would end too late is left; its checkpoints stay."""
-
-
-class _Clock(Monitor):
-    """The time that is given; as a monitor, it ends trainings that are too late."""
-
-    def __init__(self, budget: float, begun: float):
-        self.budget, self._begun = budget, begun
-
-    @property
-    def gone(self) -> float:
-        return time.monotonic() - self._begun
-
-    @property
-    def left(self) -> float:
-        return (1 - _CLOSING) * self.budget - self.gone
-
-    def training(self, step, scores):
-        if self.gone > _LATE * self.budget:
-            raise OutOfTime
 
 
 def advise(
@@ -76,7 +48,7 @@ def advise(
     chosen: Sequence[str] = (),
     flags: Callable[[Experiment, pathlib.Path], str],
     say: Callable[[str], None] = print,
-) -> str:
+) -> None:
     """Trains, compares, recommends, and leaves the best network in the folder.
 
     Args:
@@ -89,40 +61,49 @@ def advise(
         flags: see `sweeping.run`.
         say: called with lines and tables for the user.
 
-    Returns:
-        The lines of Python that load and use the network.
-
     Raises:
-        UserError: see `experiment.run`; or if the time does not suffice for a first set.
+        UserError: see `experiment.run`; or if the time does not suffice for a first set, or the
+            folder was begun with other settings.
+        Interrupted: after a signal; if the first set was done, once all is said of what is there.
     """
-    clock = _Clock(budget, begun)
+    clock = Clock(budget, begun)
     data = task_data.read(experiment)
     classes = data.pair.tasks["B"].class_names
+    images = len(data.train["B"])
     say(_facts(experiment, data))
-    found_hints = _hints(experiment, data)
-    hinted = min(_HINTED, len(data.train["B"]))
-    say(f"\n{hints.words(found_hints, pictures=hinted)}\n")
-    experiment = _planned(experiment, folder, clock, len(data.train["B"]), chosen, say)
-    work = _Work(experiment, folder, clock, flags, say)
+    found_hints = _hints(experiment, data, say)
+    experiment, plan = planned(experiment, folder, clock, images, chosen, say)
+    work = _Work(experiment, plan, folder, clock, flags, say)
     work.first()
     work.closer()
     work.seeds()
     runs = work.runs()
     names = {n: unit.name for n, unit in enumerate(experiment.architecture.units, 1)}
-    advice = choosing.words(runs, names, experiment.network)
+    epochs = experiment.steps * experiment.batch_size / images
+    advice = (
+        f"{choosing.words(runs, names, experiment.network)}\n"
+        f"All, from scratch too, had {experiment.steps:,} steps ({epochs:.1f} epochs): what learns "
+        "slowly may gain from more."
+    )
     reporting.report(folder, folder / "report", overlay_paper=False)
-    use = _leave(experiment, folder, runs, advice, classes, len(data.train["B"]))
-    frozen = {
-        role.n: top1
-        for role, top1 in choosing.mean_top1(runs).items()
-        if role.family == choosing.FROZEN
-    }
-    say(f"\n{hints.words(found_hints, pictures=hinted, found=frozen)}")
+    use = _leave(experiment, folder, runs, advice, classes, images)
+    if found_hints:
+        frozen = {
+            role.n: top1
+            for role, top1 in choosing.mean_top1(runs).items()
+            if role.family == choosing.FROZEN
+        }
+        say(f"\n{hints.words(found_hints, pictures=min(_HINTED, images), found=frozen)}")
     say(f"\n{choosing.table(runs, names)}\n\n{advice}")
     for network in study.read(folder).networks:
         if network.row.outcome != TRAINED:
             say(f"Did not learn: {network.row.treatment}, seed {network.seed}.")
-    return use
+    say(f"\nThe network and its card: {folder / model_card.CARD}. Use it:\n\n{use}\n")
+    say(f"The curve and all tables: {folder / 'report' / 'report.html'}")
+    if work.stopped:
+        raise work.stopped
+    if work.has_more:
+        say("More time adds seeds, which narrows the intervals: run the same command again.")
 
 
 def _facts(experiment: Experiment, data: task_data.Data) -> str:
@@ -130,137 +111,102 @@ def _facts(experiment: Experiment, data: task_data.Data) -> str:
     names = data.pair.tasks["B"].class_names
     counts = np.bincount(train.labels, minlength=len(names))
     few, many = counts.min(), counts.max()
+    each = f"{few}" if few == many else f"{few} to {many}"
     uneven = ""
     if many >= 2 * few and experiment.class_weights == "none":
         uneven = " They are uneven: --class_weights=balanced lets all classes count the same."
     return (
-        f"{len(train):,} pictures of {len(names)} classes to train on ({few} to {many} a class), "
+        f"{len(train):,} pictures of {len(names)} classes to train on ({each} a class), "
         f"{len(test):,} to validate.{uneven}\n{own_donor.batch_norm(experiment)}"
     )
 
 
-def _hints(experiment: Experiment, data: task_data.Data) -> list[hints.Hint]:
+def _hints(
+    experiment: Experiment, data: task_data.Data, say: Callable[[str], None]
+) -> list[hints.Hint]:
+    """Said as well; none of too few pictures."""
     batches = data.train["B"].shuffled().evaluation(batch_size=experiment.batch_size)
     seen = -(-_HINTED // experiment.batch_size)
     images, labels = zip(*batches.take(seen).as_numpy_iterator(), strict=True)
+    images, labels = np.concatenate(images)[:_HINTED], np.concatenate(labels)[:_HINTED]
+    images, labels = images[labels >= 0], labels[labels >= 0]
+    if len(labels) < hints.FEWEST or len(np.unique(labels)) < 2:
+        say(f"No hints: they need {hints.FEWEST} pictures of two classes, or more.")
+        return []
     units, _ = own_donor.counted(experiment)
-    return hints.hints(
-        own_donor.network(experiment),
-        [(unit.name, unit.output) for unit in units[:-1]],
-        np.concatenate(images)[:_HINTED],
-        np.concatenate(labels)[:_HINTED],
-    )
-
-
-def _planned(
-    experiment: Experiment,
-    folder: pathlib.Path,
-    clock: _Clock,
-    images: int,
-    chosen: Sequence[str],
-    say: Callable[[str], None],
-) -> Experiment:
-    """With the first set of n, and as many steps as the time allows for it; those of an earlier run
-    where there was one."""
-    top = len(experiment.architecture.units) - 1
-    there = folder / experiment.variant_name
-    if (there / results.EXPERIMENT).exists():
-        settings = results.read_experiment(there)["settings"]
-        names = {*results.done(there), *itertools.chain(*results.groups_begun(there))}
-        places = sorted({parse(name).n for name in names} - {0}) or choosing.coarse(top)
-        same = {k: settings[k] for k in ("steps", "warm_up_head") if k not in chosen}
-        return dataclasses.replace(experiment, treatments=_both(places), **same)
-    say("Measuring how fast this machine is …")
-    paces = pace.of_base(experiment)
-    epoch = max(1, images // experiment.batch_size)
-    for count in (4, 3, 2):
-        places = choosing.coarse(top, count)
-        wanted = dataclasses.replace(experiment, treatments=_both(places))
-        steps = experiment.steps
-        if "steps" in chosen:
-            break
-        steps = paces.steps_within(wanted, _COARSE * clock.left)
-        if steps >= _FEWEST_EPOCHS * epoch:
-            break
-    if "steps" not in chosen:
-        if steps < _FEWEST_EPOCHS * epoch:
-            steps = paces.steps_within(wanted, 0.9 * clock.left)
-        steps = min(steps, _MOST_EPOCHS * epoch)
-        if steps < epoch:
-            needed = clock.gone + paces.seconds(dataclasses.replace(wanted, steps=epoch))
-            raise UserError(
-                f"--budget={duration(clock.budget)}: one epoch of {len(wanted.wanted)} networks, "
-                f"the least that can be compared, takes about {duration(needed)} here. Give more "
-                "time, fewer pixels (--image_size), or a smaller donor."
-            )
-    warm_up = experiment.warm_up_head if "warm_up_head" in chosen else round(_WARM_UP * steps)
-    say(
-        f"n = {', '.join(map(str, places))}, frozen and fine-tuned, and from scratch: "
-        f"{len(wanted.wanted)} networks of {steps:,} steps ({steps / epoch:.1f} epochs) in about "
-        f"{duration(paces.seconds(dataclasses.replace(wanted, steps=steps)))}; then closer, then "
-        "more seeds."
-    )
-    return dataclasses.replace(wanted, steps=steps, warm_up_head=warm_up)
-
-
-def _both(places: Sequence[int]) -> tuple[Treatment, ...]:
-    """Frozen and fine-tuned at each n."""
-    return tuple(parse(f"A{n}B{plus}") for n, plus in itertools.product(places, ("", "+")))
+    cuts = [(unit.name, unit.output) for unit in units[:-1]]
+    found = hints.hints(own_donor.network(experiment), cuts, images, labels)
+    say(f"\n{hints.words(found, pictures=len(labels))}\n")
+    return found
 
 
 class _Work:
-    """The trainings, each stage one call; all that they know of each other is on disk."""
+    """The trainings, each stage one call; all that they know of each other is on disk.
 
-    def __init__(self, experiment: Experiment, folder: pathlib.Path, clock: _Clock, flags, say):
-        self._experiment, self._folder, self._clock = experiment, folder, clock
-        self._flags, self._say = flags, say
+    Attributes:
+        stopped: by a signal, once the first set was done.
+        has_more: whether more time would bring more.
+    """
+
+    stopped: Interrupted | None = None
+    has_more = True
+
+    def __init__(self, experiment: Experiment, plan: Plan, folder, clock: Clock, flags, say):
+        self._experiment, self._plan, self._folder = experiment, plan, folder
+        self._clock, self._flags, self._say = clock, flags, say
+        self._beside = 1.0  # What a training takes, against what its groups' rows say.
 
     def first(self) -> None:
         """The first set of n."""
         if not self._train(self._experiment):
+            if self.stopped:
+                raise self.stopped
             raise UserError(
                 f"--budget={duration(self._clock.budget)}: did not suffice for the first set of "
-                "networks. What is done and the last checkpoint are kept: run the same command to "
-                "go on."
+                "networks. What is done and the last step are kept: run the same command to go on."
             )
 
     def closer(self) -> None:
         """More places, where it matters, while there is time."""
         top = len(self._experiment.architecture.units) - 1
-        while places := choosing.refine(self.runs(), top, self._tried):
-            wanted = dataclasses.replace(
-                self._experiment, treatments=(*self._experiment.treatments, *_both(places))
-            )
+        begun = list(self._plan.places[1:])
+        while places := begun.pop(0) if begun else self._refinement(top):
             late = self._clock.gone > _REFINED * self._clock.budget
-            if late or self._seconds(_both(places)) > self._clock.left:
+            if late or self._seconds(both(places), self._workdir) > self._clock.left:
                 return
+            if places not in self._plan.places:
+                noted = (*self._plan.places, places)
+                self._plan = dataclasses.replace(self._plan, places=noted)
+                self._plan.write(self._folder)
             self._say(f"\nCloser: n = {', '.join(map(str, places))}.")
-            self._experiment = wanted
-            if not self._train(wanted):
+            wanted = (*self._experiment.treatments, *both(places))
+            self._experiment = dataclasses.replace(self._experiment, treatments=wanted)
+            if not self._train(self._experiment):
                 return
+
+    def _refinement(self, top: int) -> tuple[int, ...]:
+        tried = {treatment.n for treatment in self._experiment.treatments}
+        return tuple(choosing.refine(self.runs(), top, tried))
 
     def seeds(self) -> None:
         """Again with other seeds: what is not detectably worse than the best, the best first."""
         first = self._experiment.seed
         for seed in range(first + 1, first + _MOST_SEEDS):
+            again = dataclasses.replace(self._experiment, seed=seed)
+            workdir = self._folder / again.variant_name
             runs = self.runs()
-            ranked = choosing.contenders(runs, choosing.best(runs))
             wanted: list[Treatment] = []
-            for role in ranked:
+            for role in choosing.contenders(runs, choosing.leading(runs)):
                 more = [*wanted, *([_treatment(role)] if role != BASE else [])]
-                if self._seconds([_BASE, *more]) > self._clock.left:
+                if self.stopped or self._seconds([_BASE, *more], workdir) > self._clock.left:
                     break
                 wanted = more
             if not wanted:
                 return
             self._say(f"\nSeed {seed}: {', '.join(t.name for t in wanted)}.")
-            again = dataclasses.replace(self._experiment, seed=seed, treatments=tuple(wanted))
-            if not self._train(again):
+            if not self._train(dataclasses.replace(again, treatments=tuple(wanted))):
                 return
-
-    @property
-    def _tried(self) -> set[int]:
-        return {treatment.n for treatment in self._experiment.treatments}
+        self.has_more = False
 
     def runs(self) -> Runs:
         """All that trained so far.
@@ -276,31 +222,47 @@ class _Work:
                 f"{len(found.networks)} networks learned; {failed.treatment}: {failed.outcome}. "
                 "Give another rate, more steps, or more time, and another --workdir."
             )
-        return next(iter(found.runs.values()))
+        (runs,) = found.runs.values()
+        return runs
+
+    @property
+    def _workdir(self) -> pathlib.Path:
+        """Of the first seed."""
+        return self._folder / self._experiment.variant_name
 
     def _train(self, experiment: Experiment) -> bool:
-        """Whether there was time for all of it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        """Whether there was time for all of it, and no signal."""
         workdir = self._folder / experiment.variant_name
+        before, begun = set(results.done(workdir)), time.monotonic()
         try:
             program.run(
                 experiment,
                 workdir,
                 say=lambda line: None,
                 flags=self._flags(experiment, workdir),
-                monitors=[self._clock],
+                deadline=self._clock.deadline,
             )
-        except OutOfTime:
+        except Interrupted as error:
+            if time.monotonic() < self._clock.deadline:
+                self.stopped = error
             return False
         keras.utils.clear_session()
+        if new := set(results.done(workdir)) - before:
+            self._beside = (time.monotonic() - begun) / sum(_seconds_each(workdir, new).values())
         return True
 
-    def _seconds(self, treatments: Sequence[Treatment]) -> float:
-        """What they will take, from what the first ones took."""
-        workdir = self._folder / self._experiment.variant_name
-        rows = [results.read_row(workdir, name) for name in results.done(workdir)]
-        each = {row.treatment: row.seconds / row.group for row in rows}
-        return pace.like(each, treatments)
+    def _seconds(self, treatments: Sequence[Treatment], workdir: pathlib.Path) -> float:
+        """What those will take that are not done, from what others took."""
+        done = results.done(workdir)
+        left = [treatment for treatment in treatments if treatment.name not in done]
+        each = _seconds_each(self._workdir, results.done(self._workdir))
+        return self._beside * pace.like(each, left)
+
+
+def _seconds_each(workdir: pathlib.Path, names: Iterable[str]) -> dict[str, float]:
+    """What the training of each took, as its part of its group."""
+    rows = [results.read_row(workdir, name) for name in names]
+    return {row.treatment: row.seconds / row.group for row in rows}
 
 
 def _treatment(role: Role) -> Treatment:

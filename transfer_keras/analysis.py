@@ -46,7 +46,7 @@ class Comparison(NamedTuple):
     """The mean difference of two roles, in fractions of the test images.
 
     Attributes:
-        interval: with its 95 % bounds.
+        interval: with its bounds, of 95 % where nothing else was asked for.
         p_value: of no difference, two-sided.
         over: "splits": halves are the sample, each the mean of its seeds; "seeds and images" or
             "images": of these halves alone.
@@ -62,7 +62,9 @@ class Comparison(NamedTuple):
     deviation: float | None
 
 
-def compare(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> Comparison | None:
+def compare(
+    runs: Runs, one: Sequence[Role], other: Sequence[Role], *, confidence: float = 0.95
+) -> Comparison | None:
     """The mean difference of roles, pair by pair, over halves and seeds that have all of them.
 
     With two splits or more, halves are the sample, since what a half's classes do is shared by all
@@ -73,6 +75,7 @@ def compare(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> Compariso
     Args:
         runs: of one kind of split.
         one, other: as many roles each; the mean over the pairs is taken.
+        confidence: level of the interval.
 
     Returns:
         None where nothing can be said: no half has them, or there is one and its images are not
@@ -107,9 +110,10 @@ def compare(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> Compariso
         over = "seeds and images" if several else "images"
     else:
         return None
-    interval = estimate.interval()
+    interval = estimate.interval(confidence=confidence)
     if known and len(everything) == 2:  # As in the table of the experiment.
-        interval = statistics.paired_difference(*(run.right for run in everything))
+        answers = (run.right for run in everything)
+        interval = statistics.paired_difference(*answers, confidence=confidence)
     return Comparison(
         interval._replace(low=max(interval.low, -1.0), high=min(interval.high, 1.0)),
         estimate.p_value,

@@ -8,8 +8,10 @@ from transfer_keras import summary
 from transfer_keras.analysis import BASE, Comparison, Role, Runs, compare, units
 
 FROZEN, TUNED = "AnB", "AnB+"
+_HOW = {FROZEN: "frozen", TUNED: "fine-tuned"}
 _COARSE = 4  # Places that are tried first.
 _AT_ONCE = 2  # Places that a refinement adds.
+_TOLERATED = 0.05  # Of top-1: what freezing may cost to be called cheap.
 
 
 def coarse(top: int, count: int = _COARSE) -> list[int]:
@@ -54,7 +56,9 @@ def _last_without_loss(runs: Runs, family: str, best: int) -> int:
     last = best
     for n in (n for n in units(runs, family) if n > best):
         comparison = compare(runs, [Role(family, n)], [Role(family, best)])
-        if comparison and comparison.interval.high < 0:
+        if comparison is None:
+            continue
+        if comparison.interval.high < 0:
             break
         last = n
     return last
@@ -69,29 +73,36 @@ def _before(ends: Sequence[int], n: int) -> int:
 
 
 def mean_top1(runs: Runs) -> dict[Role, float]:
-    """Of each role, over targets and seeds."""
+    """Of training from scratch and of each transfer, over targets and seeds."""
+    return {role: float(np.mean(found)) for role, found in _top1(runs).items()}
+
+
+def _top1(runs: Runs) -> dict[Role, list[float]]:
     values: dict[Role, list[float]] = {}
     for run in (run for seeds in runs.values() for run in seeds.values()):
         for role, one in run.items():
-            values.setdefault(role, []).append(one.top1)
-    return {role: float(np.mean(found)) for role, found in values.items()}
+            if role.family in (BASE.family, FROZEN, TUNED):  # No selffers: they need a base first.
+                values.setdefault(role, []).append(one.top1)
+    return values
+
+
+def leading(runs: Runs) -> Role:
+    """The role with the highest mean top-1, however often it was repeated."""
+    means = mean_top1(runs)
+    return max(means, key=lambda role: (means[role], -role.n))
 
 
 def best(runs: Runs) -> Role:
-    """The role with the highest mean top-1 among those that were repeated most often."""
+    """The role with the highest mean top-1, of those that were repeated more than half as often as
+    the one that was most: not one that was lucky once."""
     means, counts = mean_top1(runs), _counts(runs)
     most = max(count for role, count in counts.items() if role != BASE or len(counts) == 1)
-    # Every seed has a base: it was repeated often enough.
-    repeated = [role for role in means if counts[role] >= most]
+    repeated = [role for role in means if 2 * counts[role] > most]
     return max(repeated, key=lambda role: (means[role], -role.n))
 
 
 def _counts(runs: Runs) -> dict[Role, int]:
-    found: dict[Role, int] = {}
-    for run in (run for seeds in runs.values() for run in seeds.values()):
-        for role in run:
-            found[role] = found.get(role, 0) + 1
-    return found
+    return {role: len(found) for role, found in _top1(runs).items()}
 
 
 def contenders(runs: Runs, than: Role) -> list[Role]:
@@ -107,27 +118,42 @@ def _is_worse(runs: Runs, role: Role, than: Role) -> bool:
 
 
 def cheapest(runs: Runs, than: Role) -> tuple[Role, Comparison] | None:
-    """The frozen transfer with the most units that is not detectably worse than a role, and how it
-    compares; None where there is no other than the role itself that trains less."""
-    frozen = [role for role in contenders(runs, than) if role.family == FROZEN]
-    role = max(frozen, key=lambda role: role.n, default=None)
-    if role is None or role == than or (than.family == FROZEN and than.n >= role.n):
-        return None
-    return role, compare(runs, [role], [than])
+    """The frozen transfer with the most units that is not detectably worse than a role, and loses
+    no more than 5 points against it as far as is known, and how it compares; None where there is no
+    other than the role itself that trains less."""
+    found = None
+    for role in sorted(contenders(runs, than), key=lambda role: role.n):
+        if role.family == FROZEN and (than.family != FROZEN or role.n > than.n):
+            comparison = compare(runs, [role], [than], confidence=_simultaneous(runs))
+            if comparison and comparison.interval.estimate >= -_TOLERATED:
+                found = role, comparison
+    return found
+
+
+def _simultaneous(runs: Runs) -> float:
+    """The level at which intervals of all transfers hold at once with 95 %, after Bonferroni: what
+    is spoken of was chosen by these same results."""
+    return 1 - 0.05 / max(1, len(mean_top1(runs).keys() - {BASE}))
 
 
 def table(runs: Runs, names: Mapping[int, str]) -> str:
-    """A line a place that was tried: top-1 frozen and fine-tuned, and what that is against training
-    from scratch, in points."""
-    means = mean_top1(runs)
+    """A line a place that was tried: top-1 frozen and fine-tuned, the mean of so many seeds where
+    there are several, and what that is against training from scratch with the same seeds, in points
+    with 95 % intervals, each by itself."""
+    means, counts = mean_top1(runs), _counts(runs)
+
+    def level(role: Role) -> str:
+        seeds = f" of {counts[role]}" if max(counts.values()) > 1 else ""
+        return f"{means[role]:.3f}{seeds}"
+
     lines = [("n", "up to unit", "frozen", "against scratch", "fine-tuned", "against scratch")]
-    scratch = f"{means[BASE]:.3f}" if BASE in means else "did not train"
+    scratch = level(BASE) if BASE in means else "did not train"
     lines.append(("0", "(from scratch)", scratch, "", "", ""))
     for n in sorted({role.n for role in means if role.n}):
         cells = []
         for role in (Role(FROZEN, n), Role(TUNED, n)):
             there = role in means
-            cells.append(f"{means[role]:.3f}" if there else "")
+            cells.append(level(role) if there else "")
             cells.append(_short(compare(runs, [role], [BASE])) if there else "")
         lines.append((str(n), names[n], *cells))
     return summary.aligned(lines)
@@ -149,29 +175,44 @@ def words(runs: Runs, names: Mapping[int, str], donor: str) -> str:
         donor: the network's name.
     """
     taken, means = best(runs), mean_top1(runs)
+    level, transfers = _simultaneous(runs), means.keys() - {BASE}
     seeds = _counts(runs)[taken]
     reached = f"top-1 {means[taken]:.3f}" + (f", mean of {seeds} seeds" if seeds > 1 else "")
     lower = f"Take the lower {taken.n} units of {donor}{_up_to(names, taken)}"
     what = {
-        "base": "Train from scratch: no transfer that was tried does better",
+        BASE.family: "Train from scratch: no transfer that was tried does better",
         FROZEN: f"{lower} and freeze them",
         TUNED: f"{lower} and fine-tune them",
     }
     lines = [f"{what[taken.family]}: {reached}."]
     if taken != BASE:
-        lines.append(f"Against training from scratch: {_points(compare(runs, [taken], [BASE]))}.")
+        comparison = compare(runs, [taken], [BASE], confidence=level)
+        lines.append(f"Against training from scratch: {_points(comparison)}.")
         other = Role(TUNED if taken.family == FROZEN else FROZEN, taken.n)
         if other in means:
             verb = "Fine-tuned instead of frozen" if other.family == TUNED else "Frozen instead"
-            lines.append(f"{verb}, at the same n: {_points(compare(runs, [other], [taken]))}.")
+            comparison = compare(runs, [other], [taken], confidence=level)
+            lines.append(f"{verb}, at the same n: {_points(comparison)}.")
+    elif transfers:
+        second = max(transfers, key=means.get)
+        how = f"the lower {second.n} units{_up_to(names, second)}, {_HOW[second.family]}"
+        comparison = compare(runs, [second], [BASE], confidence=level)
+        lines.append(f"The best transfer, {how}: {_points(comparison)} against it.")
     if found := cheapest(runs, taken):
         role, comparison = found
         lines.append(
             f"Cheapest that is not detectably worse: freeze the lower {role.n} units"
             f"{_up_to(names, role)}, {_points(comparison)}."
         )
-    tried = sorted({role.n for role in means if role.n})
-    lines.append(f"Tried: n = {', '.join(map(str, tried))}, frozen and fine-tuned.")
+    if len(transfers) > 1:
+        again = "" if seeds > 1 else " Another seed moves them too: give more time."
+        lines.append(
+            f"It is the best of {len(means)} on these pictures, so its top-1 is optimistic; the "
+            f"intervals above hold for all {len(transfers)} transfers at once.{again}"
+        )
+    for family, how in _HOW.items():
+        if tried := units(runs, family):
+            lines.append(f"Trained {how}: n = {', '.join(map(str, tried))}.")
     return "\n".join(lines)
 
 

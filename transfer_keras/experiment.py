@@ -39,6 +39,7 @@ def run(
     say: Callable[[str], None] = print,
     flags: str = "",
     monitors: Sequence[Monitor] = (),
+    deadline: float | None = None,
 ) -> tuple[Treatment, ...]:
     """Trains what is not in the workdir yet.
 
@@ -48,6 +49,7 @@ def run(
         say: called with a line for the user now and then.
         flags: what repeats the run, to be kept beside the results.
         monitors: what looks on besides TensorBoard and the progress bar.
+        deadline: a moment of `time.monotonic()`, after which it stops as after a signal.
 
     Returns:
         All treatments that are wanted and the bases that they need, in the order of the plan;
@@ -56,7 +58,7 @@ def run(
     Raises:
         UserError: if the data cannot be had or do not suffice, or the workdir belongs to
             another experiment.
-        Interrupted: after a signal.
+        Interrupted: after a signal, or the deadline.
         WorkerLost: if another worker has ended.
     """
     found = devices.use(experiment)
@@ -64,13 +66,13 @@ def run(
         if not found.is_chief:
             _follow(experiment, workdir, found)
             return ()
-        done = _lead(experiment, workdir, found, say, flags, monitors)
+        done = _lead(experiment, workdir, found, say, flags, monitors, deadline)
         found.share(None)
     return done
 
 
 def _lead(
-    experiment, workdir: pathlib.Path, found: Devices, say, flags: str, monitors
+    experiment, workdir: pathlib.Path, found: Devices, say, flags: str, monitors, deadline
 ) -> tuple[Treatment, ...]:
     """`run` by the process that writes."""
     results.check_workdir(workdir, experiment.identity)
@@ -86,7 +88,7 @@ def _lead(
     workdir.mkdir(parents=True, exist_ok=True)
     with lock.hold(workdir, say=say):
         begin(experiment, workdir, data.pair, flags)
-        with signals_wait() as stop, faults_told(data), devices.losses_told(found):
+        with signals_wait(deadline) as stop, faults_told(data), devices.losses_told(found):
             for group in groups_left(experiment, workdir, data.pair):
                 if stop.requested:
                     raise Interrupted(f"the end of a group, before {group}")

@@ -20,7 +20,7 @@ from transfer_keras.monitors import cka
 
 _MOST = 1000  # Pictures: the time of LogME grows with their square, CKA's memory too.
 _MOST_FEATURES = 1024
-_FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
+FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
 _FEWEST_TRIED = 3  # Two are always in order or in reverse.
 
 
@@ -80,9 +80,9 @@ def hints(
             drawn have the same label.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    if labels.shape != images.shape[:1] or len(labels) < _FEWEST:
+    if labels.shape != images.shape[:1] or len(labels) < FEWEST:
         raise ValueError(
-            f"Expected at least {_FEWEST} pictures and a label for each. "
+            f"Expected at least {FEWEST} pictures and a label for each. "
             f"Received: shapes {images.shape} and {labels.shape}"
         )
     if len(images) > _MOST:

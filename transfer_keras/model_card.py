@@ -15,7 +15,7 @@ from transfer_keras.settings import Experiment
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
 USE = """\
 import json, keras, numpy
-network, classes = keras.saving.load_model("{network}"), json.load(open("{classes}"))
+network, classes = keras.saving.load_model({network}), json.load(open({classes}))
 picture = keras.utils.load_img("picture.jpg", target_size=({size}, {size}), \
 interpolation="bilinear", keep_aspect_ratio=True)
 print(classes[network.predict(numpy.array(picture)[None]).argmax()])"""
@@ -47,7 +47,7 @@ def write(
         others: top-1 of the networks of the same treatment, one a seed, itself included.
 
     Returns:
-        The lines of Python that load and use it.
+        The lines of Python that load and use it from here; those in the card do so beside it.
     """
     model = keras.saving.load_model(results.network_path(workdir, treatment), compile=False)
     chances = keras.layers.Softmax(dtype="float32", name="probabilities")(model.output)
@@ -64,9 +64,12 @@ def write(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    use = USE.format(network=NETWORK, classes=CLASSES, size=size)
-    if own:
-        use = f"import transfer_keras.surgery, transfer_keras.networks.alexnet\n{use}"
+
+    def use(*paths: object) -> str:
+        network, names = (json.dumps(str(path), ensure_ascii=False) for path in paths)
+        imports = "import transfer_keras.surgery, transfer_keras.networks.alexnet\n" if own else ""
+        return imports + USE.format(network=network, classes=names, size=size)
+
     card = environment.get_template(CARD).render(
         row=row,
         experiment=experiment,
@@ -79,11 +82,11 @@ def write(
         advice=advice,
         compared=compared,
         others=others,
-        use=use,
+        use=use(NETWORK, CLASSES),
         versions=results.read_experiment(workdir)["versions"],
     )
     results.write_text(folder / CARD, card)
-    return use
+    return use(folder / NETWORK, folder / CLASSES)
 
 
 def accuracy_interval(right: np.ndarray) -> tuple[float, float]:
@@ -108,7 +111,7 @@ def _recalls(
             {
                 "name": name,
                 "images": int(mine.sum()),
-                "recall": float((predicted == label)[mine].mean()),
+                "recall": float((predicted == label)[mine].mean()) if mine.any() else None,
             }
         )
     return found

@@ -284,10 +284,11 @@ class Experiment:
     def identity(self) -> dict:
         """The settings that make its numbers; another value of any is another experiment."""
         fields = dataclasses.asdict(self)
+        if self.early_stopping is None:  # Else a network is taken as it was at a test.
+            fields.pop("validations")
         for name in (
             "treatments",
             "data_dir",
-            "validations",
             "metrics_every",
             "probes",
             "group_size",
@@ -316,7 +317,8 @@ class Experiment:
     def variant(self) -> str:
         """What sets it apart from others of its study, for people."""
         amount = f", {self.examples_per_class} a class" if self.examples_per_class else ""
-        return f"split {self.split}{amount}, seed {self.seed}"
+        split = "" if self.donor else f"split {self.split}"
+        return f"{split}{amount}, seed {self.seed}".removeprefix(", ")
 
     @property
     def subject(self) -> str:

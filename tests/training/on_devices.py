@@ -54,7 +54,7 @@ class Recorder:
 
     def training(self, step, scores):
         self.told |= {f"training {step} {name}": value for name, value in scores.items()}
-        self._stop.requested = step == self._at
+        self._stop.signalled = step == self._at
 
     def look(self, step, look):
         self.told |= {f"activations {step} {k}": v for k, v in enumerate(look.activations)}

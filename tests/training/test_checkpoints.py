@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 
 import keras
 import numpy as np
@@ -111,7 +112,7 @@ class StopAt(Recorder):
     def training(self, step, scores):
         super().training(step, scores)
         if step == self.step:
-            self.stop.requested = True
+            self.stop.signalled = True
 
 
 def train(folder, *, stop_at=None, every=1e6, log_every=1, networks=("a", "b")):
@@ -186,6 +187,16 @@ def test_the_first_signal_waits_and_the_second_does_not(number, capfd):
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
     assert "Again to stop at once" in capfd.readouterr().err
+
+
+def test_a_deadline_is_as_the_first_signal(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with signals_wait(deadline=101.0) as stop:
+        assert not stop.requested
+        now = 101.5
+        assert stop.requested
+        assert not stop.signalled
 
 
 def test_other_threads_change_no_handlers():

@@ -56,7 +56,7 @@ class Kept(Recorder):
     def validation(self, step, scores):
         super().validation(step, scores)
         self.at[step] = {name: state_of(self.fused, name) for name in self.names}
-        self.stop.requested = step == self._at
+        self.stop.signalled = step == self._at
 
     def kinds(self):
         return [call[:2] for call in self.calls]

@@ -119,7 +119,7 @@ class Weights(Recorder):
     def training(self, step, scores):
         super().training(step, scores)
         self.keep(step)
-        self.stop.requested = step == self._at
+        self.stop.signalled = step == self._at
 
     def keep(self, step):
         self.kept[step] = {v.path: v.numpy().copy() for v in self.fused.variables}

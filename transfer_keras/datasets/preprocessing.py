@@ -126,7 +126,7 @@ class Preprocessing:
         low = (self.resize - self.image_size) // 2
         return images[:, low : low + self.image_size, low : low + self.image_size]
 
-    def view(self, encoded, window: Callable, *, pad: int = 0):
+    def view(self, encoded, window: Callable | None = None, *, pad: int = 0):
         """A crop of a picture of any shape, of which no more is decoded than it takes, unless it is
         larger than `large`.
 
@@ -136,7 +136,7 @@ class Preprocessing:
             encoded: string, the bytes of the picture's file.
             pad: see above; none in tests, which so see the picture as large as in a square.
             window: (height, width) on that scale -> (top, left, mirror), int64: of the crop, and
-                whether it is mirrored.
+                whether it is mirrored. None: the centre, as tests see it.
 
         Returns:
             uint8 (image_size, image_size, 3).
@@ -145,11 +145,13 @@ class Preprocessing:
         def place(shape):
             short = tf.cast(tf.reduce_min(shape), tf.float32)
             scale = short / (self.resize + pad)
+            side = tf.cast(tf.round(self.image_size * scale), tf.int32)
+            if window is None:  # Of the picture's own pixels, as Keras and Pillow have it.
+                return (shape - side) // 2, side, tf.constant(0, tf.int64)
             height, width = tf.unstack(
                 tf.cast(tf.round(tf.cast(shape, tf.float32) / scale), tf.int64)
             )
             top, left, mirror = window(height, width)
-            side = tf.cast(tf.round(self.image_size * scale), tf.int32)
             corner = tf.cast(tf.round(tf.cast(tf.stack([top, left]), tf.float32) * scale), tf.int32)
             return tf.minimum(corner, shape - side), side, mirror
 
@@ -229,11 +231,6 @@ class Preprocessing:
         """
         side = self.resize + 2 * self.pad if square else None
         return random_window(side, side, numbers, epoch, size=self.image_size, seed=seed)
-
-    def central_window(self, height, width):
-        """For `view` in tests."""
-        size = self.image_size
-        return (height - size) // 2, (width - size) // 2, tf.constant(0, tf.int64)
 
 
 def decoded(encoded):

@@ -131,7 +131,7 @@ class StreamedExamples:
         """uint8 (resize, resize, 3), or of "modern" pictures that are not square what tests see."""
         if self.square:
             return self.preprocessing.store(decoded(encoded))
-        return self.preprocessing.view(encoded, self.preprocessing.central_window)
+        return self.preprocessing.view(encoded)
 
     def _all(self, title: str) -> Iterator[tuple[int, np.ndarray]]:
         """(place of the first, uint8 (batch, ...)) of all, in order, as `_stored`."""

@@ -1,44 +1,61 @@
 """Ctrl-C and SIGTERM wait for the end of a step."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 
 class Interrupted(Exception):
-    """A training was stopped by a signal, and what it had reached is saved."""
+    """A training was stopped, and what it had reached is saved."""
 
 
 class StoppedAtOnce(KeyboardInterrupt):
     """The second signal came before the step had ended."""
 
 
+@dataclasses.dataclass
 class Stop:
-    """Attributes: requested: whether a signal has come."""
+    """Whether to end after the step, and save.
 
-    requested = False
+    Attributes:
+        deadline: a moment of `time.monotonic()`; None: there is none.
+        signalled: whether a signal has come.
+    """
+
+    deadline: float | None = None
+    signalled: bool = False
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come or the deadline is past."""
+        return self.signalled or (self.deadline is not None and time.monotonic() > self.deadline)
 
 
 @contextlib.contextmanager
-def signals_wait() -> Iterator[Stop]:
-    """Within it, the first SIGINT or SIGTERM only sets `requested`; the second stops at once.
+def signals_wait(deadline: float | None = None) -> Iterator[Stop]:
+    """Within it, the first SIGINT or SIGTERM only requests the stop; the second stops at once.
 
     Outside the main thread, where Python allows no handlers, nothing is changed.
+
+    Args:
+        deadline: see `Stop`.
 
     Raises:
         StoppedAtOnce: at the second signal.
     """
-    stop = Stop()
+    stop = Stop(deadline)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def handle(number, frame):
-        if stop.requested:
+        if stop.signalled:
             raise StoppedAtOnce
-        stop.requested = True
+        stop.signalled = True
         with contextlib.suppress(OSError):  # Whoever read it may be stopped already.
             os.write(2, b"\nStopping: a checkpoint is saved first. Again to stop at once.\n")
 
