@@ -53,6 +53,7 @@ LIGHT = [
     "grouping.py",
     "networks/tables.py",
     "datasets/catalogue.py",
+    "datasets/folder_layout.py",
     "datasets/formula.py",
 ]
 

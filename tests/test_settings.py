@@ -43,6 +43,14 @@ def test_tests_are_of_the_identity_where_they_end_a_training():
     assert dataclasses.replace(early, validations=5).identity != early.identity
 
 
+@pytest.mark.parametrize("path", ["/some/set", "set", "~", "../a b"])
+def test_identity_leaves_out_the_slash_after_a_folder(path):
+    one, other = (Experiment(A3B, dataset=f"folder:{path}{slash}") for slash in ("", "//"))
+    assert one.identity == other.identity
+    assert one.dataset == f"folder:{path}"
+    assert Experiment(A3B, dataset="folder:/").dataset == "folder:/"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

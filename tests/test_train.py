@@ -86,6 +86,15 @@ def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message)
     assert list(program.folder.iterdir()) == []
 
 
+def test_a_part_of_what_is_divided_is_refused_before_tensorflow(program):
+    for split in ("train", "val"):
+        (program.folder.parent / "pictures" / split).mkdir(parents=True)
+    done = program("--dataset=folder:../pictures/", "--validation_seed=3")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "--validation_seed: folder:../pictures is divided already, in train/ and val/." in line
+
+
 def test_help_needs_no_tensorflow(program):
     done = program("--help")
     assert "--treatments" in done.stdout

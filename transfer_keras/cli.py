@@ -327,7 +327,8 @@ def _experiment(
     experiment = Experiment(
         treatments=wanted, split=split, examples_per_class=examples_per_class, seed=seed, **given
     )
-    catalogue.check(experiment.dataset, experiment.data_dir)
+    division = [name for name in ("validation_split", "validation_seed") if is_given(name)]
+    catalogue.check(experiment.dataset, experiment.data_dir, division)
     return experiment
 
 

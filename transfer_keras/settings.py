@@ -11,6 +11,7 @@ import pathlib
 import re
 
 from transfer_keras import defaults, machine, tasks
+from transfer_keras.datasets.folder_layout import without_slash
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import ARCHITECTURES, Architecture, Measured
 from transfer_keras.plan import with_bases
@@ -133,6 +134,7 @@ class Experiment:
     table: Measured | None = None
 
     def __post_init__(self):
+        object.__setattr__(self, "dataset", without_slash(self.dataset))
         if self.donor:
             self._check_donor()
         elif self.split == tasks.DONOR:

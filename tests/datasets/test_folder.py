@@ -83,6 +83,38 @@ def test_other_files_do_not_count(tmp_path):
     assert sources.open_source(name).size("train") == 24
 
 
+def test_what_macs_leave_in_zips_does_not_count(tmp_path):
+    name = write_flat(tmp_path / "set")
+    before = sources.open_source(name).identity
+    for folder in (tmp_path / "set", tmp_path / "set" / "dog"):
+        shutil.copytree(tmp_path / "set" / "emu", folder / "__MACOSX" / "emu")
+    assert sources.open_source(name).identity == before
+
+
+@pytest.mark.parametrize("names", [("Train", "VAL"), ("training", "Test"), ("TRAINING", "Valid")])
+def test_names_of_splits_in_any_case(tmp_path, names):
+    name = write(tmp_path / "set")
+    for old, new in zip(("train", "val"), names, strict=True):
+        (tmp_path / "set" / old).rename(tmp_path / "set" / new)
+    source = sources.open_source(name)
+    assert (source.train, source.test) == names
+    assert [source.size(split) for split in names] == [24, 12]
+
+
+def test_what_may_lie_beside_the_splits(tmp_path):
+    name = write(tmp_path / "set")
+    before = sources.open_source(name).identity
+    shutil.copytree(tmp_path / "set" / "val", tmp_path / "set" / "test")
+    (tmp_path / "set" / "notes").mkdir()
+    (tmp_path / "set" / "notes" / "labels.json").write_text("{}")
+    (tmp_path / "set" / "latest").symlink_to(tmp_path / "set" / "train")
+    (tmp_path / "set" / "val" / "dog" / "notes").mkdir()
+    (tmp_path / "set" / "val" / "dog" / "notes" / "a.txt").write_text("no picture")
+    (tmp_path / "set" / "val" / "dog" / "round").symlink_to(tmp_path / "set" / "val" / "dog")
+    source = sources.open_source(name)
+    assert (source.test, source.identity) == ("val", before)
+
+
 def spoil_no_val(root):
     (root / "val").rename(root / "other")
 
@@ -100,6 +132,30 @@ def spoil_empty_class(root):
         path.rename(path.with_suffix(".txt"))
 
 
+def spoil_second_validation(root):
+    shutil.copytree(root / "val", root / "validation")
+
+
+def spoil_case_alone(root):
+    (root / "Train").mkdir()
+    if len(list(root.iterdir())) == 2:
+        pytest.skip("here Train is train")
+
+
+def spoil_class_beside(root):
+    shutil.copytree(root / "val" / "dog", root / "yak" / "more")
+
+
+def spoil_nested_in_split(root):
+    (root / "val" / "dog" / "sub").mkdir()
+    for path in (root / "val" / "dog").glob("*.png"):
+        path.rename(path.parent / "sub" / path.name)
+
+
+def spoil_class_called_train(root):
+    (root / "val").rename(root / "car")
+
+
 def spoil_one_class_left(root):
     for split in ("train", "val"):
         for name in ("Ärger", "b c", "emu"):
@@ -114,6 +170,13 @@ def spoil_one_class_left(root):
         (spoil_class_in_val_only, r"1 classes are in val/ and not in train/: fox\. Each needs"),
         (spoil_class_in_train_only, r"1 classes are in train/ and not in val/: fox\."),
         (spoil_empty_class, r"train/dog has no picture \(a file that ends in \.bmp, \.gif"),
+        (spoil_second_validation, r": val/ and validation/ are names of the same split\. Leave"),
+        (spoil_case_alone, r": Train/ and train/ are names of the same split\."),
+        (spoil_class_beside, r": yak/more/0\.png lies beside train/ and val/, and would not be "
+                             r"used\. Move yak away, .* train/ is taken for a split here: if"),
+        (spoil_nested_in_split, r"class dog, as val/dog/sub/0\.png, .* used\. Move them up into d"),
+        (spoil_class_called_train, r"no folder val .*; found car, train\. train/ is taken for a "
+                                   r"split here: if it is a class, rename the folder\.$"),
         (spoil_one_class_left, r"expected two or more folders, a class each, in .*; found dog\."),
     ],
 )  # fmt: skip
@@ -166,6 +229,23 @@ def spoil_one_too_deep(root):
     (root / "0").rename(root / "dog" / "0")
 
 
+def spoil_one_class_too_deep(root):
+    (root / "all").mkdir()
+    for name in CLASSES:
+        (root / name).rename(root / "all" / name)
+
+
+def spoil_deep_split(root):
+    for name in CLASSES:
+        shutil.rmtree(root / name)
+    write(root / "all", classes=["dog"])
+
+
+def spoil_nested(root):
+    (root / "emu" / "some" / "more").mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(root / "emu" / "some" / "more" / "5.png")
+
+
 def spoil_dangling_class(root):
     (root / "fox").symlink_to(root / "gone")
 
@@ -182,7 +262,11 @@ def spoil_name_is_no_text(root):
         (spoil_nothing_left, r"expected two or more folders, .* in .*; found no folder\."),
         (spoil_one_class, r"expected two or more folders, a class each, in .*; found dog\."),
         (spoil_no_picture, r"dog has no picture \(a file that ends in \.bmp, .*\)\. Add some"),
-        (spoil_one_too_deep, r"dog has no picture \("),
+        (spoil_one_too_deep, r"folders within the class dog, as dog/0/0\.png, and would not be "
+                             r"used\. If .* in there, give --dataset=folder:.*/set/dog; else move"),
+        (spoil_one_class_too_deep, r"class all, as all/b c/0\.png, .*--dataset=folder:.*/set/all;"),
+        (spoil_deep_split, r"as all/train/dog/0\.png, .*--dataset=folder:.*/set/all;"),
+        (spoil_nested, r"as emu/some/more/5\.png, and would not be used\. Move them up into emu"),
         (spoil_single, r"2 classes have a single picture: dog, emu\. Expected two or more"),
         (spoil_dangling_class, r"set/fox is a broken link\. Mend or remove it"),
         (spoil_name_is_no_text, r"classes are expected in UTF-8, found f\\xfcchse\. Rename"),
@@ -220,6 +304,14 @@ def test_flags(tmp_path):
         catalogue.check("folder:/none", None)
     with pytest.raises(UserError, match=r"--data_dir=here: folder:.* says where it is"):
         catalogue.check(write(tmp_path / "set"), "here")
+
+
+@pytest.mark.parametrize("flag", ["validation_split", "validation_seed"])
+def test_a_folder_that_is_divided_is_not_divided_again(tmp_path, flag):
+    name = write(tmp_path / "set")
+    catalogue.check(write_flat(tmp_path / "flat"), None, [flag])
+    with pytest.raises(UserError, match=rf"^--{flag}: {name} is divided already, in train/ and va"):
+        catalogue.check(name, None, [flag])
 
 
 @pytest.mark.parametrize("memory", [10**12, 0])

@@ -245,3 +245,14 @@ def test_links_are_followed(tmp_path):
     source = sources.open_source(name)
     assert source.class_names == ("b c", "dog", "emu", "fox", "Ärger")
     assert [source.size(split) for split in ("train", "val")] == [6, 13]
+
+
+@pytest.mark.parametrize("make", [write, write_flat])
+def test_a_picture_in_the_folder_of_no_class_is_told(tmp_path, make):
+    name = make(tmp_path / "set")
+    before = sources.open_source(name).identity
+    loose = tmp_path / "set" / ("train" if make is write else "") / "cover.png"
+    of_blue().save(loose)
+    source = sources.open_source(name)
+    assert source.identity == before
+    assert source.skipped == [f"{loose} is in the folder of no class"]

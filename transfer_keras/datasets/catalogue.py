@@ -2,16 +2,15 @@
 
 import difflib
 import importlib.util
-import os
 import pathlib
 import re
 import zipfile
+from collections.abc import Sequence
 
 from transfer_keras.datasets import formula
+from transfer_keras.datasets.folder_layout import FOLDER, LAYOUTS, path_of, shown, split_folders
 from transfer_keras.errors import UserError
 
-FOLDER = "folder:"  # Before the path of pictures; see `folder.Folder`.
-LAYOUTS = "PATH/CLASS/picture.jpg, or PATH/train/CLASS/picture.jpg and PATH/val/CLASS/picture.jpg"
 PREPROCESSING = ("paper", "modern")  # See `preprocessing.Preprocessing`.
 POLICIES = ("error", "skip")  # For pictures that cannot be decoded.
 OWN = ("formula_images", "tiny_imagenet")
@@ -22,16 +21,18 @@ def names() -> list[str]:
     return sorted({*OWN, *_tfds_names()})
 
 
-def check(name: str, data_dir: str | None) -> None:
+def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None:
     """Checks `--dataset` and `--data_dir` as far as can be done without reading data.
 
     Args:
         name: "dataset" or "dataset/config", or "folder:PATH".
         data_dir: for `tiny_imagenet` the zip or folder with the pictures; for any other the
             folder in which TFDS keeps prepared datasets (None: TFDS's own default).
+        division: flags that were given to say how a folder's pictures are divided.
 
     Raises:
-        UserError: if there is no such dataset, or no such zip or folder, or its path is no text.
+        UserError: if there is no such dataset, or no such zip or folder, or its path is no text;
+            or if a folder's splits are not clear, or given and so not to be divided.
     """
     if name.startswith(FOLDER):
         if data_dir:
@@ -43,6 +44,11 @@ def check(name: str, data_dir: str | None) -> None:
         if (text := shown(name)) != name:
             raise UserError(
                 f"--dataset={text}: expected a path in UTF-8. Rename it, or make a link to it."
+            )
+        if (splits := split_folders(name)) and division:
+            raise UserError(
+                f"--{division[0]}: {name} is divided already, in {splits[0]}/ and {splits[1]}/. "
+                "Leave this flag out."
             )
         return
     dataset, _, config = name.partition("/")
@@ -63,16 +69,6 @@ def check(name: str, data_dir: str | None) -> None:
             f"--data_dir={data_dir}: no such folder. Give the folder where TFDS keeps prepared "
             "datasets (make an empty one for the first time), or leave the flag out."
         )
-
-
-def path_of(name: str) -> pathlib.Path:
-    """The path in "folder:PATH"."""
-    return pathlib.Path(os.path.expanduser(name.removeprefix(FOLDER)))
-
-
-def shown(path: str | os.PathLike) -> str:
-    """A path as text, whatever its bytes are."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _check_tiny_imagenet(source: pathlib.Path | None) -> None:

@@ -11,14 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transfer_keras.datasets import catalogue, faults, records
-from transfer_keras.datasets.catalogue import shown
+from transfer_keras.datasets import faults, folder_layout, records
+from transfer_keras.datasets.folder_layout import DECODED, FOLDER, few, is_picture, shown, suffix
 from transfer_keras.errors import UserError
-
-_TRAIN, _TEST = ("train", "training"), ("val", "validation", "valid", "test")
-_SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jxl", ".png", ".webp"}
-_OTHERS = {".avif", ".heic", ".heif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff"}  # Not decoded.
-_NAMED = 3
 
 
 class _File(NamedTuple):
@@ -38,7 +33,8 @@ class Folder:
 
     Args:
         name: "folder:PATH"; in PATH a folder a class; or a folder `train` (or `training`) and one
-            `val` (`validation`, `valid` or `test`), and in each a folder a class.
+            `val` (`validation`, `valid` or, where there is none of these, `test`), and in each a
+            folder a class. Upper and lower case are the same. A `test` beside `val` is not used.
         bad_images: see `faults.check`; here of files that need not be decoded to see it.
         validation_split: the part of each class that is validated on, above 0 and below 1, where
             PATH has neither `train` nor `val`; at least one picture, and one stays for training.
@@ -52,8 +48,8 @@ class Folder:
         train, test: names of the two splits.
 
     Raises:
-        UserError: if a split or a class is missing, a class has too few pictures, or a file or
-            folder cannot be used.
+        UserError: if a split or a class is missing, a class has too few pictures, a file or
+            folder cannot be used, or pictures lie where they would not be used.
     """
 
     square = False  # Not known, and so not relied on.
@@ -68,13 +64,15 @@ class Folder:
         validation_seed: int = 0,
     ):
         self.name = name
-        self._root = catalogue.path_of(name).resolve()
+        self._root = folder_layout.path_of(name).resolve()
         folders = self._layout()
         self.class_names = self._classes(folders)
         unusable: list[tuple[str, str]] = []
         found = [self._list(folder, unusable) for folder in folders]
         faults.check(unusable, bad_images, where=f"--dataset={name}")
         self.skipped = [f"{path} {why}" for path, why in unusable]
+        for entry in filter(is_picture, itertools.chain(*map(self._entries, folders))):
+            self.skipped.append(f"{shown(entry.path)} is in the folder of no class")
         for folder, classes in zip(folders, found, strict=True):
             self._check_filled(folder, classes)
         if len(found) == 2:
@@ -84,7 +82,7 @@ class Folder:
             self._check_divisible(found[0])
             found = _divided(found[0], validation_split, validation_seed)
         self._files = dict(zip((self.train, self.test), found, strict=True))
-        self.identity = f"{catalogue.FOLDER}{shown(self._root.name)}/{_digest(self._files)[:12]}"
+        self.identity = f"{FOLDER}{shown(self._root.name)}/{_digest(self._files)[:12]}"
 
     def prepare(self) -> None:
         """It is on disk already."""
@@ -104,17 +102,8 @@ class Folder:
 
     def _layout(self) -> list[pathlib.Path]:
         """The folders of classes: `train` and `val`, or PATH alone."""
-        there = [entry.name for entry in self._entries(self._root) if os.path.isdir(entry.path)]
-        found = [[n for n in names if (self._root / n).is_dir()] for names in (_TRAIN, _TEST)]
-        if not any(found):
-            return [self._root]
-        for names, here, what in zip((_TRAIN, _TEST), found, ("train", "validation"), strict=True):
-            if not here:
-                raise UserError(
-                    f"--dataset={self.name}: no folder {' or '.join(names)} for {what}. Expected "
-                    f"{catalogue.LAYOUTS}; found {_few(there)}."
-                )
-        return [self._root / here[0] for here in found]
+        names = folder_layout.split_folders(self.name)
+        return [self._root / name for name in names] if names else [self._root]
 
     def _classes(self, folders: Sequence[pathlib.Path]) -> tuple[str, ...]:
         classes = [self._class_folders(folder) for folder in folders]
@@ -124,15 +113,17 @@ class Folder:
             if more := sorted({*names} - {*others}):
                 raise UserError(
                     f"--dataset={self.name}: {len(more)} classes are in {here.name}/ and not in "
-                    f"{there.name}/: {_few(more)}. Each needs pictures in both."
+                    f"{there.name}/: {few(more)}. Each needs pictures in both."
                 )
         if len(classes[0]) < 2:
-            pictures = sum(map(_is_picture, self._entries(folders[0])))
+            for name in classes[0]:
+                self._check_flat(folders[0], name, self._entries(folders[0] / name))
+            pictures = sum(map(is_picture, self._entries(folders[0])))
             found = [*classes[0], *([f"{pictures} pictures in no folder"] if pictures else [])]
             raise UserError(
                 f"--dataset={self.name}: expected two or more folders, a class each, in "
-                f"{shown(folders[0])}; found {_few(found) or 'no folder'}. Pictures belong in "
-                f"{catalogue.LAYOUTS}."
+                f"{shown(folders[0])}; found {few(found) or 'no folder'}. Pictures belong in "
+                f"{folder_layout.LAYOUTS}."
             )
         return tuple(classes[0])
 
@@ -149,14 +140,16 @@ class Folder:
         if odd := [name for name in names if shown(name) != name]:
             raise UserError(
                 f"--dataset={self.name}: names of classes are expected in UTF-8, found "
-                f"{_few(list(map(shown, odd)))}. Rename these folders."
+                f"{few(list(map(shown, odd)))}. Rename these folders."
             )
         return names
 
     def _list(self, folder: pathlib.Path, unusable: list[tuple[str, str]]) -> _Classes:
         classes = {name: [] for name in self.class_names}
         for name, files in classes.items():
-            for entry in filter(_is_picture, self._entries(folder / name)):
+            entries = self._entries(folder / name)
+            self._check_flat(folder, name, entries)
+            for entry in filter(is_picture, entries):
                 if why := _fault(entry):
                     unusable.append((shown(entry.path), why))
                 else:
@@ -164,23 +157,32 @@ class Folder:
         return classes
 
     def _entries(self, folder: pathlib.Path) -> list[os.DirEntry]:
-        """What is in a folder and not hidden, sorted."""
-        try:
-            with os.scandir(folder) as entries:
-                seen = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
+        return folder_layout.entries(self.name, folder)
+
+    def _check_flat(self, folder: pathlib.Path, name: str, entries: Sequence[os.DirEntry]) -> None:
+        """That no folder in that of a class holds pictures, which would not be used."""
+        known = {os.path.realpath(self._root), os.path.realpath(folder / name)}
+        below = (
+            folder_layout.picture_below(self.name, entry.path, known)
+            for entry in entries
+            if not is_picture(entry) and entry.is_dir()
+        )
+        if picture := next(filter(None, below), None):
+            advice = f"Move them up into {shown(name)}."
+            if folder == self._root and not any(map(is_picture, entries)):
+                path = f"{folder_layout.without_slash(self.name)}/{name}"
+                advice = f"If the classes are in there, give --dataset={path}; else m{advice[1:]}"
             raise UserError(
-                f"--dataset={self.name}: the folder {shown(folder)} cannot be read "
-                f"({error.strerror})."
-            ) from error
-        return sorted(seen, key=lambda entry: entry.name)
+                f"--dataset={self.name}: pictures lie in folders within the class {shown(name)}, "
+                f"as {shown(os.path.relpath(picture, self._root))}, and would not be used. {advice}"
+            )
 
     def _check_filled(self, folder: pathlib.Path, classes: _Classes) -> None:
         for name, files in classes.items():
             if not files:
                 raise UserError(
                     f"--dataset={self.name}: {os.path.relpath(folder / name, self._root)} has no "
-                    f"picture (a file that ends in {', '.join(sorted(_SUFFIXES))}). Add some, or "
+                    f"picture (a file that ends in {', '.join(sorted(DECODED))}). Add some, or "
                     "remove the folder."
                 )
 
@@ -188,7 +190,7 @@ class Folder:
         if single := [name for name, files in classes.items() if len(files) < 2]:
             raise UserError(
                 f"--dataset={self.name}: {len(single)} classes have a single picture: "
-                f"{_few(single)}. Expected two or more, to train and to validate on. Add some, "
+                f"{few(single)}. Expected two or more, to train and to validate on. Add some, "
                 "remove the folder, or give PATH/train/CLASS and PATH/val/CLASS."
             )
 
@@ -222,22 +224,14 @@ def _digest(splits: Mapping[str, _Classes]) -> str:
     return digest.hexdigest()
 
 
-def _is_picture(entry: os.DirEntry) -> bool:
-    return _suffix(entry) in _SUFFIXES | _OTHERS
-
-
-def _suffix(entry: os.DirEntry) -> str:
-    return pathlib.PurePath(entry.name).suffix.lower()
-
-
 def _fault(entry: os.DirEntry) -> str | None:
     """Why a picture cannot be used, as far as is seen without decoding it."""
-    if (suffix := _suffix(entry)) in _OTHERS:
-        return f"is {suffix}, which TensorFlow does not decode: convert it to JPEG or PNG"
+    if (ending := suffix(entry)) in folder_layout.NOT_DECODED:
+        return f"is {ending}, which TensorFlow does not decode: convert it to JPEG or PNG"
     try:
         if not stat.S_ISREG(entry.stat().st_mode):
             return "is no file"
-        if suffix == ".bmp" and _has_colours_in_palette(entry.path):
+        if ending == ".bmp" and _has_colours_in_palette(entry.path):
             return "has a palette, which TensorFlow does not heed in a BMP: convert it to PNG"
     except OSError as error:
         what = "is a broken link" if entry.is_symlink() else "cannot be read"
@@ -255,8 +249,3 @@ def _has_colours_in_palette(path: str) -> bool:
     palette = head[14 + start : end]
     shades = bytes(range(256))[: len(palette) // 4]
     return any(palette[channel::4] != shades for channel in range(3))
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

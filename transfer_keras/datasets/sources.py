@@ -10,8 +10,8 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from transfer_keras.datasets import faults, formula, records
-from transfer_keras.datasets.catalogue import FOLDER
 from transfer_keras.datasets.folder import Folder
+from transfer_keras.datasets.folder_layout import FOLDER
 from transfer_keras.datasets.formula_images import FormulaImages
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.tiny_imagenet import TinyImagenet, TinyImagenetConfig
