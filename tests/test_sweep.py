@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from own_networks import classifier, write_pictures
 from studies import write_experiment
 
 from transfer_keras import results
@@ -276,3 +277,21 @@ def test_stopped_in_the_middle(program, small):
     assert done.returncode == 0, done.stderr
     assert len(results.done(second.parent)) == 6
     assert first.stat().st_mtime_ns == written
+
+
+def test_a_study_of_a_donor(program):
+    """Selffers among it, which the advice is not of; other settings are refused before training."""
+    write_pictures(program.folder / "pictures")
+    classifier().save(program.folder / "own.keras")
+    flags = ["--donor=own.keras", "--dataset=folder:pictures", "--n=1", "--seed=0,1"]
+    flags += ["--batch_size=8", "--validations=1", "--workdir=study", "--learning_rate=0.01"]
+    done = program(*SWEEP, *flags, "--steps=40", "--mode=frozen")
+    assert done.returncode == 0, done.stderr
+    for seed in (0, 1):
+        there = results.done(program.folder / "study" / f"splitdonor-seed{seed}")
+        assert there == ["A1B", "B1B", "baseB"]
+    assert re.search(r"^Split donor: (Take the lower 1|Train from)", done.stdout, re.MULTILINE)
+    done = program(*SWEEP, *flags, "--steps=41", "--seed=0-2")
+    assert done.returncode == 2
+    assert "steps is 40 in splitdonor-seed0 and 41 in what is asked for" in done.stderr
+    assert not (program.folder / "study" / "splitdonor-seed2").exists()

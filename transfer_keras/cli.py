@@ -351,10 +351,8 @@ def study_folder_from_flags(experiments: Sequence[Experiment], kind: str = "stud
                 f"--split={other.split},{experiment.split}: both would go to "
                 f"{experiment.variant_name}. Give one of the files another name."
             )
-    if experiments[0].architecture:
+    if experiments[0].architecture:  # Else it is not all known yet.
         study.check(folder, {name: one.identity for name, one in wanted.items()})
-        for name, experiment in wanted.items():
-            results.check_workdir(folder / name, experiment.identity)
     return folder
 
 

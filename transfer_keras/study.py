@@ -154,6 +154,7 @@ def check(folder: pathlib.Path, wanted: Mapping[str, Mapping]) -> None:
                 f"--workdir={folder}: {other} and {name} are the same classes, seed and number of "
                 "examples. Ask for one of them, or move it elsewhere."
             )
+        results.check_workdir(folder / name, identity)
 
 
 def _workdirs(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -9,7 +9,7 @@ import re
 
 from absl import flags
 
-from transfer_keras import cli, launch
+from transfer_keras import cli, launch, study
 from transfer_keras.errors import UserError
 from transfer_keras.settings import CLUSTER, Experiment
 
@@ -47,6 +47,8 @@ def main() -> None:
     from transfer_keras import cluster, own_donor, reporting, sweeping  # Imports TensorFlow: 6 s.
 
     experiments = own_donor.resolve_all(experiments, train_here=not _CLUSTER.value)
+    if first.donor:
+        study.check(folder, {one.variant_name: one.identity for one in experiments})
     if cli.is_dry_run():
         sweeping.plan(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
