@@ -4,7 +4,11 @@ import keras
 import numpy as np
 from PIL import Image
 
+from transfer_keras.settings import Experiment
+from transfer_keras.treatments import parse
+
 layers = keras.layers
+PIXELS = np.random.default_rng(1).integers(0, 256, (5, 24, 24, 3)).astype(np.float32)
 
 
 def body(x):
@@ -47,3 +51,22 @@ def write_pictures(folder, *, classes=("left", "right", "top"), each=12, side=24
             pixels[place] += 100
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{number:02d}.png")
     return f"folder:{folder}"
+
+
+def ask(donor, *names, **settings):
+    wanted = tuple(map(parse, names or ["A1B"]))
+    return Experiment(wanted, donor=str(donor), split="donor", **settings)
+
+
+def saved(tmp_path, model, name="own.keras"):
+    model.save(tmp_path / name)
+    return tmp_path / name
+
+
+def answers(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

@@ -14,6 +14,8 @@ STORY |= {"dashboard", "watching", "probes", "task_data", "group_models", "group
 STORY |= {
     "devices",
     "own_donor",
+    "donor_head",
+    "donor_pixels",
     "hints",
     "logme",
     "advising",

@@ -5,33 +5,22 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from own_networks import body, classifier, layers, perturb, write_pictures
+from own_networks import (
+    PIXELS,
+    answers,
+    ask,
+    body,
+    classifier,
+    layers,
+    perturb,
+    saved,
+    softmax,
+    write_pictures,
+)
 
 from transfer_keras import experiment, own_donor, results
 from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
 from transfer_keras.treatments import parse
-
-PIXELS = np.random.default_rng(1).integers(0, 256, (5, 24, 24, 3)).astype(np.float32)
-
-
-def ask(donor, *names, **settings):
-    wanted = tuple(map(parse, names or ["A1B"]))
-    return Experiment(wanted, donor=str(donor), split="donor", **settings)
-
-
-def saved(tmp_path, model, name="own.keras"):
-    model.save(tmp_path / name)
-    return tmp_path / name
-
-
-def answers(model, images):
-    return keras.ops.convert_to_numpy(model(images, training=False))
-
-
-def softmax(logits):
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 @pytest.mark.parametrize("activation", ["softmax", None])
@@ -41,39 +30,6 @@ def test_it_takes_pixels_and_gives_logits(tmp_path, activation):
     logits = answers(donor, PIXELS)
     found = softmax(logits) if activation else logits
     assert found == pytest.approx(answers(own, PIXELS), abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("pixels", "scaled"),
-    [
-        ("0..255", PIXELS),
-        ("0..1", PIXELS / 255),
-        ("-1..1", PIXELS / 127.5 - 1),
-        ("mobilenet_v2", keras.applications.mobilenet_v2.preprocess_input(PIXELS.copy())),
-        ("resnet50", keras.applications.resnet50.preprocess_input(PIXELS.copy())),
-        ("densenet", keras.applications.densenet.preprocess_input(PIXELS.copy())),
-        ("efficientnet", keras.applications.efficientnet.preprocess_input(PIXELS.copy())),
-    ],
-)
-def test_pixels_are_scaled_as_the_donor_needs_them(tmp_path, pixels, scaled):
-    own = classifier(scaling=False)
-    donor = own_donor.network(ask(saved(tmp_path, own), donor_pixels=pixels))
-    assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(own, scaled), abs=1e-5)
-
-
-def test_grey_donors_see_grey_pictures(tmp_path):
-    own = classifier((24, 24, 1))
-    donor = own_donor.network(ask(saved(tmp_path, own)))
-    grey = (PIXELS @ np.float32([0.2989, 0.5870, 0.1140]))[..., None]
-    assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(own, grey), abs=1e-3)
-
-
-def test_a_donor_of_bytes_and_any_size(tmp_path):
-    own = classifier((None, None, 3), dtype="uint8")
-    donor = own_donor.network(ask(saved(tmp_path, own), image_size=24))
-    assert donor.input_shape == (None, 24, 24, 3)
-    found = softmax(answers(donor, PIXELS))
-    assert found == pytest.approx(answers(own, PIXELS.astype(np.uint8)), abs=1e-5)
 
 
 def test_a_network_around_a_trunk_is_opened(tmp_path):
@@ -88,18 +44,6 @@ def test_a_network_around_a_trunk_is_opened(tmp_path):
     assert len(names) == 4
     donor = own_donor.network(known)
     assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(whole, PIXELS), abs=1e-5)
-
-
-def test_features_get_a_head_of_their_own(tmp_path):
-    inputs = keras.Input((24, 24, 3))
-    x = layers.Rescaling(1 / 255)(inputs)
-    x = layers.Conv2D(6, 3, activation="relu", name="c1")(x)
-    trunk = keras.Model(inputs, layers.Conv2D(8, 3, activation="relu", name="c2")(x))
-    known = own_donor.resolve(ask(saved(tmp_path, trunk)))
-    assert [unit.name for unit in known.architecture.units] == ["c1", "c2", "head"]
-    donor = own_donor.network(known)
-    features = answers(keras.Model(donor.input, donor.get_layer("c2").output), PIXELS)
-    assert features == pytest.approx(answers(trunk, PIXELS), abs=1e-5)
 
 
 def test_sizes_are_those_of_the_layers(tmp_path):
@@ -129,18 +73,79 @@ def test_blocks_are_cut_where_they_end(tmp_path):
         own_donor.resolve(ask(path, "A4B", units="block"))
 
 
+def test_weights_that_are_no_numbers_are_named(tmp_path):
+    own = classifier()
+    own.get_layer("c2").bias.assign([np.inf, *[0] * 7])
+    own.get_layer("f1").kernel.assign(np.full((8, 9), np.nan))
+    with pytest.raises(UserError, match=r"weights that are infinite or no numbers, in c2, f1\. "):
+        own_donor.network(ask(saved(tmp_path, own)))
+
+
+def shared_layer():
+    inputs = keras.Input((24, 24, 3))
+    again = layers.Conv2D(3, 3, padding="same", name="again")
+    x = again(layers.Rescaling(1 / 255)(inputs))
+    x = layers.Conv2D(3, 3, padding="same", name="between")(x)
+    x = layers.GlobalAveragePooling2D()(again(x))
+    return keras.Model(inputs, layers.Dense(3, name="out")(layers.Dense(4, name="f")(x)))
+
+
+def test_it_is_not_cut_where_a_layer_lies_on_both_sides(tmp_path):
+    path = saved(tmp_path, shared_layer())
+    known = own_donor.resolve(ask(path, "A3B", "A4B+"))
+    assert known.architecture.possible == (3, 4)
+    with pytest.raises(UserError, match=r"--treatments=A2B: a layer .* Expected .* n: 3, 4\."):
+        own_donor.resolve(ask(path, "A3B", "A2B"))
+    assert "Choose n of 3, 4 (at others a layer is used on both sides)" in own_donor.listing(known)
+
+
+def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
+    inputs = keras.Input((24, 24, 3))
+    x = layers.Conv2D(4, 3, name="c1")(layers.Rescaling(1 / 255)(inputs))
+    x = layers.SpectralNormalization(layers.Conv2D(4, 3), name="spectral")(x)
+    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    path = saved(tmp_path, keras.Model(inputs, x))
+    known = own_donor.resolve(ask(path, "A1B", "A2B+"))
+    assert "Unit 2 can only be fine-tuned: 'spectral'" in own_donor.listing(known)
+    for name in ("A2B", "R2B"):
+        with pytest.raises(UserError, match=r"'spectral' \(Spec.* or freeze at most 1\."):
+            own_donor.resolve(ask(path, name))
+
+
 def two_inputs():
     ends = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
     return keras.Model(ends, layers.Dense(2)(layers.Flatten()(layers.Add()(ends))))
 
 
+def without_weights():
+    return keras.Sequential([keras.Input((24, 24, 3)), layers.GlobalAveragePooling2D()])
+
+
+def one_unit():
+    scaled = [keras.Input((24, 24, 3)), layers.Rescaling(1 / 255)]
+    return keras.Sequential([*scaled, layers.Flatten(), layers.Dense(3)])
+
+
+def unbuilt():
+    return keras.Sequential([layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)])
+
+
 BAD = [
     (lambda: classifier(scaling=False), {}, r"does not say what pixels it takes"),
-    (classifier, {"image_size": 32}, r"--image_size=32: donor=.* takes 24 pixels"),
+    (classifier, {"image_size": 32}, r"--image_size=32: --donor=.* takes 24 pixels"),
     (lambda: classifier((None, None, 3)), {}, r"takes pictures of any size\. Give --image_size"),
     (lambda: classifier((24, 20, 3)), {}, r"takes pictures of 24 x 20\. Expected squares"),
     (lambda: classifier((24, 24, 4)), {}, r"Expected pictures of the shape .* 1 or 3 channels"),
     (two_inputs, {}, r"Expected pictures of the shape"),
+    (without_weights, {}, r"has no weight of rank 2 or more, so no unit"),
+    (one_unit, {}, r"has a single unit; at least two are needed"),
+    (one_unit, {"units": "block"}, r"has a single block; at least two are needed"),
+    (unbuilt, {}, r"own\.keras: was saved before it was built: give it keras\.Input"),
+    (
+        lambda: classifier(scaling=False, dtype="uint8"),
+        {"donor_pixels": "0..1"},
+        r"whole numbers \(uint8\)",
+    ),
     (classifier, {"donor_pixels": "0..7"}, r"--donor_pixels=0\.\.7: expected 0\.\.255, 0\.\.1"),
 ]
 
@@ -148,56 +153,7 @@ BAD = [
 @pytest.mark.parametrize(("make", "settings", "message"), BAD, ids=lambda x: str(x)[:20])
 def test_what_does_not_fit_is_told(tmp_path, make, settings, message):
     with pytest.raises(UserError, match=message):
-        own_donor.network(ask(saved(tmp_path, make()), **settings))
-
-
-def test_files_that_are_no_network(tmp_path):
-    (tmp_path / "bad.keras").write_text("no zip")
-    with pytest.raises(UserError, match=r"bad\.keras cannot be used: it is no \.keras file"):
-        own_donor.network(ask(tmp_path / "bad.keras"))
-    with pytest.raises(UserError, match=r"--donor=none\.keras: no such file\. Expected the path"):
-        ask("none.keras")
-
-
-def test_applications_are_known_by_name():
-    with pytest.raises(UserError, match=r"keras\.applications\.MobilNet: not there\. .*MobileNet,"):
-        own_donor.network(ask("keras.applications.MobilNet", donor_weights="none"))
-
-
-def test_weights_that_cannot_be_downloaded_are_told(monkeypatch, tmp_path):
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # Nobody listens there.
-    monkeypatch.setenv("HOME", str(tmp_path))
-    wanted = ask("keras.applications.MobileNetV2", image_size=96)
-    with pytest.raises(
-        UserError, match=r"mobilenet_v2_weights.*no_top\.h5 could not be down.*PATH"
-    ):
-        own_donor.network(wanted)
-
-
-def test_weights_from_a_file(tmp_path):
-    make = keras.applications.MobileNetV2
-    trained = make(include_top=False, pooling="avg", weights=None, input_shape=(32, 32, 3))
-    path = tmp_path / "mine.weights.h5"
-    trained.save_weights(path)
-    name = "keras.applications.MobileNetV2"
-    donor = own_donor.network(ask(name, donor_weights=str(path), image_size=32))
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
-    scaled = keras.applications.mobilenet_v2.preprocess_input(images.copy())
-    features = keras.Model(donor.input, donor.get_layer("head").input)
-    assert answers(features, images) == pytest.approx(answers(trained, scaled), abs=1e-4)
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"--donor=keras\.applications\.MobileNetV2: .*include_top"):
-        own_donor.network(ask(name, donor_weights=str(path), image_size=32))
-
-
-def test_an_untrained_donor_is_the_same_each_time():
-    wanted = ask("keras.applications.MobileNetV2", donor_weights="none", image_size=32)
-    first = [w.copy() for w in own_donor.network(wanted).get_weights()]
-    own_donor._opened.cache_clear()
-    again = own_donor.network(wanted).get_weights()
-    heads = 2  # Its own, which is never taken.
-    for one, other in zip(first[:-heads], again[:-heads], strict=True):
-        assert np.array_equal(one, other)
+        own_donor.listing(ask(saved(tmp_path, make()), **settings))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ _BUDGET = flags.DEFINE(
 )
 for _name, _value in cli.QUIET.items():
     flags.FLAGS.set_default(_name, _value)
+flags.FLAGS.set_default("treatments", "baseB")  # None of the donor's units: it may have few.
 
 
 def main() -> None:

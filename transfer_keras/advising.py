@@ -168,24 +168,28 @@ class _Work:
 
     def closer(self) -> None:
         """More places, where it matters, while there is time."""
-        top = len(self._experiment.architecture.units) - 1
         begun = list(self._plan.places[1:])
-        while places := begun.pop(0) if begun else self._refinement(top):
+        while places := begun.pop(0) if begun else self._refinement():
             late = self._clock.gone > _REFINED * self._clock.budget
-            if late or self._seconds(both(places), self._workdir) > self._clock.left:
+            wanted = both(places, self._experiment)
+            if late or self._seconds(wanted, self._workdir) > self._clock.left:
                 return
             if places not in self._plan.places:
                 noted = (*self._plan.places, places)
                 self._plan = dataclasses.replace(self._plan, places=noted)
                 self._plan.write(self._folder)
             self._say(f"\nCloser: n = {', '.join(map(str, places))}.")
-            wanted = (*self._experiment.treatments, *both(places))
-            self._experiment = dataclasses.replace(self._experiment, treatments=wanted)
+            every = (*self._experiment.treatments, *wanted)
+            self._experiment = dataclasses.replace(self._experiment, treatments=every)
             if not self._train(self._experiment):
                 return
 
-    def _refinement(self, top: int) -> tuple[int, ...]:
+    def _refinement(self) -> tuple[int, ...]:
+        """Where the donor cannot be cut, there is nothing to try."""
+        table = self._experiment.architecture
+        top = len(table.units) - 1
         tried = {treatment.n for treatment in self._experiment.treatments}
+        tried |= {*range(1, top + 1)} - {*table.possible}
         return tuple(choosing.refine(self.runs(), top, tried))
 
     def seeds(self) -> None:

@@ -93,7 +93,9 @@ def planned(
         )
     settings = {"steps": plan.steps, "warm_up_head": plan.warm_up_head}
     settings |= {name: getattr(experiment, name) for name in chosen}
-    experiment = dataclasses.replace(experiment, treatments=both(plan.places[0]), **settings)
+    experiment = dataclasses.replace(
+        experiment, treatments=both(plan.places[0], experiment), **settings
+    )
     study.check(folder, {experiment.variant_name: experiment.identity})
     if there:
         say(
@@ -115,12 +117,11 @@ def _new_plan(
 ) -> Plan:
     """Fewer places and longer trainings, where the time allows for few steps."""
     say("Measuring how fast this machine is …")
-    top = len(experiment.architecture.units) - 1
     plain = dataclasses.replace(experiment, warm_up_head=0)
     paces = pace.of_base(plain)
     for count in (4, 3, 2):
-        places = choosing.coarse(top, count)
-        wanted = dataclasses.replace(plain, treatments=both(places))
+        places = _places(experiment, count)
+        wanted = dataclasses.replace(plain, treatments=both(places, plain))
         steps = experiment.steps
         if "steps" in chosen:
             break
@@ -153,6 +154,15 @@ def _new_plan(
     return Plan(experiment.variant_name, steps, warm_up, (tuple(places),))
 
 
-def both(places: Sequence[int]) -> tuple[Treatment, ...]:
-    """Frozen and fine-tuned at each n."""
-    return tuple(parse(f"A{n}B{plus}") for n, plus in itertools.product(places, ("", "+")))
+def _places(experiment: Experiment, count: int) -> list[int]:
+    """See `choosing.coarse`; each as near as the donor can be cut."""
+    table = experiment.architecture
+    wanted = choosing.coarse(len(table.units) - 1, count)
+    return sorted({min(table.possible, key=lambda n: abs(n - place)) for place in wanted})
+
+
+def both(places: Sequence[int], experiment: Experiment) -> tuple[Treatment, ...]:
+    """Frozen and fine-tuned at each n, where the donor can be."""
+    every = (parse(f"A{n}B{plus}") for n, plus in itertools.product(places, ("", "+")))
+    table = experiment.architecture
+    return tuple(one for one in every if not table.why_not(one.n, one.mode))

@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import re
 import struct
 import zipfile
 import zlib
@@ -12,7 +13,7 @@ from transfer_keras import surgery
 from transfer_keras.errors import UserError
 
 # What Keras, h5py and zipfile raise for a file that is damaged or holds code.
-_UNUSABLE = (
+UNUSABLE = (
     ValueError,
     TypeError,
     KeyError,
@@ -70,8 +71,11 @@ def opened(path: pathlib.Path, advice: str) -> keras.Model:
         raise UserError(f"{path} cannot be used: it {reason}. {advice}.")
     try:
         return surgery.load(path)
-    except _UNUSABLE as error:
-        reason = " ".join(str(error).split())[:300]
+    except UNUSABLE as error:
+        reason = " ".join(str(error).split())
+        if unknown := re.search(r"Could not locate (class|function) '[^']+'", reason):
+            reason = f"{unknown[0]}: it must be made of Keras's own layers"
+        reason = reason[:300]
         raise UserError(f"{path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
 
 

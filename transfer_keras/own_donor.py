@@ -7,22 +7,32 @@ out, every layer a layer of one graph.
 import dataclasses
 import functools
 import math
+import os
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import h5py
 import keras
-import numpy as np
 
-from transfer_keras import devices, donors, surgery
+import transfer_keras.networks.alexnet  # noqa: F401  Its layers may be a donor's.
+from transfer_keras import devices, donor_head, donor_pixels, donors, surgery
 from transfer_keras.errors import UserError
 from transfer_keras.networks.tables import Measured, Named, Size
 from transfer_keras.settings import APPLICATIONS, IMAGENET, NO_WEIGHTS, PIXELS, Experiment
-from transfer_keras.surgery import graph
+from transfer_keras.surgery import cut, graph
+from transfer_keras.surgery.units import has_kernel
 
-_SCALES = dict(zip(PIXELS, ((1.0, 0.0), (1 / 255, 0.0), (1 / 127.5, -1.0)), strict=True))
-_NORMALISING = (keras.layers.Rescaling, keras.layers.Normalization)
-_OUTPUTS = 2  # Of a head that is put on a network without one, and replaced by each task's.
+_SIDE = 224  # Of the networks of keras.applications that take any.
+_HDF5 = b"\x89HDF\r\n\x1a\n"  # How such files begin.
+
+
+class _Opened(NamedTuple):
+    """A donor, and whether a head was put on its features."""
+
+    model: keras.Model
+    new_head: bool
 
 
 def resolve_all(experiments: Sequence[Experiment], *, train_here: bool) -> tuple[Experiment, ...]:
@@ -53,6 +63,11 @@ def resolve(experiment: Experiment) -> Experiment:
         return experiment
     model = network(experiment)
     parts, ends = counted(experiment)
+    there = tuple(possible(experiment))
+    if not there:
+        raise UserError(
+            f"--donor={experiment.donor}: cannot be cut at any n: its layers are used again above."
+        )
     below = [0, *ends]
     sizes = _sizes(model)
     table = Measured(
@@ -63,6 +78,8 @@ def resolve(experiment: Experiment) -> Experiment:
             for low, high in zip(below, ends, strict=False)
         ),
         image_size=model.input_shape[1],
+        possible=there,
+        restless=_restless(parts),
     )
     return dataclasses.replace(experiment, table=table, image_size=table.image_size)
 
@@ -74,6 +91,10 @@ def network(experiment: Experiment) -> keras.Model:
     Raises:
         UserError: if it cannot be had, or is no network for pictures.
     """
+    return _of(experiment).model
+
+
+def _of(experiment: Experiment) -> "_Opened":
     return _opened(
         experiment.donor,
         tuple(experiment.identity[name] for name in ("donor", "donor_weights")),
@@ -88,11 +109,32 @@ def counted(experiment: Experiment) -> tuple[surgery.Units, list[int]]:
     each."""
     model = network(experiment)
     every = surgery.units(model)
-    if experiment.units == "unit":
-        return every, [unit.index for unit in every]
-    blocks = surgery.units(model, blocks=surgery.block_names(model))
+    blocks = every
+    if experiment.units == "block":
+        blocks = surgery.units(model, blocks=surgery.block_names(model))
+    if len(blocks) < 2:
+        raise UserError(
+            f"--donor={experiment.donor}: has a single {experiment.units}; at least two are "
+            "needed: one to take, and one that is new."
+        )
     last = {id(unit.layers[-1]): unit.index for unit in every}
     return blocks, [last[id(block.layers[-1])] for block in blocks]
+
+
+def possible(experiment: Experiment) -> list[int]:
+    """The n at which the donor can be cut: no layer is used below and above."""
+    every = surgery.units(network(experiment))
+    _, ends = counted(experiment)
+    return [n for n, end in enumerate(ends[:-1], 1) if not cut.used_on_both_sides(every, end)]
+
+
+def _restless(parts: surgery.Units) -> tuple[str, int] | None:
+    """See `Measured`."""
+    for unit in parts:
+        for layer in (inner for x in unit.layers for inner in graph.flat_layers(x)):
+            if isinstance(layer, keras.layers.SpectralNormalization):
+                return layer.name, unit.index
+    return None
 
 
 def listing(experiment: Experiment) -> str:
@@ -106,16 +148,34 @@ def listing(experiment: Experiment) -> str:
         f"pixels, {norms} BatchNorm layers",
         str(parts),
     ]
+    if _of(experiment).new_head:
+        lines.append("It ends in features; a new head is put on them, which is the last unit.")
+    kinds = sorted({layer.compute_dtype for layer in model.layers} - {"float32"})
+    if kinds:
+        lines.append(f"Computed in {', '.join(kinds)}, as it was trained.")
     if norms:
         lines.append(batch_norm(experiment))
     top = len(parts) - 1
-    lines.append(f"Choose n from 1 to {top}; unit {top + 1} is always new.")
+    there = possible(experiment)
+    places = f"from 1 to {top}"
+    if len(there) < top:
+        places = (
+            f"of {', '.join(map(str, there)) or 'none'} (at others a layer is used on both sides)"
+        )
+    lines.append(f"Choose n {places}; unit {top + 1} is always new.")
+    if restless := _restless(parts):
+        lines.append(
+            f"Unit {restless[1]} can only be fine-tuned: '{restless[0]}' (SpectralNormalization) "
+            "moves its weights even where it is frozen."
+        )
     return "\n".join(lines)
 
 
 def batch_norm(experiment: Experiment) -> str:
     """A line that says what becomes of BatchNorm."""
     chosen = experiment.batch_norm
+    if not any(isinstance(x, keras.layers.BatchNormalization) for x in network(experiment).layers):
+        return "BatchNorm: the donor has none."
     words = {
         None: "frozen units keep theirs in inference mode, fine-tuned ones train it",
         "frozen": "all transferred units keep theirs in inference mode",
@@ -131,25 +191,43 @@ def batch_norm(experiment: Experiment) -> str:
 @functools.lru_cache(2)
 def _opened(
     donor: str, identity: tuple[str, str], weights: str, pixels: str | None, image_size: int | None
-) -> keras.Model:
+) -> _Opened:
     """See `network`; `identity` is that of the donor's content."""
     if donor.startswith(APPLICATIONS):
         model, scaling = _application(donor, weights, image_size)
-        scaling = pixels or scaling
     else:
-        model, scaling = _file(donor), pixels
+        model, scaling = _file(donor), None
     try:
-        return _prepared(model, f"--donor={donor}", scaling, image_size)
+        return _prepared(model, f"--donor={donor}", pixels, scaling, image_size)
     except surgery.SurgeryError as error:
         raise UserError(f"--donor={donor}: {error}") from error
 
 
 def _file(donor: str) -> keras.Model:
+    path = pathlib.Path(donor)
+    with path.open("rb") as file:
+        older = file.read(len(_HDF5)) == _HDF5
+    if older and _holds_network(path):
+        raise UserError(
+            f"--donor={donor}: is of Keras's older format (HDF5). Convert it: "
+            f"keras.models.load_model('{path.name}').save('{path.stem}.keras')."
+        )
+    if older:
+        raise UserError(
+            f"--donor={donor}: holds weights (HDF5) and no network. If they are of one of "
+            f"keras.applications: --donor={APPLICATIONS}NAME --donor_weights={donor}."
+        )
     return donors.opened(
-        pathlib.Path(donor),
-        "Expected a .keras file of a functional or Sequential model without Lambda layers, whose "
-        "own classes are registered",
+        path, "Expected a .keras file of a functional or Sequential model without Lambda layers"
     )
+
+
+def _holds_network(path: pathlib.Path) -> bool:
+    try:
+        with h5py.File(path) as file:
+            return "model_config" in file.attrs
+    except OSError:  # Damaged.
+        return not path.name.endswith(".weights.h5")
 
 
 def _application(donor: str, weights: str, image_size: int | None) -> tuple[keras.Model, str]:
@@ -160,7 +238,7 @@ def _application(donor: str, weights: str, image_size: int | None) -> tuple[kera
     if not callable(make):
         known = [n for n, value in vars(keras.applications).items() if callable(value)]
         raise UserError(f"--donor={donor}: not there. Expected one of {', '.join(sorted(known))}.")
-    size = image_size or make(weights=None).input_shape[1]
+    size = image_size or make(weights=None).input_shape[1] or _SIDE
     given = IMAGENET if weights == IMAGENET else None
     try:
         model = make(include_top=False, pooling="avg", weights=given, input_shape=(size, size, 3))
@@ -168,7 +246,7 @@ def _application(donor: str, weights: str, image_size: int | None) -> tuple[kera
             model, _ = surgery.transplant(model, 0, seed=0)  # The same untrained one each time.
         elif weights != IMAGENET:
             model.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
+    except donors.UNUSABLE as error:
         raise UserError(
             f"--donor={donor}: {_one_line(error)} (--image_size={size}, --donor_weights={weights}; "
             "weights are those without the classifier, `include_top=False`)"
@@ -179,35 +257,89 @@ def _application(donor: str, weights: str, image_size: int | None) -> tuple[kera
             raise
         raise UserError(
             f"--donor_weights={weights}: {url[1]} could not be downloaded. Fetch it elsewhere and "
-            f"put it into ~/.keras/models, or give its path: --donor_weights=PATH. With "
+            f"put it into {os.environ.get('KERAS_HOME', '~/.keras')}/models, or give its path: "
+            "--donor_weights=PATH. With "
             f"--donor_weights={NO_WEIGHTS} the donor is untrained."
         ) from error
     return model, make.__module__.rpartition(".")[2]
 
 
 def _prepared(
-    model: keras.Model, what: str, scaling: str | None, image_size: int | None
-) -> keras.Model:
-    """The model on pixel values in 0..255, with logits for its output."""
+    model: keras.Model, what: str, pixels: str | None, scaling: str | None, image_size: int | None
+) -> _Opened:
+    """The model on pixel values in 0..255, with logits for its output; `pixels` was asked for,
+    `scaling` is what it is known to take."""
     side, channels, dtype = _input(model, what, image_size)
-    if scaling is None:
-        first = surgery.units(surgery.flatten(model))[0]
-        if not any(isinstance(layer, _NORMALISING) for layer in first.layers):
+    if not isinstance(model, keras.Sequential) and not hasattr(model.output, "shape"):
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+    def on_pixels(scaling):
+        image = keras.Input((side, side, 3), name="image")
+        return surgery.flatten(model, inputs=donor_pixels.scaled(image, scaling, channels, dtype))
+
+    _check_weights(model, what)
+    _without_float16(model)
+    if pixels is None and scaling is None:
+        _check_scales(donor_pixels.seen(on_pixels(PIXELS[0])), what)
+    elif pixels and not donor_pixels.is_as_it_is(pixels):
+        itself = donor_pixels.seen(on_pixels(PIXELS[0]))
+        if itself.scaled:
             raise UserError(
-                f"{what}: does not say what pixels it takes: no Rescaling or Normalization layer "
-                f"is at its input. Give --donor_pixels={', '.join(PIXELS)}, or the module of "
-                "keras.applications whose preprocessing it needs, as mobilenet_v2."
+                f"--donor_pixels={pixels}: {what} scales pixels itself (layer {itself.by}). Leave "
+                "--donor_pixels out."
             )
-        scaling = PIXELS[0]
-    inputs = keras.Input((side, side, 3), name="image")
-    x = _scaled(inputs, scaling, channels)
-    if dtype != x.dtype:
-        x = keras.ops.cast(x, dtype)
-    return surgery.logits(_with_head(surgery.flatten(model, inputs=x)))
+    model, new_head = donor_head.with_logits(on_pixels(pixels or scaling or PIXELS[0]))
+    return _Opened(model, new_head)
+
+
+def _check_weights(model: keras.Model, what: str) -> None:
+    if not has_kernel(model):
+        raise UserError(
+            f"{what}: has no weight of rank 2 or more, so no unit that could be transferred."
+        )
+    broken = [
+        layer.name
+        for layer in graph.flat_layers(model)
+        if not isinstance(layer, keras.Model) and any(map(_is_broken, layer.weights))
+    ]
+    if broken:
+        more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+        raise UserError(
+            f"{what}: has weights that are infinite or no numbers, in {', '.join(broken[:5])}"
+            f"{more}. Expected a network as it was before its training diverged."
+        )
+
+
+def _is_broken(weight) -> bool:
+    if not keras.backend.is_float_dtype(weight.dtype):
+        return False
+    return not bool(keras.ops.all(keras.ops.isfinite(weight)))
+
+
+def _without_float16(model: keras.Model) -> None:
+    """Computed in float16 it could not be trained further: its losses would have to be scaled."""
+    for layer in graph.flat_layers(model):
+        if layer.compute_dtype == "float16":
+            layer.dtype_policy = "float32"
+
+
+def _check_scales(itself: donor_pixels.Seen, what: str) -> None:
+    if not itself.scaled:
+        raise UserError(
+            f"{what}: does not say what pixels it takes: no layer at its input scales them, as "
+            f"Rescaling or Normalization would; it makes {itself.low:.3g} to {itself.high:.3g} of "
+            f"0..255. Give --donor_pixels={', '.join(PIXELS)}, or the module of "
+            "keras.applications whose preprocessing it needs, as mobilenet_v2."
+        )
 
 
 def _input(model: keras.Model, what: str, image_size: int | None) -> tuple[int, int, str]:
     """(side, channels, dtype) of the pictures that it takes."""
+    if isinstance(model, keras.Sequential) and not getattr(model, "inputs", None):
+        raise UserError(
+            f"{what}: was saved before it was built: give it keras.Input(...) or call it on data, "
+            "and save it again."
+        )
     shapes = [tuple(tensor.shape) for tensor in model.inputs or ()]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] not in (1, 3):
         raise UserError(
@@ -223,85 +355,9 @@ def _input(model: keras.Model, what: str, image_size: int | None) -> tuple[int, 
         raise UserError(f"{what}: takes pictures of any size. Give --image_size, in pixels.")
     if height and image_size and height != image_size:
         raise UserError(
-            f"--image_size={image_size}: {what.lstrip('-')} takes {height} pixels. Leave "
-            "--image_size out."
+            f"--image_size={image_size}: {what} takes {height} pixels. Leave --image_size out."
         )
     return height or image_size, channels, model.inputs[0].dtype
-
-
-def _scaled(x: keras.KerasTensor, scaling: str, channels: int) -> keras.KerasTensor:
-    """Pixel values in 0..255 as a donor takes them."""
-    if scaling in _SCALES:
-        (scale, offset), flipped = _SCALES[scaling], False
-    else:
-        scale, offset, flipped = _of_application(scaling)
-    if channels == 1:
-        if flipped or np.ndim(scale):
-            raise UserError(f"--donor_pixels={scaling}: is for colours; the donor takes greys.")
-        x = keras.ops.image.rgb_to_grayscale(x)
-    if flipped:
-        x = keras.ops.flip(x, axis=-1)
-    if np.any(np.not_equal(scale, 1)) or np.any(offset):
-        x = keras.layers.Rescaling(scale, offset, name="pixels")(x)
-    return x
-
-
-def _of_application(name: str) -> tuple[list[float], list[float], bool]:
-    """(scale and offset of each channel, whether colours come as BGR) of the preprocessing of a
-    module of keras.applications, found by asking it: all of them are affine."""
-    preprocess = getattr(getattr(keras.applications, name, None), "preprocess_input", None)
-    if not preprocess:
-        raise UserError(
-            f"--donor_pixels={name}: expected {', '.join(PIXELS)}, or a module of "
-            "keras.applications, as mobilenet_v2."
-        )
-    black, *colours = preprocess(np.float32([[[[0, 0, 0]]], *(255 * np.eye(3))[:, None, None]]))
-    matrix = np.stack([(colour - black)[0, 0] / 255 for colour in colours])
-    flipped = not matrix[0, 0]
-    scale = np.diag(matrix[:, ::-1] if flipped else matrix)
-    return scale.tolist(), black[0, 0].tolist(), flipped
-
-
-def _with_head(model: keras.Model) -> keras.Model:
-    """The same network, with a classifier put on it where it ends in features."""
-    if _has_head(model):
-        return model
-    x = model.output
-    if len(x.shape) == 4:
-        x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
-    elif len(x.shape) > 2:
-        x = keras.layers.Flatten(name="head_flatten")(x)
-    init = keras.initializers.GlorotUniform(seed=0)
-    x = keras.layers.Dense(_OUTPUTS, kernel_initializer=init, name="head")(x)
-    return keras.Model(model.input, x, name=model.name)
-
-
-def _has_head(model: keras.Model) -> bool:
-    """Whether its last kernel gives scores of classes: nothing that is not linear comes after it,
-    but what makes probabilities of them."""
-    layers = [node.operation for node in graph.nodes(model)]
-    last = max(
-        place
-        for place, layer in enumerate(layers)
-        if isinstance(layer, keras.layers.Layer) and any(len(w.shape) > 1 for w in layer.weights)
-    )
-    linear = {"linear", "softmax", "sigmoid"}
-    bends = [
-        keras.activations.serialize(layer.activation)
-        for layer in layers[last:]
-        if hasattr(layer, "activation")
-    ]
-    plain = (keras.layers.Dense, keras.layers.Conv2D)
-    after = (
-        keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.Activation,
-        keras.layers.Softmax, keras.layers.GlobalAveragePooling2D,
-    )  # fmt: skip
-    return (
-        len(model.output.shape) == 2
-        and isinstance(layers[last], plain)
-        and all(bend in linear for bend in bends)
-        and all(isinstance(layer, after) for layer in layers[last + 1 :])
-    )
 
 
 def _sizes(model: keras.Model) -> list[Size]:

@@ -139,6 +139,12 @@ class Experiment:
             self._check_donor()
         elif self.split == tasks.DONOR:
             raise UserError(f"--split={self.split}: is that of a training with --donor.")
+        elif given := [n for n, usual in _OF_DONORS.items() if getattr(self, n) != usual]:
+            name = given[0]
+            raise UserError(
+                f"--{name}={getattr(self, name)}: is about a --donor, and none is given. Leave "
+                f"--{name} out."
+            )
         elif self.network not in ARCHITECTURES:
             raise UserError(
                 f"--network={self.network}: expected one of {', '.join(ARCHITECTURES)}."
@@ -213,12 +219,21 @@ class Experiment:
 
     def _check_donor(self) -> None:
         """What can be said of a donor before it is opened; the network bears its name."""
+        for flag in ("donor", "donor_weights"):
+            if getattr(self, flag).startswith("~"):
+                path = pathlib.Path(getattr(self, flag)).expanduser()
+                object.__setattr__(self, flag, str(path))
         if self.donor.startswith(APPLICATIONS):
             name = self.donor.removeprefix(APPLICATIONS)
             if self.donor_weights not in (IMAGENET, NO_WEIGHTS):
                 _check_file("donor_weights", self.donor_weights)
         else:
             _check_file("donor", self.donor)
+            if self.donor_weights != IMAGENET:
+                raise UserError(
+                    f"--donor_weights={self.donor_weights}: is for networks of keras.applications; "
+                    "the file of a --donor holds its own. Leave --donor_weights out."
+                )
             name = pathlib.Path(self.donor).stem
         if self.split != tasks.DONOR:
             raise UserError(
@@ -246,6 +261,8 @@ class Experiment:
                     f"--treatments={treatment}: {self.network} has {units} {self.units}s, so 1 to "
                     f"{units - 1} can be transferred."
                 )
+            if self.table and (why := self.table.why_not(treatment.n, treatment.mode)):
+                raise UserError(f"--treatments={treatment}: {why}")
 
     @property
     def architecture(self) -> Architecture | Measured | None:
@@ -340,6 +357,9 @@ class Experiment:
     def default_workdir(self) -> pathlib.Path:
         return pathlib.Path("runs") / f"{self.subject}-{self.variant_name}"
 
+
+# What has no effect without a donor: the networks that are made here have no BatchNorm.
+_OF_DONORS = {"donor_weights": IMAGENET, "donor_pixels": None, "units": "unit", "batch_norm": None}
 
 _CHOICES = {
     "strategy": STRATEGIES,

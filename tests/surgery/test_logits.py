@@ -74,6 +74,10 @@ def ends(kind):
         x = LAYERS.Activation("softmax")(LAYERS.Dense(5, name="head")(x))
     elif kind == "layer":
         x = LAYERS.Softmax()(LAYERS.Dense(5, name="head")(x))
+    elif kind == "logarithm":
+        x = LAYERS.Dense(5, "log_softmax", name="head")(x)
+    elif kind == "logarithm operation":
+        x = keras.ops.log_softmax(LAYERS.Dense(5, name="head")(x))
     elif kind == "operation":
         x = keras.ops.softmax(LAYERS.Dense(5, name="head")(x))
     elif kind == "reshaped":
@@ -86,6 +90,15 @@ def ends(kind):
     model = keras.Model(inputs, x, name="donor")
     perturb(model)
     return model
+
+
+@pytest.mark.parametrize("kind", ["logarithm", "logarithm operation"])
+def test_logarithms(kind):
+    donor = ends(kind)
+    model = surgery.logits(donor)
+    x = data(3, 4, 4, 2)
+    close(np.log(softmax(as_numpy(model(x)))), as_numpy(donor(x)))
+    assert not np.allclose(softmax(as_numpy(model(x))), np.exp(as_numpy(model(x))))
 
 
 @pytest.mark.parametrize(

@@ -119,13 +119,34 @@ class Measured:
         cuts: of each, how many of the network's own units lie below its end.
         given_sizes: of each, for an output a class of the network itself.
         image_size: side in pixels of its square input.
+        possible: the n at which it can be cut.
+        restless: the first layer that moves its weights even where it is frozen, and of which
+            unit it is; None: there is none.
     """
 
     units: tuple[Named, ...]
     cuts: tuple[int, ...]
     given_sizes: tuple[Size, ...]
     image_size: int
+    possible: tuple[int, ...]
+    restless: tuple[str, int] | None = None
     resize: None = None
+
+    def why_not(self, n: int, mode: str) -> str | None:
+        """Why n units cannot be transferred so: what is wrong, and what to do."""
+        if n and n not in self.possible:
+            return (
+                "a layer of the donor is used below and above that cut. Expected one of these n: "
+                f"{', '.join(map(str, self.possible))}."
+            )
+        if self.restless and mode in ("frozen", "random") and n >= self.restless[1]:
+            name, unit = self.restless
+            fewer = f", or freeze at most {unit - 1}" if unit > 1 else ""
+            return (
+                f"'{name}' (SpectralNormalization) moves its weights even where it is frozen. "
+                f"Fine-tune it (--mode=fine_tune){fewer}."
+            )
+        return None
 
     @property
     def pad(self) -> int:

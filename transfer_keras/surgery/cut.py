@@ -57,6 +57,20 @@ def _place_of_name(parts: list[Unit], name: str) -> int:
     )
 
 
+def used_on_both_sides(parts: list[Unit], n: int) -> list[str]:
+    """Names of the weighted layers that are called below and above a cut, which forbid it.
+
+    Args:
+        parts: from `units`.
+        n: how many of them lie below the cut.
+    """
+    below, above = (
+        {id(inner): inner for u in side for x in u.layers for inner in graph.flat_layers(x)}
+        for side in (parts[:n], parts[n:])
+    )
+    return [layer.name for key, layer in below.items() if key in above and layer.weights]
+
+
 def lower(
     model: keras.Model, n: Cut, *, blocks: Blocks | None = None, expand: Expand | None = None
 ) -> keras.Model:

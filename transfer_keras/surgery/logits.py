@@ -1,4 +1,4 @@
-"""A network without the softmax or sigmoid at its end."""
+"""A network without the softmax or sigmoid at its end, or the logarithm of one."""
 
 import keras
 
@@ -22,7 +22,12 @@ _ACTIVATED = (
     _LAYERS.SeparableConv1D,
     _LAYERS.SeparableConv2D,
 )
-_FUNCTIONS = (keras.activations.softmax, keras.activations.sigmoid)
+_FUNCTIONS = (
+    keras.activations.softmax,
+    keras.activations.log_softmax,
+    keras.activations.sigmoid,
+    keras.activations.log_sigmoid,
+)
 _RESHAPING = (_LAYERS.Flatten, _LAYERS.Reshape, _LAYERS.Permute, _LAYERS.Identity)
 _RESHAPING_OPERATIONS = ("Reshape", "Squeeze", "ExpandDims", "Cast")
 
@@ -31,9 +36,10 @@ def logits(model: keras.Model) -> keras.Model:
     """The same network without the softmax or sigmoid that makes its outputs probabilities.
 
     A `Softmax`, an `Activation` of softmax or sigmoid, or such a `keras.ops` at the end is left
-    off; a last dense layer or convolution that applies it itself becomes linear. What only
-    reshapes may follow and stays. Of several outputs each loses its own, of two in a row the last
-    goes. If the last layer is a nested model, the network is opened first (see `flatten`).
+    off, and so is the logarithm of either; a last dense layer or convolution that applies it itself
+    becomes linear. What only reshapes may follow and stays. Of several outputs each loses its own,
+    of two in a row the last goes. If the last layer is a nested model, the network is opened first
+    (see `flatten`).
 
     Args:
         model: a functional model or a built `Sequential`; it is not changed.
@@ -96,12 +102,12 @@ def _end(model: keras.Model, output):
 
 
 def _is_activation(operation) -> bool:
-    """Whether softmax or sigmoid is the last thing that it does."""
+    """Whether softmax or sigmoid, or its logarithm, is the last thing that it does."""
     if isinstance(operation, (*_ACTIVATED, _LAYERS.Activation)):
         return any(operation.activation is function for function in _FUNCTIONS)
     if isinstance(operation, keras.Layer):
         return isinstance(operation, _LAYERS.Softmax)
-    return type(operation).__name__ in ("Softmax", "Sigmoid")
+    return type(operation).__name__ in ("Softmax", "LogSoftmax", "Sigmoid", "LogSigmoid")
 
 
 def _only_reshapes(operation) -> bool:

@@ -188,17 +188,14 @@ def _rebuild(donor, make, changes: dict[int, dict], seed: int, name: str | None)
 
 def _layers_below(donor, parts: list[Unit], count: int) -> set[int]:
     """Identities of the layers of the lower units, and of all layers inside them."""
-    sides = [
-        {id(inner): inner for u in side for x in u.layers for inner in graph.flat_layers(x)}
-        for side in (parts[:count], parts[count:])
-    ]
-    across = [x.name for key, x in sides[0].items() if key in sides[1] and x.weights]
+    across = cut.used_on_both_sides(parts, count)
     if across:
         raise errors.SharedAcrossCut(
             f"{', '.join(across)} of '{donor.name}' is used below and above the cut at n={count}, "
             "so it can be neither copied nor fresh. Cut below its first use or above its last."
         )
-    return set(sides[0])
+    lower = [layer for unit in parts[:count] for layer in unit.layers]
+    return {id(inner) for layer in lower for inner in graph.flat_layers(layer)}
 
 
 def _head(donor, outputs: int) -> tuple[keras.Layer, str]:

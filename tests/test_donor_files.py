@@ -1,0 +1,116 @@
+"""Files that are given as donors, and networks of keras.applications."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from own_networks import answers, ask, classifier, saved
+
+from transfer_keras import own_donor
+from transfer_keras.errors import UserError
+from transfer_keras.networks import alexnet
+
+ROOT = pathlib.Path(__file__).parents[1]
+layers = keras.layers
+
+
+def test_files_that_are_no_network(tmp_path):
+    (tmp_path / "bad.keras").write_text("no zip")
+    with pytest.raises(UserError, match=r"bad\.keras cannot be used: it is no \.keras file"):
+        own_donor.network(ask(tmp_path / "bad.keras"))
+    with pytest.raises(UserError, match=r"--donor=none\.keras: no such file\. Expected the path"):
+        ask("none.keras")
+
+
+def test_files_of_the_older_format(tmp_path):
+    own = classifier()
+    own.save(tmp_path / "own.h5")
+    own.save_weights(tmp_path / "own.weights.h5")
+    with pytest.raises(UserError, match=r"load_model\('own\.h5'\)\.save\('own\.keras'\)\."):
+        own_donor.network(ask(tmp_path / "own.h5"))
+    with pytest.raises(UserError, match=r"no network.*NAME --donor_weights=.*own\.weights\.h5\."):
+        own_donor.network(ask(tmp_path / "own.weights.h5"))
+
+
+def test_a_class_that_is_not_here_is_named(tmp_path):
+    class Own(layers.ReLU):
+        pass
+
+    inputs = keras.Input((24, 24, 3))
+    path = saved(tmp_path, keras.Model(inputs, layers.Dense(2)(Own()(inputs))))
+    with pytest.raises(UserError, match=r"Could not locate class 'Own': .* Keras's own layers\."):
+        own_donor.network(ask(path))
+
+
+def test_a_path_from_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved(tmp_path, classifier())
+    assert ask("~/own.keras") == ask(tmp_path / "own.keras")
+    with pytest.raises(UserError, match=r"--donor_weights=none: is for networks of keras\.appl"):
+        ask("~/own.keras", donor_weights="none")
+
+
+def test_networks_of_any_size_take_224_pixels():
+    donor = own_donor.network(ask("keras.applications.MobileNetV3Small", donor_weights="none"))
+    assert donor.input_shape == (None, 224, 224, 3)
+
+
+def test_applications_are_known_by_name():
+    with pytest.raises(UserError, match=r"keras\.applications\.MobilNet: not there\. .*MobileNet,"):
+        own_donor.network(ask("keras.applications.MobilNet", donor_weights="none"))
+
+
+def test_weights_that_cannot_be_downloaded_are_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # Nobody listens there.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", "elsewhere")
+    wanted = ask("keras.applications.MobileNetV2", image_size=96)
+    with pytest.raises(
+        UserError,
+        match=r"mobilenet_v2_weights.*no_top\.h5 could not be down.*elsewhere/models.*PATH",
+    ):
+        own_donor.network(wanted)
+
+
+def test_weights_from_a_file(tmp_path):
+    make = keras.applications.MobileNetV2
+    trained = make(include_top=False, pooling="avg", weights=None, input_shape=(32, 32, 3))
+    path = tmp_path / "mine.weights.h5"
+    trained.save_weights(path)
+    name = "keras.applications.MobileNetV2"
+    donor = own_donor.network(ask(name, donor_weights=str(path), image_size=32))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    scaled = keras.applications.mobilenet_v2.preprocess_input(images.copy())
+    features = keras.Model(donor.input, donor.get_layer("head").input)
+    assert answers(features, images) == pytest.approx(answers(trained, scaled), abs=1e-4)
+    for content in (path.read_bytes()[:5000], b"PK"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"=keras\.applications\.MobileNetV2: .*include_top"):
+            own_donor.network(ask(name, donor_weights=str(path), image_size=32))
+
+
+def test_an_untrained_donor_is_the_same_each_time():
+    wanted = ask("keras.applications.MobileNetV2", donor_weights="none", image_size=32)
+    first = [w.copy() for w in own_donor.network(wanted).get_weights()]
+    own_donor._opened.cache_clear()
+    again = own_donor.network(wanted).get_weights()
+    heads = 2  # Its own, which is never taken.
+    for one, other in zip(first[:-heads], again[:-heads], strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_network_of_the_paper_can_be_a_donor(tmp_path):
+    """In a process of its own: its layers are known without being asked for."""
+    mean = np.full((67, 67, 3), 110.0)
+    alexnet.build("alexnet", image_size=67, classes=2, mean=mean).save(tmp_path / "own.keras")
+    done = subprocess.run(
+        [sys.executable, "-m", "transfer_keras.train", "--donor=own.keras", "--list_units"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "own: 8 units, pictures of 67 x 67 pixels" in done.stdout
