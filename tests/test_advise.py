@@ -231,6 +231,13 @@ def test_a_folder_belongs_to_what_it_was_begun_with(advised, change, message):
     assert sorted((folder / "advice").rglob("*")) == before
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    experiment = ask(tmp_path)
+    with pytest.raises(UserError, match=r"holds other files and no plan\.json\. Give a new or"):
+        run(experiment, tmp_path / "pictures")
+    assert not (tmp_path / "pictures" / "plan.json").exists()
+
+
 def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path, monkeypatch):
     """As it was made, also where nothing is done that would tell of it."""
     experiment = ask(tmp_path)

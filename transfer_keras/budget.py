@@ -85,6 +85,11 @@ def planned(
     """The folder's plan, or a new one: the first set of n, and as many steps as the time allows."""
     epoch = max(1, images // experiment.batch_size)
     there = Plan.read(folder)
+    if not there and folder.is_dir() and any(x for x in folder.iterdir() if x.name[0] != "."):
+        raise UserError(
+            f"--workdir={folder}: holds other files and no {_PLAN}. Give a new or empty folder, or "
+            "one of an earlier run."
+        )
     plan = there or _new_plan(experiment, clock, epoch, chosen, say)
     if plan.workdir != experiment.variant_name:
         raise UserError(
