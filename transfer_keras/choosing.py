@@ -178,7 +178,7 @@ def words(runs: Runs, names: Mapping[int, str], donor: str) -> str:
     level, transfers = _simultaneous(runs), means.keys() - {BASE}
     seeds = _counts(runs)[taken]
     reached = f"top-1 {means[taken]:.3f}" + (f", mean of {seeds} seeds" if seeds > 1 else "")
-    lower = f"Take the lower {taken.n} units of {donor}{_up_to(names, taken)}"
+    lower = f"Take {_lower(taken)} of {donor}{_up_to(names, taken)}"
     what = {
         BASE.family: "Train from scratch: no transfer that was tried does better",
         FROZEN: f"{lower} and freeze them",
@@ -195,13 +195,13 @@ def words(runs: Runs, names: Mapping[int, str], donor: str) -> str:
             lines.append(f"{verb}, at the same n: {_points(comparison)}.")
     elif transfers:
         second = max(transfers, key=means.get)
-        how = f"the lower {second.n} units{_up_to(names, second)}, {_HOW[second.family]}"
+        how = f"{_lower(second)}{_up_to(names, second)}, {_HOW[second.family]}"
         comparison = compare(runs, [second], [BASE], confidence=level)
         lines.append(f"The best transfer, {how}: {_points(comparison)} against it.")
     if found := cheapest(runs, taken):
         role, comparison = found
         lines.append(
-            f"Cheapest that is not detectably worse: freeze the lower {role.n} units"
+            f"Cheapest that is not detectably worse: freeze {_lower(role)}"
             f"{_up_to(names, role)}, {_points(comparison)}."
         )
     if len(transfers) > 1:
@@ -214,6 +214,10 @@ def words(runs: Runs, names: Mapping[int, str], donor: str) -> str:
         if tried := units(runs, family):
             lines.append(f"Trained {how}: n = {', '.join(map(str, tried))}.")
     return "\n".join(lines)
+
+
+def _lower(role: Role) -> str:
+    return f"the lower {role.n} unit{'s' * (role.n > 1)}"
 
 
 def _up_to(names: Mapping[int, str], role: Role) -> str:
