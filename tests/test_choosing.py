@@ -102,7 +102,7 @@ def test_one_that_was_lucky_first_gives_way_to_one_that_was_repeated_less():
 def test_selffers_and_random_units_are_not_recommended():
     runs = of_levels({BASE: [0.5], Role("AnB", 3): [0.6], Role("BnB+", 3): [0.9]})
     runs[Half("donor", "B")][0][Role("RnB", 2)] = Run(0.95, np.ones(IMAGES, bool))
-    assert choosing.words(runs, {}, "net").startswith("Take the lower 3 units of net and freeze")
+    assert choosing.words(runs, {}, "net").startswith("Take the lower 3 units of net, frozen")
     assert "BnB" not in choosing.table(runs, {3: "c3"})
 
 
@@ -192,7 +192,7 @@ def test_words_and_table_say_what_was_found():
     runs = study(levels_at([3, 6]), seeds=3, noise=0.01)
     names = {3: "conv3", 6: "fc6"}
     words = choosing.words(runs, names, "little").splitlines()
-    assert words[0].startswith("Take the lower 6 units of little (up to fc6) and fine-tune them")
+    assert words[0].startswith("Take the lower 6 units of little (up to fc6), fine-tuned: top-1")
     assert "mean of 3 seeds" in words[0]
     mean = choosing.mean_top1(runs)
     assert f"top-1 {mean[Role('AnB+', 6)]:.3f}" in words[0]

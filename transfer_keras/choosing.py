@@ -181,8 +181,8 @@ def words(runs: Runs, names: Mapping[int, str], donor: str) -> str:
     lower = f"Take {_lower(taken)} of {donor}{_up_to(names, taken)}"
     what = {
         BASE.family: "Train from scratch: no transfer that was tried does better",
-        FROZEN: f"{lower} and freeze them",
-        TUNED: f"{lower} and fine-tune them",
+        FROZEN: f"{lower}, frozen",
+        TUNED: f"{lower}, fine-tuned",
     }
     lines = [f"{what[taken.family]}: {reached}."]
     if taken != BASE:
