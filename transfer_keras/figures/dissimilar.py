@@ -60,7 +60,8 @@ def draw(shown: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> Non
         _line(lower, series, f"faint: {series.label}, Yosinski et al. (2014)", drawing.FAINT)
     lower.axhline(0, color=drawing.BASE, linewidth=0.8, zorder=0)
     for axis, lines in ((upper, shown.levels), (lower, [*shown.losses, *shown.overlay])):
-        drawing.fit(axis, [mean.value for s in lines for mean in s.means.values()] or [0.0])
+        every = [mean for s in lines for mean in s.means.values()]
+        drawing.fit(axis, [mean.value for mean in every] or [0.0], every)
     for axis, lines in ((upper, shown.levels), (lower, shown.losses)):
         for series in lines:
             _line(axis, series, series.label, 1)

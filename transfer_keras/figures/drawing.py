@@ -1,5 +1,6 @@
 """What the figures of a report share."""
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -87,11 +88,15 @@ def failures(axis, lines: Sequence[tuple[Sequence[float], str, str]]) -> None:
     axis.set_ylim(bottom, high)
 
 
-def fit(axis, values: Sequence[float]) -> None:
-    """Room for the values and a little more, however wide intervals are."""
+def fit(axis, values: Sequence[float], intervals: Sequence[Mean] = ()) -> None:
+    """Room for the values and a little more, and for intervals that are no taller than the range of
+    the values; taller ones are cut off."""
     low, high = min(values), max(values)
-    margin = 0.15 * (high - low) or 0.01
-    axis.set_ylim(low - margin, high + margin)
+    room, margin = high - low, 0.15 * (high - low) or 0.01
+    ends = [end for mean in intervals for end in (mean.low, mean.high) if end is not None]
+    ends = [end + math.copysign(margin / 5, end - (low + high) / 2) for end in ends]
+    within = [end for end in ends if low - room <= end <= high + room]
+    axis.set_ylim(min([low - margin, *within]), max([high + margin, *within]))
 
 
 def legend(axis) -> None:

@@ -100,9 +100,10 @@ def _points(axis, shown: Transfer) -> None:
 
 def _means(axis, shown: Transfer) -> None:
     base, others = shown.overlay or (shown.base, {})
-    values = [mean.value for means in shown.means.values() for mean in means.values()]
+    every = [mean for means in shown.means.values() for mean in means.values()]
+    values = [mean.value for mean in every]
     theirs = [value for means in others.values() for value in means.values()]
-    drawing.fit(axis, [shown.base, base, *values, *theirs])
+    drawing.fit(axis, [shown.base, base, *values, *theirs], every)
     axis.plot([0], [shown.base], "D", color=drawing.BASE, label="mean base")
     for family, means in shown.means.items():
         label, colour, marker, line = STYLES[family]
