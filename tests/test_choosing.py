@@ -177,6 +177,12 @@ def test_the_table_says_of_how_many_seeds():
     assert re.search(r"3 .*0\.700 of 2 .*0\.900 of 1", choosing.table(runs, {3: "c3"}))
 
 
+def test_a_transfer_that_gains_little_is_not_said_to_gain():
+    runs = study({BASE: 0.8, Role("AnB+", 3): 0.82}, seeds=2, noise=0.05)
+    line = choosing.words(runs, {}, "net").splitlines()[1]
+    assert line.startswith("Against training from scratch, which is not detectably worse: +")
+
+
 def test_scratch_as_the_best_is_held_against_the_best_transfer():
     runs = study({**levels_at([3, 6]), BASE: 0.9}, seeds=2, noise=0.02)
     second = max(
@@ -197,7 +203,7 @@ def test_words_and_table_say_what_was_found():
     mean = choosing.mean_top1(runs)
     assert f"top-1 {mean[Role('AnB+', 6)]:.3f}" in words[0]
     gain = 100 * (mean[Role("AnB+", 6)] - mean[BASE])
-    assert f"{gain:+.1f} points (95 %" in words[1]
+    assert words[1].startswith(f"Against training from scratch: {gain:+.1f} points (95 %")
     assert words[2].startswith("Frozen instead, at the same n: -")
     assert any(line.startswith("It is the best of 5 on these pictures") for line in words)
     assert words[-2:] == ["Trained frozen: n = 3, 6.", "Trained fine-tuned: n = 3, 6."]

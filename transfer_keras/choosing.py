@@ -187,7 +187,9 @@ def words(runs: Runs, names: Mapping[int, str], donor: str) -> str:
     lines = [f"{what[taken.family]}: {reached}."]
     if taken != BASE:
         comparison = compare(runs, [taken], [BASE], confidence=level)
-        lines.append(f"Against training from scratch: {_points(comparison)}.")
+        near = comparison is not None and comparison.interval.low <= 0
+        no_worse = ", which is not detectably worse" * near
+        lines.append(f"Against training from scratch{no_worse}: {_points(comparison)}.")
         other = Role(TUNED if taken.family == FROZEN else FROZEN, taken.n)
         if other in means:
             verb = "Fine-tuned instead of frozen" if other.family == TUNED else "Frozen instead"
