@@ -306,13 +306,21 @@ def test_without_patience_the_last_test_counts_and_no_weight_is_kept():
     assert (made.over, made.may_end, made.arrays(), made.facts()) == (False, False, [], {})
 
 
-def test_statistics_that_networks_share_cannot_be_put_back():
+def test_each_network_goes_back_to_its_own_statistics():
+    """Also where batch normalisation has nothing else, and networks could be taken to share it."""
     inputs = keras.Input((2,))
     x = keras.layers.BatchNormalization(center=False, scale=False, name="norm")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     fused = surgery.fuse({"x": model, "y": model})
-    with pytest.raises(ValueError, match=r"share batch normalisations .*norm"):
-        EarlyStopping(fused, 1)
-    EarlyStopping(fused, None)
+    arrays = len(fused.variables) // 2
+    made = EarlyStopping(fused, 1)
+    moving = {name: {id(v) for v in found} for name, found in made._variables.items()}
+    assert [len(found) for found in moving.values()] == [arrays, arrays] == [4, 4]
+    assert not moving["x"] & moving["y"]
+
+
+def test_patience_is_at_least_one():
+    inputs = keras.Input((2,))
+    fused = surgery.fuse({"x": keras.Model(inputs, keras.layers.Dense(2)(inputs))})
     with pytest.raises(ValueError, match="patience must be at least one"):
         EarlyStopping(fused, 0)

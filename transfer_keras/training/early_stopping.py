@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -143,12 +142,9 @@ class EarlyStopping:
 
 
 def _moving(model: keras.Model) -> dict[str, list[keras.Variable]]:
-    """All variables of each network that training moves: not the weights of frozen layers.
-
-    Raises:
-        ValueError: if networks share one that moves, and so cannot each go back to its own best.
-    """
-    found, norms = {}, Counter()
+    """All variables of each network that training moves: not the weights of frozen layers. No two
+    networks that `surgery.fuse` put together share any."""
+    found = {}
     for name, output in model.output.items():
         network = keras.Model(model.input, output)
         layers = list(network._flatten_layers())
@@ -159,15 +155,4 @@ def _moving(model: keras.Model) -> dict[str, list[keras.Variable]]:
             for v in (*layer._trainable_variables, *layer._non_trainable_variables)
         }
         found[name] = [v for v in network.variables if id(v) not in frozen]
-        norms.update(
-            layer.name
-            for layer in layers
-            if layer.trainable and isinstance(layer, keras.layers.BatchNormalization)
-        )
-    shared = [name for name, networks in norms.items() if networks > 1]
-    if shared:
-        raise ValueError(
-            f"patience: networks share batch normalisations whose statistics move: {shared}. "
-            "Train them one at a time."
-        )
     return found
