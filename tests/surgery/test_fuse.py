@@ -38,7 +38,8 @@ def test_extract_gives_the_network_back(networks, tmp_path):
     for name, model in networks.items():
         part = surgery.extract(fused, name)
         assert part.name == name.replace("+", "_"), "TensorFlow takes no plus sign."
-        assert same(part.predict(x, verbose=0), part(x))
+        predicted = part.predict(x, verbose=0)  # Compiled, and so rounded otherwise.
+        np.testing.assert_allclose(predicted, as_numpy(part(x)), rtol=1e-4, atol=1e-5)
         assert [layer.name for layer in part.layers[1:]] == [x.name for x in model.layers[1:]]
         assert [x.trainable for x in part.layers[1:]] == [x.trainable for x in model.layers[1:]]
         assert same(part(x), fused(x)[name])
