@@ -334,6 +334,12 @@ def test_steps_are_sized_to_the_time(tmp_path, monkeypatch):
         run(experiment, tmp_path / "short", budget=5, chosen=())
 
 
+def test_time_of_a_kind_that_was_not_trained_is_that_of_the_nearest():
+    each = {"baseB": 5.0, "A2B+": 8.0, "A6B+": 9.0}
+    assert pace.like(each, [parse("A3B+"), parse("baseB")]) == 13.0
+    assert pace.like(each, [parse("A5B")]) == 9.0
+
+
 def test_classes_are_kept_in_the_order_of_the_outputs(advised):
     _, folder, _ = advised
     classes = json.loads((folder / "advice" / "classes.json").read_text())

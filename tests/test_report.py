@@ -284,3 +284,15 @@ def test_program(folder, tmp_path):
         assert refused.returncode == 2
         assert words in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_donors_study_in_which_no_transfer_trained(tmp_path):
+    """A selffer did, of which the advice is not."""
+    failed = {"baseB": "diverged", "A2B": "diverged"}
+    levels = {"baseB": 0.5, "A2B": 0.5, "B2B": 0.6}
+    write_experiment(
+        tmp_path / "splitdonor-seed0", split="donor", seed=0, levels=levels, outcomes=failed
+    )
+    words = reporting.report(tmp_path, tmp_path / "report", overlay_paper=False)
+    assert "Take" not in words
+    assert (tmp_path / "report" / "report.html").exists()

@@ -95,16 +95,17 @@ def measured(experiment: Experiment, steps: int) -> tuple[float, Sequence[Lap]]:
 
 
 def like(each: Mapping[str, float], treatments: Iterable[Treatment]) -> float:
-    """What treatments will take, each as the one of its kind with the nearest n did.
+    """What treatments will take, each as the one of its kind with the nearest n did, or of any
+    where there is none of its kind.
 
     Args:
         each: name of a treatment -> seconds that it took.
-        treatments: what is asked for; something of the kind of each has been trained.
+        treatments: what is asked for.
     """
     done = {parse(name): seconds for name, seconds in each.items()}
 
     def seconds(treatment):
-        kin = [other for other in done if other.role == treatment.role]
+        kin = [other for other in done if other.role == treatment.role] or done
         return done[min(kin, key=lambda other: abs(other.n - treatment.n))]
 
     return sum(map(seconds, treatments))

@@ -84,11 +84,12 @@ def _advised(found: Study) -> list[study.Kind]:
 
 
 def _advice(kind: study.Kind, found: Study) -> str:
-    if kind.split == DONOR and kind in found.runs:
-        return choosing.words(found.runs[kind], {}, found.settings["network"]).replace("\n", " ")
+    runs = found.runs.get(kind, {})
+    if kind.split == DONOR and choosing.mean_top1(runs):
+        return choosing.words(runs, {}, found.settings["network"]).replace("\n", " ")
     networks = [network for network in found.networks if network.kind == kind]
     failed = [network.role for network in networks if network.row.outcome != "trained"]
-    return findings.recommend(found.runs.get(kind, {}), failed)
+    return findings.recommend(runs, failed)
 
 
 def _told_of(found: Study) -> list[study.Kind]:
