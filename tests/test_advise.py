@@ -13,14 +13,15 @@ import time
 import keras
 import numpy as np
 import pytest
-from own_networks import classifier, write_pictures
 from scipy import stats
+from support.own_networks import classifier, write_pictures
 
-from transfer_keras import advising, budget, choosing, own_donor, pace, parsers, results, study
-from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
-from transfer_keras.training.interruption import Interrupted, Stop
-from transfer_keras.treatments import parse
+from transfer_keras import advising, budget, choosing, own_donor, pace, results, study
+from transfer_keras.config import Interrupted, flag_types
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.training.interruption import Stop
 
 ROOT = pathlib.Path(__file__).parents[1]
 CHOSEN = ("steps", "warm_up_head")
@@ -79,7 +80,7 @@ def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message)
     ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1h30m", 5400), ("1m5s", 65)]
 )
 def test_durations(text, seconds):
-    assert parsers.Duration().parse(text) == seconds
+    assert flag_types.Duration().parse(text) == seconds
 
 
 def ask(folder, **settings):
@@ -89,7 +90,7 @@ def ask(folder, **settings):
     facts |= {"learning_rate": 0.01, **settings}
     return own_donor.resolve(
         Experiment(
-            (parse("baseB"),),
+            (parse_treatment("baseB"),),
             donor=str(folder / "own.keras"),
             split="donor",
             dataset=f"folder:{folder / 'pictures'}",
@@ -336,8 +337,8 @@ def test_steps_are_sized_to_the_time(tmp_path, monkeypatch):
 
 def test_time_of_a_kind_that_was_not_trained_is_that_of_the_nearest():
     each = {"baseB": 5.0, "A2B+": 8.0, "A6B+": 9.0}
-    assert pace.like(each, [parse("A3B+"), parse("baseB")]) == 13.0
-    assert pace.like(each, [parse("A5B")]) == 9.0
+    assert pace.like(each, [parse_treatment("A3B+"), parse_treatment("baseB")]) == 13.0
+    assert pace.like(each, [parse_treatment("A5B")]) == 9.0
 
 
 def test_classes_are_kept_in_the_order_of_the_outputs(advised):

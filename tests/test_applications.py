@@ -10,7 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from own_networks import write_pictures
+from support.own_networks import write_pictures
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Name, blocks with the head that is put on, and the block up to which is taken.

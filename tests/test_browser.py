@@ -1,11 +1,11 @@
 """TensorBoard in a real browser, over a small experiment."""
 
 import pytest
-from tensorboard_server import serving, until
+from support.tensorboard_server import serving, until
 
 from transfer_keras import experiment
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 NAMES = ["A2B", "B2B+"]
 EVERYONE = ["baseA", "baseB", *NAMES]
@@ -32,7 +32,7 @@ LINES = f"{DEEP} return all.filter(e => e.tagName === 'VZ-LINE-CHART2').length"
 def server(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser") / "run"
     wanted = Experiment(
-        tuple(map(parse, NAMES)),
+        tuple(map(parse_treatment, NAMES)),
         dataset="formula_images/6x30x32",
         data_dir=data_dir,
         steps=20,

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from studies import write_experiment, write_study
+from support.studies import write_experiment, write_study
 
 from transfer_keras import charts, paper, reporting, results, study
 from transfer_keras.statistics import paired_difference

@@ -11,16 +11,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cka_oracle import oracle
-from event_files import read
 from PIL import Image
+from support.cka_oracle import oracle
+from support.event_files import read
+from support.tensorboard_server import serving, until
 from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard_server import serving, until
 
 from transfer_keras import experiment as program
 from transfer_keras import group_models, group_training, results, task_data
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 NAMES = ["A2B", "B2B+", "R3B"]
 EVERYONE = ["baseA", "baseB", *NAMES]
@@ -34,7 +34,7 @@ BATCH = 32  # Of tests: two whole ones and a rest of 26.
 @pytest.fixture(scope="module")
 def settings(data_dir):
     return Experiment(
-        tuple(map(parse, NAMES)),
+        tuple(map(parse_treatment, NAMES)),
         dataset="formula_images/6x150x32",
         data_dir=data_dir,
         steps=STEPS,
@@ -74,7 +74,7 @@ def networks(workdir):
 
 def before_training(settings, workdir, data, name):
     """The network as it was before its first step."""
-    treatment = parse(name)
+    treatment = parse_treatment(name)
     donor = group_models.donor(settings, workdir, data, treatment)
     return group_models.network(settings, 3, treatment, donor)
 
@@ -102,7 +102,7 @@ def test_runs_and_tags(runs):
                "dead_fraction", "weights"}  # fmt: skip
     trained = {"gradient_norm", "update_ratio"}
     for name in EVERYONE:
-        treatment = parse(name)
+        treatment = parse_treatment(name)
         expected = {"conv1/filters", "confusion", "outcome", "result/top1"}
         expected |= {f"{s}/{k}" for s in ("loss", "accuracy") for k in ("training", "validation")}
         expected |= {"gradient_norm/training", "_hparams_/session_start_info"}
@@ -126,7 +126,7 @@ def test_weights(settings, workdir, data, runs, networks, name):
     now = kernels(networks[name])
     start = kernels(before_training(settings, workdir, data, name))
     donor = kernels(networks[f"base{name[0]}"]) if name[0] in "AB" else start
-    treatment = parse(name)
+    treatment = parse_treatment(name)
     for number, unit in enumerate(UNITS, 1):
         norm = np.sqrt((now[unit] ** 2).sum())
         assert last(runs[name], f"{unit}/weight_norm") == pytest.approx(norm, rel=1e-5)
@@ -162,7 +162,7 @@ def test_the_first_step(settings, workdir, data, runs, name):
                                                    strict=True)}  # fmt: skip
     everything = np.sqrt(sum((g.astype(float) ** 2).sum() for g in gradients.values()))
     assert runs[name]["gradient_norm/training"][0] == (1, pytest.approx(everything, rel=1e-4))
-    for unit in UNITS[parse(name).n if not parse(name).fine_tune else 0 :]:
+    for unit in UNITS[parse_treatment(name).n if not parse_treatment(name).fine_tune else 0 :]:
         kernel = model.get_layer(unit).kernel
         gradient = gradients[kernel.path].astype(np.float64)
         norm = np.sqrt((gradient**2).sum())
@@ -175,7 +175,7 @@ def test_the_first_step(settings, workdir, data, runs, name):
 
 @pytest.mark.parametrize("name", EVERYONE)
 def test_activations_and_cka(settings, workdir, data, runs, networks, name):
-    treatment = parse(name)
+    treatment = parse_treatment(name)
     images = data.test[treatment.target].images
     own = answers(networks[name], images)
     others = {}

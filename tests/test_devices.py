@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from transfer_keras import devices, results
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 FLAGS = ["--dataset=formula_images/4x100x32", "--steps=4", "--validations=2",
          "--batch_size=8"]  # fmt: skip
@@ -79,6 +79,6 @@ def test_other_devices_go_on_in_the_same_workdir(tmp_path):
 
 
 def test_share_gives_what_the_chief_has():
-    found = devices.use(Experiment((parse("A3B"),)))
+    found = devices.use(Experiment((parse_treatment("A3B"),)))
     assert found.share(["A3B", 7]) == ["A3B", 7]
     assert (found.workers, found.replicas, found.is_chief) == (1, 1, True)

@@ -8,10 +8,10 @@ import sys
 import keras
 import numpy as np
 import pytest
-from own_networks import answers, ask, classifier, saved
+from support.own_networks import answers, ask, classifier, saved
 
 from transfer_keras import own_donor
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
 from transfer_keras.networks import alexnet
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from own_networks import PIXELS, answers, ask, body, perturb, saved, softmax
+from support.own_networks import PIXELS, answers, ask, body, perturb, saved, softmax
 
 from transfer_keras import own_donor, surgery
 

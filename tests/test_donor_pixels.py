@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from own_networks import PIXELS, answers, ask, body, classifier, saved, softmax
+from support.own_networks import PIXELS, answers, ask, body, classifier, saved, softmax
 
 from transfer_keras import own_donor
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
 
 layers = keras.layers
 

@@ -4,7 +4,7 @@ import keras
 import pytest
 
 from transfer_keras import donors
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
 from transfer_keras.networks import alexnet
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from transfer_keras import experiment, results, surgery
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.tasks import split_classes
+from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets import formula
-from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
-from transfer_keras.tasks import split_classes
-from transfer_keras.treatments import parse
 
 NAMES = ["A2B", "B2B+", "R3A", "B7A"]
 
@@ -34,7 +34,7 @@ def settings(data_dir):
 def workdir(tmp_path_factory, settings):
     folder = tmp_path_factory.mktemp("experiment") / "run"
     ran = experiment.run(
-        Experiment(tuple(map(parse, NAMES)), **settings), folder, say=lambda _: None
+        Experiment(tuple(map(parse_treatment, NAMES)), **settings), folder, say=lambda _: None
     )
     assert [t.name for t in ran] == ["baseA", "baseB", "R3A", "B7A", "A2B", "B2B+"]
     return folder
@@ -69,7 +69,7 @@ def test_the_size_of_groups_changes_no_number(workdir, settings, tmp_path, size)
     for name in ("experiment.json", "baseA", "baseB"):
         copy = shutil.copytree if (workdir / name).is_dir() else shutil.copy
         copy(workdir / name, tmp_path / name)
-    wanted = Experiment(tuple(map(parse, reversed(NAMES))), **settings, group_size=size)
+    wanted = Experiment(tuple(map(parse_treatment, reversed(NAMES))), **settings, group_size=size)
     experiment.run(wanted, tmp_path, say=lambda _: None)
     for name in NAMES:
         first, again = weights(workdir, name), weights(tmp_path, name)
@@ -91,7 +91,7 @@ def test_a_networks_file_stands_alone(workdir):
 
 
 def test_random_treatments_of_one_target_share_one_donor(settings, tmp_path):
-    wanted = Experiment(tuple(map(parse, ["R2B", "R4B"])), **{**settings, "steps": 1})
+    wanted = Experiment(tuple(map(parse_treatment, ["R2B", "R4B"])), **{**settings, "steps": 1})
     experiment.run(wanted, tmp_path, say=lambda _: None)
     two, four, base = (weights(tmp_path, name) for name in ("R2B", "R4B", "baseB"))
     same = [np.array_equal(two[f"{x}/kernel"], four[f"{x}/kernel"]) for x in UNITS]
@@ -109,7 +109,7 @@ def test_random_units_are_nobodys_and_fresh_ones_differ_by_treatment(workdir):
 @pytest.mark.parametrize("name", ["baseA", "baseB", *NAMES])
 def test_rows_say_what_the_saved_network_does_on_the_targets_test_images(workdir, name):
     classes = formula.class_names(6)
-    task = split_classes(classes, "0")[0 if parse(name).target == "A" else 1]
+    task = split_classes(classes, "0")[0 if parse_treatment(name).target == "A" else 1]
     images = np.concatenate([formula.draw_class(c, 6, 32, seed=1) for c in task.class_names])
     labels = np.repeat(np.arange(3), 6)
     model = keras.saving.load_model(results.network_path(workdir, name))
@@ -140,11 +140,11 @@ def test_normalisation_comes_with_the_lower_units(workdir):
 
 
 def test_the_same_again_is_bit_equal_whatever_else_was_asked(workdir, settings, tmp_path):
-    experiment.run(Experiment((parse("A2B"),), **settings), tmp_path, say=lambda _: None)
+    experiment.run(Experiment((parse_treatment("A2B"),), **settings), tmp_path, say=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
         first, again = weights(workdir, name), weights(tmp_path, name)
         assert all(np.array_equal(first[key], again[key]) for key in first)
-    other = Experiment((parse("baseA"),), **settings, seed=1)
+    other = Experiment((parse_treatment("baseA"),), **settings, seed=1)
     experiment.run(other, tmp_path / "other", say=lambda _: None)
     first, again = weights(workdir, "baseA"), weights(tmp_path / "other", "baseA")
     assert not any(np.array_equal(first[key], again[key]) for key in first)
@@ -157,12 +157,14 @@ def test_another_dataset_under_the_same_settings_is_refused(workdir, settings):
     facts["data"]["A"].reverse()
     path.write_text(json.dumps(facts))
     with pytest.raises(UserError, match="trained on other data"):
-        experiment.run(Experiment((parse("A1B"),), **settings), workdir, say=lambda _: None)
+        experiment.run(
+            Experiment((parse_treatment("A1B"),), **settings), workdir, say=lambda _: None
+        )
     path.write_text(before)
 
 
 def test_divergence_is_told(settings, tmp_path):
-    wild = Experiment((parse("baseA"),), **{**settings, "learning_rate": 1e30})
+    wild = Experiment((parse_treatment("baseA"),), **{**settings, "learning_rate": 1e30})
     experiment.run(wild, tmp_path, say=lambda _: None)
     row = results.read_row(tmp_path, "baseA")
     assert (row.loss, row.training_loss, row.outcome) == (None, None, "diverged")
@@ -170,7 +172,7 @@ def test_divergence_is_told(settings, tmp_path):
 
 
 def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
-    wanted = Experiment((parse("A2B"),), **{**settings, "steps": 1})
+    wanted = Experiment((parse_treatment("A2B"),), **{**settings, "steps": 1})
     experiment.run(wanted, tmp_path, say=lambda _: None)
     before = weights(tmp_path, "A2B")
     shutil.rmtree(tmp_path / "A2B")
@@ -193,7 +195,9 @@ def test_what_an_early_kill_leaves_is_no_other_experiment(tmp_path):
 def test_too_large_a_batch(settings, tmp_path):
     with pytest.raises(UserError, match=r"--batch_size=73: task A .* has 72 training images"):
         experiment.run(
-            Experiment((parse("A2B"),), **{**settings, "batch_size": 73}), tmp_path, say=print
+            Experiment((parse_treatment("A2B"),), **{**settings, "batch_size": 73}),
+            tmp_path,
+            say=print,
         )
     assert not list(tmp_path.iterdir())
 

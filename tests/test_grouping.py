@@ -5,12 +5,12 @@ import math
 import pytest
 
 from transfer_keras import grouping, surgery
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import combine_treatments, parse_treatment
 from transfer_keras.networks import alexnet
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import combine, parse
 
 TASKS = {"A": range(5), "B": range(7)}
-WHOLE = combine(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], ["A", "B"])
+WHOLE = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], ["A", "B"])
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def names(experiment):
 
 def test_parameters_are_those_of_the_networks():
     model = alexnet.build("alexnet_small", image_size=32, classes=7)
-    treatments = [parse(name) for name in ("A2B", "A5B+", "R7B", "baseB")]
+    treatments = [parse_treatment(name) for name in ("A2B", "A5B+", "R7B", "baseB")]
     total = trained = 0
     for t in treatments:
         mode = "frozen" if t.mode in ("random", "base") else t.mode
@@ -51,7 +51,7 @@ def test_estimate_in_bytes_by_hand():
     activations = [size.activations for size in sizes]
 
     def bytes_of(*names):
-        found = grouping.estimate(experiment, 7, map(parse, names)).bytes
+        found = grouping.estimate(experiment, 7, map(parse_treatment, names)).bytes
         return found - 2**30  # The process itself.
 
     # As itself; fused, with its gradients and momentum; activations and their gradients.

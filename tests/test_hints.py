@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from cka_oracle import oracle as cka_oracle
-from test_logme import oracle as logme_oracle
+from support.cka_oracle import oracle as cka_oracle
+from support.logme_oracle import oracle as logme_oracle
 
 from transfer_keras import hints
 from transfer_keras.hints import Agreement, Hint

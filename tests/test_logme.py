@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import linalg, optimize
+from scipy import optimize
+from support.logme_oracle import oracle
 
 from transfer_keras.logme import centred, logme
 
@@ -12,34 +13,6 @@ def labelled(seed, examples, features, classes=3, *, signal=1.0):
     labels = rng.permutation(np.arange(examples) % classes)
     x = rng.normal(size=(examples, features)) + rng.normal(size=features)
     return x + signal * rng.normal(size=(classes, features))[labels], labels
-
-
-def oracle(features, labels):
-    """The marginal likelihood, (examples - 1) square after the mean is taken out, of each class;
-    maximised over both logarithms from many beginnings."""
-    contrasts = linalg.helmert(len(labels))
-    x = contrasts @ features
-    x /= np.sqrt((x**2).sum(axis=1).mean())
-    gram, identity = x @ x.T, np.eye(len(x))
-    best = []
-    for label in np.unique(labels):
-        y = contrasts @ (labels == label)
-
-        def negative(logs, y=y):
-            alpha, beta = np.exp(logs)
-            covariance = identity / beta + gram / alpha
-            square = y @ np.linalg.solve(covariance, y)
-            return (square + np.linalg.slogdet(2 * np.pi * covariance)[1]) / 2
-
-        starts = [(a, b) for a in (-3, 1, 5) for b in (1, 5)]
-        found = [
-            optimize.minimize(
-                negative, start, method="L-BFGS-B", bounds=[(-12, 25), (-12, 18)], tol=1e-14
-            )
-            for start in starts
-        ]
-        best.append(-min(result.fun for result in found))
-    return np.mean(best) / len(labels)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from transfer_keras import experiment, grouping, results, task_data
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 NAMES = ("A2B", "B2B", "A3B+", "B3B+", "R2B")
 
@@ -16,8 +16,8 @@ NAMES = ("A2B", "B2B", "A3B+", "B3B+", "R2B")
 @pytest.fixture(scope="module")
 def settings(data_dir):
     return Experiment(
-        tuple(map(parse, NAMES)), dataset="formula_images/6x30x32", data_dir=data_dir, steps=4,
-        batch_size=8, validations=2, augment=True, preprocessing="paper", metrics_every=0,
+        tuple(map(parse_treatment, NAMES)), dataset="formula_images/6x30x32", data_dir=data_dir,
+        steps=4, batch_size=8, validations=2, augment=True, preprocessing="paper", metrics_every=0,
     )  # fmt: skip
 
 

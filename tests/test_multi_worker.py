@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from transfer_keras import launch, results
+from transfer_keras import results
+from transfer_keras.config import launch
 
 EVERYONE = ("baseA", "baseB", "A2B", "A2B+")
 FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--mode=frozen,fine_tune",

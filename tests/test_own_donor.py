@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from own_networks import (
+from support.own_networks import (
     PIXELS,
     answers,
     ask,
@@ -19,8 +19,8 @@ from own_networks import (
 )
 
 from transfer_keras import experiment, own_donor, results
-from transfer_keras.errors import UserError
-from transfer_keras.treatments import parse
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.treatments import parse_treatment
 
 
 @pytest.mark.parametrize("activation", ["softmax", None])
@@ -67,7 +67,7 @@ def test_blocks_are_cut_where_they_end(tmp_path):
     known = own_donor.resolve(ask(path, "A2B", units="block"))
     assert [u.name for u in known.architecture.units] == ["stem", "block_1", "block_2", "out"]
     assert known.architecture.cuts == (1, 3, 5, 6)
-    assert known.cut(parse("A2B")) == 3
+    assert known.cut(parse_treatment("A2B")) == 3
     assert known.architecture.sizes(16, 3)[1].parameters == 2 * (3 * 3 * 4 * 4 + 4)
     with pytest.raises(UserError, match="has 4 blocks, so 1 to 3 can be transferred"):
         own_donor.resolve(ask(path, "A4B", units="block"))

@@ -3,15 +3,16 @@
 import keras
 import numpy as np
 import pytest
-from event_files import read
 from scipy import optimize, special
+from support.event_files import read
 
 from transfer_keras import experiment, probes, results
+from transfer_keras.config import Interrupted
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.settings import Experiment
-from transfer_keras.training.interruption import Interrupted, Stop
-from transfer_keras.treatments import parse
+from transfer_keras.training.interruption import Stop
 
 CUT = Preprocessing(4, 4)
 
@@ -102,7 +103,7 @@ def test_a_stop():
 def test_in_rows_and_in_tensorboard_also_of_networks_that_are_done(data_dir, tmp_path):
     settings = {"dataset": "formula_images/6x30x32", "data_dir": data_dir, "steps": 3}
     settings |= {"batch_size": 8, "validations": 1}
-    wanted = (parse("A2B"),)
+    wanted = (parse_treatment("A2B"),)
     experiment.run(Experiment(wanted, **settings), tmp_path, say=lambda _: None)
     row = results.read_row(tmp_path, "A2B")
     assert row.probes is None

@@ -5,11 +5,11 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from own_networks import classifier, write_pictures
+from support.own_networks import classifier, write_pictures
 
 from transfer_keras import experiment, own_donor, recipes, results, surgery
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def given(tmp_path_factory):
 
 
 def ask(folder, *names, **settings):
-    wanted = tuple(map(parse, names))
+    wanted = tuple(map(parse_treatment, names))
     facts = {"steps": 6, "batch_size": 8, "validations": 3, "metrics_every": 0, **settings}
     return own_donor.resolve(
         Experiment(

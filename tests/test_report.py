@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from studies import write_experiment, write_study
+from support.studies import write_experiment, write_study
 
 from transfer_keras import findings, paper, reporting, results, study
 from transfer_keras.analysis import BASE, Role, compare

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from studies import write_experiment, write_study
+from support.studies import write_experiment, write_study
 
 from transfer_keras import reporting, results
 

@@ -1,8 +1,8 @@
 import pytest
-from rows import make_row, write
+from support.rows import make_row, write
 
 from transfer_keras import results
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
 
 
 def test_round_trip(tmp_path):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from rows import make_row
-from studies import SETTINGS, write_experiment, write_study
+from support.rows import make_row
+from support.studies import SETTINGS, write_experiment, write_study
 
 from transfer_keras import results, study
 from transfer_keras.analysis import BASE, Half, Role
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
 from transfer_keras.study import Kind
 
 

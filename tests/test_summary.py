@@ -2,20 +2,20 @@ import math
 
 import numpy as np
 import pytest
-from rows import make_row, write
+from support.rows import make_row, write
 
 from transfer_keras import results, summary
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import combine_treatments, parse_treatment
 from transfer_keras.figures import curve
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import combine, parse
 
 
 def test_table(tmp_path):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5, seconds=9)
     write(tmp_path, base, [1, 0, 1, 0])
     write(tmp_path, make_row(), [1, 1, 1, 0])
-    lines = summary.table(tmp_path, [parse("baseB"), parse("A3B")]).splitlines()
+    lines = summary.table(tmp_path, [parse_treatment("baseB"), parse_treatment("A3B")]).splitlines()
     assert lines[0].split("  ")[0] == "treatment"
     assert lines[2].split() == ["baseB", "0.500", "0:09"]
     assert lines[3].startswith("A3B        0.750  +25.0 points from baseB [")
@@ -26,10 +26,10 @@ def test_curve(tmp_path, monkeypatch):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5)
     write(tmp_path, base, [1, 0, 1, 0])
     path = tmp_path / "curve.png"
-    assert not summary.draw_curve(path, tmp_path, [parse("baseB")], title="t")
+    assert not summary.draw_curve(path, tmp_path, [parse_treatment("baseB")], title="t")
     wanted = {"A3B": [1, 1, 1, 0], "A2B": [1, 0, 1, 0], "B3B+": [0, 0, 0, 0], "R1B": [0, 0, 1, 0]}
     for name, right in wanted.items():
-        treatment = parse(name)
+        treatment = parse_treatment(name)
         fields = {"donor": treatment.donor, "n": treatment.n, "mode": treatment.mode}
         row = make_row(treatment=name, top1=np.mean(right), **fields)
         write(tmp_path, row, right)
@@ -38,7 +38,7 @@ def test_curve(tmp_path, monkeypatch):
         curve, "draw", lambda panels, path, title: path.touch() or seen.append(panels)
     )
     names = ["baseB", *wanted]
-    assert summary.draw_curve(path, tmp_path, map(parse, names), title="t")
+    assert summary.draw_curve(path, tmp_path, map(parse_treatment, names), title="t")
     (panel,) = seen[0]
     assert (panel.target, panel.base) == ("B", 0.5)
     found = {label: [(p.n, p.top1) for p in points] for label, points in panel.series.items()}
@@ -49,7 +49,7 @@ def test_curve(tmp_path, monkeypatch):
     }
     assert all(p.low < p.top1 - 0.5 < p.high for points in panel.series.values() for p in points)
     monkeypatch.undo()
-    summary.draw_curve(path, tmp_path, map(parse, names), title="t")
+    summary.draw_curve(path, tmp_path, map(parse_treatment, names), title="t")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -59,7 +59,7 @@ def test_what_did_not_learn_is_told(tmp_path):
     flat = make_row(outcome="at chance", training_loss=0.69, group=21, seconds=351)
     write(tmp_path, flat, [1, 0, 1, 0])
     write(tmp_path, make_row(treatment="A2B"), [1, 0, 1, 0])
-    treatments = [parse(name) for name in ("baseB", "A2B", "A3B")]
+    treatments = [parse_treatment(name) for name in ("baseB", "A2B", "A3B")]
     lines = summary.failures(tmp_path, treatments)
     assert [line.split()[0] for line in lines] == ["baseB", "A3B"]
     assert "diverged: its loss is no number" in lines[0]
@@ -79,7 +79,7 @@ def test_what_did_not_learn_is_told(tmp_path):
     ],
 )
 def test_plan(tmp_path, changes, limit):
-    wanted = combine(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], "B")
+    wanted = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], "B")
     experiment = Experiment(wanted, **changes)
     for name in ("baseA", "A1B"):
         write(tmp_path, make_row(treatment=name), [1])
@@ -106,4 +106,4 @@ def test_networks_tested_on_other_images_are_not_compared(tmp_path):
     others = {"label": np.array([0, 0, 0, 1]), "predicted": np.zeros(4)}
     results.write_predictions(tmp_path, "A3B", others)
     with pytest.raises(UserError, match="A3B and baseB were tested on other images"):
-        summary.table(tmp_path, [parse("A3B")])
+        summary.table(tmp_path, [parse_treatment("A3B")])

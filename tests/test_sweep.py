@@ -11,12 +11,12 @@ import time
 
 import numpy as np
 import pytest
-from own_networks import classifier, write_pictures
-from studies import write_experiment
+from support.own_networks import classifier, write_pictures
+from support.studies import write_experiment
 
 from transfer_keras import results
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -152,7 +152,7 @@ def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message)
     levels = {"baseA": 0.5}
     write_experiment(program.folder / "one", split="0", seed=0, levels=levels)
     write_experiment(program.folder / "other" / "a", split="7", seed=0, levels=levels)
-    same = {**Experiment((parse("baseA"),)).identity, "split": "0", "seed": 0}
+    same = {**Experiment((parse_treatment("baseA"),)).identity, "split": "0", "seed": 0}
     mine = {"settings": same, "levels": levels, "split": "0", "seed": 0}
     write_experiment(program.folder / "named" / "mine", **mine)
     for place in ("a/c.txt", "b/c.txt", "b/d.txt"):

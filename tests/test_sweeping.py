@@ -5,9 +5,9 @@ import types
 import pytest
 
 from transfer_keras import grouping, pace, sweeping, task_data
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.monitors.stopwatch import Lap, Stopwatch
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
 
 
 def lap(steps, passes):
@@ -17,7 +17,11 @@ def lap(steps, passes):
 
 
 def experiment(**changes):
-    fields = {"treatments": (parse("A2B"), parse("B2A")), "steps": 1000, "validations": 10}
+    fields = {
+        "treatments": (parse_treatment("A2B"), parse_treatment("B2A")),
+        "steps": 1000,
+        "validations": 10,
+    }
     return Experiment(**{**fields, **changes})
 
 
@@ -67,7 +71,7 @@ def test_stopwatch(monkeypatch):
 def test_the_estimate(monkeypatch, tmp_path, capsys):
     """Two experiments, whose halves differ in size and so in their groups; one group is done."""
     settings = {"network": "alexnet", "group_memory": 8.0, "metrics_every": 0}
-    treatments = tuple(parse(f"A{n}B") for n in range(1, 6))
+    treatments = tuple(parse_treatment(f"A{n}B") for n in range(1, 6))
     both = [experiment(treatments=treatments, split=s, **settings) for s in ("0", "natural")]
     sizes = {
         "0": {"A": range(500), "B": range(500)},

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from transfer_keras import task_data
-from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 
 def read(data_dir, **changes):
     return task_data.read(
         Experiment(
-            (parse("baseA"),), dataset="formula_images/6x30x32", data_dir=data_dir, batch_size=6,
-            **changes,
+            (parse_treatment("baseA"),), dataset="formula_images/6x30x32", data_dir=data_dir,
+            batch_size=6, **changes,
         )
     )  # fmt: skip
 

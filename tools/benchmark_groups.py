@@ -25,17 +25,20 @@ from absl import app, flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import combine, parse
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import combine_treatments, parse_treatment
 
 UNITS = range(1, 8)
-FROZEN = combine(UNITS, ["frozen"], ["other"], "B")
+FROZEN = combine_treatments(UNITS, ["frozen"], ["other"], "B")
 CASES = {
-    "single": (parse("baseB"),),
-    "main": tuple(map(parse, ("baseA", "baseB", "A3B"))),
+    "single": (parse_treatment("baseB"),),
+    "main": tuple(map(parse_treatment, ("baseA", "baseB", "A3B"))),
     "frozen7": FROZEN,
-    "curve22": (parse("baseB"), *combine(UNITS, ["frozen", "random"], ["other", "self"], "B")),
-    "all28": combine(UNITS, ["frozen", "fine_tune"], ["other", "self"], "B"),
+    "curve22": (
+        parse_treatment("baseB"),
+        *combine_treatments(UNITS, ["frozen", "random"], ["other", "self"], "B"),
+    ),
+    "all28": combine_treatments(UNITS, ["frozen", "fine_tune"], ["other", "self"], "B"),
     "decode7": FROZEN,
 }
 CONTENDERS = ("groups", "alone", "fit", "watched")
@@ -129,7 +132,10 @@ def child(case: str, contender: str) -> dict:
     donors = pathlib.Path(_DONORS.value)
     if contender == "donors":
         bases = Experiment(
-            (parse("baseA"), parse("baseB")), steps=10, validations=1, **_data(settings)
+            (parse_treatment("baseA"), parse_treatment("baseB")),
+            steps=10,
+            validations=1,
+            **_data(settings),
         )
         program.run(bases, donors)
         return {}
@@ -153,7 +159,7 @@ def _data(settings: Experiment) -> dict:
 def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -> None:
     """Through the program's own loop; bases are always alone."""
     from transfer_keras import devices, group_training
-    from transfer_keras.plan import Group
+    from transfer_keras.config.plan import Group
 
     bases = [t for t in settings.treatments if not t.donor]
     others = tuple(t for t in settings.treatments if t.donor)

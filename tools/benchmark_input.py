@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from transfer_keras import launch
-from transfer_keras.datasets import catalogue, sources
+from transfer_keras.config import dataset_names, launch
+from transfer_keras.datasets import sources
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
 
@@ -39,7 +39,7 @@ _BATCH = 32
 
 def main() -> None:
     """Flags in, a table out."""
-    catalogue.check(_DATASET.value, _DATA_DIR.value)
+    dataset_names.check(_DATASET.value, _DATA_DIR.value)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     source.prepare()
     records = source.records(source.train)

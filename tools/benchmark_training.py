@@ -31,7 +31,7 @@ from absl import app, flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-from transfer_keras.networks.tables import ARCHITECTURES, Conv
+from transfer_keras.config.architectures import ARCHITECTURES, Conv
 
 _NETWORKS = flags.DEFINE_list("networks", ["alexnet", "alexnet_small"], "Which.")
 _CONTENDERS = flags.DEFINE_list("contenders", ["ours", "bare", "keras", "torch", "group"], "Which.")
@@ -120,7 +120,8 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
     import numpy as np
     import tensorflow as tf
 
-    from transfer_keras import defaults, surgery
+    from transfer_keras import surgery
+    from transfer_keras.config import defaults
     from transfer_keras.datasets.examples import Examples
     from transfer_keras.datasets.preprocessing import Preprocessing
     from transfer_keras.monitors.monitor import Monitor

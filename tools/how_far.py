@@ -19,12 +19,14 @@ from absl import app, flags
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from transfer_keras import cli, grouping, tasks
-from transfer_keras.plan import Group
-from transfer_keras.settings import Experiment
+from transfer_keras import grouping
+from transfer_keras.config import flags as experiment_flags
+from transfer_keras.config import tasks
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.plan import Group
 
-flags.adopt_module_key_flags(cli)
-for _name, _value in cli.WHOLE_CURVE.items():
+flags.adopt_module_key_flags(experiment_flags)
+for _name, _value in experiment_flags.WHOLE_CURVE.items():
     flags.FLAGS.set_default(_name, _value)
 _RATE = flags.DEFINE_float("images_per_second", None, "Of one device.", 1e-9, required=True)
 _DECODED = flags.DEFINE_float("decoded_per_second", 810, "Of one core.", 1e-9)
@@ -38,7 +40,7 @@ def main(_) -> None:
     memory = _MEMORY.value / 2  # As the program does: the rest is for what it cannot count.
     experiments = [
         dataclasses.replace(experiment, group_memory=memory)
-        for experiment in cli.experiments_from_flags()
+        for experiment in experiment_flags.experiments_from_flags()
     ]
     bases, others = [], []
     for experiment in experiments:
@@ -68,7 +70,7 @@ def main(_) -> None:
 def _groups(experiment: Experiment) -> tuple[Group, ...]:
     half = range(_CLASSES.value // 2)
     whole = {"A": range(_CLASSES.value)}
-    there = whole if experiment.split == tasks.WHOLE else {"A": half, "B": half}
+    there = whole if experiment.split == tasks.WHOLE_SPLIT else {"A": half, "B": half}
     return grouping.groups(experiment, there)
 
 

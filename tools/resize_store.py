@@ -26,11 +26,11 @@ import tensorflow_datasets as tfds
 import tqdm
 from absl import flags
 
-from transfer_keras import launch
-from transfer_keras.datasets import catalogue, sources
+from transfer_keras.config import dataset_names, launch
+from transfer_keras.config.errors import UserError
+from transfer_keras.datasets import sources
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
-from transfer_keras.errors import UserError
 
 _DATASET = flags.DEFINE_string("dataset", None, "As `train` takes it.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "As `train` takes it.")
@@ -40,7 +40,7 @@ _OUTPUT = flags.DEFINE_string(
 _NAME = flags.DEFINE_string("name", None, "Of the store; `train --dataset`.", required=True)
 _SIZE = flags.DEFINE_integer("size", 256, "Side in pixels.", 8)
 _PREPROCESSING = flags.DEFINE_enum(
-    "preprocessing", "paper", catalogue.PREPROCESSING, "How a picture becomes a square."
+    "preprocessing", "paper", dataset_names.PREPROCESSING, "How a picture becomes a square."
 )
 _FORMAT = flags.DEFINE_enum("format", "jpeg", ("jpeg", "bmp"), "JPEG of quality 95, or raw pixels.")
 _SHARDS = flags.DEFINE_integer("shards", 64, "Files of the training split.", 1)
@@ -51,14 +51,14 @@ _QUALITY = 95
 
 def main() -> None:
     """Flags in; a store on disk, and how to train from it."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", _NAME.value) or _NAME.value in catalogue.names():
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", _NAME.value) or _NAME.value in dataset_names.names():
         raise UserError(
             f"--name={_NAME.value}: expected small letters, digits and underscores, and no name "
             "that TFDS or this program has."
         )
     if _FORMAT.value == "bmp" and _SIZE.value % 4:
         raise UserError(f"--size={_SIZE.value}: a BMP's rows are multiples of 4 pixels.")
-    catalogue.check(_DATASET.value, _DATA_DIR.value)
+    dataset_names.check(_DATASET.value, _DATA_DIR.value)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     source.prepare()
     output = pathlib.Path(_OUTPUT.value).expanduser()

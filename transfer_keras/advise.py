@@ -8,19 +8,18 @@ import time
 
 from absl import flags
 
-from transfer_keras import cli, launch, parsers
-from transfer_keras.errors import UserError
-from transfer_keras.settings import CLUSTER
+from transfer_keras.config import TF_CONFIG, UserError, flag_types, launch
+from transfer_keras.config import flags as experiment_flags
 
 _BEGUN = time.monotonic()
 _OTHERS = ("n", "mode", "source", "target", "treatments", "dry_run")  # What it chooses itself.
 _CHOICES = ("steps", "warm_up_head")
 
-flags.adopt_module_key_flags(cli)
+flags.adopt_module_key_flags(experiment_flags)
 _BUDGET = flags.DEFINE(
-    parsers.Duration(), "budget", "30m", "How long it may take, as 90s, 30m, 2h or 1h30m."
+    flag_types.Duration(), "budget", "30m", "How long it may take, as 90s, 30m, 2h or 1h30m."
 )
-for _name, _value in cli.QUIET.items():
+for _name, _value in experiment_flags.QUIET.items():
     flags.FLAGS.set_default(_name, _value)
 flags.FLAGS.set_default("treatments", "baseB")  # None of the donor's units: it may have few.
 
@@ -28,23 +27,23 @@ flags.FLAGS.set_default("treatments", "baseB")  # None of the donor's units: it 
 def main() -> None:
     """Flags in, one call into the library."""
     for name in _OTHERS:
-        if cli.is_given(name):
+        if experiment_flags.is_given(name):
             raise UserError(
                 f"--{name}: advise chooses what to train. Leave it out, or use train or sweep."
             )
-    if os.environ.get(CLUSTER):
-        raise UserError(f"{CLUSTER} is set: advise runs on one machine. Unset it.")
-    experiment = cli.experiment_from_flags()
+    if os.environ.get(TF_CONFIG):
+        raise UserError(f"{TF_CONFIG} is set: advise runs on one machine. Unset it.")
+    experiment = experiment_flags.experiment_from_flags()
     if not experiment.donor:
         raise UserError(
             "--donor: of which network shall be taken? Give PATH.keras or "
             "keras.applications.NAME, and your pictures by --dataset=folder:PATH."
         )
-    if not cli.is_given("dataset"):
+    if not experiment_flags.is_given("dataset"):
         raise UserError(
             "--dataset: of which pictures? Give --dataset=folder:PATH, a folder a class."
         )
-    folder = cli.study_folder_from_flags([experiment], kind="advice")
+    folder = experiment_flags.study_folder_from_flags([experiment], kind="advice")
     print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
     from transfer_keras import advising, own_donor  # Imports TensorFlow: 6 s.
 
@@ -54,8 +53,8 @@ def main() -> None:
         folder,
         budget=_BUDGET.value,
         begun=_BEGUN,
-        chosen=[name for name in _CHOICES if cli.is_given(name)],
-        flags=cli.flags_as_text,
+        chosen=[name for name in _CHOICES if experiment_flags.is_given(name)],
+        flags=experiment_flags.flags_as_text,
     )
 
 

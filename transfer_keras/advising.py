@@ -26,14 +26,11 @@ from transfer_keras import (
 from transfer_keras import experiment as program
 from transfer_keras.analysis import BASE, Role, Runs
 from transfer_keras.budget import Clock, Plan, both, planned
-from transfer_keras.errors import UserError
+from transfer_keras.config import Experiment, Interrupted, Treatment, UserError, parse_treatment
 from transfer_keras.pace import duration
-from transfer_keras.settings import Experiment
-from transfer_keras.training.interruption import Interrupted
 from transfer_keras.training.scores import TRAINED
-from transfer_keras.treatments import Treatment, parse
 
-_BASE = parse("baseB")
+_BASE = parse_treatment("baseB")
 _HINTED = 500  # Pictures, of which hints are made.
 _REFINED = 0.6  # Until this part of it is gone, places are added; then seeds.
 _MOST_SEEDS = 10
@@ -270,7 +267,7 @@ def _seconds_each(workdir: pathlib.Path, names: Iterable[str]) -> dict[str, floa
 
 
 def _treatment(role: Role) -> Treatment:
-    return parse(f"A{role.n}B{'+' if role.family == choosing.TUNED else ''}")
+    return parse_treatment(f"A{role.n}B{'+' if role.family == choosing.TUNED else ''}")
 
 
 def _leave(

@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from transfer_keras import choosing, pace, results, study
-from transfer_keras.errors import UserError
+from transfer_keras.config import Experiment, Treatment, UserError, parse_treatment
 from transfer_keras.pace import duration
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import Treatment, parse
 
 _COARSE = 0.3  # Part of the time for the first set of n.
 _CLOSING = 0.04  # Part of it for the report and the network.
@@ -168,6 +166,6 @@ def _places(experiment: Experiment, count: int) -> list[int]:
 
 def both(places: Sequence[int], experiment: Experiment) -> tuple[Treatment, ...]:
     """Frozen and fine-tuned at each n, where the donor can be."""
-    every = (parse(f"A{n}B{plus}") for n, plus in itertools.product(places, ("", "+")))
+    every = (parse_treatment(f"A{n}B{plus}") for n, plus in itertools.product(places, ("", "+")))
     table = experiment.architecture
     return tuple(one for one in every if not table.why_not(one.n, one.mode))

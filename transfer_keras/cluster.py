@@ -29,11 +29,8 @@ from transfer_keras import (
     task_data,
 )
 from transfer_keras import experiment as program
-from transfer_keras.errors import UserError
-from transfer_keras.plan import Group
-from transfer_keras.settings import Experiment
+from transfer_keras.config import Experiment, Group, UserError, parse_treatment
 from transfer_keras.training.interruption import Stop, signals_wait
-from transfer_keras.treatments import parse
 
 _RETRIES = 20  # Of a group whose machine is lost.
 _PATIENCE = 10  # Seconds, for a cluster that does not answer.
@@ -104,7 +101,7 @@ def train_group(
     Raises:
         UserError: if a base is not done; see also `group_training.train`.
     """
-    group = Group(tuple(map(parse, names)))
+    group = Group(tuple(map(parse_treatment, names)))
     if missing := [name for name in _needed(group) if not results.is_done(workdir, name)]:
         raise UserError(f"{group} needs {', '.join(missing)}, which is not in {workdir}.")
     found = devices.use(experiment)

@@ -8,12 +8,21 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from transfer_keras import results, summary
+from transfer_keras.config import (
+    MODES,
+    NATURAL_SPLIT,
+    SOURCES,
+    TARGETS,
+    WHOLE_SPLIT,
+    Experiment,
+    Task,
+    combine_treatments,
+    is_treatment_name,
+    parse_treatment,
+)
 from transfer_keras.figures import confusion
 from transfer_keras.monitors import layout
 from transfer_keras.monitors.events import Events, png, scalar, text
-from transfer_keras.settings import Experiment
-from transfer_keras.tasks import NATURAL, WHOLE, Task
-from transfer_keras.treatments import MODES, SOURCES, TARGETS, combine, is_name, parse
 
 EXPERIMENT, CURVE = "experiment", "curve"  # Runs beside those of the treatments.
 
@@ -26,8 +35,8 @@ def begin(
 ) -> None:
     """The run `experiment`: a page that says what it is, and how other pages are laid out."""
     units = [unit.name for unit in experiment.architecture.units]
-    families = dict.fromkeys(t.family for t in combine([1], MODES, SOURCES, TARGETS))
-    splits = dict.fromkeys([*map(str, range(10)), NATURAL, WHOLE, experiment.split])
+    families = dict.fromkeys(t.family for t in combine_treatments([1], MODES, SOURCES, TARGETS))
+    splits = dict.fromkeys([*map(str, range(10)), NATURAL_SPLIT, WHOLE_SPLIT, experiment.split])
     choices = {
         "donor": ("A", "B", "R", "none"),
         "target": TARGETS,
@@ -85,7 +94,7 @@ def result(
         row: what is not yet on disk.
         class_names: of its target.
     """
-    treatment = parse(row.treatment)
+    treatment = parse_treatment(row.treatment)
     settings = {
         "donor": row.donor or "none",
         "n": row.n,
@@ -117,8 +126,8 @@ def curve(experiment: Experiment, workdir: pathlib.Path) -> None:
 
     Nothing is written where it is up to date, or there are only bases, and so no curve.
     """
-    names = [name for name in results.done(workdir) if is_name(name)]
-    done = [t for t in map(parse, names) if t.base.name in names]
+    names = [name for name in results.done(workdir) if is_treatment_name(name)]
+    done = [t for t in map(parse_treatment, names) if t.base.name in names]
     path = workdir / summary.CURVE
     newest = max((results.written_at(workdir, name) for name in names), default=0)
     if path.exists() and path.stat().st_mtime_ns > newest and (workdir / CURVE).exists():

@@ -12,8 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.errors import UserError, WorkerLost
-from transfer_keras.settings import CLUSTER, LOGICAL, Experiment
+from transfer_keras.config import LOGICAL_CPU, TF_CONFIG, Experiment, UserError, WorkerLost
 
 _LONGEST = 200  # Characters of TensorFlow's words.
 _LOST = (
@@ -138,8 +137,8 @@ def _open(kind: str, wanted: str | None, memory_growth: bool) -> Devices:
         kind = "multi_worker"
     if kind == "multi_worker" and not workers:
         raise UserError(
-            f"--strategy=multi_worker: {CLUSTER} is not set. Set it on each machine, as "
-            f"{CLUSTER}='{_EXAMPLE}', with its own index."
+            f"--strategy=multi_worker: {TF_CONFIG} is not set. Set it on each machine, as "
+            f"{TF_CONFIG}='{_EXAMPLE}', with its own index."
         )
     here, words = _choose(wanted, memory_growth, first=kind == "one")
     if kind == "multi_worker":
@@ -158,8 +157,8 @@ def _choose(wanted: str | None, memory_growth: bool, *, first: bool) -> tuple[li
         memory_growth: whether memory of GPUs is taken as it is needed.
         first: only the first.
     """
-    if wanted and wanted.startswith(LOGICAL):
-        count = int(wanted.removeprefix(LOGICAL))
+    if wanted and wanted.startswith(LOGICAL_CPU):
+        count = int(wanted.removeprefix(LOGICAL_CPU))
         (cpu,) = tf.config.list_physical_devices("CPU")
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(1 if first else count)]
         tf.config.set_visible_devices([], "GPU")
@@ -171,7 +170,7 @@ def _choose(wanted: str | None, memory_growth: bool, *, first: bool) -> tuple[li
         if missing := [number for number in numbers if number >= len(gpus)]:
             raise UserError(
                 f"--devices={wanted}: there is no GPU {missing[0]}; TensorFlow finds {len(gpus)}. "
-                f"Leave --devices out, or give {LOGICAL}2 to try two devices on the CPU."
+                f"Leave --devices out, or give {LOGICAL_CPU}2 to try two devices on the CPU."
             )
         gpus = [gpus[number] for number in numbers]
     if not gpus:
@@ -188,7 +187,7 @@ def _choose(wanted: str | None, memory_growth: bool, *, first: bool) -> tuple[li
 def _workers() -> list[str]:
     """The tasks that train, as TensorFlow's variable names them, the chief first; none if it is not
     set."""
-    text = os.environ.get(CLUSTER)
+    text = os.environ.get(TF_CONFIG)
     if not text:
         return []
     try:
@@ -200,11 +199,11 @@ def _workers() -> list[str]:
         known = f"{task['type']}:{int(task['index'])}" in tasks
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{CLUSTER} cannot be read ({type(error).__name__}: {error}). Expected {_EXAMPLE}"
+            f"{TF_CONFIG} cannot be read ({type(error).__name__}: {error}). Expected {_EXAMPLE}"
         ) from error
     if not known:
         raise UserError(
-            f"{CLUSTER}: task {task['type']}:{task['index']} is none of {', '.join(tasks)}. Give "
+            f"{TF_CONFIG}: task {task['type']}:{task['index']} is none of {', '.join(tasks)}. Give "
             "each process its own type and index."
         )
     return tasks

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from transfer_keras.errors import UserError
-from transfer_keras.settings import PIXELS
+from transfer_keras.config import PIXELS, UserError
 from transfer_keras.surgery import graph
 from transfer_keras.surgery.units import has_kernel
 

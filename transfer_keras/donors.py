@@ -10,7 +10,7 @@ import zlib
 import keras
 
 from transfer_keras import surgery
-from transfer_keras.errors import UserError
+from transfer_keras.config import UserError
 
 # What Keras, h5py and zipfile raise for a file that is damaged or holds code.
 UNUSABLE = (

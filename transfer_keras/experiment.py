@@ -22,14 +22,18 @@ from transfer_keras import (
     results,
     task_data,
 )
+from transfer_keras.config import (
+    Experiment,
+    Group,
+    Interrupted,
+    Treatment,
+    UserError,
+    parse_treatment,
+)
 from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.devices import Devices
-from transfer_keras.errors import UserError
-from transfer_keras.plan import Group
-from transfer_keras.settings import Experiment
-from transfer_keras.training.interruption import Interrupted, signals_wait
+from transfer_keras.training.interruption import signals_wait
 from transfer_keras.training.loop import Monitor
-from transfer_keras.treatments import Treatment, parse
 
 
 def run(
@@ -157,7 +161,7 @@ def groups_left(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -
     }
     begun = []
     for names in results.groups_begun(workdir):
-        group = Group(tuple(map(parse, names)))
+        group = Group(tuple(map(parse_treatment, names)))
         waiting = {t for t in group.treatments if not results.is_done(workdir, t.name)}
         if waiting and waiting <= left:
             begun.append(group)

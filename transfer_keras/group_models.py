@@ -9,11 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras import donors, own_donor, results, surgery, task_data
+from transfer_keras.config import Experiment, Treatment
 from transfer_keras.datasets.preprocessing import Pixels
 from transfer_keras.networks import alexnet
-from transfer_keras.settings import Experiment
 from transfer_keras.task_data import Data
-from transfer_keras.treatments import Treatment
 
 _AVERAGED = 0.1  # BatchNorm's averages reach back over this part of a training at the most.
 

@@ -20,22 +20,19 @@ from transfer_keras import (
     task_data,
     watching,
 )
+from transfer_keras.config import Experiment, Group, Treatment, UserError, parse_treatment
 from transfer_keras.devices import Devices
-from transfer_keras.errors import UserError
 from transfer_keras.monitors import filters
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.progress import Progress
 from transfer_keras.monitors.scalars import Scalars
 from transfer_keras.parts import Part
-from transfer_keras.plan import Group
-from transfer_keras.settings import Experiment
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.interruption import Stop
 from transfer_keras.training.loop import Monitor
 from transfer_keras.training.scores import Trained
 from transfer_keras.training.watch import Watch
-from transfer_keras.treatments import Treatment, parse
 
 _TEST_BATCH = 256  # Of the networks made here; donors may be of any size.
 _LOGS_PER_RUN = 100
@@ -148,7 +145,7 @@ def follow(
         Interrupted: see `loop.train`.
         UserError: if what the chief has written is not here.
     """
-    treatments = tuple(map(parse, names))
+    treatments = tuple(map(parse_treatment, names))
     saved = Checkpoints(results.group_folder(workdir, names), every=math.inf, warn=print).latest()
     here = tuple(names) in results.groups_begun(workdir)
     if not here or (saved[1]["step"] if saved else 0) != step:

@@ -6,9 +6,7 @@ The estimate is made from the table of the network, before anything is built.
 from collections.abc import Iterable, Mapping, Sized
 from typing import NamedTuple
 
-from transfer_keras.plan import Group, plan
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import Treatment
+from transfer_keras.config import Experiment, Group, Treatment, plan_groups
 
 _FLOAT = 4  # Bytes of a float32.
 _PROCESS = 2**30  # Bytes of TensorFlow itself and of pictures on their way, by measurement.
@@ -84,4 +82,4 @@ def groups(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple[Group, .
         needed = estimate(experiment, len(tasks[treatments[0].target]), treatments).bytes
         return needed <= experiment.group_memory * 2**30
 
-    return plan(wanted, fits, experiment.given)
+    return plan_groups(wanted, fits, experiment.given)

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from transfer_keras.errors import UserError
+from transfer_keras.config import UserError
 
 NAME = ".lock"
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from transfer_keras import results
-from transfer_keras.settings import Experiment
+from transfer_keras.config import Experiment
 
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
 USE = """\

@@ -18,9 +18,17 @@ import keras
 
 import transfer_keras.networks.alexnet  # noqa: F401  Its layers may be a donor's.
 from transfer_keras import devices, donor_head, donor_pixels, donors, surgery
-from transfer_keras.errors import UserError
-from transfer_keras.networks.tables import Measured, Named, Size
-from transfer_keras.settings import APPLICATIONS, IMAGENET, NO_WEIGHTS, PIXELS, Experiment
+from transfer_keras.config import (
+    APPLICATIONS,
+    IMAGENET,
+    NO_WEIGHTS,
+    PIXELS,
+    Experiment,
+    NamedUnit,
+    PretrainedArchitecture,
+    UnitSize,
+    UserError,
+)
 from transfer_keras.surgery import cut, graph
 from transfer_keras.surgery.units import has_kernel
 
@@ -70,11 +78,11 @@ def resolve(experiment: Experiment) -> Experiment:
         )
     below = [0, *ends]
     sizes = _sizes(model)
-    table = Measured(
-        units=tuple(Named(part.name) for part in parts),
+    table = PretrainedArchitecture(
+        units=tuple(NamedUnit(part.name) for part in parts),
         cuts=tuple(ends),
         given_sizes=tuple(
-            Size(*map(sum, zip(*sizes[low:high], strict=True)))
+            UnitSize(*map(sum, zip(*sizes[low:high], strict=True)))
             for low, high in zip(below, ends, strict=False)
         ),
         image_size=model.input_shape[1],
@@ -360,7 +368,7 @@ def _input(model: keras.Model, what: str, image_size: int | None) -> tuple[int, 
     return height or image_size, channels, model.inputs[0].dtype
 
 
-def _sizes(model: keras.Model) -> list[Size]:
+def _sizes(model: keras.Model) -> list[UnitSize]:
     """Of each unit."""
     calls: dict[int, list] = {}
     for node in graph.nodes(model):
@@ -373,7 +381,7 @@ def _sizes(model: keras.Model) -> list[Size]:
                 values += math.prod(output.shape[1:])
                 kernels = sum(math.prod(w.shape) for w in layer.weights if len(w.shape) > 1)
                 macs += kernels * math.prod(output.shape[1:-1])
-        sizes.append(Size(unit.parameters, values, macs))
+        sizes.append(UnitSize(unit.parameters, values, macs))
     return sizes
 
 

@@ -11,10 +11,8 @@ from typing import NamedTuple
 import keras
 
 from transfer_keras import experiment as program
+from transfer_keras.config import TF_CONFIG, Experiment, Interrupted, Treatment, parse_treatment
 from transfer_keras.monitors.stopwatch import Lap, Stopwatch
-from transfer_keras.settings import CLUSTER, Experiment
-from transfer_keras.training.interruption import Interrupted
-from transfer_keras.treatments import Treatment, parse
 
 _FEW = 4  # Steps of a measurement where every second counts.
 _GROUPS, _TRACED = 2, 0.2  # What comes once: of two groups, and a part of it for each network.
@@ -61,7 +59,7 @@ def _part(experiment: Experiment, treatment: Treatment) -> float:
 
 def of_base(experiment: Experiment) -> Pace:
     """Measured by a short training of baseB, in a folder that is removed."""
-    base = dataclasses.replace(experiment, treatments=(parse("baseB"),))
+    base = dataclasses.replace(experiment, treatments=(parse_treatment("baseB"),))
     once, (lap,) = measured(base, _FEW)
     return Pace(once, lap.step, lap.test)
 
@@ -80,7 +78,7 @@ def measured(experiment: Experiment, steps: int) -> tuple[float, Sequence[Lap]]:
         probes=False,
         warm_up_head=0,
         early_stopping=None,
-        strategy="one" if CLUSTER in os.environ else experiment.strategy,  # Others measure too.
+        strategy="one" if TF_CONFIG in os.environ else experiment.strategy,  # Others measure too.
     )
     watch, begun = Stopwatch(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +100,7 @@ def like(each: Mapping[str, float], treatments: Iterable[Treatment]) -> float:
         each: name of a treatment -> seconds that it took.
         treatments: what is asked for.
     """
-    done = {parse(name): seconds for name, seconds in each.items()}
+    done = {parse_treatment(name): seconds for name, seconds in each.items()}
 
     def seconds(treatment):
         kin = [other for other in done if other.role == treatment.role] or done

@@ -9,7 +9,7 @@ import csv
 import pathlib
 
 from transfer_keras.analysis import Half, Role, Run, Runs
-from transfer_keras.treatments import parse
+from transfer_keras.config import parse_treatment
 
 # Examples a class of its reduced data (section 4.3); no class has more than 1,300.
 AMOUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)
@@ -34,7 +34,7 @@ def runs(split: str, *, examples_per_class: int | None = None) -> Runs:
             if (kind, row["examples_per_class"]) == (split, str(examples_per_class or "")):
                 if float(row["top1_best10"]) < _CHANCE:  # Never trained, which is no result.
                     continue
-                treatment = parse(row["treatment"])
+                treatment = parse_treatment(row["treatment"])
                 seeds = found.setdefault(Half(row["split"], treatment.target), {0: {}})
                 role = Role(treatment.role, treatment.n)
                 seeds[0][role] = Run(float(row["top1_best10"]))

@@ -13,14 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras import group_models, results, surgery
+from transfer_keras.config import Experiment, Interrupted, Treatment
 from transfer_keras.datasets.task_pair import AnyExamples
 from transfer_keras.monitors import layout
 from transfer_keras.monitors.events import Events, scalar
 from transfer_keras.monitors.progress import Progress
-from transfer_keras.settings import Experiment
 from transfer_keras.task_data import Data
-from transfer_keras.training.interruption import Interrupted, Stop
-from transfer_keras.treatments import Treatment
+from transfer_keras.training.interruption import Stop
 
 _BATCH = 256
 _EPOCHS = 10

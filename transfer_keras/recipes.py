@@ -7,10 +7,9 @@ import keras
 import numpy as np
 
 from transfer_keras import surgery
-from transfer_keras.settings import Experiment
+from transfer_keras.config import Experiment, Treatment
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.rates import Rates
-from transfer_keras.treatments import Treatment
 
 
 def recipe(

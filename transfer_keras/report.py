@@ -7,7 +7,7 @@ import pathlib
 
 from absl import flags
 
-from transfer_keras import launch
+from transfer_keras.config import launch
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Workdir of an experiment, or folder of a study's workdirs.", required=True

@@ -14,11 +14,9 @@ from collections.abc import Mapping, Sequence
 import jinja2
 
 from transfer_keras import charts, choosing, findings, paper, results, study
+from transfer_keras.config import DONOR_SPLIT, parse_treatment, suits_split
 from transfer_keras.figures import dissimilar, reduced, transfer
-from transfer_keras.settings import exists
 from transfer_keras.study import Study
-from transfer_keras.tasks import DONOR
-from transfer_keras.treatments import parse
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
 _CHOICE = ("--n", "--mode", "--source", "--target")
@@ -85,7 +83,7 @@ def _advised(found: Study) -> list[study.Kind]:
 
 def _advice(kind: study.Kind, found: Study) -> str:
     runs = found.runs.get(kind, {})
-    if kind.split == DONOR and choosing.mean_top1(runs):
+    if kind.split == DONOR_SPLIT and choosing.mean_top1(runs):
         return choosing.words(runs, {}, found.settings["network"]).replace("\n", " ")
     networks = [network for network in found.networks if network.kind == kind]
     failed = [network.role for network in networks if network.row.outcome != "trained"]
@@ -231,7 +229,7 @@ def _one_sweep(experiments: Sequence[Mapping[str, str]]) -> dict[str, str] | Non
     values = {name: list(dict.fromkeys(e[name] for e in experiments)) for name in _VARIED}
     treatments = list(dict.fromkeys(n for e in experiments for n in e["--treatments"].split(",")))
     expected = {
-        variant: {name for name in treatments if exists(parse(name), variant[0])}
+        variant: {name for name in treatments if suits_split(parse_treatment(name), variant[0])}
         for variant in itertools.product(*values.values())
     }
     found = {tuple(e[n] for n in _VARIED): set(e["--treatments"].split(",")) for e in experiments}

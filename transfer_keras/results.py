@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from transfer_keras import lock
-from transfer_keras.errors import UserError
+from transfer_keras.config import UserError
 
 EXPERIMENT = "experiment.json"
 _ROW = "row.json"

@@ -11,8 +11,7 @@ import numpy as np
 
 from transfer_keras import results
 from transfer_keras.analysis import Half, Role, Run, Runs
-from transfer_keras.errors import UserError
-from transfer_keras.treatments import is_name, parse
+from transfer_keras.config import UserError, is_treatment_name, parse_treatment
 
 # What may differ between the experiments of one study.
 _VARIED = {"split", "seed", "examples_per_class"}
@@ -54,7 +53,7 @@ class Network(NamedTuple):
     @property
     def role(self) -> Role:
         """What it is to its target."""
-        return Role(parse(self.row.treatment).role, self.row.n)
+        return Role(parse_treatment(self.row.treatment).role, self.row.n)
 
 
 class Study(NamedTuple):
@@ -104,7 +103,7 @@ def read(folder: pathlib.Path) -> Study:
                 "split, seed and number of examples. Move one of them elsewhere."
             )
         folders[variant] = workdir
-        for name in filter(is_name, results.done(workdir)):
+        for name in filter(is_treatment_name, results.done(workdir)):
             try:
                 row = results.read_row(workdir, name)
                 label, predicted = results.read_answers(workdir, name)

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 import numpy as np
 
 from transfer_keras import grouping, results, statistics
-from transfer_keras.errors import UserError
+from transfer_keras.config import Experiment, Treatment, UserError
 from transfer_keras.figures import curve
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import Treatment
 
 _COLUMNS = ("treatment", "top-1", "difference from base, 95 % interval", "time")
 _PLAN = ("group", "target", "treatments", "parameters", "trained", "memory", "")

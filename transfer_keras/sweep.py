@@ -9,11 +9,11 @@ import re
 
 from absl import flags
 
-from transfer_keras import cli, launch, study
-from transfer_keras.errors import UserError
-from transfer_keras.settings import CLUSTER, Experiment
+from transfer_keras import study
+from transfer_keras.config import TF_CONFIG, Experiment, UserError, launch
+from transfer_keras.config import flags as experiment_flags
 
-flags.adopt_module_key_flags(cli)
+flags.adopt_module_key_flags(experiment_flags)
 _CLUSTER = flags.DEFINE_string(
     "cluster",
     None,
@@ -29,16 +29,18 @@ flags.register_validator(
     lambda value: value is None or re.fullmatch("ray(:.+)?|slurm", value),
     "expected ray, ray:ADDRESS or slurm",
 )
-for _name, _value in cli.WHOLE_CURVE.items():
+for _name, _value in experiment_flags.WHOLE_CURVE.items():
     flags.FLAGS.set_default(_name, _value)
 
 
 def main() -> None:
     """Flags in, one call into the library, the recommendation out."""
-    experiments = cli.experiments_from_flags()
+    experiments = experiment_flags.experiments_from_flags()
     _check(experiments[0])
-    folder = cli.study_folder_from_flags(experiments)
+    folder = experiment_flags.study_folder_from_flags(experiments)
     first = experiments[0]
+    if first.architecture:  # Else it is not all known yet.
+        study.check(folder, {one.variant_name: one.identity for one in experiments})
     count = f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}"
     print(
         f"A study of {count}: {first.network} on {first.dataset}, "
@@ -49,7 +51,7 @@ def main() -> None:
     experiments = own_donor.resolve_all(experiments, train_here=not _CLUSTER.value)
     if first.donor:
         study.check(folder, {one.variant_name: one.identity for one in experiments})
-    if cli.is_dry_run():
+    if experiment_flags.is_dry_run():
         sweeping.plan(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
@@ -57,9 +59,11 @@ def main() -> None:
         cluster.train_task(experiments, folder, _TASK.value)
         return
     kind, _, address = (_CLUSTER.value or "").partition(":")
-    flags_of, gpus = cli.flags_as_text, _CLUSTER_GPUS.value
+    flags_of, gpus = experiment_flags.flags_as_text, _CLUSTER_GPUS.value
     if kind == "slurm":
-        script = cluster.slurm(experiments, folder, flags=flags_of, arguments=cli.study_flags())
+        script = cluster.slurm(
+            experiments, folder, flags=flags_of, arguments=experiment_flags.study_flags()
+        )
         print(f"{script.read_text()}\nSubmit it: bash {script}")
         return
     if kind == "ray":
@@ -81,17 +85,17 @@ def _check(experiment: Experiment) -> None:
         return
     if _CLUSTER.value and _TASK.value is not None:
         raise UserError("--task and --cluster: give one. --task is for the jobs of a script.")
-    if experiment.strategy == "multi_worker" or CLUSTER in os.environ:
+    if experiment.strategy == "multi_worker" or TF_CONFIG in os.environ:
         raise UserError(
-            f"{several} and --strategy=multi_worker (or {CLUSTER}): give one. A cluster gives each "
-            "group a machine; multi_worker trains each group on all of them."
+            f"{several} and --strategy=multi_worker (or {TF_CONFIG}): give one. A cluster gives "
+            "each group a machine; multi_worker trains each group on all of them."
         )
     if experiment.devices:
         raise UserError(
             f"{several} and --devices={experiment.devices}: the cluster chooses the devices. Say "
             "how many by --cluster_gpus, or for Slurm in OPTIONS."
         )
-    if _CLUSTER.value not in (None, "ray") and not cli.groups_are_sized():
+    if _CLUSTER.value not in (None, "ray") and not experiment_flags.groups_are_sized():
         raise UserError(
             f"--cluster={_CLUSTER.value}: this machine does not know what those of the cluster "
             "hold. Give --group_memory in GiB, half of a GPU's or of a machine's, or --group_size."

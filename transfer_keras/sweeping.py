@@ -9,9 +9,8 @@ import keras
 
 from transfer_keras import devices, grouping, pace, results, summary, task_data
 from transfer_keras import experiment as program
+from transfer_keras.config import Experiment, Group
 from transfer_keras.pace import duration
-from transfer_keras.plan import Group
-from transfer_keras.settings import Experiment
 
 _MEASURED = 12  # Steps of a measurement.
 _COLUMNS = ("experiment", "networks", "passes", "to train", "time")

@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from transfer_keras.config import Experiment, UserError
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
-from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
 
 
 class Data(NamedTuple):

@@ -5,11 +5,11 @@ python -m transfer_keras.train --n=3 --mode=frozen
 
 from absl import flags
 
-from transfer_keras import cli, launch, results
-from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
+from transfer_keras import results
+from transfer_keras.config import Experiment, UserError, launch
+from transfer_keras.config import flags as experiment_flags
 
-flags.adopt_module_key_flags(cli)
+flags.adopt_module_key_flags(experiment_flags)
 _LIST_UNITS = flags.DEFINE_bool(
     "list_units", False, "Print the units of the --donor, of which --n chooses, and do no more."
 )
@@ -17,11 +17,13 @@ _LIST_UNITS = flags.DEFINE_bool(
 
 def main() -> None:
     """Flags in, one call into the library, a table out."""
-    experiment = cli.experiment_from_flags()
+    experiment = experiment_flags.experiment_from_flags()
     if _LIST_UNITS.value:
         _list_units(experiment)
         return
-    workdir = cli.workdir_from_flags(experiment)
+    workdir = experiment_flags.workdir_from_flags(experiment)
+    if experiment.architecture:  # Else it is not all known yet.
+        results.check_workdir(workdir, experiment.identity)
     wanted = experiment.wanted
     waiting = [t.name for t in wanted if not results.is_done(workdir, t.name)]
     print(
@@ -35,12 +37,14 @@ def main() -> None:
     (experiment,) = own_donor.resolve_all([experiment], train_here=True)
     if experiment.donor:
         print(own_donor.batch_norm(experiment))
-    if cli.is_dry_run():
+    if experiment_flags.is_dry_run():
         pair = task_data.open_tasks(experiment, prepare=False)
         print(summary.plan(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
-    treatments = program.run(experiment, workdir, flags=cli.flags_as_text(experiment, workdir))
+    treatments = program.run(
+        experiment, workdir, flags=experiment_flags.flags_as_text(experiment, workdir)
+    )
     if not treatments:
         print(f"Done; the first machine has written the results: {workdir}")
         return

@@ -7,11 +7,11 @@ import keras
 import tensorflow as tf
 
 from transfer_keras import surgery
+from transfer_keras.config import parse_treatment
 from transfer_keras.monitors import activations
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.units import UnitMonitor, WatchedNetwork, WatchedUnit
 from transfer_keras.training.watch import Watch
-from transfer_keras.treatments import parse
 
 
 def watch(
@@ -38,7 +38,7 @@ def watch(
     likened: list[bool] = []
     networks = {}
     for name in runs:
-        treatment = parse(name)
+        treatment = parse_treatment(name)
         units = surgery.fused_units(fused, name)
         watched = []
         for unit in units:

@@ -9,12 +9,15 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
-from test_tiny_imagenet import WNIDS, files, jpeg, prepared_elsewhere, write_zip  # noqa: F401
+from support.tiny_imagenet import WNIDS, write_zip
 
-from transfer_keras.datasets import catalogue, faults, sources
+from transfer_keras.config import dataset_names
+from transfer_keras.config.errors import UserError
+from transfer_keras.datasets import faults, sources
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
-from transfer_keras.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("prepared_elsewhere")
 
 BAD = f"train/{WNIDS[1]}/images/{WNIDS[1]}_2.JPEG"
 
@@ -41,7 +44,7 @@ def test_good_pictures_have_no_fault(kind):
 
 
 @pytest.fixture(params=["zip", "folder"])
-def copy(request, files, tmp_path):  # noqa: F811
+def copy(request, files, tmp_path):
     """Makes a copy of the small set with some files replaced."""
 
     def make(**changes):
@@ -77,14 +80,14 @@ def test_a_bad_picture_is_named_or_left_out(copy, kind):
     assert sorted(np.bincount(labels)) == [3, 4, 4]
 
 
-def test_several_are_counted(copy, files):  # noqa: F811
+def test_several_are_counted(copy, files):
     names = [name for name in files if name.startswith("train") and name.endswith("JPEG")][:5]
     path = copy(**dict.fromkeys(names, b"no picture"))
     with pytest.raises(UserError, match=r"5 pictures cannot be used: .*; and 2 more\. Mend"):
         sources.open_source("tiny_imagenet", path).prepare()
 
 
-def test_a_member_of_a_zip_that_is_damaged_is_left_out(files, tmp_path):  # noqa: F811
+def test_a_member_of_a_zip_that_is_damaged_is_left_out(files, tmp_path):
     path = write_zip(tmp_path / "tiny.zip", files)
     with zipfile.ZipFile(path) as archive:
         start = archive.getinfo(BAD).header_offset + 30 + len(BAD) + 20
@@ -97,12 +100,12 @@ def test_a_member_of_a_zip_that_is_damaged_is_left_out(files, tmp_path):  # noqa
     assert len(source.skipped) == 1
 
 
-def test_a_zip_that_is_cut_short_is_named(files, tmp_path):  # noqa: F811
+def test_a_zip_that_is_cut_short_is_named(files, tmp_path):
     path = write_zip(tmp_path / "tiny.zip", files)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(UserError, match=rf"--data_dir={path}: is a zip that is cut short"):
-        catalogue.check("tiny_imagenet", str(path))
+        dataset_names.check("tiny_imagenet", str(path))
 
 
 class Pictures(tfds.core.GeneratorBasedBuilder):

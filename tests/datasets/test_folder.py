@@ -3,45 +3,23 @@
 import os
 import shutil
 
-import numpy as np
 import pytest
 from PIL import Image
+from support.picture_folders import CLASSES, read, write, write_flat
 
-from transfer_keras import experiment, machine
-from transfer_keras.datasets import catalogue, sources
-from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.datasets.task_pair import TaskPair
-from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
-
-CLASSES = ["Ärger", "b c", "dog", "emu"]
+from transfer_keras import experiment
+from transfer_keras.config import dataset_names, memory
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.datasets import sources
 
 
-def write(root, *, train=6, val=3, classes=CLASSES):
-    """Pictures of one colour each, which tells split, class and number."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", train), ("val", val)):
-        for label, name in enumerate(classes):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                colour = (40 * label, 20 * number, 200 if split == "val" else 0)
-                size = tuple(int(side) for side in rng.integers(33, 50, 2))
-                Image.new("RGB", size, colour).save(folder / f"{number}.png")
-    return f"folder:{root}"
-
-
-def read(name, **arguments):
-    pair = TaskPair(name, None, "0", **arguments)
-    return pair, *pair.read(Preprocessing(32, 32, augment=False), batch_size=4)
-
-
-@pytest.mark.parametrize("memory", [10**12, 0])
-def test_pictures_labels_and_tasks(tmp_path, memory, monkeypatch):
-    monkeypatch.setattr(machine, "memory", lambda: memory)
+@pytest.mark.parametrize("available", [10**12, 0])
+def test_pictures_labels_and_tasks(tmp_path, available, monkeypatch):
+    monkeypatch.setattr(memory, "process_memory", lambda: available)
     name = write(tmp_path / "set")
-    catalogue.check(name, None)
+    dataset_names.check(name, None)
     pair, train, test = read(name)
     assert [len(task) for task in pair.tasks.values()] == [2, 2]
     for split, blue, count in ((train, 0, 6), (test, 200, 3)):
@@ -187,14 +165,6 @@ def test_what_is_missing_is_named(tmp_path, spoil, message):
         sources.open_source(name)
 
 
-def write_flat(root, classes=CLASSES):
-    for name in classes:
-        (root / name).mkdir(parents=True)
-        for number in range(3):
-            Image.new("RGB", (40, 40), (9, 9, 9)).save(root / name / f"{number}.png")
-    return f"folder:{root}"
-
-
 def spoil_no_folder(root):
     for name in CLASSES:
         (root / name / "0.png").rename(root / f"{name}.png")
@@ -299,29 +269,29 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, place, monkeypatch):
 def test_flags(tmp_path):
     for none in ("folder:", "folder:~nobody-of-that-name/set", f"folder:{__file__}"):
         with pytest.raises(UserError, match=rf"{none}: no such folder\. Expected folder:PATH with"):
-            catalogue.check(none, None)
+            dataset_names.check(none, None)
     with pytest.raises(UserError, match="--dataset=folder:/none: no such folder"):
-        catalogue.check("folder:/none", None)
+        dataset_names.check("folder:/none", None)
     with pytest.raises(UserError, match=r"--data_dir=here: folder:.* says where it is"):
-        catalogue.check(write(tmp_path / "set"), "here")
+        dataset_names.check(write(tmp_path / "set"), "here")
 
 
 @pytest.mark.parametrize("flag", ["validation_split", "validation_seed"])
 def test_a_folder_that_is_divided_is_not_divided_again(tmp_path, flag):
     name = write(tmp_path / "set")
-    catalogue.check(write_flat(tmp_path / "flat"), None, [flag])
+    dataset_names.check(write_flat(tmp_path / "flat"), None, [flag])
     with pytest.raises(UserError, match=rf"^--{flag}: {name} is divided already, in train/ and va"):
-        catalogue.check(name, None, [flag])
+        dataset_names.check(name, None, [flag])
 
 
-@pytest.mark.parametrize("memory", [10**12, 0])
-def test_a_bad_picture_is_named_or_left_out(tmp_path, memory, monkeypatch):
-    monkeypatch.setattr(machine, "memory", lambda: memory)
+@pytest.mark.parametrize("available", [10**12, 0])
+def test_a_bad_picture_is_named_or_left_out(tmp_path, available, monkeypatch):
+    monkeypatch.setattr(memory, "process_memory", lambda: available)
     name = write(tmp_path / "set")
     bad = tmp_path / "set" / "train" / "dog" / "3.png"
     bad.write_bytes(bad.read_bytes()[:40])
-    settings = Experiment((parse("baseA"), parse("baseB")), dataset=name, steps=9, batch_size=4,
-                          group_memory=1)  # fmt: skip
+    settings = Experiment(tuple(map(parse_treatment, ("baseA", "baseB"))), dataset=name, steps=9,
+                          batch_size=4, group_memory=1)  # fmt: skip
     with pytest.raises(UserError, match=rf"1 pictures cannot be used: {bad} cannot be decoded"):
         experiment.run(settings, tmp_path / "run", say=lambda _: None)
     pair, train, _ = read(name, bad_images="skip")

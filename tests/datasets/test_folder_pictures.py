@@ -9,13 +9,13 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from test_folder import read, write, write_flat
+from support.picture_folders import read, write, write_flat
 
-from transfer_keras import machine
-from transfer_keras.datasets import catalogue, sources
+from transfer_keras.config import dataset_names, memory
+from transfer_keras.config.errors import UserError
+from transfer_keras.datasets import sources
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
-from transfer_keras.errors import UserError
 
 
 def saved(picture, kind, **more):
@@ -161,7 +161,7 @@ def test_what_cannot_be_decoded_is_named(tmp_path, file, data, monkeypatch):
     named = rf"1 pictures cannot be used: {re.escape(str(bad))} "
     with pytest.raises(UserError, match=named):  # Where they are kept in memory.
         read(name)
-    monkeypatch.setattr(machine, "memory", lambda: 0)
+    monkeypatch.setattr(memory, "process_memory", lambda: 0)
     pair, train, _ = read(name)
     with pytest.raises(UserError, match=named):
         pair.refuse_faults(train)
@@ -215,9 +215,9 @@ def test_a_path_must_be_text_but_may_lead_to_any(tmp_path):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/s\xe4t")
     name = write(pathlib.Path(odd))
     with pytest.raises(UserError, match=r"/s\\xe4t: expected a path in UTF-8\. Rename it, or make"):
-        catalogue.check(name, None)
+        dataset_names.check(name, None)
     (tmp_path / "link").symlink_to(odd)
-    catalogue.check(f"folder:{tmp_path}/link", None)
+    dataset_names.check(f"folder:{tmp_path}/link", None)
     pair, train, _ = read(f"folder:{tmp_path}/link")
     assert pair.identity.startswith("folder:s\\xe4t/")
     assert sum(map(len, train.values())) == 24

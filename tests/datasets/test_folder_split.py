@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_keras import machine
+from transfer_keras.config import memory
+from transfer_keras.config.errors import UserError
 from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
-from transfer_keras.errors import UserError
 
 COUNTS = {"Ärger": 2, "b c": 3, "dog": 7, "emu": 8, "fox": 13}
 
@@ -76,9 +76,9 @@ def test_the_split_is_what_it_was_in_the_first_version(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["paper", "modern"])
-@pytest.mark.parametrize("memory", [10**12, 0])
-def test_the_pictures_of_each_split_are_of_its_files(tmp_path, kind, memory, monkeypatch):
-    monkeypatch.setattr(machine, "memory", lambda: memory)
+@pytest.mark.parametrize("available", [10**12, 0])
+def test_the_pictures_of_each_split_are_of_its_files(tmp_path, kind, available, monkeypatch):
+    monkeypatch.setattr(memory, "process_memory", lambda: available)
     name = write(tmp_path / "set")
     pair = TaskPair(name, None, "0", validation_split=0.4, validation_seed=5)
     cut = Preprocessing(32, 32, augment=False, kind=kind)

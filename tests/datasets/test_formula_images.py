@@ -3,9 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
-from transfer_keras.datasets import catalogue, formula, sources
+from transfer_keras.config import dataset_names
+from transfer_keras.config.errors import UserError
+from transfer_keras.datasets import formula, sources
 from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.errors import UserError
 
 
 def test_names():
@@ -42,7 +43,7 @@ def test_every_shape_is_visible():
 @pytest.mark.parametrize("text", ["40", "40x300", "axbxc", "2x300x32", "40x5x32", "40x300x4"])
 def test_bad_amounts(text):
     with pytest.raises(UserError, match=f"--dataset=formula_images/{text}: after the slash"):
-        catalogue.check(f"formula_images/{text}", None)
+        dataset_names.check(f"formula_images/{text}", None)
 
 
 def test_builder(data_dir):

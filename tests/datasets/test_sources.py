@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from transfer_keras.datasets import catalogue, sources
+from transfer_keras.config import dataset_names
+from transfer_keras.config.errors import UserError
+from transfer_keras.datasets import sources
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
-from transfer_keras.errors import UserError
 
 COUNT = 20
 
@@ -39,7 +40,7 @@ def mocked(*splits):
     ],
 )
 def test_tfds_by_name(name, size, classes, test, tmp_path):
-    catalogue.check(name, str(tmp_path))
+    dataset_names.check(name, str(tmp_path))
     with mocked("train", test):
         source = sources.open_source(name, str(tmp_path))
         assert len(source.class_names) == classes
@@ -73,7 +74,7 @@ def test_every_tfds_image_classification_dataset_is_known():
     tfds.list_builders()
     expected = {n for n, c in registered.items() if "image_classification" in c.__module__}
     assert len(expected) > 30
-    assert expected <= set(catalogue.names())
+    assert expected <= set(dataset_names.names())
 
 
 @pytest.mark.parametrize(
@@ -98,9 +99,9 @@ def test_a_dataset_without_training_images_is_split(tmp_path):
 
 def test_folder_of_an_own_tfds_dataset_counts_as_known(tmp_path):
     with pytest.raises(UserError, match="no such image dataset"):
-        catalogue.check("my_pictures", str(tmp_path))
+        dataset_names.check("my_pictures", str(tmp_path))
     (tmp_path / "my_pictures").mkdir()
-    catalogue.check("my_pictures", str(tmp_path))
+    dataset_names.check("my_pictures", str(tmp_path))
 
 
 def test_classes_that_are_named_when_the_data_come(tmp_path):

@@ -8,14 +8,15 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from transfer_keras import experiment, machine, results
+from transfer_keras import experiment, results
+from transfer_keras.config import memory
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets import records, sources
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
-from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
 
 CLASSES = (3, 1, 4)
 
@@ -143,11 +144,11 @@ def test_the_index_is_kept_and_made_again_when_the_files_are_others(source, monk
 def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypatch):
     """Weights and answers of the whole program, bit for bit."""
     settings = Experiment(
-        (parse("A2B"),), dataset="formula_images/6x30x32", data_dir=data_dir, steps=4, batch_size=8,
-        augment=True, group_memory=1,
+        (parse_treatment("A2B"),), dataset="formula_images/6x30x32", data_dir=data_dir, steps=4,
+        batch_size=8, augment=True, group_memory=1,
     )  # fmt: skip
-    for name, memory in (("held", machine.memory()), ("streamed", 10**6)):
-        monkeypatch.setattr(machine, "memory", lambda memory=memory: memory)
+    for name, available in (("held", memory.process_memory()), ("streamed", 10**6)):
+        monkeypatch.setattr(memory, "process_memory", lambda available=available: available)
         experiment.run(settings, tmp_path / name, say=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
         held, streamed = (

@@ -1,37 +1,15 @@
-import io
 import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from support.tiny_imagenet import WNIDS, write_zip
 
+from transfer_keras.config.errors import UserError
 from transfer_keras.datasets import sources
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.tiny_imagenet import Tree
-from transfer_keras.errors import UserError
 
-WNIDS = ["n02124075", "n01443537", "n03100240"]
-
-
-def jpeg(value: int) -> bytes:
-    mode = "L" if value == 7 else "RGB"  # The real set has grey pictures among the others.
-    buffer = io.BytesIO()
-    Image.new(mode, (64, 64), value if mode == "L" else (value, value, value)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def files():
-    made = {"wnids.txt": "\n".join(WNIDS).encode() + b"\n", "words.txt": b""}
-    for index, wnid in enumerate(WNIDS):
-        for number in range(4):
-            name = f"train/{wnid}/images/{wnid}_{number}.JPEG"
-            made[name] = jpeg(10 * index + number + 4)
-        made[f"train/{wnid}/{wnid}_boxes.txt"] = b""
-        made[f"val/images/val_{index}.JPEG"] = jpeg(100 + index)
-    lines = [f"val_{i}.JPEG\t{wnid}\t0\t32\t44\t62" for i, wnid in enumerate(WNIDS)]
-    made["val/val_annotations.txt"] = "\n".join(lines).encode()
-    return made
+pytestmark = pytest.mark.usefixtures("prepared_elsewhere")
 
 
 @pytest.fixture(params=["zip", "folder", "zip at its top"])
@@ -47,11 +25,6 @@ def copy(request, files, tmp_path):
         for name, content in files.items():
             archive.writestr(name if "top" in request.param else f"tiny-imagenet-3/{name}", content)
     return path
-
-
-@pytest.fixture(autouse=True)
-def prepared_elsewhere(monkeypatch, tmp_path):
-    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))
 
 
 def prepared(path):
@@ -108,13 +81,6 @@ def test_the_real_one(tiny_imagenet_zip):
     images, labels, _ = sources.read(source, source.test, Preprocessing(32, 32))
     assert np.bincount(labels).tolist() == [50] * 40
     assert 90 < images.mean() < 140
-
-
-def write_zip(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
 
 
 def test_a_damaged_picture_in_a_zip_is_named(files, tmp_path):

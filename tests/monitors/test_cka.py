@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from cka_oracle import oracle
+from support.cka_oracle import oracle
 
 from transfer_keras.monitors import cka
 

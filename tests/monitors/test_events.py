@@ -3,8 +3,8 @@ import time
 
 import numpy as np
 import pytest
-from event_files import read
 from PIL import Image
+from support.event_files import read
 
 from transfer_keras.monitors.events import Events, histogram, image, scalar, text
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from event_files import read
+from support.event_files import read
 
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.scalars import Scalars

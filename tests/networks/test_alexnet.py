@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from transfer_keras import surgery
-from transfer_keras.networks import alexnet, tables
+from transfer_keras.config import architectures
+from transfer_keras.networks import alexnet
 
 
 def lrn(x, size=5, alpha=1e-4, beta=0.75, k=1.0):
@@ -65,7 +66,7 @@ def test_the_papers_network():
     assert shapes["conv5_pool"] == (6, 6, 256)
     order = [layer.name for layer in model.layers]
     assert order[2:6] == ["conv1", "conv1_relu", "conv1_pool", "conv1_norm"]
-    for unit in tables.ALEXNET.units:
+    for unit in architectures.ALEXNET.units:
         kernel, bias = (w.numpy() for w in model.get_layer(unit.name).weights)
         assert kernel.std() == pytest.approx(unit.stddev, rel=0.05)
         assert (bias == unit.bias).all()
@@ -76,13 +77,13 @@ def test_the_papers_network():
     }
     expected = [105.4, 223.9, 149.5, 112.1, 74.8, 37.7, 16.8, 2.05]
     assert list(macs.values()) == pytest.approx(expected, abs=0.06)
-    sizes = tables.ALEXNET.sizes(227, 500)
+    sizes = architectures.ALEXNET.sizes(227, 500)
     assert [size.macs / 1e6 for size in sizes] == pytest.approx(list(macs.values()))
 
 
 def test_small_network_has_the_same_units_and_reloads_without_this_package(tmp_path):
     model = alexnet.build("alexnet_small", image_size=32, classes=7)
-    assert [u.name for u in surgery.units(model)] == [u.name for u in tables.ALEXNET.units]
+    assert [u.name for u in surgery.units(model)] == [u.name for u in architectures.ALEXNET.units]
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
     model.save(tmp_path / "m.keras")
     x = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
@@ -96,7 +97,7 @@ def test_pixels_are_normalised_inside():
     mean, variance = [100.0, 110.0, 120.0], [900.0, 1600.0, 2500.0]
     kinds = {"alexnet_small": np.sqrt(variance), "alexnet": 1.0}
     for name, divisor in kinds.items():
-        size = tables.ARCHITECTURES[name].image_size
+        size = architectures.ARCHITECTURES[name].image_size
         model = alexnet.build(name, image_size=size, classes=2, mean=mean, variance=variance)
         found = model.get_layer("pixels")(x)
         np.testing.assert_allclose(found, (x - mean) / divisor, rtol=1e-5, atol=1e-5)

@@ -2,7 +2,7 @@ import re
 
 import keras
 import pytest
-from small_network import LAYERS, make_donor
+from support.small_network import LAYERS, make_donor
 
 from transfer_keras import surgery
 

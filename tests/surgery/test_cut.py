@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from small_network import images, make_donor, perturb, same, values
+from support.small_network import images, make_donor, perturb, same, values
 
 from transfer_keras import surgery
 

@@ -1,8 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from small_network import LAYERS, make_donor, same
-from test_blocks import EXPAND, make_tower
+from support.small_network import LAYERS, make_donor, same
+from support.towers import EXPAND, make_tower
 
 from transfer_keras import surgery
 

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from small_network import LAYERS, as_numpy, perturb, same
+from support.small_network import LAYERS, as_numpy, perturb, same
 
 from transfer_keras import surgery
 

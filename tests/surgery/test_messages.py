@@ -8,7 +8,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from small_network import LAYERS, make_donor
+from support.small_network import LAYERS, make_donor
 
 from transfer_keras import surgery
 from transfer_keras.surgery import errors

@@ -3,7 +3,7 @@ import random
 import keras
 import numpy as np
 import pytest
-from small_network import LAYERS, as_numpy, images, make_donor, same, values
+from support.small_network import LAYERS, as_numpy, images, make_donor, same, values
 
 from transfer_keras import surgery
 

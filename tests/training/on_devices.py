@@ -19,11 +19,12 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras import surgery
+from transfer_keras.config import Interrupted
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.interruption import Interrupted, Stop
+from transfer_keras.training.interruption import Stop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.rates import Rates
 from transfer_keras.training.watch import Watch

@@ -9,13 +9,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_loop import Recorder
+from support.training import Recorder
 
 from transfer_keras import surgery
-from transfer_keras.errors import UserError
+from transfer_keras.config import Interrupted
+from transfer_keras.config.errors import UserError
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.interruption import Interrupted, Stop, signals_wait
+from transfer_keras.training.interruption import Stop, signals_wait
 from transfer_keras.training.optimizers import Recipe
 
 ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64), np.zeros((0,))]

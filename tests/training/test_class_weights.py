@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_loop import STRATEGY, Recorder, batches, linear
+from support.training import STRATEGY, Recorder, batches, linear
 
 from transfer_keras import surgery
 from transfer_keras.training import loop

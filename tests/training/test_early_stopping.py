@@ -6,14 +6,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_loop import Recorder, poisoned
+from support.training import Recorder, poisoned
 
 from transfer_keras import surgery
-from transfer_keras.errors import UserError
+from transfer_keras.config import Interrupted
+from transfer_keras.config.errors import UserError
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.early_stopping import EarlyStopping
-from transfer_keras.training.interruption import Interrupted, Stop
+from transfer_keras.training.interruption import Stop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Predictions, Scores
 from transfer_keras.training.watch import Watch

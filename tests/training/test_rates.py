@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_loop import Recorder
+from support.training import Recorder
 
 from transfer_keras import surgery
+from transfer_keras.config import Interrupted
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.interruption import Interrupted, Stop
+from transfer_keras.training.interruption import Stop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.rates import Rates, inference_mode
 

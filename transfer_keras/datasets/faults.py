@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from transfer_keras.errors import UserError
+from transfer_keras.config import UserError
 
 _NAMED = 3
 

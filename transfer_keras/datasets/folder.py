@@ -11,9 +11,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transfer_keras.datasets import faults, folder_layout, records
-from transfer_keras.datasets.folder_layout import DECODED, FOLDER, few, is_picture, shown, suffix
-from transfer_keras.errors import UserError
+from transfer_keras.config import (
+    DECODED,
+    FOLDER,
+    UserError,
+    few,
+    image_folders,
+    is_picture,
+    shown,
+    suffix,
+)
+from transfer_keras.datasets import faults, records
 
 
 class _File(NamedTuple):
@@ -64,7 +72,7 @@ class Folder:
         validation_seed: int = 0,
     ):
         self.name = name
-        self._root = folder_layout.path_of(name).resolve()
+        self._root = image_folders.path_of(name).resolve()
         folders = self._layout()
         self.class_names = self._classes(folders)
         unusable: list[tuple[str, str]] = []
@@ -102,7 +110,7 @@ class Folder:
 
     def _layout(self) -> list[pathlib.Path]:
         """The folders of classes: `train` and `val`, or PATH alone."""
-        names = folder_layout.split_folders(self.name)
+        names = image_folders.split_folders(self.name)
         return [self._root / name for name in names] if names else [self._root]
 
     def _classes(self, folders: Sequence[pathlib.Path]) -> tuple[str, ...]:
@@ -123,7 +131,7 @@ class Folder:
             raise UserError(
                 f"--dataset={self.name}: expected two or more folders, a class each, in "
                 f"{shown(folders[0])}; found {few(found) or 'no folder'}. Pictures belong in "
-                f"{folder_layout.LAYOUTS}."
+                f"{image_folders.LAYOUTS}."
             )
         return tuple(classes[0])
 
@@ -157,20 +165,20 @@ class Folder:
         return classes
 
     def _entries(self, folder: pathlib.Path) -> list[os.DirEntry]:
-        return folder_layout.entries(self.name, folder)
+        return image_folders.entries(self.name, folder)
 
     def _check_flat(self, folder: pathlib.Path, name: str, entries: Sequence[os.DirEntry]) -> None:
         """That no folder in that of a class holds pictures, which would not be used."""
         known = {os.path.realpath(self._root), os.path.realpath(folder / name)}
         below = (
-            folder_layout.picture_below(self.name, entry.path, known)
+            image_folders.picture_below(self.name, entry.path, known)
             for entry in entries
             if not is_picture(entry) and entry.is_dir()
         )
         if picture := next(filter(None, below), None):
             advice = f"Move them up into {shown(name)}."
             if folder == self._root and not any(map(is_picture, entries)):
-                path = f"{folder_layout.without_slash(self.name)}/{name}"
+                path = f"{image_folders.without_slash(self.name)}/{name}"
                 advice = f"If the classes are in there, give --dataset={path}; else m{advice[1:]}"
             raise UserError(
                 f"--dataset={self.name}: pictures lie in folders within the class {shown(name)}, "
@@ -226,7 +234,7 @@ def _digest(splits: Mapping[str, _Classes]) -> str:
 
 def _fault(entry: os.DirEntry) -> str | None:
     """Why a picture cannot be used, as far as is seen without decoding it."""
-    if (ending := suffix(entry)) in folder_layout.NOT_DECODED:
+    if (ending := suffix(entry)) in image_folders.NOT_DECODED:
         return f"is {ending}, which TensorFlow does not decode: convert it to JPEG or PNG"
     try:
         if not stat.S_ISREG(entry.stat().st_mode):

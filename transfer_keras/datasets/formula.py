@@ -7,30 +7,10 @@ how much of the picture they fill, after Kataoka et al. (2020), "Pre-training wi
 Images". The contours are closed curves r(angle): polygons, stars and sums of harmonics.
 """
 
-import re
-
 import numpy as np
 
 FAMILIES = ("fractal", "contour")
-DEFAULT = "40x300x32"
 _SUPERSAMPLING = 2  # Shapes are drawn at twice the size and averaged down.
-
-
-def parse_amounts(text: str) -> dict[str, int]:
-    """ "40x300x32" -> {"classes": 40, "images_per_class": 300, "size": 32}.
-
-    Raises:
-        ValueError: if it is not three such numbers, or they are too small to be a dataset.
-    """
-    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
-    if not match:
-        raise ValueError(f"expected CLASSESxIMAGESxSIZE, as {DEFAULT}. Received: {text!r}")
-    classes, images, size = map(int, match.groups())
-    if classes < 4 or images < 6 or size < 8:
-        raise ValueError(
-            f"expected at least 4 classes, 6 images a class, 8 pixels. Received: {text!r}"
-        )
-    return {"classes": classes, "images_per_class": images, "size": size}
 
 
 def class_names(classes: int) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow_datasets as tfds
 
+from transfer_keras.config import FORMULA_DEFAULT, parse_amounts
 from transfer_keras.datasets import formula
 
 
@@ -24,7 +25,7 @@ class FormulaImagesConfig(tfds.core.BuilderConfig):
     @classmethod
     def parse(cls, text: str) -> "FormulaImagesConfig":
         """From "40x300x32": classes, images per class, size."""
-        return cls(text, **formula.parse_amounts(text))
+        return cls(text, **parse_amounts(text))
 
 
 class FormulaImages(tfds.core.GeneratorBasedBuilder):
@@ -32,7 +33,7 @@ class FormulaImages(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.1.0")
 
-    def __init__(self, *, config: str | FormulaImagesConfig = formula.DEFAULT, **kwargs):
+    def __init__(self, *, config: str | FormulaImagesConfig = FORMULA_DEFAULT, **kwargs):
         if isinstance(config, str):
             config = FormulaImagesConfig.parse(config)
         super().__init__(config=config, **kwargs)

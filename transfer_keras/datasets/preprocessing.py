@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from transfer_keras.config import PREPROCESSING
 from transfer_keras.datasets.augmentation import random_crop_and_mirror, random_window
-from transfer_keras.datasets.catalogue import PREPROCESSING
 
 _BEYOND = 2  # Pixels that a JPEG's decoder looks at beyond the edge of a crop.
 _COARSE = 2  # Shrunk by more than that, a picture is antialiased.

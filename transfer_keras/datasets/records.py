@@ -16,8 +16,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
+from transfer_keras.config import UserError
 from transfer_keras.datasets import faults
-from transfer_keras.errors import UserError
 
 _OPEN_FILES = 200  # At a time; systems allow 1,024, and ImageNet has as many.
 _FRAME = 12  # Bytes before a record in a TFRecord file: its length, and that one's checksum.

@@ -9,13 +9,12 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
-from transfer_keras.datasets import faults, formula, records
+from transfer_keras.config import FOLDER, FORMULA_DEFAULT, UserError
+from transfer_keras.datasets import faults, records
 from transfer_keras.datasets.folder import Folder
-from transfer_keras.datasets.folder_layout import FOLDER
 from transfer_keras.datasets.formula_images import FormulaImages
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.tiny_imagenet import TinyImagenet, TinyImagenetConfig
-from transfer_keras.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +141,7 @@ def open_source(
         )
     dataset, _, config = name.partition("/")
     if dataset == "formula_images":
-        builder = _made(name, FormulaImages, config=config or formula.DEFAULT, data_dir=data_dir)
+        builder = _made(name, FormulaImages, config=config or FORMULA_DEFAULT, data_dir=data_dir)
     elif dataset == "tiny_imagenet":
         builder = _made(name, TinyImagenet, config=TinyImagenetConfig.of(data_dir, bad_images))
     else:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras import machine, tasks
+from transfer_keras.config import UserError, memory, tasks
 from transfer_keras.datasets import faults, sources
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
-from transfer_keras.errors import UserError
 
 AnyExamples = Examples | StreamedExamples
 
@@ -192,4 +191,4 @@ def _fits(source: sources.Source | Folder, side: int) -> bool:
     """Whether half of the memory holds all pictures three times: as they are read, by task, and
     by TensorFlow."""
     images = source.size(source.train) + source.size(source.test)
-    return 3 * images * side**2 * 3 <= machine.memory() / 2
+    return 3 * images * side**2 * 3 <= memory.process_memory() / 2

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
+from transfer_keras.config import UserError
 from transfer_keras.datasets import faults
-from transfer_keras.errors import UserError
 
 
 @dataclasses.dataclass

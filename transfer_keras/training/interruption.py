@@ -8,13 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-
-class Interrupted(Exception):
-    """A training was stopped, and what it had reached is saved."""
-
-
-class StoppedAtOnce(KeyboardInterrupt):
-    """The second signal came before the step had ended."""
+from transfer_keras.config import StoppedAtOnce
 
 
 @dataclasses.dataclass

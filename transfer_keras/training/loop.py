@@ -12,10 +12,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from transfer_keras.config import Interrupted
 from transfer_keras.parts import WHOLE, Part
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.early_stopping import EarlyStopping
-from transfer_keras.training.interruption import Interrupted, Stop
+from transfer_keras.training.interruption import Stop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.replicas import distribute
 from transfer_keras.training.scores import Scores, Trained, outcome

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.errors import UserError
+from transfer_keras.config import UserError
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.early_stopping import EarlyStopping
 from transfer_keras.training.scores import Scores

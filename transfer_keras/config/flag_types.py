@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from transfer_keras import tasks, treatments
+from transfer_keras.config import tasks, treatments
 
 ALL = "all"
 _MOST = 1000
@@ -124,7 +124,7 @@ class Treatments(_Several):
     syntactic_help = "names as A3B, B3B+, R2B, baseA, separated by commas"
 
     def values(self, part):
-        yield treatments.parse(part)
+        yield treatments.parse_treatment(part)
 
 
 class CommaSerializer(flags.ArgumentSerializer):

@@ -1,4 +1,4 @@
-"""What a person can do wrong, and what can befall several machines."""
+"""What a person can do wrong, and the ways in which a program can end early."""
 
 
 class UserError(ValueError):
@@ -10,3 +10,11 @@ class UserError(ValueError):
 
 class WorkerLost(Exception):
     """Another process of this training has ended; what it said."""
+
+
+class Interrupted(Exception):
+    """A training was stopped, and what it had reached is saved."""
+
+
+class StoppedAtOnce(KeyboardInterrupt):
+    """The second signal came before the step had ended."""

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from PIL import Image
 
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 layers = keras.layers
 PIXELS = np.random.default_rng(1).integers(0, 256, (5, 24, 24, 3)).astype(np.float32)
@@ -54,7 +54,7 @@ def write_pictures(folder, *, classes=("left", "right", "top"), each=12, side=24
 
 
 def ask(donor, *names, **settings):
-    wanted = tuple(map(parse, names or ["A1B"]))
+    wanted = tuple(map(parse_treatment, names or ["A1B"]))
     return Experiment(wanted, donor=str(donor), split="donor", **settings)
 
 

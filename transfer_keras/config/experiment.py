@@ -10,12 +10,12 @@ import math
 import pathlib
 import re
 
-from transfer_keras import defaults, machine, tasks
-from transfer_keras.datasets.folder_layout import without_slash
-from transfer_keras.errors import UserError
-from transfer_keras.networks.tables import ARCHITECTURES, Architecture, Measured
-from transfer_keras.plan import with_bases
-from transfer_keras.treatments import Treatment
+from transfer_keras.config import defaults, memory, tasks
+from transfer_keras.config.architectures import ARCHITECTURES, Architecture, PretrainedArchitecture
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.image_folders import without_slash
+from transfer_keras.config.plan import with_bases
+from transfer_keras.config.treatments import Treatment
 
 APPLICATIONS = "keras.applications."  # Before the name of a network there.
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
@@ -26,8 +26,8 @@ CLASS_WEIGHTS = ("none", "balanced")
 MEANS = ("source", "target")
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 PRECISIONS = ("float32", "mixed_bfloat16")
-CLUSTER = "TF_CONFIG"  # TensorFlow's variable that names all machines.
-LOGICAL = "cpu:"  # Before a number of devices that the CPU plays.
+TF_CONFIG = "TF_CONFIG"  # TensorFlow's variable that names all machines.
+LOGICAL_CPU = "cpu:"  # Before a number of devices that the CPU plays.
 _LOOKS = 20
 
 
@@ -131,13 +131,13 @@ class Experiment:
     class_weights: str = "none"
     validation_split: float = 0.2
     validation_seed: int = 0
-    table: Measured | None = None
+    table: PretrainedArchitecture | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "dataset", without_slash(self.dataset))
         if self.donor:
             self._check_donor()
-        elif self.split == tasks.DONOR:
+        elif self.split == tasks.DONOR_SPLIT:
             raise UserError(f"--split={self.split}: is that of a training with --donor.")
         elif given := [n for n, usual in _OF_DONORS.items() if getattr(self, n) != usual]:
             name = given[0]
@@ -156,9 +156,9 @@ class Experiment:
         if self.architecture:
             missing["image_size"] = self.architecture.image_size
         if self.group_memory is None:
-            on_cpu = self.devices and self.devices.startswith(LOGICAL)
-            memory = (None if on_cpu else machine.gpu_memory()) or machine.memory()
-            object.__setattr__(self, "group_memory", memory / 2**31)
+            on_cpu = self.devices and self.devices.startswith(LOGICAL_CPU)
+            available = (None if on_cpu else memory.gpu_memory()) or memory.process_memory()
+            object.__setattr__(self, "group_memory", available / 2**31)
         for name, value in missing.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -192,25 +192,26 @@ class Experiment:
             if getattr(self, name) not in allowed:
                 known = ", ".join(filter(None, allowed))
                 raise UserError(f"--{name}={getattr(self, name)}: expected one of {known}.")
-        if self.devices and not re.fullmatch(rf"{LOGICAL}[1-9]\d*|\d+(,\d+)*", self.devices):
+        if self.devices and not re.fullmatch(rf"{LOGICAL_CPU}[1-9]\d*|\d+(,\d+)*", self.devices):
             raise UserError(
-                f"--devices={self.devices}: expected numbers of GPUs, as 0 or 0,2, or {LOGICAL}2."
+                f"--devices={self.devices}: expected numbers of GPUs, as 0 or 0,2, or "
+                f"{LOGICAL_CPU}2."
             )
         numbers = (self.devices or "").split(",")
         if len(set(numbers)) < len(numbers):
             raise UserError(f"--devices={self.devices}: names a GPU twice.")
-        if self.strategy == "multi_worker" and numbers[0].startswith(LOGICAL):
+        if self.strategy == "multi_worker" and numbers[0].startswith(LOGICAL_CPU):
             raise UserError(f"--devices={self.devices}: is of one machine; see --strategy.")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
         if not self.treatments:
             raise UserError("--treatments: none given. Expected names such as A3B or baseB.")
         tasks.check_split(self.split)
-        if missing := [t.name for t in self.treatments if not exists(t, self.split)]:
+        if missing := [t.name for t in self.treatments if not suits_split(t, self.split)]:
             raise UserError(
                 f"--split={self.split}: there is no task B, which {missing[0]} needs. Expected "
                 "baseA and treatments such as A3A, A3A+ and R3A (--target=A --source=self)."
-                if self.split == tasks.WHOLE
+                if self.split == tasks.WHOLE_SPLIT
                 else f"--treatments={missing[0]}: with --donor, A is what the donor was trained "
                 "on, and nothing is trained on it here. Expected --target=B."
             )
@@ -235,7 +236,7 @@ class Experiment:
                     "the file of a --donor holds its own. Leave --donor_weights out."
                 )
             name = pathlib.Path(self.donor).stem
-        if self.split != tasks.DONOR:
+        if self.split != tasks.DONOR_SPLIT:
             raise UserError(
                 f"--split={self.split}: with --donor all classes of the dataset are B. Leave "
                 "--split out."
@@ -265,7 +266,7 @@ class Experiment:
                 raise UserError(f"--treatments={treatment}: {why}")
 
     @property
-    def architecture(self) -> Architecture | Measured | None:
+    def architecture(self) -> Architecture | PretrainedArchitecture | None:
         """Its table; None of a donor that was not opened yet."""
         return self.table if self.donor else ARCHITECTURES[self.network]
 
@@ -387,9 +388,9 @@ def _digest(path: pathlib.Path, changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def exists(treatment: Treatment, split: str) -> bool:
+def suits_split(treatment: Treatment, split: str) -> bool:
     """Whether the tasks of a split suffice for a treatment: the whole has no B, and with a donor
     nothing is trained on A."""
-    if split == tasks.DONOR:
+    if split == tasks.DONOR_SPLIT:
         return treatment.target == "B"
-    return split != tasks.WHOLE or "B" not in (treatment.target, treatment.donor)
+    return split != tasks.WHOLE_SPLIT or "B" not in (treatment.target, treatment.donor)

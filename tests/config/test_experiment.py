@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 
-from transfer_keras.errors import UserError
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
-A3B = (parse("A3B"),)
+A3B = (parse_treatment("A3B"),)
 
 
 def test_defaults_follow_the_network():
@@ -31,7 +31,7 @@ def test_identity_holds_the_classes_of_a_split_file(tmp_path):
 
 def test_identity_leaves_out_what_makes_no_number():
     one = Experiment(A3B)
-    other = Experiment((parse("B1B"),), data_dir="elsewhere")
+    other = Experiment((parse_treatment("B1B"),), data_dir="elsewhere")
     assert one.identity == other.identity
     for change in ({"seed": 1}, {"split": "1"}, {"steps": 5}, {"image_size": 48}):
         assert Experiment(A3B, **change).identity != one.identity
@@ -68,7 +68,7 @@ def test_identity_leaves_out_the_slash_after_a_folder(path):
         ({"units": "block"}, r"--units=block: is about a --donor"),
         ({"batch_norm": "frozen"}, r"--batch_norm=frozen: is about a --donor"),
         ({"treatments": ()}, r"--treatments: none"),
-        ({"treatments": (parse("A8B"),)}, r"--treatments=A8B: .* 8 units, so 1 to 7"),
+        ({"treatments": (parse_treatment("A8B"),)}, r"--treatments=A8B: .* 8 units, so 1 to 7"),
     ],
 )
 def test_bad_settings(change, message):

@@ -7,7 +7,7 @@ import subprocess
 _PATIENCE = 10  # Seconds, for a driver that does not answer.
 
 
-def memory() -> int:
+def process_memory() -> int:
     """Bytes of memory that this process may use: the machine's, or its control group's."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:

@@ -36,7 +36,7 @@ class Dense:
     bias: float = 0.0
 
 
-class Size(NamedTuple):
+class UnitSize(NamedTuple):
     """What a unit holds and does: weights, values of one image between its layers, and
     multiplications for one image."""
 
@@ -74,7 +74,7 @@ class Architecture:
                     return 0
         return side
 
-    def sizes(self, image_size: int, classes: int) -> tuple[Size, ...]:
+    def sizes(self, image_size: int, classes: int) -> tuple[UnitSize, ...]:
         """Size of each unit, for images that are large enough and an output a class."""
         sizes, side, channels = [], image_size, 3
         for unit in self.units:
@@ -84,17 +84,17 @@ class Architecture:
                 side, channels = _pooled(unit, wide), unit.filters
                 values = 2 * wide**2 * channels  # Of the convolution and of its ReLU.
                 values += (unit.pool + unit.norm) * side**2 * channels
-                sizes.append(Size(kernel + unit.filters, values, kernel * wide**2))
+                sizes.append(UnitSize(kernel + unit.filters, values, kernel * wide**2))
             else:
                 inputs, channels = side**2 * channels, unit.units or classes
                 side = 1
                 weights = inputs * channels
-                sizes.append(Size(weights + channels, 3 * channels, weights))
+                sizes.append(UnitSize(weights + channels, 3 * channels, weights))
         return tuple(sizes)
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """See `Measured.cuts`."""
+        """See `PretrainedArchitecture.cuts`."""
         return tuple(range(1, len(self.units) + 1))
 
     @property
@@ -103,14 +103,14 @@ class Architecture:
         return next(size for size in range(1, 4096) if self.side(size) >= 1)
 
 
-class Named(NamedTuple):
+class NamedUnit(NamedTuple):
     """A unit of a network that was given; see `Conv` and `Dense`."""
 
     name: str
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class PretrainedArchitecture:
     """A network that was given and not made here, as far as others have to know it; what it
     shares with `Architecture` means the same.
 
@@ -124,9 +124,9 @@ class Measured:
             unit it is; None: there is none.
     """
 
-    units: tuple[Named, ...]
+    units: tuple[NamedUnit, ...]
     cuts: tuple[int, ...]
-    given_sizes: tuple[Size, ...]
+    given_sizes: tuple[UnitSize, ...]
     image_size: int
     possible: tuple[int, ...]
     restless: tuple[str, int] | None = None
@@ -158,7 +158,7 @@ class Measured:
         """Its layers were made for one size."""
         return self.image_size
 
-    def sizes(self, image_size: int, classes: int) -> tuple[Size, ...]:
+    def sizes(self, image_size: int, classes: int) -> tuple[UnitSize, ...]:
         """See `Architecture.sizes`; the last unit's is that of the network itself."""
         return self.given_sizes
 

@@ -105,12 +105,12 @@ def _seed(*identity) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-def is_name(text: str) -> bool:
+def is_treatment_name(text: str) -> bool:
     """Whether it is the notation of a treatment."""
     return bool(_NOTATION.fullmatch(text))
 
 
-def parse(text: str) -> Treatment:
+def parse_treatment(text: str) -> Treatment:
     """From the notation.
 
     Raises:
@@ -127,7 +127,7 @@ def parse(text: str) -> Treatment:
     return Treatment(match["target"], match["donor"], int(match["n"]), bool(match["plus"]))
 
 
-def combine(
+def combine_treatments(
     n: Iterable[int], modes: Iterable[str], sources: Iterable[str], targets: Iterable[str]
 ) -> tuple[Treatment, ...]:
     """Every combination, in the order target, mode, source, n; "random" has no source.

@@ -2,16 +2,16 @@ import os
 
 import pytest
 
-from transfer_keras import machine
-from transfer_keras.settings import Experiment
-from transfer_keras.treatments import parse
+from transfer_keras.config import memory
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
 
 
 @pytest.fixture(autouse=True)
 def asked_anew():
-    machine.gpu_memory.cache_clear()
+    memory.gpu_memory.cache_clear()
     yield
-    machine.gpu_memory.cache_clear()
+    memory.gpu_memory.cache_clear()
 
 
 @pytest.fixture
@@ -29,25 +29,25 @@ def driver(tmp_path, monkeypatch):
 
 def test_memory_is_at_most_the_machines():
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < machine.memory() <= pages
+    assert 0 < memory.process_memory() <= pages
 
 
 def test_memory_of_the_smallest_gpu(driver):
     driver("echo 81559; echo 24564")
-    assert machine.gpu_memory() == 24564 * 2**20
-    assert Experiment((parse("A3B"),)).group_memory == 24564 / 2**11
-    assert Experiment((parse("A3B"),), group_memory=3.0).group_memory == 3.0
-    on_cpu = Experiment((parse("A3B"),), devices="cpu:2")
-    assert on_cpu.group_memory == machine.memory() / 2**31
+    assert memory.gpu_memory() == 24564 * 2**20
+    assert Experiment((parse_treatment("A3B"),)).group_memory == 24564 / 2**11
+    assert Experiment((parse_treatment("A3B"),), group_memory=3.0).group_memory == 3.0
+    on_cpu = Experiment((parse_treatment("A3B"),), devices="cpu:2")
+    assert on_cpu.group_memory == memory.process_memory() / 2**31
 
 
 @pytest.mark.parametrize("script", ["exit 9", "echo no devices were found"])
 def test_no_gpu(driver, script):
     driver(script)
-    assert machine.gpu_memory() is None
-    assert Experiment((parse("A3B"),)).group_memory == machine.memory() / 2**31
+    assert memory.gpu_memory() is None
+    assert Experiment((parse_treatment("A3B"),)).group_memory == memory.process_memory() / 2**31
 
 
 def test_no_driver(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.gpu_memory() is None
+    assert memory.gpu_memory() is None

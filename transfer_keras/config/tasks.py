@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
 
-NATURAL = "natural"
+NATURAL_SPLIT = "natural"
 MOST_SPLITS = 2**32  # Seeds that `RandomState` takes.
-WHOLE = "whole"  # No split: all classes are A.
-DONOR = "donor"  # All classes are B: A is what the donor was trained on elsewhere.
+WHOLE_SPLIT = "whole"  # No split: all classes are A.
+DONOR_SPLIT = "donor"  # All classes are B: A is what the donor was trained on elsewhere.
 
 # Positions among the 1000 sorted wnids of ILSVRC 2012 (Yosinski et al. 2014, section 4.2, and
 # the authors' published lists): 449 natural classes, 551 man-made.
@@ -53,8 +53,8 @@ def check_split(split: str) -> None:
     elif not _is_named(split) or (split.isdecimal() and int(split) >= MOST_SPLITS):
         raise UserError(
             f"--split={split}: expected a number (0 to 3 are the paper's random halves), "
-            f"'{NATURAL}', '{WHOLE}' (all classes are A), or a file that lists the classes of A, "
-            "one a line."
+            f"'{NATURAL_SPLIT}', '{WHOLE_SPLIT}' (all classes are A), or a file that lists "
+            "the classes of A, one a line."
         )
 
 
@@ -65,11 +65,11 @@ def is_file(split: str) -> bool:
 
 def is_by_number(split: str) -> bool:
     """Whether it takes no names of classes to make it."""
-    return split.isdecimal() or split in (WHOLE, DONOR)
+    return split.isdecimal() or split in (WHOLE_SPLIT, DONOR_SPLIT)
 
 
 def _is_named(split: str) -> bool:
-    return split.isdecimal() or split in (NATURAL, WHOLE, DONOR)
+    return split.isdecimal() or split in (NATURAL_SPLIT, WHOLE_SPLIT, DONOR_SPLIT)
 
 
 def read_class_list(path: str) -> list[str]:
@@ -112,9 +112,9 @@ def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, ...]:
             everything, len(ordered) // 2, replace=False
         )
         in_a = set(half.tolist())
-    elif split in (WHOLE, DONOR):
-        return (Task("A" if split == WHOLE else "B", tuple(order), tuple(ordered)),)
-    elif split == NATURAL:
+    elif split in (WHOLE_SPLIT, DONOR_SPLIT):
+        return (Task("A" if split == WHOLE_SPLIT else "B", tuple(order), tuple(ordered)),)
+    elif split == NATURAL_SPLIT:
         in_a = {place for place, name in enumerate(ordered) if _is_natural(name, ordered)}
     else:
         in_a = _listed(split, ordered)
@@ -145,8 +145,8 @@ def _is_natural(name: str, all_names: Sequence[str]) -> bool:
     if family in ("fractal", "contour"):
         return family == "fractal"
     raise UserError(
-        f"--split={NATURAL}: not known which classes of this dataset are natural (class {name!r}). "
-        "Give a file that lists the classes of A, one a line."
+        f"--split={NATURAL_SPLIT}: not known which classes of this dataset are natural (class "
+        f"{name!r}). Give a file that lists the classes of A, one a line."
     )
 
 
@@ -159,8 +159,8 @@ def _is_natural_wnid(wnid: str) -> bool:
     sides = {p in _NATURAL_POSITIONS for p in (place - 1, place) if 0 <= p < len(wnids)}
     if len(sides) == 2:
         raise UserError(
-            f"--split={NATURAL}: {wnid} is not among the 1000 classes of ILSVRC 2012 and lies "
-            "between a natural and a man-made one. Give a file that lists the classes of A."
+            f"--split={NATURAL_SPLIT}: {wnid} is not among the 1000 classes of ILSVRC 2012 and "
+            "lies between a natural and a man-made one. Give a file that lists the classes of A."
         )
     return sides.pop()
 

@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Collection, Sequence
 
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
 
 FOLDER = "folder:"  # Before the path of pictures; see `folder.Folder`.
 LAYOUTS = "PATH/CLASS/picture.jpg, or PATH/train/CLASS/picture.jpg and PATH/val/CLASS/picture.jpg"

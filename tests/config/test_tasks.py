@@ -2,8 +2,8 @@ import hashlib
 
 import pytest
 
-from transfer_keras import tasks
-from transfer_keras.errors import UserError
+from transfer_keras.config import tasks
+from transfer_keras.config.errors import UserError
 
 # From the authors' published class lists (see the docstring of `tasks`).
 PAPER_MD5 = [

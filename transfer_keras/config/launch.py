@@ -14,9 +14,8 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from transfer_keras.errors import UserError, WorkerLost
-from transfer_keras.settings import CLUSTER
-from transfer_keras.training.interruption import Interrupted, StoppedAtOnce
+from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
+from transfer_keras.config.experiment import TF_CONFIG
 
 FLAGS = flags.FLAGS
 # Exit statuses after a signal: nothing is lost (EX_TEMPFAIL of sysexits.h); what was done since the
@@ -83,7 +82,7 @@ def _leave(message: str, status: int) -> None:
 
 
 def _end(status: int) -> None:
-    if CLUSTER not in os.environ:
+    if TF_CONFIG not in os.environ:
         sys.exit(status)
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from transfer_keras import parsers, results, study, tasks, treatments
-from transfer_keras.datasets import catalogue
-from transfer_keras.errors import UserError
-from transfer_keras.networks.tables import ARCHITECTURES
-from transfer_keras.settings import (
+from transfer_keras.config import dataset_names, flag_types, tasks, treatments
+from transfer_keras.config.architectures import ARCHITECTURES
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import (
     BATCH_NORM,
     CLASS_WEIGHTS,
     MEANS,
@@ -22,9 +21,9 @@ from transfer_keras.settings import (
     STRATEGIES,
     UNITS,
     Experiment,
-    exists,
+    suits_split,
 )
-from transfer_keras.treatments import Treatment
+from transfer_keras.config.treatments import Treatment
 
 FLAGS = flags.FLAGS
 _OPTIMIZERS = ("sgd", "adam")
@@ -45,7 +44,7 @@ WHOLE_CURVE = {
 
 
 def _define(parser, name, default, help_text):
-    return flags.DEFINE(parser, name, default, help_text, serializer=parsers.CommaSerializer())
+    return flags.DEFINE(parser, name, default, help_text, serializer=flag_types.CommaSerializer())
 
 
 _DATASET = flags.DEFINE_string(
@@ -61,7 +60,7 @@ _DATA_DIR = flags.DEFINE_string(
     "Where TFDS keeps prepared datasets (default: its own); for tiny_imagenet the zip or folder.",
 )
 _SPLIT = _define(
-    parsers.Splits(),
+    flag_types.Splits(),
     "split",
     "0",
     "How classes become tasks A and B: 0 to 3 (the paper's random halves; any number works), "
@@ -69,7 +68,7 @@ _SPLIT = _define(
     "A's classes, one a line. A sweep takes several, as 0-3,natural.",
 )
 _EXAMPLES_PER_CLASS = _define(
-    parsers.Amounts(),
+    flag_types.Amounts(),
     "examples_per_class",
     "all",
     "Train on the first so many of each class; tests keep all. A sweep takes several, as 5,25,all.",
@@ -96,7 +95,7 @@ _WEIGHT_DECAY = flags.DEFINE_float(
 _PREPROCESSING = flags.DEFINE_enum(
     "preprocessing",
     None,
-    catalogue.PREPROCESSING,
+    dataset_names.PREPROCESSING,
     "paper: each picture whole to a square, minus the mean image; modern: its short side to the "
     "size, minus each channel's mean (by network).",
 )
@@ -113,11 +112,11 @@ _AUGMENT = flags.DEFINE_bool(
 _BAD_IMAGES = flags.DEFINE_enum(
     "bad_images",
     "error",
-    catalogue.POLICIES,
+    dataset_names.POLICIES,
     "Whether pictures that cannot be decoded are refused, or left out and counted.",
 )
 _SEED = _define(
-    parsers.Numbers(0, 2**31 - 1),
+    flag_types.Numbers(0, 2**31 - 1),
     "seed",
     "0",
     "All that is random follows from it. A sweep takes several, as 0-2.",
@@ -229,23 +228,23 @@ _WORKDIR = flags.DEFINE_string(
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and train nothing.")
 
 _N = _define(
-    parsers.Numbers(1, _MOST_UNITS),
+    flag_types.Numbers(1, _MOST_UNITS),
     "n",
     "3",
     "How many lower units are transferred, as 3 or 1,4-7.",
 )
 _MODE = _define(
-    parsers.Choices(treatments.MODES), "mode", "frozen", "What becomes of the lower units."
+    flag_types.Choices(treatments.MODES), "mode", "frozen", "What becomes of the lower units."
 )
 _SOURCE = _define(
-    parsers.Choices(treatments.SOURCES),
+    flag_types.Choices(treatments.SOURCES),
     "source",
     "other",
     "Where they come from: the other task (transfer), or the target itself (selffer).",
 )
-_TARGET = _define(parsers.Choices(treatments.TARGETS), "target", "B", "The task trained on.")
+_TARGET = _define(flag_types.Choices(treatments.TARGETS), "target", "B", "The task trained on.")
 _TREATMENTS = _define(
-    parsers.Treatments(),
+    flag_types.Treatments(),
     "treatments",
     None,
     "The paper's names, in place of --n, --mode, --source and --target: A3B,B3B+,R2B,baseA.",
@@ -278,7 +277,7 @@ def experiments_from_flags() -> tuple[Experiment, ...]:
     """
     wanted, experiments = _treatments_from_flags(), []
     for seed, amount, split in itertools.product(_SEED.value, _EXAMPLES_PER_CLASS.value, _splits()):
-        there = tuple(t for t in wanted if exists(t, split))
+        there = tuple(t for t in wanted if suits_split(t, split))
         if not there:
             raise UserError(
                 f"--split={split}: there is no task B, which all of "
@@ -300,7 +299,7 @@ def _treatments_from_flags() -> tuple[Treatment, ...]:
             f"--n={max(_N.value)}: {_NETWORK.value} has {units} units, and at least one must be "
             f"left to train. Expected 1 to {units - 1}."
         )
-    return _TREATMENTS.value or treatments.combine(
+    return _TREATMENTS.value or treatments.combine_treatments(
         _N.value, _MODE.value, _SOURCE.value, _TARGET.value
     )
 
@@ -310,12 +309,12 @@ def _splits() -> tuple[str, ...]:
     if not _DONOR.value:
         return _SPLIT.value
     for name in ("split", "network"):
-        if FLAGS[name].present and FLAGS[name].value != (tasks.DONOR,):
+        if FLAGS[name].present and FLAGS[name].value != (tasks.DONOR_SPLIT,):
             raise UserError(
                 f"{FLAGS[name].serialize()}: with --donor all classes are B, and the network is "
                 f"the donor's. Leave --{name} out."
             )
-    return (tasks.DONOR,)
+    return (tasks.DONOR_SPLIT,)
 
 
 def _experiment(
@@ -328,20 +327,17 @@ def _experiment(
         treatments=wanted, split=split, examples_per_class=examples_per_class, seed=seed, **given
     )
     division = [name for name in ("validation_split", "validation_seed") if is_given(name)]
-    catalogue.check(experiment.dataset, experiment.data_dir, division)
+    dataset_names.check(experiment.dataset, experiment.data_dir, division)
     return experiment
 
 
 def workdir_from_flags(experiment: Experiment) -> pathlib.Path:
-    """The folder of the results, which may not belong to another experiment."""
-    workdir = _workdir(experiment.default_workdir)
-    if experiment.architecture:  # Else it is not all known yet.
-        results.check_workdir(workdir, experiment.identity)
-    return workdir
+    """The folder of the results."""
+    return _workdir(experiment.default_workdir)
 
 
 def study_folder_from_flags(experiments: Sequence[Experiment], kind: str = "study") -> pathlib.Path:
-    """The folder of the experiments' workdirs, which may not belong to another study."""
+    """The folder of the experiments' workdirs, each of which has a name of its own."""
     folder = _workdir(pathlib.Path("runs") / f"{experiments[0].subject}-{kind}")
     wanted: dict[str, Experiment] = {}
     for experiment in experiments:
@@ -351,8 +347,6 @@ def study_folder_from_flags(experiments: Sequence[Experiment], kind: str = "stud
                 f"--split={other.split},{experiment.split}: both would go to "
                 f"{experiment.variant_name}. Give one of the files another name."
             )
-    if experiments[0].architecture:  # Else it is not all known yet.
-        study.check(folder, {name: one.identity for name, one in wanted.items()})
     return folder
 
 
@@ -388,7 +382,7 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
     own = {
         "treatments": ",".join(t.name for t in experiment.treatments),
         "split": experiment.split,
-        "examples_per_class": experiment.examples_per_class or parsers.ALL,
+        "examples_per_class": experiment.examples_per_class or flag_types.ALL,
         "seed": experiment.seed,
         "workdir": workdir,
     }

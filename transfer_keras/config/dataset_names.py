@@ -7,13 +7,13 @@ import re
 import zipfile
 from collections.abc import Sequence
 
-from transfer_keras.datasets import formula
-from transfer_keras.datasets.folder_layout import FOLDER, LAYOUTS, path_of, shown, split_folders
-from transfer_keras.errors import UserError
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.image_folders import FOLDER, LAYOUTS, path_of, shown, split_folders
 
 PREPROCESSING = ("paper", "modern")  # See `preprocessing.Preprocessing`.
 POLICIES = ("error", "skip")  # For pictures that cannot be decoded.
 OWN = ("formula_images", "tiny_imagenet")
+FORMULA_DEFAULT = "40x300x32"  # Classes, images a class, pixels of `formula_images`.
 
 
 def names() -> list[str]:
@@ -59,7 +59,7 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
         raise UserError(f"--dataset={name}: no such image dataset. {advice}")
     if dataset == "formula_images" and config:
         try:
-            formula.parse_amounts(config)
+            parse_amounts(config)
         except ValueError as error:
             raise UserError(f"--dataset={name}: after the slash, {error}") from error
     if dataset == "tiny_imagenet":
@@ -69,6 +69,23 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
             f"--data_dir={data_dir}: no such folder. Give the folder where TFDS keeps prepared "
             "datasets (make an empty one for the first time), or leave the flag out."
         )
+
+
+def parse_amounts(text: str) -> dict[str, int]:
+    """ "40x300x32" -> {"classes": 40, "images_per_class": 300, "size": 32}.
+
+    Raises:
+        ValueError: if it is not three such numbers, or they are too small to be a dataset.
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    if not match:
+        raise ValueError(f"expected CLASSESxIMAGESxSIZE, as {FORMULA_DEFAULT}. Received: {text!r}")
+    classes, images, size = map(int, match.groups())
+    if classes < 4 or images < 6 or size < 8:
+        raise ValueError(
+            f"expected at least 4 classes, 6 images a class, 8 pixels. Received: {text!r}"
+        )
+    return {"classes": classes, "images_per_class": images, "size": size}
 
 
 def _check_tiny_imagenet(source: pathlib.Path | None) -> None:

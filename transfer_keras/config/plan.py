@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Collection, Iterable
 
-from transfer_keras.treatments import Treatment
+from transfer_keras.config.treatments import Treatment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def with_bases(
     return (*sorted(needed, key=lambda base: base.name), *others)
 
 
-def plan(
+def plan_groups(
     treatments: Iterable[Treatment],
     fits: Callable[[tuple[Treatment, ...]], bool],
     given: Collection[str] = (),

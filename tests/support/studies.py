@@ -3,10 +3,10 @@
 import json
 
 import numpy as np
-from rows import make_row
 
+from support.rows import make_row
 from transfer_keras import results
-from transfer_keras.treatments import parse
+from transfer_keras.config.treatments import parse_treatment
 
 IMAGES = 400
 SETTINGS = {"dataset": "formula_images", "network": "alexnet_small", "steps": 10}
@@ -28,7 +28,7 @@ def write_experiment(folder, *, split, seed, levels, outcomes=None, settings=Non
     (folder / "experiment.json").write_text(json.dumps(facts))
     (folder / "run.flags").write_text(f"--split={split}\n--seed={seed}\n")
     for name, level in levels.items():
-        treatment = parse(name)
+        treatment = parse_treatment(name)
         rng = np.random.default_rng([seed, *map(ord, f"{split} {name}")])
         difficulty = np.random.default_rng(ord(treatment.target)).random(IMAGES)
         right = 0.7 * difficulty + 0.3 * rng.random(IMAGES) < level

@@ -1,0 +1,78 @@
+import itertools
+
+import pytest
+
+from transfer_keras.config import treatments
+from transfer_keras.config.plan import plan_groups, with_bases
+from transfer_keras.config.treatments import Treatment, combine_treatments, parse_treatment
+
+
+@pytest.mark.parametrize("name", ["A3B", "B3B", "B3B+", "R2B", "baseA", "baseB", "A12B+", "R1A"])
+def test_notation_round_trip(name):
+    assert parse_treatment(name).name == name
+
+
+def test_fields():
+    assert parse_treatment("A3B+") == Treatment(target="B", donor="A", n=3, fine_tune=True)
+    assert parse_treatment("baseA") == Treatment(target="A")
+    assert parse_treatment("A3B").needs == parse_treatment("baseA")
+    assert parse_treatment("B3B+").needs == parse_treatment("baseB")
+    assert parse_treatment("R3B").needs is None
+    assert parse_treatment("A3B").base == parse_treatment("baseB")
+
+
+@pytest.mark.parametrize(
+    "text", ["A3C", "C3B", "A0B", "AB", "base", "baseC", "R3B+", "a3b", "A3B++", ""]
+)
+def test_bad_notation(text):
+    with pytest.raises(ValueError, match=r"treatment|n must|no \+ here"):
+        parse_treatment(text)
+
+
+def test_combine_is_the_whole_figure():
+    names = {
+        t.name
+        for t in combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], "B")
+    }
+    assert names == {f"{d}{n}B{p}" for d in "AB" for n in range(1, 8) for p in ("", "+")}
+    assert [t.name for t in combine_treatments([2], ["random"], treatments.SOURCES, "AB")] == [
+        "R2A",
+        "R2B",
+    ]
+
+
+def test_seeds_differ_by_name_and_by_experiment():
+    names = [
+        f"{d}{n}{t}{p}" for d, n, t, p in itertools.product("AB", range(1, 8), "AB", ["", "+"])
+    ]
+    seeds = [parse_treatment(name).seed(s) for name in [*names, "baseA", "baseB"] for s in range(5)]
+    assert len(set(seeds)) == len(seeds)
+    # Written down, because another value would make every finished experiment unrepeatable.
+    assert parse_treatment("baseA").seed(0) == 1523820717
+
+
+def alone(_):
+    return False
+
+
+def test_plan_adds_bases_first():
+    groups = plan_groups([parse_treatment("A3B"), parse_treatment("B2B")], alone)
+    assert [g.names for g in groups] == [("baseA",), ("baseB",), ("A3B",), ("B2B",)]
+    assert [g.names for g in plan_groups([parse_treatment("B1B")], alone)] == [("baseB",), ("B1B",)]
+    assert [g.names for g in plan_groups([parse_treatment("R1A")], alone)] == [("baseA",), ("R1A",)]
+    assert [g.names for g in plan_groups([parse_treatment("baseA")], alone)] == [("baseA",)]
+    assert [t.name for t in with_bases([parse_treatment("A3B"), parse_treatment("A3B")])] == [
+        "baseA",
+        "baseB",
+        "A3B",
+    ]
+
+
+def test_plan_groups_by_target_and_what_fits():
+    wanted = combine_treatments([1, 2, 3], ["frozen"], ["other"], ["A", "B"])
+    asked = [wanted[3], *wanted, wanted[0]]
+    groups = plan_groups(asked, lambda group: len(group) <= 2)
+    assert [g.names for g in groups[2:]] == [("B1A", "B2A"), ("B3A",), ("A1B", "A2B"), ("A3B",)]
+    assert [g.target for g in groups[2:]] == ["A", "A", "B", "B"]
+    groups = plan_groups(asked, lambda group: True)
+    assert [str(g) for g in groups] == ["baseA", "baseB", "B1A, B2A, B3A", "A1B, A2B, A3B"]

@@ -1,0 +1,36 @@
+"""Folders of pictures whose colours tell what they are."""
+
+import numpy as np
+from PIL import Image
+
+from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.datasets.task_pair import TaskPair
+
+CLASSES = ["Ärger", "b c", "dog", "emu"]
+
+
+def write(root, *, train=6, val=3, classes=CLASSES):
+    """Pictures of one colour each, which tells split, class and number."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", val)):
+        for label, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                colour = (40 * label, 20 * number, 200 if split == "val" else 0)
+                size = tuple(int(side) for side in rng.integers(33, 50, 2))
+                Image.new("RGB", size, colour).save(folder / f"{number}.png")
+    return f"folder:{root}"
+
+
+def read(name, **arguments):
+    pair = TaskPair(name, None, "0", **arguments)
+    return pair, *pair.read(Preprocessing(32, 32, augment=False), batch_size=4)
+
+
+def write_flat(root, classes=CLASSES):
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (40, 40), (9, 9, 9)).save(root / name / f"{number}.png")
+    return f"folder:{root}"
