@@ -30,7 +30,7 @@ from transfer_keras.config import (
     UserError,
     parse_treatment,
 )
-from transfer_keras.datasets.task_pair import TaskPair
+from transfer_keras.datasets import TaskPair
 from transfer_keras.devices import Devices
 from transfer_keras.training.interruption import signals_wait
 from transfer_keras.training.loop import Monitor

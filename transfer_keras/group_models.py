@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from transfer_keras import donors, own_donor, results, surgery, task_data
 from transfer_keras.config import Experiment, Treatment
-from transfer_keras.datasets.preprocessing import Pixels
+from transfer_keras.datasets import Pixels
 from transfer_keras.networks import alexnet
 from transfer_keras.task_data import Data
 

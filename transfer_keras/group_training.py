@@ -26,7 +26,6 @@ from transfer_keras.monitors import filters
 from transfer_keras.monitors.events import Events
 from transfer_keras.monitors.progress import Progress
 from transfer_keras.monitors.scalars import Scalars
-from transfer_keras.parts import Part
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.interruption import Stop
@@ -174,16 +173,16 @@ def _loop(
     target = treatments[0].target
     mean = group_models.mean_image(experiment, workdir, data, treatments)
 
-    def test(part: Part) -> tf.data.Dataset:
-        return data.test[target].evaluation(batch_size=_test_batch(experiment), part=part)
+    def test(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        return data.test[target].evaluation(batch_size=_test_batch(experiment), context=context)
 
-    def batches(start: int, part: Part) -> tf.data.Dataset:
+    def batches(start: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
         return data.train[target].training(
             batch_size=experiment.batch_size,
             seed=experiment.seed,
             start=start,
             mean=mean,
-            part=part,
+            context=context,
         )
 
     return functools.partial(

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from transfer_keras import group_models, results, surgery
 from transfer_keras.config import Experiment, Interrupted, Treatment
-from transfer_keras.datasets.task_pair import AnyExamples
+from transfer_keras.datasets import AnyExamples
 from transfer_keras.monitors import layout
 from transfer_keras.monitors.events import Events, scalar
 from transfer_keras.monitors.progress import Progress

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from transfer_keras.config import Experiment, UserError
-from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
+from transfer_keras.datasets import AnyExamples, Preprocessing, TaskPair
 
 
 class Data(NamedTuple):

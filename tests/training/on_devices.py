@@ -109,8 +109,12 @@ def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more
     try:
         ended = loop.train(
             fused,
-            lambda start, part: examples.training(batch_size=BATCH, seed=3, start=start, part=part),
-            lambda part: examples.evaluation(batch_size=10, part=part),  # 53: a short last one.
+            lambda start, context: examples.training(
+                batch_size=BATCH, seed=3, start=start, context=context
+            ),
+            lambda context: examples.evaluation(
+                batch_size=10, context=context
+            ),  # 53: a short last one.
             recipe=Recipe(STEPS, BATCH, rate, "sgd", "step", 0.01, **given),
             strategy=strategy,
             validate_every=2 if more else 9,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer_keras.parts import Part
 from transfer_keras.training import replicas
 from transfer_keras.training.checkpoints import Checkpoints
 
@@ -106,15 +105,17 @@ def test_distribute_gives_each_process_its_rows_in_order():
     rows = tf.data.Dataset.from_tensor_slices((tf.range(12), tf.range(12)))
     asked = []
 
-    def stream(part):
-        asked.append(part)
+    def stream(context):
+        asked.append(context)
         return rows.batch(6)
 
     found = [
         x.numpy().tolist() for x, _ in replicas.distribute(tf.distribute.get_strategy(), stream)
     ]
     assert found == [list(range(6)), list(range(6, 12))]
-    assert asked == [Part(0, 1, 1)]
+    (context,) = asked
+    assert (context.input_pipeline_id, context.num_input_pipelines) == (0, 1)
+    assert context.num_replicas_in_sync == 1
 
 
 def test_dropout_is_left_alone_on_one_device_and_given_back():

@@ -11,7 +11,6 @@ from transfer_keras.config import (
     image_folders,
     memory,
     tasks,
-    treatments,
 )
 from transfer_keras.config.architectures import NamedUnit, PretrainedArchitecture, UnitSize
 from transfer_keras.config.dataset_names import FORMULA_DEFAULT, PREPROCESSING, parse_amounts
@@ -83,5 +82,4 @@ __all__ = [
     "suffix",
     "suits_split",
     "tasks",
-    "treatments",
 ]

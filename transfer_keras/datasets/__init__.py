@@ -1,1 +1,13 @@
-"""From a dataset's name to batches of a task's pictures."""
+"""Owns a dataset's pictures as batches of task A or B, read from memory or disk."""
+
+from transfer_keras.datasets import sources
+from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
+from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
+
+__all__ = [
+    "AnyExamples",
+    "Pixels",
+    "Preprocessing",
+    "TaskPair",
+    "sources",
+]

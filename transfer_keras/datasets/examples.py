@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
+from transfer_keras.datasets.sharding import ALL_ROWS, padded_size, shard
 from transfer_keras.datasets.sources import fixed_parallelism
-from transfer_keras.parts import WHOLE, Part
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Examples:
         seed: int,
         start: int = 0,
         mean: np.ndarray | None = None,
-        part: Part = WHOLE,
+        context: tf.distribute.InputContext = ALL_ROWS,
     ) -> tf.data.Dataset:
         """Batches without end; each epoch a new order, the remainder left out.
 
@@ -76,13 +76,13 @@ class Examples:
             seed: Python integer.
             start: number of the first batch.
             mean: a mean image; see `Preprocessing.training`.
-            part: which rows of each batch are given.
+            context: which rows of each batch are given; see `sharding`.
 
         Returns:
             Of (images, labels): uint8 (rows, image_size, image_size, 3), or float32 with a mean
             image; int32 (rows,).
         """
-        places = shuffled_places(len(self), batch_size, seed, part)
+        places = shuffled_places(len(self), batch_size, seed, context)
         images, labels = tf.constant(self.images), tf.constant(self.labels)
         numbers = tf.constant(self.numbers)
         cut = self.preprocessing
@@ -99,12 +99,14 @@ class Examples:
         batches = steps.map(batch, num_parallel_calls=2, deterministic=True)
         return batches.prefetch(4).with_options(fixed_parallelism())
 
-    def evaluation(self, *, batch_size: int, part: Part = WHOLE) -> tf.data.Dataset:
+    def evaluation(
+        self, *, batch_size: int, context: tf.distribute.InputContext = ALL_ROWS
+    ) -> tf.data.Dataset:
         """One pass in order, nothing left out, centre crops.
 
         Args:
             batch_size: of all but the last, before it is padded.
-            part: which rows of each batch are given; those that pad it have the label -1.
+            context: which rows of each batch are given; those that pad it have the label -1.
         """
         images, labels = tf.constant(self.images), tf.constant(self.labels)
 
@@ -112,7 +114,7 @@ class Examples:
             pictures = self.preprocessing.centre(tf.gather(images, index))
             return pictures, tf.where(real, tf.gather(labels, index), -1)
 
-        batches = in_order(len(self), batch_size, part).map(batch)
+        batches = in_order(len(self), batch_size, context).map(batch)
         return batches.prefetch(2).with_options(fixed_parallelism())
 
 
@@ -141,27 +143,29 @@ def mixed(count: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(count)
 
 
-def in_order(count: int, batch_size: int, part: Part) -> tf.data.Dataset:
-    """(places, int64; whether they are real, and do not only pad) of a part of each batch of a
-    pass."""
-    size = part.padded(batch_size)
+def in_order(count: int, batch_size: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    """Gives (places, int64; whether they are real, and do not only pad) of a process's rows of each
+    batch of a pass."""
+    size = padded_size(context, batch_size)
     mine = []
     for begin in range(0, count, size):
-        places = np.arange(begin, begin + part.padded(min(size, count - begin)))
-        mine.append(places[part.rows(len(places))])
+        places = np.arange(begin, begin + padded_size(context, min(size, count - begin)))
+        mine.append(places[shard(context, len(places))])
     places = np.concatenate(mine)
     rows = tf.data.Dataset.from_tensor_slices((np.minimum(places, count - 1), places < count))
-    return rows.batch(size // part.of)
+    return rows.batch(size // context.num_input_pipelines)
 
 
-def shuffled_places(count: int, batch_size: int, seed: int, part: Part = WHOLE) -> Callable:
+def shuffled_places(
+    count: int, batch_size: int, seed: int, context: tf.distribute.InputContext = ALL_ROWS
+) -> Callable:
     """The order of an endless stream of batches; each epoch another, its remainder left out.
 
     Args:
         count: of examples.
         batch_size: at most that.
         seed: Python integer.
-        part: which rows of each batch are given.
+        context: which rows of each batch are given; see `sharding`.
 
     Returns:
         Number of a batch -> (places of its examples, int64 (rows,); its epoch), in a graph:
@@ -174,7 +178,7 @@ def shuffled_places(count: int, batch_size: int, seed: int, part: Part = WHOLE) 
             f"batch_size={batch_size}, examples={count}"
         )
 
-    rows = part.rows(batch_size)
+    rows = shard(context, batch_size)
 
     def places(step):
         epoch, place = step // per_epoch, step % per_epoch

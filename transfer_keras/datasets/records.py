@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from transfer_keras.config import UserError
-from transfer_keras.datasets import faults
+from transfer_keras.datasets import bad_images
 
 _OPEN_FILES = 200  # At a time; systems allow 1,024, and ImageNet has as many.
 _FRAME = 12  # Bytes before a record in a TFRecord file: its length, and that one's checksum.
@@ -100,8 +100,8 @@ class Records:
             try:
                 data = self.encoded(self.fetch(tf.constant([place], tf.int64))[0]).numpy()
             except tf.errors.OpError as error:
-                return faults.gist(error)
-            return faults.fault(data, (None, None, 3))
+                return bad_images.gist(error)
+            return bad_images.fault(data, (None, None, 3))
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             bar = tqdm.tqdm(pool.map(look, places), title, len(places), unit=" images", leave=False)

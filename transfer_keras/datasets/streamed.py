@@ -19,8 +19,8 @@ from transfer_keras.datasets.examples import (
 )
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing, decoded
 from transfer_keras.datasets.records import Records
+from transfer_keras.datasets.sharding import ALL_ROWS, padded_size
 from transfer_keras.datasets.sources import fixed_parallelism
-from transfer_keras.parts import WHOLE, Part
 
 _READ_AT_ONCE = 256
 
@@ -88,10 +88,10 @@ class StreamedExamples:
         seed: int,
         start: int = 0,
         mean: np.ndarray | None = None,
-        part: Part = WHOLE,
+        context: tf.distribute.InputContext = ALL_ROWS,
     ) -> tf.data.Dataset:
         """See `Examples.training`."""
-        places = shuffled_places(len(self), batch_size, seed, part)
+        places = shuffled_places(len(self), batch_size, seed, context)
         cut, numbers = self.preprocessing, tf.constant(self.numbers)
 
         def batch(step):
@@ -113,13 +113,17 @@ class StreamedExamples:
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
         pictures = self._pictures(steps.map(batch), picture)
-        return pictures.batch(batch_size // part.of, drop_remainder=True).prefetch(2)
+        return pictures.batch(
+            batch_size // context.num_input_pipelines, drop_remainder=True
+        ).prefetch(2)
 
-    def evaluation(self, *, batch_size: int, part: Part = WHOLE) -> tf.data.Dataset:
+    def evaluation(
+        self, *, batch_size: int, context: tf.distribute.InputContext = ALL_ROWS
+    ) -> tf.data.Dataset:
         """See `Examples.evaluation`."""
-        places = in_order(len(self), batch_size, part)
+        places = in_order(len(self), batch_size, context)
         pictures = self._pictures(places, lambda encoded, real: (self._tested(encoded), real))
-        batches = pictures.batch(part.padded(batch_size) // part.of)
+        batches = pictures.batch(padded_size(context, batch_size) // context.num_input_pipelines)
         return batches.map(lambda seen, labels: (seen[0], tf.where(seen[1], labels, -1))).prefetch(
             2
         )
@@ -135,7 +139,7 @@ class StreamedExamples:
 
     def _all(self, title: str) -> Iterator[tuple[int, np.ndarray]]:
         """(place of the first, uint8 (batch, ...)) of all, in order, as `_stored`."""
-        places = in_order(len(self), _READ_AT_ONCE, WHOLE)
+        places = in_order(len(self), _READ_AT_ONCE, ALL_ROWS)
         pictures = self._pictures(places, lambda encoded, _: self._stored(encoded))
         with tqdm.tqdm(total=len(self), desc=title, unit=" images", leave=False) as bar:
             for images, _ in pictures.batch(_READ_AT_ONCE).prefetch(2).as_numpy_iterator():

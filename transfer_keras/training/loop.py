@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.config import Interrupted
-from transfer_keras.parts import WHOLE, Part
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.early_stopping import EarlyStopping
 from transfer_keras.training.interruption import Stop
@@ -50,8 +49,8 @@ class Monitor(Protocol):
 
 def train(
     model: keras.Model,
-    batches: Callable[[int, Part], tf.data.Dataset],
-    test: Callable[[Part], tf.data.Dataset],
+    batches: Callable[[int, tf.distribute.InputContext], tf.data.Dataset],
+    test: Callable[[tf.distribute.InputContext], tf.data.Dataset],
     *,
     recipe: Recipe,
     strategy: tf.distribute.Strategy,
@@ -70,9 +69,10 @@ def train(
     Args:
         model: see `step.make_train_step`.
         batches: number of a batch -> the endless (images, labels) from it on, of
-            `recipe.batch_size` examples each; those rows of each that are a process's part.
+            `recipe.batch_size` examples each; those rows of each that are a process's by its
+            input context.
         test: one pass over the (images, labels) on which the networks are tested; those rows of
-            each batch that are a process's part, where a row that only fills up has the label -1.
+            each batch that are a process's, where a row that only fills up has the label -1.
         recipe: how.
         strategy: where; the model was made in its scope.
         validate_every, log_every: steps between two calls of the monitors; the last step is
@@ -112,7 +112,7 @@ def train(
         _, measured = run_test(scores=False, activations=True)
         tell("look", 0, Look(None, None, measured))
     begin = state.step
-    stream = distribute(strategy, lambda part: batches(begin, part))
+    stream = distribute(strategy, lambda context: batches(begin, context))
     for step, (images, labels) in zip(range(begin + 1, recipe.steps + 1), stream, strict=False):
         last = step == recipe.steps
         testing = last or step % validate_every == 0
@@ -170,8 +170,8 @@ def _tests(model, test, strategy, watch) -> Callable:
     """(scores, activations) -> what `step.make_test` gives; the scores on all devices."""
     run = make_test(model, watch)
     if strategy.num_replicas_in_sync == 1:
-        return functools.partial(run, test(WHOLE))
-    whole, in_parts = test(WHOLE), make_test_in_parts(model, strategy)
+        return functools.partial(run, test(tf.distribute.InputContext()))
+    whole, in_parts = test(tf.distribute.InputContext()), make_test_in_parts(model, strategy)
     parts = distribute(strategy, test)
 
     def both(*, scores: bool, activations: bool):

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from transfer_keras.parts import Part
 
-
-def distribute(strategy: tf.distribute.Strategy, stream: Callable[[Part], tf.data.Dataset]):
+def distribute(
+    strategy: tf.distribute.Strategy,
+    stream: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+):
     """A stream of batches to all devices.
 
     Args:
         strategy: where it goes.
-        stream: part -> its rows of every (images, labels), as many as of every other part.
+        stream: input context of a process -> its rows of every (images, labels), as many as of
+            every other process.
 
     Returns:
         What gives `strategy.run` its arguments, batch by batch; replica by replica the rows are in
@@ -22,9 +24,8 @@ def distribute(strategy: tf.distribute.Strategy, stream: Callable[[Part], tf.dat
     """
 
     def of_process(context):
-        replicas = strategy.num_replicas_in_sync
-        here = replicas // context.num_input_pipelines
-        batches = stream(Part(context.input_pipeline_id, context.num_input_pipelines, replicas))
+        here = context.num_replicas_in_sync // context.num_input_pipelines
+        batches = stream(context)
         if here == 1:
             return batches
 

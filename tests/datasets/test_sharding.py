@@ -1,13 +1,18 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from transfer_keras.datasets.examples import in_order
-from transfer_keras.parts import WHOLE, Part
+from transfer_keras.datasets.sharding import ALL_ROWS, shard
+
+
+def context(process, processes, replicas=None):
+    return tf.distribute.InputContext(processes, process, replicas or processes)
 
 
 @pytest.mark.parametrize("of", [1, 2, 3])
-def test_rows_of_all_parts_are_the_batch(of):
-    rows = [row for k in range(of) for row in range(12)[Part(k, of).rows(12)]]
+def test_rows_of_all_processes_are_the_batch(of):
+    rows = [row for k in range(of) for row in range(12)[shard(context(k, of), 12)]]
     assert rows == list(range(12))
 
 
@@ -18,7 +23,8 @@ def test_rows_of_all_parts_are_the_batch(of):
 def test_a_pass_shows_each_example_once(count, batch, of, replicas):
     """All processes together, in the order of the examples; the padding is told apart."""
     parts = [
-        list(in_order(count, batch, Part(k, of, replicas)).as_numpy_iterator()) for k in range(of)
+        list(in_order(count, batch, context(k, of, replicas)).as_numpy_iterator())
+        for k in range(of)
     ]
     seen = []
     for batches in zip(*parts, strict=True):
@@ -30,7 +36,7 @@ def test_a_pass_shows_each_example_once(count, batch, of, replicas):
     assert seen == list(range(count))
 
 
-def test_without_parts_batches_are_as_they_were():
-    found = [places.tolist() for places, _ in in_order(7, 3, WHOLE).as_numpy_iterator()]
+def test_one_process_reads_whole_batches():
+    found = [places.tolist() for places, _ in in_order(7, 3, ALL_ROWS).as_numpy_iterator()]
     assert found == [[0, 1, 2], [3, 4, 5], [6]]
-    assert np.all([real.all() for _, real in in_order(7, 3, WHOLE).as_numpy_iterator()])
+    assert np.all([real.all() for _, real in in_order(7, 3, ALL_ROWS).as_numpy_iterator()])
