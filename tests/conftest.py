@@ -3,10 +3,9 @@ import pathlib
 import shutil
 
 import pytest
+from support.paths import SHARED
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-SHARED = pathlib.Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -15,15 +14,16 @@ import numpy as np
 import pytest
 from scipy import stats
 from support.own_networks import classifier, write_pictures
+from support.paths import ROOT
 
-from transfer_keras import advising, budget, choosing, own_donor, pace, results, study
+from transfer_keras import advising, budget, choosing, pace, results, study
 from transfer_keras.config import Interrupted, flag_types
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.networks import pretrained
 from transfer_keras.training.interruption import Stop
 
-ROOT = pathlib.Path(__file__).parents[1]
 CHOSEN = ("steps", "warm_up_head")
 FOREVER = 1e6
 
@@ -88,7 +88,7 @@ def ask(folder, **settings):
     classifier(perturbed=False).save(folder / "own.keras")
     facts = {"steps": 40, "batch_size": 8, "validations": 2, "metrics_every": 0}
     facts |= {"learning_rate": 0.01, **settings}
-    return own_donor.resolve(
+    return pretrained.resolve(
         Experiment(
             (parse_treatment("baseB"),),
             donor=str(folder / "own.keras"),

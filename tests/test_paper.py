@@ -1,10 +1,10 @@
 """The numbers of the paper come out of its logged runs."""
 
 import csv
-import pathlib
 
 import numpy as np
 import pytest
+from support.paths import SHARED
 
 from transfer_keras import paper
 from transfer_keras.analysis import BASE, Role, compare, unpaired
@@ -109,7 +109,7 @@ def test_random_weights_and_reduced_data():
 
 
 def test_the_file_is_what_the_logs_hold():
-    path = pathlib.Path(__file__).parents[2] / "shared" / "reference" / "paper_runs.csv"
+    path = SHARED / "reference" / "paper_runs.csv"
     if not path.exists():
         pytest.skip(f"needs {path.name} in shared/reference beside the checkout")
     with path.open() as logged, paper._FILE.open() as ours:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from support.own_networks import classifier, write_pictures
 
-from transfer_keras import experiment, own_donor, recipes, results, surgery
+from transfer_keras import experiment, recipes, results, surgery
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.networks import pretrained
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def given(tmp_path_factory):
 def ask(folder, *names, **settings):
     wanted = tuple(map(parse_treatment, names))
     facts = {"steps": 6, "batch_size": 8, "validations": 3, "metrics_every": 0, **settings}
-    return own_donor.resolve(
+    return pretrained.resolve(
         Experiment(
             wanted,
             donor=str(folder / "own.keras"),
@@ -39,7 +40,7 @@ def fused(folder, *names, **settings):
     wanted = ask(folder, *names, **settings)
     networks = {
         t.name: surgery.transplant(
-            own_donor.network(wanted), t.n, head=3, seed=t.n,
+            pretrained.network(wanted), t.n, head=3, seed=t.n,
             mode="fine_tune" if t.fine_tune else "frozen", name=t.name,
         ).model
         for t in wanted.treatments
@@ -77,7 +78,7 @@ def test_rates_are_of_blocks_where_n_counts_blocks(tmp_path):
     keras.Model(inputs, x).save(tmp_path / "own.keras")
     wanted = ask(tmp_path, "A2B+", units="block", layerwise_decay=0.5)
     network, _ = surgery.transplant(
-        own_donor.network(wanted), wanted.cut(wanted.treatments[0]), mode="fine_tune", seed=0
+        pretrained.network(wanted), wanted.cut(wanted.treatments[0]), mode="fine_tune", seed=0
     )
     rates, _ = by_name(wanted, surgery.fuse({"A2B+": network}))
     kernels = {n.split("--")[1]: rate for n, (rate, _) in rates.items() if n.endswith("kernel")}

@@ -1,7 +1,6 @@
 """The store of pictures at the size that networks are trained from."""
 
 import json
-import pathlib
 import subprocess
 import sys
 
@@ -9,11 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from support.paths import ROOT
 
 from transfer_keras.datasets import sources
 from transfer_keras.datasets.preprocessing import Preprocessing
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

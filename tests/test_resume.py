@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -10,10 +9,10 @@ import sys
 import time
 
 import pytest
+from support.paths import ROOT
 
 from transfer_keras.training.checkpoints import Checkpoints
 
-ROOT = pathlib.Path(__file__).parents[1]
 SMALL = [
     "--dataset=formula_images/6x40x32", "--treatments=A2B,R3B", "--steps=40", "--batch_size=8",
     "--validations=2", "--workdir=run",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import re
 import signal
 import subprocess
@@ -12,13 +11,13 @@ import time
 import numpy as np
 import pytest
 from support.own_networks import classifier, write_pictures
+from support.paths import ROOT
 from support.studies import write_experiment
 
 from transfer_keras import results
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
 
-ROOT = pathlib.Path(__file__).parents[1]
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
 
 

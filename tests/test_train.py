@@ -1,12 +1,12 @@
 """The program as a user meets it."""
 
 import os
-import pathlib
 import re
 import subprocess
 import sys
 
 import pytest
+from support.paths import ROOT
 
 # A package of this name that cannot be imported proves that an answer came without it.
 POISON = 'raise RuntimeError("heavy import")\n'
@@ -22,7 +22,7 @@ def program(tmp_path):
     folder.mkdir()
 
     def run(*flags, light=True):
-        root = str(pathlib.Path(__file__).parents[1])
+        root = str(ROOT)
         path = [str(tmp_path / "poison"), root] if light else [root]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
         return subprocess.run(

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support.paths import ROOT
 
 
 def test_the_tutorial_runs_as_it_stands(tmp_path):

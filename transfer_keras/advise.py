@@ -45,9 +45,9 @@ def main() -> None:
         )
     folder = experiment_flags.study_folder_from_flags([experiment], kind="advice")
     print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
-    from transfer_keras import advising, own_donor  # Imports TensorFlow: 6 s.
+    from transfer_keras import advising, devices  # Imports TensorFlow: 6 s.
 
-    (experiment,) = own_donor.resolve_all([experiment], train_here=True)
+    (experiment,) = devices.resolve_all([experiment], train_here=True)
     advising.advise(
         experiment,
         folder,

@@ -12,21 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import numpy as np
 
-from transfer_keras import (
-    choosing,
-    hints,
-    model_card,
-    own_donor,
-    pace,
-    reporting,
-    results,
-    study,
-    task_data,
-)
+from transfer_keras import choosing, hints, model_card, pace, reporting, results, study, task_data
 from transfer_keras import experiment as program
 from transfer_keras.analysis import BASE, Role, Runs
 from transfer_keras.budget import Clock, Plan, both, planned
 from transfer_keras.config import Experiment, Interrupted, Treatment, UserError, parse_treatment
+from transfer_keras.networks import pretrained
 from transfer_keras.pace import duration
 from transfer_keras.training.scores import TRAINED
 
@@ -114,7 +105,7 @@ def _facts(experiment: Experiment, data: task_data.Data) -> str:
         uneven = " They are uneven: --class_weights=balanced lets all classes count the same."
     return (
         f"{len(train):,} pictures of {len(names)} classes to train on ({each} a class), "
-        f"{len(test):,} to validate.{uneven}\n{own_donor.batch_norm(experiment)}"
+        f"{len(test):,} to validate.{uneven}\n{pretrained.batch_norm(experiment)}"
     )
 
 
@@ -130,9 +121,9 @@ def _hints(
     if len(labels) < hints.FEWEST or len(np.unique(labels)) < 2:
         say(f"No hints: they need {hints.FEWEST} pictures of two classes, or more.")
         return []
-    units, _ = own_donor.counted(experiment)
+    units, _ = pretrained.counted(experiment)
     cuts = [(unit.name, unit.output) for unit in units[:-1]]
-    found = hints.hints(own_donor.network(experiment), cuts, images, labels)
+    found = hints.hints(pretrained.network(experiment), cuts, images, labels)
     say(f"\n{hints.words(found, pictures=len(labels))}\n")
     return found
 

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.config import LOGICAL_CPU, TF_CONFIG, Experiment, UserError, WorkerLost
+from transfer_keras.networks import pretrained
 
 _LONGEST = 200  # Characters of TensorFlow's words.
 _LOST = (
@@ -128,6 +129,21 @@ def losses_told(found: Devices) -> Iterator[None]:
 def hide_gpus() -> None:
     """Keeps TensorFlow off them in a process that only says what others shall do."""
     tf.config.set_visible_devices([], "GPU")
+
+
+def resolve_all(experiments: Sequence[Experiment], *, train_here: bool) -> tuple[Experiment, ...]:
+    """`pretrained.resolve`, as the first thing that a program does with TensorFlow.
+
+    Args:
+        experiments: of one study.
+        train_here: whether this process will train: its devices are chosen before they are used.
+    """
+    if experiments[0].donor:
+        if train_here:
+            use(experiments[0])
+        else:
+            hide_gpus()
+    return tuple(map(pretrained.resolve, experiments))
 
 
 @functools.cache

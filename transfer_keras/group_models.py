@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras import donors, own_donor, results, surgery, task_data
+from transfer_keras import results, surgery, task_data
 from transfer_keras.config import Experiment, Treatment
 from transfer_keras.datasets import Pixels
-from transfer_keras.networks import alexnet
+from transfer_keras.networks import alexnet, load_trained, pretrained
 from transfer_keras.task_data import Data
 
 _AVERAGED = 0.1  # BatchNorm's averages reach back over this part of a training at the most.
@@ -126,12 +126,12 @@ def trained(
     """A network that is done, from the disk.
 
     Raises:
-        UserError: see `donors.load`.
+        UserError: see `trained.load`.
     """
     if treatment.name in experiment.given:
-        return own_donor.network(experiment)
+        return pretrained.network(experiment)
     blueprint = _build(experiment, data, treatment.target)
-    return donors.load(results.network_path(workdir, treatment.name), blueprint)
+    return load_trained(results.network_path(workdir, treatment.name), blueprint)
 
 
 def normal_pixels(experiment: Experiment, workdir: pathlib.Path, data: Data, task: str) -> Pixels:
@@ -160,7 +160,7 @@ def _build(
 ) -> keras.Model:
     """A network of the experiment's architecture, of which only that counts."""
     if experiment.donor:
-        return own_donor.network(experiment)
+        return pretrained.network(experiment)
     known = {}
     if pixels:
         mean = pixels.mean

@@ -46,9 +46,9 @@ def main() -> None:
         f"A study of {count}: {first.network} on {first.dataset}, "
         f"{first.steps:,} steps a network. Results: {folder}"
     )
-    from transfer_keras import cluster, own_donor, reporting, sweeping  # Imports TensorFlow: 6 s.
+    from transfer_keras import cluster, devices, reporting, sweeping  # Imports TensorFlow: 6 s.
 
-    experiments = own_donor.resolve_all(experiments, train_here=not _CLUSTER.value)
+    experiments = devices.resolve_all(experiments, train_here=not _CLUSTER.value)
     if first.donor:
         study.check(folder, {one.variant_name: one.identity for one in experiments})
     if experiment_flags.is_dry_run():

@@ -31,12 +31,13 @@ def main() -> None:
         f"{experiment.steps:,} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
         f"Results: {workdir}"
     )
+    from transfer_keras import devices, summary, task_data
     from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
-    from transfer_keras import own_donor, summary, task_data
+    from transfer_keras.networks import pretrained
 
-    (experiment,) = own_donor.resolve_all([experiment], train_here=True)
+    (experiment,) = devices.resolve_all([experiment], train_here=True)
     if experiment.donor:
-        print(own_donor.batch_norm(experiment))
+        print(pretrained.batch_norm(experiment))
     if experiment_flags.is_dry_run():
         pair = task_data.open_tasks(experiment, prepare=False)
         print(summary.plan(experiment, pair.tasks, workdir))
@@ -62,9 +63,9 @@ def _list_units(experiment: Experiment) -> None:
     """Prints the table to choose n from."""
     if not experiment.donor:
         raise UserError("--list_units: of which network? Give --donor.")
-    from transfer_keras import own_donor  # Imports TensorFlow: 6 s.
+    from transfer_keras.networks import pretrained  # Imports TensorFlow: 6 s.
 
-    print(own_donor.listing(experiment))
+    print(pretrained.listing(experiment))
 
 
 if __name__ == "__main__":

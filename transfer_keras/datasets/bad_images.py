@@ -10,7 +10,7 @@ from transfer_keras.config import UserError
 _NAMED = 3
 
 
-def fault(data: bytes, shape: Sequence[int | None]) -> str | None:
+def find_fault(data: bytes, shape: Sequence[int | None]) -> str | None:
     """What is wrong with the bytes of a picture's file; None if nothing is.
 
     Args:
@@ -20,18 +20,18 @@ def fault(data: bytes, shape: Sequence[int | None]) -> str | None:
     try:
         picture = tf.io.decode_image(data, channels=shape[-1] or 0, expand_animations=False)
     except tf.errors.InvalidArgumentError as error:
-        return f"cannot be decoded ({gist(error)})"
+        return f"cannot be decoded ({shorten_error(error)})"
     if not tf.TensorShape(shape).is_compatible_with(picture.shape):
         return f"has the shape {tuple(picture.shape)}, expected {tuple(shape)}"
     return None
 
 
-def check(found: Sequence[tuple[str, str]], policy: str, *, where: str) -> None:
+def refuse_bad_images(found: Sequence[tuple[str, str]], policy: str, *, where: str) -> None:
     """Refuses pictures that cannot be used, unless they shall be left out.
 
     Args:
         found: (name, fault) of each.
-        policy: one of `catalogue.POLICIES`.
+        policy: one of `--bad_images`.
         where: of which flag they are.
 
     Raises:
@@ -46,7 +46,7 @@ def check(found: Sequence[tuple[str, str]], policy: str, *, where: str) -> None:
         )
 
 
-def gist(error: tf.errors.OpError) -> str:
+def shorten_error(error: tf.errors.OpError) -> str:
     """TensorFlow's message without the names of its operations, in one line."""
     text = re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*", "", error.message, flags=re.DOTALL)
     return " ".join(text.split()).rstrip(" .:")[:160]

@@ -22,6 +22,7 @@ from transfer_keras.config import (
     suffix,
 )
 from transfer_keras.datasets import records
+from transfer_keras.datasets.bad_images import refuse_bad_images
 
 
 class _File(NamedTuple):
@@ -43,7 +44,7 @@ class Folder:
         name: "folder:PATH"; in PATH a folder a class; or a folder `train` (or `training`) and one
             `val` (`validation`, `valid` or, where there is none of these, `test`), and in each a
             folder a class. Upper and lower case are the same. A `test` beside `val` is not used.
-        bad_images: see `bad_images.check`; here of files that need not be decoded to see it.
+        bad_images: see `bad_images.refuse_bad_images`; here of files that need not be decoded to see it.
         validation_split: the part of each class that is validated on, above 0 and below 1, where
             PATH has neither `train` nor `val`; at least one picture, and one stays for training.
         validation_seed: which pictures these are. Others that come later move hardly any.
@@ -77,7 +78,7 @@ class Folder:
         self.class_names = self._classes(folders)
         unusable: list[tuple[str, str]] = []
         found = [self._list(folder, unusable) for folder in folders]
-        bad_images.check(unusable, bad_images, where=f"--dataset={name}")
+        refuse_bad_images(unusable, bad_images, where=f"--dataset={name}")
         self.skipped = [f"{path} {why}" for path, why in unusable]
         for entry in filter(is_picture, itertools.chain(*map(self._entries, folders))):
             self.skipped.append(f"{shown(entry.path)} is in the folder of no class")

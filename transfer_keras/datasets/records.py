@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from transfer_keras.config import UserError
-from transfer_keras.datasets import bad_images
+from transfer_keras.datasets.bad_images import find_fault, shorten_error
 
 _OPEN_FILES = 200  # At a time; systems allow 1,024, and ImageNet has as many.
 _FRAME = 12  # Bytes before a record in a TFRecord file: its length, and that one's checksum.
@@ -100,8 +100,8 @@ class Records:
             try:
                 data = self.encoded(self.fetch(tf.constant([place], tf.int64))[0]).numpy()
             except tf.errors.OpError as error:
-                return bad_images.gist(error)
-            return bad_images.fault(data, (None, None, 3))
+                return shorten_error(error)
+            return find_fault(data, (None, None, 3))
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             bar = tqdm.tqdm(pool.map(look, places), title, len(places), unit=" images", leave=False)

@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from transfer_keras.config import FOLDER, FORMULA_DEFAULT, UserError
-from transfer_keras.datasets import bad_images, records
+from transfer_keras.datasets import records
+from transfer_keras.datasets.bad_images import find_fault, refuse_bad_images, shorten_error
 from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.formula_images import FormulaImages
 from transfer_keras.datasets.preprocessing import Preprocessing
@@ -126,7 +127,7 @@ def open_source(
     Args:
         name: "dataset" or "dataset/config": one of ours or any of TFDS; or "folder:PATH".
         data_dir: see `catalogue.check`, which is to be called first.
-        bad_images: see `bad_images.check`.
+        bad_images: see `bad_images.refuse_bad_images`.
         validation_split, validation_seed: see `folder.Folder`; of no other dataset.
 
     Raises:
@@ -194,7 +195,7 @@ def read(source: Source, split: str, preprocessing: Preprocessing, *, bad_images
         source: an open dataset.
         split: `source.train` or `source.test`.
         preprocessing: says to which size each picture is brought.
-        bad_images: see `bad_images.check`.
+        bad_images: see `bad_images.refuse_bad_images`.
 
     Returns:
         (images, labels, skipped): uint8 (examples, resize, resize, 3) and int32 (examples,), the
@@ -224,13 +225,13 @@ def _readable(source: Source):
     except tf.errors.OpError as error:
         raise UserError(
             f"--dataset={source.name}: the files in {source.builder.data_path} cannot be read "
-            f"({bad_images.gist(error)}). Remove that folder, and they are made again."
+            f"({shorten_error(error)}). Remove that folder, and they are made again."
         ) from error
 
 
 def _without(source: Source, split: str, preprocessing: Preprocessing, bad, bad_images: str):
     """As `read`, without the bad pictures."""
-    bad_images.check(
+    refuse_bad_images(
         [(name, reason) for _, name, reason in bad], bad_images, where=f"--dataset={source.name}"
     )
     places = tf.constant([place for place, _, _ in bad], tf.int64)
@@ -284,7 +285,7 @@ def _bad(source: Source, split: str) -> list[tuple[int, str, str]]:
     return [
         (place, example["tfds_id"].decode(), reason)
         for place, example in enumerate(_undecoded(source, split).as_numpy_iterator())
-        if (reason := bad_images.fault(example[source.image], shape))
+        if (reason := find_fault(example[source.image], shape))
     ]
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.config import UserError, memory, tasks
-from transfer_keras.datasets import bad_images, sources
+from transfer_keras.datasets import sources
+from transfer_keras.datasets.bad_images import refuse_bad_images
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.preprocessing import Preprocessing
@@ -165,7 +166,7 @@ class TaskPair:
                 records = of_task.records
                 bad = records.faults(of_task.numbers.tolist(), f"looking for faults in {name}")
                 named = [(records.name(place), why) for place, why in bad.items()]
-                bad_images.check(named, "error", where=f"--dataset={self._source.name}")
+                refuse_bad_images(named, "error", where=f"--dataset={self._source.name}")
 
     def _check_classes(self, name: str, examples: AnyExamples, kind: str) -> None:
         names = self.tasks[name].class_names

@@ -12,7 +12,7 @@ from typing import ClassVar
 import tensorflow_datasets as tfds
 
 from transfer_keras.config import UserError
-from transfer_keras.datasets import bad_images
+from transfer_keras.datasets.bad_images import find_fault, refuse_bad_images
 
 
 @dataclasses.dataclass
@@ -28,7 +28,7 @@ class TinyImagenetConfig(tfds.core.BuilderConfig):
 
         Args:
             source: its path.
-            bad_images: see `bad_images.check`; what is prepared without the bad ones is another
+            bad_images: see `bad_images.refuse_bad_images`; what is prepared without the bad ones is another
                 config.
 
         Raises:
@@ -84,7 +84,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
                 continue
             try:
                 data = tree.read(name)
-                reason = bad_images.fault(data, shape)
+                reason = find_fault(data, shape)
             except Damaged as error:
                 reason = f"is damaged ({error.__cause__})"
             if reason:
@@ -92,7 +92,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
                 continue
             seen.add(wnid)
             yield name, {"image": io.BytesIO(data), "label": wnid}
-        bad_images.check(bad, policy, where=where)
+        refuse_bad_images(bad, policy, where=where)
         split = files.__name__.strip("_")
         self.info.metadata[split] = [f"{name} {reason}" for name, reason in bad]
         if missing := sorted(wnids - seen):

@@ -1,1 +1,10 @@
-"""Networks by name. `tables` says what they are, `alexnet` builds them."""
+"""Owns the networks to train and to take units from: built, loaded, or a person's own."""
+
+from transfer_keras.networks import alexnet, pretrained
+from transfer_keras.networks.trained import load_trained
+
+__all__ = [
+    "alexnet",
+    "load_trained",
+    "pretrained",
+]

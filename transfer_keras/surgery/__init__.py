@@ -49,7 +49,7 @@ shape = surgery.extract(fused, "shape")
 """
 
 from transfer_keras.surgery.block_names import block_names
-from transfer_keras.surgery.cut import lower, upper
+from transfer_keras.surgery.cut import lower, upper, used_on_both_sides
 from transfer_keras.surgery.errors import (
     FrozenWeightChanged,
     NotACutPoint,
@@ -65,10 +65,11 @@ from transfer_keras.surgery.files import load, save
 from transfer_keras.surgery.flatten import flatten
 from transfer_keras.surgery.freezing import assert_unchanged, set_trainable, snapshot
 from transfer_keras.surgery.fuse import extract, fuse, fused_units
+from transfer_keras.surgery.graph import flat_layers, nodes
 from transfer_keras.surgery.guard import FrozenGuard
 from transfer_keras.surgery.logits import logits
 from transfer_keras.surgery.transplant import Report, Transplanted, swap_head, transplant
-from transfer_keras.surgery.units import Unit, Units, units
+from transfer_keras.surgery.units import Unit, Units, has_kernel, units
 
 __all__ = [
     "FrozenGuard",
@@ -88,12 +89,15 @@ __all__ = [
     "assert_unchanged",
     "block_names",
     "extract",
+    "flat_layers",
     "flatten",
     "fuse",
     "fused_units",
+    "has_kernel",
     "load",
     "logits",
     "lower",
+    "nodes",
     "save",
     "set_trainable",
     "snapshot",
@@ -101,4 +105,5 @@ __all__ = [
     "transplant",
     "units",
     "upper",
+    "used_on_both_sides",
 ]

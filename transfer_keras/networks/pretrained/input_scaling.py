@@ -5,9 +5,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from transfer_keras import surgery
 from transfer_keras.config import PIXELS, UserError
-from transfer_keras.surgery import graph
-from transfer_keras.surgery.units import has_kernel
 
 _SCALES = dict(zip(PIXELS, ((1.0, 0.0), (1 / 255, 0.0), (1 / 127.5, -1.0)), strict=True))
 _NORMALISING = (
@@ -60,9 +59,9 @@ def _below_kernels(model: keras.Model) -> tuple[list, list]:
     """The inputs of the first layers that have a kernel, and what lies below these."""
     below = {id(tensor) for tensor in model.inputs}
     tensors, operations = {}, []
-    for node in graph.nodes(model):
+    for node in surgery.nodes(model):
         plain = [tensor for tensor in node.input_tensors if id(tensor) in below]
-        if isinstance(node.operation, keras.Layer) and has_kernel(node.operation):
+        if isinstance(node.operation, keras.Layer) and surgery.has_kernel(node.operation):
             tensors |= {id(tensor): tensor for tensor in plain}
         elif len(plain) == len(node.input_tensors):
             below |= {id(tensor) for tensor in node.output_tensors}

@@ -13,7 +13,8 @@ from support.tiny_imagenet import WNIDS, write_zip
 
 from transfer_keras.config import dataset_names
 from transfer_keras.config.errors import UserError
-from transfer_keras.datasets import bad_images, sources
+from transfer_keras.datasets import sources
+from transfer_keras.datasets.bad_images import find_fault
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
 
@@ -39,8 +40,8 @@ FAULTS = {
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
 def test_good_pictures_have_no_fault(kind):
-    assert bad_images.fault(noisy(kind=kind), (64, 64, 3)) is None
-    assert bad_images.fault(noisy(48, kind), (None, None, 3)) is None
+    assert find_fault(noisy(kind=kind), (64, 64, 3)) is None
+    assert find_fault(noisy(48, kind), (None, None, 3)) is None
 
 
 @pytest.fixture(params=["zip", "folder"])

@@ -3,9 +3,8 @@ import zipfile
 import keras
 import pytest
 
-from transfer_keras import donors
 from transfer_keras.config.errors import UserError
-from transfer_keras.networks import alexnet
+from transfer_keras.networks import alexnet, trained
 
 
 def build(**changes):
@@ -21,7 +20,7 @@ def path(tmp_path):
 
 
 def test_a_good_one(path):
-    assert donors.load(path, build()).output.shape == (None, 7)
+    assert trained.load_trained(path, build()).output.shape == (None, 7)
 
 
 @pytest.mark.parametrize("member", ["config.json", "model.weights.h5", None])
@@ -37,7 +36,7 @@ def test_damaged_ones_are_refused(path, member):
             for name, data in members.items():
                 archive.writestr(name, data)
     with pytest.raises(UserError, match=r".*network.keras cannot be used: .* Remove the fold"):
-        donors.load(path, build())
+        trained.load_trained(path, build())
 
 
 def test_flipped_bits_are_refused(path):
@@ -45,7 +44,7 @@ def test_flipped_bits_are_refused(path):
     content[len(content) // 2] ^= 255
     path.write_bytes(content)
     with pytest.raises(UserError, match="cannot be used"):
-        donors.load(path, build())
+        trained.load_trained(path, build())
 
 
 def test_another_architecture_is_refused(path):
@@ -58,10 +57,10 @@ def test_another_architecture_is_refused(path):
         match=r"another network than alexnet_small: it has Conv2D 'conv1' \[\(3, 3, 3, 5\), .*"
         r"expected Conv2D 'conv1' \[\(5, 5, 3, 48\)",
     ):
-        donors.load(path, model)
+        trained.load_trained(path, model)
     build(image_size=48).save(path)
     with pytest.raises(UserError, match=r"input \(None, 48, 48, 3\), expected input \(None, 32"):
-        donors.load(path, model)
+        trained.load_trained(path, model)
 
 
 def test_code_is_refused_and_not_run(path):
@@ -69,4 +68,4 @@ def test_code_is_refused_and_not_run(path):
     x = keras.layers.Lambda(lambda t: t * 2, output_shape=(32, 32, 3))(inputs)
     keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x))).save(path)
     with pytest.raises(UserError, match=r"cannot be used: .*[Ll]ambda"):
-        donors.load(path, build())
+        trained.load_trained(path, build())

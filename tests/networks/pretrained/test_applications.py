@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import re
 import subprocess
 import sys
@@ -11,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 from support.own_networks import write_pictures
+from support.paths import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 # Name, blocks with the head that is put on, and the block up to which is taken.
 NETWORKS = [
     ("MobileNetV2", 20, 10, "block_8"),

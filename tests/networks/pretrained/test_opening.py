@@ -18,15 +18,16 @@ from support.own_networks import (
     write_pictures,
 )
 
-from transfer_keras import experiment, own_donor, results
+from transfer_keras import experiment, results
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.networks import pretrained
 
 
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_it_takes_pixels_and_gives_logits(tmp_path, activation):
     own = classifier(activation=activation)
-    donor = own_donor.network(ask(saved(tmp_path, own)))
+    donor = pretrained.network(ask(saved(tmp_path, own)))
     logits = answers(donor, PIXELS)
     found = softmax(logits) if activation else logits
     assert found == pytest.approx(answers(own, PIXELS), abs=1e-5)
@@ -38,16 +39,16 @@ def test_a_network_around_a_trunk_is_opened(tmp_path):
     whole = keras.Sequential([layers.Rescaling(1 / 255), trunk, layers.Dense(4, "softmax")])
     whole.build((None, 24, 24, 3))
     perturb(whole)
-    known = own_donor.resolve(ask(saved(tmp_path, whole)))
+    known = pretrained.resolve(ask(saved(tmp_path, whole)))
     names = [unit.name for unit in known.architecture.units]
     assert names[:3] == ["c1", "c2", "f1"]
     assert len(names) == 4
-    donor = own_donor.network(known)
+    donor = pretrained.network(known)
     assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(whole, PIXELS), abs=1e-5)
 
 
 def test_sizes_are_those_of_the_layers(tmp_path):
-    known = own_donor.resolve(ask(saved(tmp_path, classifier())))
+    known = pretrained.resolve(ask(saved(tmp_path, classifier())))
     c1, c2, f1, out = known.architecture.sizes(24, 7)
     assert c1.parameters == 3 * 3 * 3 * 6 + 6 + 4 * 6
     assert c1.macs == 3 * 3 * 3 * 6 * 22**2
@@ -64,13 +65,13 @@ def test_blocks_are_cut_where_they_end(tmp_path):
         x = layers.Conv2D(4, 3, padding="same", name=name)(x)
     x = layers.Dense(3, name="out")(layers.GlobalAveragePooling2D()(x))
     path = saved(tmp_path, keras.Model(inputs, x))
-    known = own_donor.resolve(ask(path, "A2B", units="block"))
+    known = pretrained.resolve(ask(path, "A2B", units="block"))
     assert [u.name for u in known.architecture.units] == ["stem", "block_1", "block_2", "out"]
     assert known.architecture.cuts == (1, 3, 5, 6)
     assert known.cut(parse_treatment("A2B")) == 3
     assert known.architecture.sizes(16, 3)[1].parameters == 2 * (3 * 3 * 4 * 4 + 4)
     with pytest.raises(UserError, match="has 4 blocks, so 1 to 3 can be transferred"):
-        own_donor.resolve(ask(path, "A4B", units="block"))
+        pretrained.resolve(ask(path, "A4B", units="block"))
 
 
 def test_weights_that_are_no_numbers_are_named(tmp_path):
@@ -78,7 +79,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path):
     own.get_layer("c2").bias.assign([np.inf, *[0] * 7])
     own.get_layer("f1").kernel.assign(np.full((8, 9), np.nan))
     with pytest.raises(UserError, match=r"weights that are infinite or no numbers, in c2, f1\. "):
-        own_donor.network(ask(saved(tmp_path, own)))
+        pretrained.network(ask(saved(tmp_path, own)))
 
 
 def shared_layer():
@@ -92,11 +93,11 @@ def shared_layer():
 
 def test_it_is_not_cut_where_a_layer_lies_on_both_sides(tmp_path):
     path = saved(tmp_path, shared_layer())
-    known = own_donor.resolve(ask(path, "A3B", "A4B+"))
+    known = pretrained.resolve(ask(path, "A3B", "A4B+"))
     assert known.architecture.possible == (3, 4)
     with pytest.raises(UserError, match=r"--treatments=A2B: a layer .* Expected .* n: 3, 4\."):
-        own_donor.resolve(ask(path, "A3B", "A2B"))
-    assert "Choose n of 3, 4 (at others a layer is used on both sides)" in own_donor.listing(known)
+        pretrained.resolve(ask(path, "A3B", "A2B"))
+    assert "Choose n of 3, 4 (at others a layer is used on both sides)" in pretrained.listing(known)
 
 
 def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
@@ -105,11 +106,11 @@ def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
     x = layers.SpectralNormalization(layers.Conv2D(4, 3), name="spectral")(x)
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
     path = saved(tmp_path, keras.Model(inputs, x))
-    known = own_donor.resolve(ask(path, "A1B", "A2B+"))
-    assert "Unit 2 can only be fine-tuned: 'spectral'" in own_donor.listing(known)
+    known = pretrained.resolve(ask(path, "A1B", "A2B+"))
+    assert "Unit 2 can only be fine-tuned: 'spectral'" in pretrained.listing(known)
     for name in ("A2B", "R2B"):
         with pytest.raises(UserError, match=r"'spectral' \(Spec.* or freeze at most 1\."):
-            own_donor.resolve(ask(path, name))
+            pretrained.resolve(ask(path, name))
 
 
 def two_inputs():
@@ -153,7 +154,7 @@ BAD = [
 @pytest.mark.parametrize(("make", "settings", "message"), BAD, ids=lambda x: str(x)[:20])
 def test_what_does_not_fit_is_told(tmp_path, make, settings, message):
     with pytest.raises(UserError, match=message):
-        own_donor.listing(ask(saved(tmp_path, make()), **settings))
+        pretrained.listing(ask(saved(tmp_path, make()), **settings))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def done(tmp_path_factory):
     dataset = write_pictures(folder / "pictures")
     names = ["A1B", "A3B", "A2B+", "B2B", "R2B"]
     wanted = ask(path, *names, dataset=dataset, steps=4, batch_size=8, validations=2)
-    wanted = own_donor.resolve(dataclasses.replace(wanted, metrics_every=2))
+    wanted = pretrained.resolve(dataclasses.replace(wanted, metrics_every=2))
     ran = experiment.run(wanted, folder / "run", say=lambda _: None)
     assert {t.name for t in ran} == {"baseB", *names}
     return own, folder / "run"
@@ -211,7 +212,7 @@ def test_another_donor_in_the_same_workdir_is_refused(done, tmp_path):
     own.get_layer("out").bias.assign(np.ones(7))
     path = saved(tmp_path, own)
     dataset = f"folder:{run.parent / 'pictures'}"
-    wanted = own_donor.resolve(ask(path, "A1B", dataset=dataset, steps=4, batch_size=8))
+    wanted = pretrained.resolve(ask(path, "A1B", dataset=dataset, steps=4, batch_size=8))
     with pytest.raises(UserError, match=r"donor is 'own\.keras \w+' there, 'own\.keras \w+' here"):
         experiment.run(wanted, run, say=lambda _: None)
 

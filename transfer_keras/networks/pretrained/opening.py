@@ -4,33 +4,27 @@ It is brought into the form of the networks that are made here: pixel values in 
 out, every layer a layer of one graph.
 """
 
-import dataclasses
 import functools
-import math
 import os
 import pathlib
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import h5py
 import keras
 
 import transfer_keras.networks.alexnet  # noqa: F401  Its layers may be a donor's.
-from transfer_keras import devices, donor_head, donor_pixels, donors, surgery
+from transfer_keras import surgery
 from transfer_keras.config import (
     APPLICATIONS,
     IMAGENET,
     NO_WEIGHTS,
     PIXELS,
     Experiment,
-    NamedUnit,
-    PretrainedArchitecture,
-    UnitSize,
     UserError,
 )
-from transfer_keras.surgery import cut, graph
-from transfer_keras.surgery.units import has_kernel
+from transfer_keras.networks import trained
+from transfer_keras.networks.pretrained import head, input_scaling
 
 _SIDE = 224  # Of the networks of keras.applications that take any.
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # How such files begin.
@@ -43,55 +37,6 @@ class _Opened(NamedTuple):
     new_head: bool
 
 
-def resolve_all(experiments: Sequence[Experiment], *, train_here: bool) -> tuple[Experiment, ...]:
-    """`resolve`, as the first thing that a program does with TensorFlow.
-
-    Args:
-        experiments: of one study.
-        train_here: whether this process will train: its devices are chosen before they are used.
-    """
-    if experiments[0].donor:
-        if train_here:
-            devices.use(experiments[0])
-        else:
-            devices.hide_gpus()
-    return tuple(map(resolve, experiments))
-
-
-def resolve(experiment: Experiment) -> Experiment:
-    """The experiment with what only its donor tells: size of images, units and their sizes.
-
-    Args:
-        experiment: one without a donor comes back as it is.
-
-    Raises:
-        UserError: if the donor cannot be used, or has too few units for what is asked.
-    """
-    if not experiment.donor:
-        return experiment
-    model = network(experiment)
-    parts, ends = counted(experiment)
-    there = tuple(possible(experiment))
-    if not there:
-        raise UserError(
-            f"--donor={experiment.donor}: cannot be cut at any n: its layers are used again above."
-        )
-    below = [0, *ends]
-    sizes = _sizes(model)
-    table = PretrainedArchitecture(
-        units=tuple(NamedUnit(part.name) for part in parts),
-        cuts=tuple(ends),
-        given_sizes=tuple(
-            UnitSize(*map(sum, zip(*sizes[low:high], strict=True)))
-            for low, high in zip(below, ends, strict=False)
-        ),
-        image_size=model.input_shape[1],
-        possible=there,
-        restless=_restless(parts),
-    )
-    return dataclasses.replace(experiment, table=table, image_size=table.image_size)
-
-
 def network(experiment: Experiment) -> keras.Model:
     """The donor: float32 (batch, image_size, image_size, 3) of pixel values in 0..255 -> logits;
     the same one each time, which is not to be changed.
@@ -99,100 +44,17 @@ def network(experiment: Experiment) -> keras.Model:
     Raises:
         UserError: if it cannot be had, or is no network for pictures.
     """
-    return _of(experiment).model
+    return opened(experiment).model
 
 
-def _of(experiment: Experiment) -> "_Opened":
+def opened(experiment: Experiment) -> "_Opened":
+    """See `network`; with whether a head was put on it."""
     return _opened(
         experiment.donor,
         tuple(experiment.identity[name] for name in ("donor", "donor_weights")),
         experiment.donor_weights,
         experiment.donor_pixels,
         experiment.image_size,
-    )
-
-
-def counted(experiment: Experiment) -> tuple[surgery.Units, list[int]]:
-    """What n counts: the donor's units or blocks, and how many of its units lie below the end of
-    each."""
-    model = network(experiment)
-    every = surgery.units(model)
-    blocks = every
-    if experiment.units == "block":
-        blocks = surgery.units(model, blocks=surgery.block_names(model))
-    if len(blocks) < 2:
-        raise UserError(
-            f"--donor={experiment.donor}: has a single {experiment.units}; at least two are "
-            "needed: one to take, and one that is new."
-        )
-    last = {id(unit.layers[-1]): unit.index for unit in every}
-    return blocks, [last[id(block.layers[-1])] for block in blocks]
-
-
-def possible(experiment: Experiment) -> list[int]:
-    """The n at which the donor can be cut: no layer is used below and above."""
-    every = surgery.units(network(experiment))
-    _, ends = counted(experiment)
-    return [n for n, end in enumerate(ends[:-1], 1) if not cut.used_on_both_sides(every, end)]
-
-
-def _restless(parts: surgery.Units) -> tuple[str, int] | None:
-    """See `Measured`."""
-    for unit in parts:
-        for layer in (inner for x in unit.layers for inner in graph.flat_layers(x)):
-            if isinstance(layer, keras.layers.SpectralNormalization):
-                return layer.name, unit.index
-    return None
-
-
-def listing(experiment: Experiment) -> str:
-    """A table of what n counts, from which a person can choose."""
-    parts, _ = counted(experiment)
-    model = network(experiment)
-    norms = sum(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
-    size = model.input_shape[1]
-    lines = [
-        f"{experiment.network}: {len(parts)} {experiment.units}s, pictures of {size} x {size} "
-        f"pixels, {norms} BatchNorm layers",
-        str(parts),
-    ]
-    if _of(experiment).new_head:
-        lines.append("It ends in features; a new head is put on them, which is the last unit.")
-    kinds = sorted({layer.compute_dtype for layer in model.layers} - {"float32"})
-    if kinds:
-        lines.append(f"Computed in {', '.join(kinds)}, as it was trained.")
-    if norms:
-        lines.append(batch_norm(experiment))
-    top = len(parts) - 1
-    there = possible(experiment)
-    places = f"from 1 to {top}"
-    if len(there) < top:
-        places = (
-            f"of {', '.join(map(str, there)) or 'none'} (at others a layer is used on both sides)"
-        )
-    lines.append(f"Choose n {places}; unit {top + 1} is always new.")
-    if restless := _restless(parts):
-        lines.append(
-            f"Unit {restless[1]} can only be fine-tuned: '{restless[0]}' (SpectralNormalization) "
-            "moves its weights even where it is frozen."
-        )
-    return "\n".join(lines)
-
-
-def batch_norm(experiment: Experiment) -> str:
-    """A line that says what becomes of BatchNorm."""
-    chosen = experiment.batch_norm
-    if not any(isinstance(x, keras.layers.BatchNormalization) for x in network(experiment).layers):
-        return "BatchNorm: the donor has none."
-    words = {
-        None: "frozen units keep theirs in inference mode, fine-tuned ones train it",
-        "frozen": "all transferred units keep theirs in inference mode",
-        "statistics_frozen": "transferred units keep their statistics and train scale and shift",
-        "train": "all transferred units train theirs",
-    }
-    return (
-        f"BatchNorm (--batch_norm={chosen or 'by mode'}): {words[chosen]}; its averages reach "
-        "back over a tenth of the training at the most."
     )
 
 
@@ -225,7 +87,7 @@ def _file(donor: str) -> keras.Model:
             f"--donor={donor}: holds weights (HDF5) and no network. If they are of one of "
             f"keras.applications: --donor={APPLICATIONS}NAME --donor_weights={donor}."
         )
-    return donors.opened(
+    return trained.open_file(
         path, "Expected a .keras file of a functional or Sequential model without Lambda layers"
     )
 
@@ -254,7 +116,7 @@ def _application(donor: str, weights: str, image_size: int | None) -> tuple[kera
             model, _ = surgery.transplant(model, 0, seed=0)  # The same untrained one each time.
         elif weights != IMAGENET:
             model.load_weights(weights)
-    except donors.UNUSABLE as error:
+    except trained.UNUSABLE as error:
         raise UserError(
             f"--donor={donor}: {_one_line(error)} (--image_size={size}, --donor_weights={weights}; "
             "weights are those without the classifier, `include_top=False`)"
@@ -283,31 +145,31 @@ def _prepared(
 
     def on_pixels(scaling):
         image = keras.Input((side, side, 3), name="image")
-        return surgery.flatten(model, inputs=donor_pixels.scaled(image, scaling, channels, dtype))
+        return surgery.flatten(model, inputs=input_scaling.scaled(image, scaling, channels, dtype))
 
     _check_weights(model, what)
     _without_float16(model)
     if pixels is None and scaling is None:
-        _check_scales(donor_pixels.seen(on_pixels(PIXELS[0])), what)
-    elif pixels and not donor_pixels.is_as_it_is(pixels):
-        itself = donor_pixels.seen(on_pixels(PIXELS[0]))
+        _check_scales(input_scaling.seen(on_pixels(PIXELS[0])), what)
+    elif pixels and not input_scaling.is_as_it_is(pixels):
+        itself = input_scaling.seen(on_pixels(PIXELS[0]))
         if itself.scaled:
             raise UserError(
                 f"--donor_pixels={pixels}: {what} scales pixels itself (layer {itself.by}). Leave "
                 "--donor_pixels out."
             )
-    model, new_head = donor_head.with_logits(on_pixels(pixels or scaling or PIXELS[0]))
+    model, new_head = head.with_logits(on_pixels(pixels or scaling or PIXELS[0]))
     return _Opened(model, new_head)
 
 
 def _check_weights(model: keras.Model, what: str) -> None:
-    if not has_kernel(model):
+    if not surgery.has_kernel(model):
         raise UserError(
             f"{what}: has no weight of rank 2 or more, so no unit that could be transferred."
         )
     broken = [
         layer.name
-        for layer in graph.flat_layers(model)
+        for layer in surgery.flat_layers(model)
         if not isinstance(layer, keras.Model) and any(map(_is_broken, layer.weights))
     ]
     if broken:
@@ -326,12 +188,12 @@ def _is_broken(weight) -> bool:
 
 def _without_float16(model: keras.Model) -> None:
     """Computed in float16 it could not be trained further: its losses would have to be scaled."""
-    for layer in graph.flat_layers(model):
+    for layer in surgery.flat_layers(model):
         if layer.compute_dtype == "float16":
             layer.dtype_policy = "float32"
 
 
-def _check_scales(itself: donor_pixels.Seen, what: str) -> None:
+def _check_scales(itself: input_scaling.Seen, what: str) -> None:
     if not itself.scaled:
         raise UserError(
             f"{what}: does not say what pixels it takes: no layer at its input scales them, as "
@@ -366,23 +228,6 @@ def _input(model: keras.Model, what: str, image_size: int | None) -> tuple[int, 
             f"--image_size={image_size}: {what} takes {height} pixels. Leave --image_size out."
         )
     return height or image_size, channels, model.inputs[0].dtype
-
-
-def _sizes(model: keras.Model) -> list[UnitSize]:
-    """Of each unit."""
-    calls: dict[int, list] = {}
-    for node in graph.nodes(model):
-        calls.setdefault(id(node.operation), []).append(node.output_tensors[0])
-    sizes = []
-    for unit in surgery.units(model):
-        values = macs = 0
-        for layer in unit.layers:
-            for output in calls.get(id(layer), ()):
-                values += math.prod(output.shape[1:])
-                kernels = sum(math.prod(w.shape) for w in layer.weights if len(w.shape) > 1)
-                macs += kernels * math.prod(output.shape[1:-1])
-        sizes.append(UnitSize(unit.parameters, values, macs))
-    return sizes
 
 
 def _one_line(error: Exception) -> str:

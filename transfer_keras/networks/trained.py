@@ -29,7 +29,7 @@ UNUSABLE = (
 )
 
 
-def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
+def load_trained(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
     """Loads a network; no code in the file is run.
 
     Args:
@@ -41,7 +41,7 @@ def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
         UserError: if the file is damaged, holds code, or is of another architecture.
     """
     advice = f"Remove the folder {path.parent} to have it trained again"
-    donor = opened(path, advice)
+    donor = open_file(path, advice)
     found = _described(donor)
     expected = _described(blueprint)
     if found != expected:
@@ -56,7 +56,7 @@ def load(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
     return donor
 
 
-def opened(path: pathlib.Path, advice: str) -> keras.Model:
+def open_file(path: pathlib.Path, advice: str) -> keras.Model:
     """Any network from the disk; no code in the file is run.
 
     Args:

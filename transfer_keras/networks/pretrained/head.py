@@ -3,8 +3,6 @@
 import keras
 
 from transfer_keras import surgery
-from transfer_keras.surgery import graph
-from transfer_keras.surgery.units import has_kernel
 
 _OUTPUTS = 2  # Of a head that is put on, and replaced by each task's.
 _KERNELS = (keras.layers.Dense, keras.layers.Conv2D)
@@ -38,7 +36,7 @@ def with_logits(model: keras.Model) -> tuple[keras.Model, bool]:
 
 def _without_squeeze(model: keras.Model) -> keras.Model:
     """Up to where it gives more than one number of each picture, or could."""
-    makers = {id(tensor): node for node in graph.nodes(model) for tensor in node.output_tensors}
+    makers = {id(tensor): node for node in surgery.nodes(model) for tensor in node.output_tensors}
     output = model.output
     while len(output.shape) < 2:
         output = makers[id(output)].input_tensors[0]
@@ -66,15 +64,17 @@ def _free(name: str, model: keras.Model) -> str:
 
 def _has_head(model: keras.Model) -> bool:
     """Whether its last kernel gives scores of classes: all that comes after it is linear."""
-    operations = [node.operation for node in graph.nodes(model)]
-    weighted = [x for x in operations if isinstance(x, keras.layers.Layer) and has_kernel(x)]
+    operations = [node.operation for node in surgery.nodes(model)]
+    weighted = [
+        x for x in operations if isinstance(x, keras.layers.Layer) and surgery.has_kernel(x)
+    ]
     if not weighted or len(model.output.shape) != 2:
         return False
     last = len(operations) - 1 - operations[::-1].index(weighted[-1])
     return (
         isinstance(operations[last], _KERNELS)
         and operations[last].activation is keras.activations.linear
-        and all(map(_is_linear, (node for node in graph.nodes(model)[last + 1 :])))
+        and all(map(_is_linear, (node for node in surgery.nodes(model)[last + 1 :])))
     )
 
 
