@@ -22,7 +22,7 @@ from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.networks import pretrained
-from transfer_keras.training.interruption import Stop
+from transfer_keras.training.signals import Stop
 
 CHOSEN = ("steps", "warm_up_head")
 FOREVER = 1e6

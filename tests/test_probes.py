@@ -12,7 +12,7 @@ from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.training.interruption import Stop
+from transfer_keras.training.signals import Stop
 
 CUT = Preprocessing(4, 4)
 

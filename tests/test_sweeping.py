@@ -7,7 +7,7 @@ import pytest
 from transfer_keras import grouping, pace, sweeping, task_data
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
-from transfer_keras.monitors.stopwatch import Lap, Stopwatch
+from transfer_keras.training.monitors.stopwatch import Lap, Stopwatch
 
 
 def lap(steps, passes):
@@ -55,7 +55,7 @@ def test_stopwatch(monkeypatch):
     """Looks and tests of one step are one pass; what lies before `begin` is none of it."""
     clock = iter([100.0, 101.0, 101.5, 104.0, 105.0, 105.25])
     module = types.SimpleNamespace(perf_counter=lambda: next(clock))
-    monkeypatch.setattr("transfer_keras.monitors.stopwatch.time", module)
+    monkeypatch.setattr("transfer_keras.training.monitors.stopwatch.time", module)
     watch = Stopwatch()
     watch.begin(0)
     watch.training(1, {})

@@ -25,8 +25,7 @@ from absl import app, flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import combine_treatments, parse_treatment
+from transfer_keras.config import Experiment, combine_treatments, parse_treatment
 
 UNITS = range(1, 8)
 FROZEN = combine_treatments(UNITS, ["frozen"], ["other"], "B")
@@ -159,7 +158,7 @@ def _data(settings: Experiment) -> dict:
 def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -> None:
     """Through the program's own loop; bases are always alone."""
     from transfer_keras import devices, group_training
-    from transfer_keras.config.plan import Group
+    from transfer_keras.config import Group
 
     bases = [t for t in settings.treatments if not t.donor]
     others = tuple(t for t in settings.treatments if t.donor)

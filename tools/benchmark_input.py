@@ -23,9 +23,7 @@ import tensorflow as tf
 from absl import flags
 
 from transfer_keras.config import dataset_names, launch
-from transfer_keras.datasets import sources
-from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.datasets.streamed import StreamedExamples
+from transfer_keras.datasets import Preprocessing, StreamedExamples, sources
 
 _DATASET = flags.DEFINE_string("dataset", None, "As `train` takes it.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "As `train` takes it.")

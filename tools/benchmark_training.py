@@ -31,7 +31,7 @@ from absl import app, flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-from transfer_keras.config.architectures import ARCHITECTURES, Conv
+from transfer_keras.config import ARCHITECTURES, Conv
 
 _NETWORKS = flags.DEFINE_list("networks", ["alexnet", "alexnet_small"], "Which.")
 _CONTENDERS = flags.DEFINE_list("contenders", ["ours", "bare", "keras", "torch", "group"], "Which.")
@@ -122,13 +122,9 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
 
     from transfer_keras import surgery
     from transfer_keras.config import defaults
-    from transfer_keras.datasets.examples import Examples
-    from transfer_keras.datasets.preprocessing import Preprocessing
-    from transfer_keras.monitors.monitor import Monitor
+    from transfer_keras.datasets import Examples, Preprocessing
     from transfer_keras.networks import alexnet
-    from transfer_keras.training import loop
-    from transfer_keras.training.optimizers import Recipe
-    from transfer_keras.training.step import make_train_step
+    from transfer_keras.training import Monitor, Recipe, loop, make_train_step
 
     table, made = ARCHITECTURES[network], {**defaults.NETWORKS[network]}
     made.pop("preprocessing")

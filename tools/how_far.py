@@ -20,10 +20,8 @@ from absl import app, flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from transfer_keras import grouping
+from transfer_keras.config import Experiment, Group, tasks
 from transfer_keras.config import flags as experiment_flags
-from transfer_keras.config import tasks
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.plan import Group
 
 flags.adopt_module_key_flags(experiment_flags)
 for _name, _value in experiment_flags.WHOLE_CURVE.items():

@@ -19,7 +19,7 @@ from transfer_keras.budget import Clock, Plan, both, planned
 from transfer_keras.config import Experiment, Interrupted, Treatment, UserError, parse_treatment
 from transfer_keras.networks import pretrained
 from transfer_keras.pace import duration
-from transfer_keras.training.scores import TRAINED
+from transfer_keras.training import TRAINED
 
 _BASE = parse_treatment("baseB")
 _HINTED = 500  # Pictures, of which hints are made.

@@ -30,7 +30,7 @@ from transfer_keras import (
 )
 from transfer_keras import experiment as program
 from transfer_keras.config import Experiment, Group, UserError, parse_treatment
-from transfer_keras.training.interruption import Stop, signals_wait
+from transfer_keras.training import Stop, signals_wait
 
 _RETRIES = 20  # Of a group whose machine is lost.
 _PATIENCE = 10  # Seconds, for a cluster that does not answer.

@@ -21,8 +21,7 @@ from transfer_keras.config import (
     parse_treatment,
 )
 from transfer_keras.figures import confusion
-from transfer_keras.monitors import layout
-from transfer_keras.monitors.events import Events, png, scalar, text
+from transfer_keras.training import Events, layout, png, scalar, text
 
 EXPERIMENT, CURVE = "experiment", "curve"  # Runs beside those of the treatments.
 

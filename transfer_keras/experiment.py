@@ -32,8 +32,7 @@ from transfer_keras.config import (
 )
 from transfer_keras.datasets import TaskPair
 from transfer_keras.devices import Devices
-from transfer_keras.training.interruption import signals_wait
-from transfer_keras.training.loop import Monitor
+from transfer_keras.training import Monitor, signals_wait
 
 
 def run(

@@ -22,16 +22,18 @@ from transfer_keras import (
 )
 from transfer_keras.config import Experiment, Group, Treatment, UserError, parse_treatment
 from transfer_keras.devices import Devices
-from transfer_keras.monitors import filters
-from transfer_keras.monitors.events import Events
-from transfer_keras.monitors.progress import Progress
-from transfer_keras.monitors.scalars import Scalars
-from transfer_keras.training import loop
-from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.interruption import Stop
-from transfer_keras.training.loop import Monitor
-from transfer_keras.training.scores import Trained
-from transfer_keras.training.watch import Watch
+from transfer_keras.training import (
+    Checkpoints,
+    Events,
+    Monitor,
+    Progress,
+    Scalars,
+    Stop,
+    Trained,
+    Watch,
+    filters,
+    loop,
+)
 
 _TEST_BATCH = 256  # Of the networks made here; donors may be of any size.
 _LOGS_PER_RUN = 100

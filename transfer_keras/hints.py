@@ -16,7 +16,7 @@ import tensorflow as tf
 from scipy import stats
 
 from transfer_keras import logme, summary
-from transfer_keras.monitors import cka
+from transfer_keras.training import centred_gram, linear_cka
 
 _MOST = 1000  # Pictures: the time of LogME grows with their square, CKA's memory too.
 _MOST_FEATURES = 1024
@@ -93,7 +93,7 @@ def hints(
     values = _features(model, [output for _, output in cuts], images, batch_size)
     classes = _gram(logme.one_hot(labels))
     return [
-        Hint(name, n, logme.logme(x, labels), cka.cka([_gram(x)], [classes]))
+        Hint(name, n, logme.logme(x, labels), linear_cka([_gram(x)], [classes]))
         for n, ((name, _), x) in enumerate(zip(cuts, values, strict=True), 1)
     ]
 
@@ -134,7 +134,7 @@ def _pool(output: keras.KerasTensor) -> keras.Sequential:
 
 def _gram(features: np.ndarray) -> np.ndarray:
     """What CKA compares; of features so scaled that single precision holds their squares."""
-    return cka.centred(tf.constant(logme.centred(features), tf.float32)).numpy()
+    return centred_gram(tf.constant(logme.centred(features), tf.float32)).numpy()
 
 
 def agreement(hints: Sequence[Hint], found: Mapping[int, float]) -> Agreement | None:

@@ -12,7 +12,7 @@ import keras
 
 from transfer_keras import experiment as program
 from transfer_keras.config import TF_CONFIG, Experiment, Interrupted, Treatment, parse_treatment
-from transfer_keras.monitors.stopwatch import Lap, Stopwatch
+from transfer_keras.training import Lap, Stopwatch
 
 _FEW = 4  # Steps of a measurement where every second counts.
 _GROUPS, _TRACED = 2, 0.2  # What comes once: of two groups, and a part of it for each network.

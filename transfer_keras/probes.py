@@ -15,11 +15,8 @@ import tensorflow as tf
 from transfer_keras import group_models, results, surgery
 from transfer_keras.config import Experiment, Interrupted, Treatment
 from transfer_keras.datasets import AnyExamples
-from transfer_keras.monitors import layout
-from transfer_keras.monitors.events import Events, scalar
-from transfer_keras.monitors.progress import Progress
 from transfer_keras.task_data import Data
-from transfer_keras.training.interruption import Stop
+from transfer_keras.training import Events, Progress, Stop, layout, scalar
 
 _BATCH = 256
 _EPOCHS = 10

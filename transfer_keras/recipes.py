@@ -8,8 +8,7 @@ import numpy as np
 
 from transfer_keras import surgery
 from transfer_keras.config import Experiment, Treatment
-from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.rates import Rates
+from transfer_keras.training import Rates, Recipe
 
 
 def recipe(

@@ -8,10 +8,14 @@ import tensorflow as tf
 
 from transfer_keras import surgery
 from transfer_keras.config import parse_treatment
-from transfer_keras.monitors import activations
-from transfer_keras.monitors.events import Events
-from transfer_keras.monitors.units import UnitMonitor, WatchedNetwork, WatchedUnit
-from transfer_keras.training.watch import Watch
+from transfer_keras.training import (
+    Events,
+    UnitMonitor,
+    Watch,
+    WatchedNetwork,
+    WatchedUnit,
+    activations,
+)
 
 
 def watch(

@@ -24,10 +24,10 @@ from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.interruption import Stop
+from transfer_keras.training.learning_rates import Rates
 from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.rates import Rates
-from transfer_keras.training.watch import Watch
+from transfer_keras.training.signals import Stop
+from transfer_keras.training.unit_metrics import Watch
 
 STEPS, BATCH = 20, 8
 

@@ -16,8 +16,8 @@ from transfer_keras.config import Interrupted
 from transfer_keras.config.errors import UserError
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.interruption import Stop, signals_wait
 from transfer_keras.training.optimizers import Recipe
+from transfer_keras.training.signals import Stop, signals_wait
 
 ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64), np.zeros((0,))]
 

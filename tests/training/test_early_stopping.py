@@ -14,10 +14,10 @@ from transfer_keras.config.errors import UserError
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.early_stopping import EarlyStopping
-from transfer_keras.training.interruption import Stop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Predictions, Scores
-from transfer_keras.training.watch import Watch
+from transfer_keras.training.signals import Stop
+from transfer_keras.training.unit_metrics import Watch
 
 STEPS, EVERY, LOG_EVERY, BATCH, PATIENCE = 60, 3, 4, 8, 3
 

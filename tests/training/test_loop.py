@@ -10,7 +10,7 @@ from transfer_keras import surgery
 from transfer_keras.training import loop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import outcome
-from transfer_keras.training.watch import Watch
+from transfer_keras.training.unit_metrics import Watch
 
 
 def softmax(z):

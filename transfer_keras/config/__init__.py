@@ -12,7 +12,13 @@ from transfer_keras.config import (
     memory,
     tasks,
 )
-from transfer_keras.config.architectures import NamedUnit, PretrainedArchitecture, UnitSize
+from transfer_keras.config.architectures import (
+    ARCHITECTURES,
+    Conv,
+    NamedUnit,
+    PretrainedArchitecture,
+    UnitSize,
+)
 from transfer_keras.config.dataset_names import FORMULA_DEFAULT, PREPROCESSING, parse_amounts
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.experiment import (
@@ -40,6 +46,7 @@ from transfer_keras.config.treatments import (
 
 __all__ = [
     "APPLICATIONS",
+    "ARCHITECTURES",
     "DECODED",
     "DONOR_SPLIT",
     "FOLDER",
@@ -55,6 +62,7 @@ __all__ = [
     "TARGETS",
     "TF_CONFIG",
     "WHOLE_SPLIT",
+    "Conv",
     "Experiment",
     "Group",
     "Interrupted",

@@ -1,13 +1,17 @@
 """Owns a dataset's pictures as batches of task A or B, read from memory or disk."""
 
 from transfer_keras.datasets import sources
+from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
+from transfer_keras.datasets.streamed import StreamedExamples
 from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
 
 __all__ = [
     "AnyExamples",
+    "Examples",
     "Pixels",
     "Preprocessing",
+    "StreamedExamples",
     "TaskPair",
     "sources",
 ]

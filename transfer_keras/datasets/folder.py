@@ -44,7 +44,7 @@ class Folder:
         name: "folder:PATH"; in PATH a folder a class; or a folder `train` (or `training`) and one
             `val` (`validation`, `valid` or, where there is none of these, `test`), and in each a
             folder a class. Upper and lower case are the same. A `test` beside `val` is not used.
-        bad_images: see `bad_images.refuse_bad_images`; here of files that need not be decoded to see it.
+        bad_images: see `bad_images.refuse_bad_images`; here of files that need not be decoded.
         validation_split: the part of each class that is validated on, above 0 and below 1, where
             PATH has neither `train` nor `val`; at least one picture, and one stays for training.
         validation_seed: which pictures these are. Others that come later move hardly any.

@@ -28,8 +28,8 @@ class TinyImagenetConfig(tfds.core.BuilderConfig):
 
         Args:
             source: its path.
-            bad_images: see `bad_images.refuse_bad_images`; what is prepared without the bad ones is another
-                config.
+            bad_images: see `bad_images.refuse_bad_images`; what is prepared without the bad
+                ones is another config.
 
         Raises:
             UserError: if it is neither, is damaged, or lacks a file of the layout.

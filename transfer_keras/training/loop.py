@@ -15,13 +15,13 @@ import tensorflow as tf
 from transfer_keras.config import Interrupted
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.early_stopping import EarlyStopping
-from transfer_keras.training.interruption import Stop
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.replicas import distribute
 from transfer_keras.training.scores import Scores, Trained, outcome
+from transfer_keras.training.signals import Stop
 from transfer_keras.training.state import State
 from transfer_keras.training.step import make_test, make_test_in_parts, make_train_step
-from transfer_keras.training.watch import Look, Watch
+from transfer_keras.training.unit_metrics import Look, Watch
 
 
 class Monitor(Protocol):

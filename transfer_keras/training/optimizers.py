@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from transfer_keras.training import rates as by_variable
-from transfer_keras.training.rates import Rates
+from transfer_keras.training import learning_rates as by_variable
+from transfer_keras.training.learning_rates import Rates
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("step", "cosine")

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from transfer_keras.training.learning_rates import inference_mode
 from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.rates import inference_mode
 from transfer_keras.training.replicas import masks_of_whole_batch
 from transfer_keras.training.scores import Predictions
-from transfer_keras.training.watch import Watch
+from transfer_keras.training.unit_metrics import Watch
 
 
 def make_train_step(

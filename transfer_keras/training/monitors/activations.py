@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.monitors import cka
+from transfer_keras.training.monitors.cka import centred_gram
 
 
 class Kept(NamedTuple):
@@ -17,7 +17,7 @@ class Kept(NamedTuple):
         images: how many.
         mean, variance: over all its values.
         lowest, highest: (channels,), over images and positions.
-        centred: see `cka.centred`; () where nothing is likened to the unit.
+        centred: see `cka.centred_gram`; () where nothing is likened to the unit.
     """
 
     images: object
@@ -44,7 +44,7 @@ def _keep(values: tf.Tensor, likened: bool) -> Kept:
     mean, variance = tf.nn.moments(values, axes=list(range(len(values.shape))))
     inner = list(range(len(values.shape) - 1))
     lowest, highest = tf.reduce_min(values, inner), tf.reduce_max(values, inner)
-    centred = cka.centred(values) if likened else ()
+    centred = centred_gram(values) if likened else ()
     return Kept(tf.shape(values)[0], mean, variance, lowest, highest, centred)
 
 
@@ -53,7 +53,7 @@ class Answers(NamedTuple):
 
     Attributes:
         statistics: `activation_mean`, `activation_std` and `dead_fraction`.
-        centred: what likeness to it is measured by; see `cka.cka`.
+        centred: what likeness to it is measured by; see `cka.linear_cka`.
     """
 
     statistics: Mapping[str, float]

@@ -7,7 +7,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.hparams import api as hp
 
-from transfer_keras.monitors.units import METRICS
+from transfer_keras.training.monitors.units import METRICS
 
 TOP1, DIFFERENCE, PROBE = "result/top1", "result/difference_from_base", "probe_accuracy"
 

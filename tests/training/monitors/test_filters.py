@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transfer_keras.monitors import filters
+from transfer_keras.training.monitors import filters
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,15 +5,15 @@ import pytest
 import tensorflow as tf
 from support.cka_oracle import oracle
 
-from transfer_keras.monitors import cka
+from transfer_keras.training.monitors.cka import centred_gram, linear_cka
 
 
 def measured(x, y, batch):
     def layer(z):
         parts = [z[start : start + batch] for start in range(0, len(z), batch)]
-        return [cka.centred(tf.constant(part)).numpy() for part in parts]
+        return [centred_gram(tf.constant(part)).numpy() for part in parts]
 
-    return cka.cka(layer(x), layer(y))
+    return linear_cka(layer(x), layer(y))
 
 
 def features(images, seed=0):

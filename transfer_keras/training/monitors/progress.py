@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tqdm
 
-from transfer_keras.monitors.monitor import Monitor
+from transfer_keras.training.monitors.monitor import Monitor
 
 
 class Progress(Monitor):

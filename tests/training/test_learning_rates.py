@@ -10,9 +10,9 @@ from transfer_keras import surgery
 from transfer_keras.config import Interrupted
 from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.interruption import Stop
+from transfer_keras.training.learning_rates import Rates, inference_mode
 from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.rates import Rates, inference_mode
+from transfer_keras.training.signals import Stop
 
 FACTORS, LATE = (1.0, 0.1, 3.0, 0.5, 0.0), (False, True, False, True, False)
 ROUNDING = 5e-5  # Keras has the rate, and Adam's 0.999, as float32: 1 - 0.999 is off by 1e-5.

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from transfer_keras.monitors import filters
-from transfer_keras.monitors.activations import Answers, answers
-from transfer_keras.monitors.cka import cka
-from transfer_keras.monitors.events import Events, histogram, image, scalar
-from transfer_keras.monitors.monitor import Monitor
+from transfer_keras.training.monitors import filters
+from transfer_keras.training.monitors.activations import Answers, answers
+from transfer_keras.training.monitors.cka import linear_cka
+from transfer_keras.training.monitors.events import Events, histogram, image, scalar
+from transfer_keras.training.monitors.monitor import Monitor
 
 # Tags are `<unit>/<metric>`.
 METRICS = (
@@ -67,7 +67,7 @@ class UnitMonitor(Monitor):
       from a donor, which were what the donor gave.
     - `activation_mean`, `activation_std`, `dead_fraction`: see `activations.answers`.
     - `cka_donor`, `cka_base`: likeness of its output to that of the donor's unit at the same place
-      and of the target base's; see `cka.cka`.
+      and of the target base's; see `cka.linear_cka`.
     - `weights`: a histogram of its kernels.
 
     Frozen units have neither gradient nor update. The gradient norm over all that a network trains
@@ -132,7 +132,7 @@ class UnitMonitor(Monitor):
             own = answers([batch[unit.answers] for batch in look.activations])
         metrics |= own.statistics
         for name, other in unit.like.items():
-            metrics[f"cka_{name}"] = cka(own.centred, other.centred)
+            metrics[f"cka_{name}"] = linear_cka(own.centred, other.centred)
         summaries = [scalar(f"{unit.name}/{name}", value) for name, value in metrics.items()]
         weights = np.concatenate([w.ravel() for w in now])
         summaries.append(histogram(f"{unit.name}/weights", weights))

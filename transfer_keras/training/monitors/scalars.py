@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from transfer_keras.monitors.events import Events, scalar, text
-from transfer_keras.monitors.monitor import Monitor
+from transfer_keras.training.monitors.events import Events, scalar, text
+from transfer_keras.training.monitors.monitor import Monitor
 
 
 class Scalars(Monitor):

@@ -14,7 +14,7 @@ import tensorflow as tf
 _FEWEST = 4  # Images of a batch: the unbiased estimator divides by n - 3.
 
 
-def centred(values: tf.Tensor) -> tf.Tensor:
+def centred_gram(values: tf.Tensor) -> tf.Tensor:
     """The inner products of the images of a batch, U-centred; in the graph.
 
     Székely and Rizzo (2014), "Partial distance correlation with methods for dissimilarities",
@@ -41,7 +41,7 @@ def centred(values: tf.Tensor) -> tf.Tensor:
     return tf.where(images < _FEWEST, 0.0, gram / tf.sqrt(n * (n - 3)))
 
 
-def cka(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
+def linear_cka(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
     """Debiased linear CKA of two layers.
 
     Args:

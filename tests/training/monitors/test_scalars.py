@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from support.event_files import read
 
-from transfer_keras.monitors.events import Events
-from transfer_keras.monitors.scalars import Scalars
+from transfer_keras.training.monitors.events import Events
+from transfer_keras.training.monitors.scalars import Scalars
 from transfer_keras.training.scores import Predictions, Scores, Trained
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from support.event_files import read
 
-from transfer_keras.monitors.events import Events, histogram, image, scalar, text
+from transfer_keras.training.monitors.events import Events, histogram, image, scalar, text
 
 
 def test_read_back_by_tensorboard(tmp_path):

@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from transfer_keras.monitors.monitor import Monitor
+from transfer_keras.training.monitors.monitor import Monitor
 
 
 class Lap:
