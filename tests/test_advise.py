@@ -16,12 +16,14 @@ from scipy import stats
 from support.own_networks import classifier, write_pictures
 from support.paths import ROOT
 
-from transfer_keras import advising, budget, choosing, pace, results, study
+from transfer_keras import advising, budget, pace, results
 from transfer_keras.config import Interrupted, flag_types
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.networks import pretrained
+from transfer_keras.results import recommendation
+from transfer_keras.results.study import read_study
 from transfer_keras.training.signals import Stop
 
 CHOSEN = ("steps", "warm_up_head")
@@ -126,7 +128,7 @@ def test_every_n_is_tried_frozen_and_fine_tuned_and_then_another_seed(advised):
     assert done["splitdonor-seed0"] == everything
     assert "baseB" in done["splitdonor-seed1"] <= everything
     assert "Seed 1: " in said
-    assert len(study.read(folder / "advice").networks) == sum(map(len, done.values()))
+    assert len(read_study(folder / "advice").networks) == sum(map(len, done.values()))
 
 
 def test_the_network_does_what_its_card_says(advised, monkeypatch):
@@ -242,12 +244,12 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path, monkeypatch):
     """As it was made, also where nothing is done that would tell of it."""
     experiment = ask(tmp_path)
-    monkeypatch.setattr(choosing, "coarse", lambda top, count=4: [2])
+    monkeypatch.setattr(recommendation, "coarse", lambda top, count=4: [2])
     with pytest.raises(UserError, match="did not suffice"):
         run(experiment, tmp_path / "advice", budget=60, gone=70)
     monkeypatch.undo()
     monkeypatch.setattr(advising, "_MOST_SEEDS", 1)
-    monkeypatch.setattr(choosing, "refine", lambda *_: [])
+    monkeypatch.setattr(recommendation, "refine", lambda *_: [])
     run(experiment, tmp_path / "advice")
     (workdir,) = (tmp_path / "advice").glob("split*")
     assert results.done(workdir) == ["A2B", "A2B+", "baseB"]

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "report": {"config", "results"},
     "advise": {"config", "results", "advice"},
 }  # fmt: skip
-WITHOUT_TENSORFLOW = {"config"}
+WITHOUT_TENSORFLOW = {"config", "results"}
 MAY_DEFINE_FLAGS = {
     "train.py", "sweep.py", "report.py", "advise.py",
     "config/flags.py", "config/flag_types.py", "config/launch.py", "config/run_flags.py",

@@ -12,13 +12,19 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import numpy as np
 
-from transfer_keras import choosing, hints, model_card, pace, reporting, results, study, task_data
 from transfer_keras import experiment as program
-from transfer_keras.analysis import BASE, Role, Runs
+from transfer_keras import hints, model_card, pace, results, task_data
 from transfer_keras.budget import Clock, Plan, both, planned
-from transfer_keras.config import Experiment, Interrupted, Treatment, UserError, parse_treatment
+from transfer_keras.config import (
+    Experiment,
+    Interrupted,
+    Treatment,
+    UserError,
+    duration,
+    parse_treatment,
+)
 from transfer_keras.networks import pretrained
-from transfer_keras.pace import duration
+from transfer_keras.results import BASE, Role, Runs, page, read_study, recommendation
 from transfer_keras.training import TRAINED
 
 _BASE = parse_treatment("baseB")
@@ -69,21 +75,21 @@ def advise(
     names = {n: unit.name for n, unit in enumerate(experiment.architecture.units, 1)}
     epochs = experiment.steps * experiment.batch_size / images
     advice = (
-        f"{choosing.words(runs, names, experiment.network)}\n"
+        f"{recommendation.words(runs, names, experiment.network)}\n"
         f"All, from scratch too, had {experiment.steps:,} steps ({epochs:.1f} epochs): what learns "
         "slowly may gain from more."
     )
-    reporting.report(folder, folder / "report", overlay_paper=False)
+    page.write_report(folder, folder / "report", overlay_paper=False)
     use = _leave(experiment, folder, runs, advice, classes, images)
     if found_hints:
         frozen = {
             role.n: top1
-            for role, top1 in choosing.mean_top1(runs).items()
-            if role.family == choosing.FROZEN
+            for role, top1 in recommendation.mean_top1(runs).items()
+            if role.family == recommendation.FROZEN
         }
         say(f"\n{hints.words(found_hints, pictures=min(_HINTED, images), found=frozen)}")
-    say(f"\n{choosing.table(runs, names)}\n\n{advice}")
-    for network in study.read(folder).networks:
+    say(f"\n{recommendation.table(runs, names)}\n\n{advice}")
+    for network in read_study(folder).networks:
         if network.row.outcome != TRAINED:
             say(f"Did not learn: {network.row.treatment}, seed {network.seed}.")
     say(f"\nThe network and its card: {folder / model_card.CARD}. Use it:\n\n{use}\n")
@@ -178,7 +184,7 @@ class _Work:
         top = len(table.units) - 1
         tried = {treatment.n for treatment in self._experiment.treatments}
         tried |= {*range(1, top + 1)} - {*table.possible}
-        return tuple(choosing.refine(self.runs(), top, tried))
+        return tuple(recommendation.refine(self.runs(), top, tried))
 
     def seeds(self) -> None:
         """Again with other seeds: what is not detectably worse than the best, the best first."""
@@ -188,7 +194,7 @@ class _Work:
             workdir = self._folder / again.variant_name
             runs = self.runs()
             wanted: list[Treatment] = []
-            for role in choosing.contenders(runs, choosing.leading(runs)):
+            for role in recommendation.contenders(runs, recommendation.leading(runs)):
                 more = [*wanted, *([_treatment(role)] if role != BASE else [])]
                 if self.stopped or self._seconds([_BASE, *more], workdir) > self._clock.left:
                     break
@@ -206,7 +212,7 @@ class _Work:
         Raises:
             UserError: if nothing did.
         """
-        found = study.read(self._folder)
+        found = read_study(self._folder)
         if not found.runs:
             failed = found.networks[0].row
             raise UserError(
@@ -258,7 +264,7 @@ def _seconds_each(workdir: pathlib.Path, names: Iterable[str]) -> dict[str, floa
 
 
 def _treatment(role: Role) -> Treatment:
-    return parse_treatment(f"A{role.n}B{'+' if role.family == choosing.TUNED else ''}")
+    return parse_treatment(f"A{role.n}B{'+' if role.family == recommendation.TUNED else ''}")
 
 
 def _leave(
@@ -270,7 +276,7 @@ def _leave(
     training_images: int,
 ) -> str:
     """The network of the best treatment that did best itself, with its card."""
-    role = choosing.best(runs)
+    role = recommendation.best(runs)
     treatment = _BASE if role == BASE else _treatment(role)
     (seeds,) = runs.values()
     top1 = {seed: run[role].top1 for seed, run in seeds.items() if role in run}

@@ -7,9 +7,9 @@ import pathlib
 import time
 from collections.abc import Callable, Sequence
 
-from transfer_keras import choosing, pace, results, study
-from transfer_keras.config import Experiment, Treatment, UserError, parse_treatment
-from transfer_keras.pace import duration
+from transfer_keras import pace, results
+from transfer_keras.config import Experiment, Treatment, UserError, duration, parse_treatment
+from transfer_keras.results import check_study, recommendation
 
 _COARSE = 0.3  # Part of the time for the first set of n.
 _CLOSING = 0.04  # Part of it for the report and the network.
@@ -99,7 +99,7 @@ def planned(
     experiment = dataclasses.replace(
         experiment, treatments=both(plan.places[0], experiment), **settings
     )
-    study.check(folder, {experiment.variant_name: experiment.identity})
+    check_study(folder, {experiment.variant_name: experiment.identity})
     if there:
         say(
             f"Going on with what is in {folder}: {plan.steps:,} steps a network "
@@ -158,9 +158,9 @@ def _new_plan(
 
 
 def _places(experiment: Experiment, count: int) -> list[int]:
-    """See `choosing.coarse`; each as near as the donor can be cut."""
+    """See `recommendation.coarse`; each as near as the donor can be cut."""
     table = experiment.architecture
-    wanted = choosing.coarse(len(table.units) - 1, count)
+    wanted = recommendation.coarse(len(table.units) - 1, count)
     return sorted({min(table.possible, key=lambda n: abs(n - place)) for place in wanted})
 
 

@@ -22,7 +22,6 @@ from transfer_keras import (
     devices,
     group_training,
     grouping,
-    lock,
     probes,
     results,
     sweeping,
@@ -30,6 +29,7 @@ from transfer_keras import (
 )
 from transfer_keras import experiment as program
 from transfer_keras.config import Experiment, Group, UserError, parse_treatment
+from transfer_keras.results import hold_lock
 from transfer_keras.training import Stop, signals_wait
 
 _RETRIES = 20  # Of a group whose machine is lost.
@@ -280,7 +280,7 @@ def _begun(experiment, workdir: pathlib.Path, flags, say, stack) -> list[Group]:
         return []
     data = task_data.read(experiment)
     workdir.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(lock.hold(workdir, say=say))
+    stack.enter_context(hold_lock(workdir, say=say))
     program.begin(experiment, workdir, data.pair, flags(experiment, workdir))
     left = program.groups_left(experiment, workdir, data.pair)
     return [*left, *(Group((treatment,)) for treatment in unprobed)]

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from transfer_keras import results, summary
+from transfer_keras import results
 from transfer_keras.config import (
     MODES,
     NATURAL_SPLIT,
@@ -20,7 +20,8 @@ from transfer_keras.config import (
     is_treatment_name,
     parse_treatment,
 )
-from transfer_keras.figures import confusion
+from transfer_keras.results import summary
+from transfer_keras.results.figures import confusion
 from transfer_keras.training import Events, layout, png, scalar, text
 
 EXPERIMENT, CURVE = "experiment", "curve"  # Runs beside those of the treatments.

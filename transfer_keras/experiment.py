@@ -12,16 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from transfer_keras import (
-    dashboard,
-    devices,
-    group_training,
-    grouping,
-    lock,
-    probes,
-    results,
-    task_data,
-)
+from transfer_keras import dashboard, devices, group_training, grouping, probes, results, task_data
 from transfer_keras.config import (
     Experiment,
     Group,
@@ -32,6 +23,7 @@ from transfer_keras.config import (
 )
 from transfer_keras.datasets import TaskPair
 from transfer_keras.devices import Devices
+from transfer_keras.results import check_lock, hold_lock
 from transfer_keras.training import Monitor, signals_wait
 
 
@@ -83,13 +75,13 @@ def _lead(
     if _report_done(experiment, workdir, wanted, say):
         _tidy(experiment, workdir, say)
         return wanted
-    lock.check(workdir)
+    check_lock(workdir)
     say(devices.describe(found, experiment))
     data = task_data.read(experiment)
     if skipped := data.pair.skipped:
         say(f"{len(skipped)} pictures left out (named in {workdir}/experiment.json).")
     workdir.mkdir(parents=True, exist_ok=True)
-    with lock.hold(workdir, say=say):
+    with hold_lock(workdir, say=say):
         begin(experiment, workdir, data.pair, flags)
         with signals_wait(deadline) as stop, faults_told(data), devices.losses_told(found):
             for group in groups_left(experiment, workdir, data.pair):
@@ -146,7 +138,7 @@ def unprobed(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> list[Tre
 
 def _tidy(experiment: Experiment, workdir: pathlib.Path, say) -> None:
     """Does what a run that was killed at its very end has left undone, if that can be done now."""
-    with contextlib.suppress(UserError, OSError), lock.hold(workdir, say=say):
+    with contextlib.suppress(UserError, OSError), hold_lock(workdir, say=say):
         results.remove_finished_groups(workdir)
         dashboard.curve(experiment, workdir)
 

@@ -10,18 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 import keras
 import tensorflow as tf
 
-from transfer_keras import (
-    dashboard,
-    group_models,
-    lock,
-    recipes,
-    results,
-    surgery,
-    task_data,
-    watching,
-)
+from transfer_keras import dashboard, group_models, recipes, results, surgery, task_data, watching
 from transfer_keras.config import Experiment, Group, Treatment, UserError, parse_treatment
 from transfer_keras.devices import Devices
+from transfer_keras.results import hold_lock
 from transfer_keras.training import (
     Checkpoints,
     Events,
@@ -69,7 +61,7 @@ def train(
         UserError: if another process trains it.
     """
     folder = results.begin_group(workdir, group.names)
-    with lock.hold(folder, say=lambda _: None, patience=patience):
+    with hold_lock(folder, say=lambda _: None, patience=patience):
         _train(experiment, workdir, data, group, devices, say, stop, monitors)
     results.remove_group(workdir, group.names)
 

@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
-from transfer_keras import logme, summary
+from transfer_keras import logme
+from transfer_keras.config import align_columns
 from transfer_keras.training import centred_gram, linear_cka
 
 _MOST = 1000  # Pictures: the time of LogME grows with their square, CKA's memory too.
@@ -190,7 +191,7 @@ def words(hints: Sequence[Hint], *, pictures: int, found: Mapping[int, float] | 
             f"\nrank correlation with what frozen transfer reached at n = {tried}: "
             f"LogME {_signed(agreed.logme)}, CKA {_signed(agreed.cka)}"
         )
-    return f"{summary.aligned(lines)}\n{last}"
+    return f"{align_columns(lines)}\n{last}"
 
 
 def _signed(correlation: float | None) -> str:

@@ -114,12 +114,3 @@ def passes(experiment: Experiment) -> int:
     every = filter(None, (experiment.validate_every, experiment.metrics_every))
     at = {step for k in every for step in range(k, experiment.steps, k)}
     return len(at | {experiment.steps})
-
-
-def duration(seconds: float) -> str:
-    """For people, to the minute."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{seconds:.0f} s"
-    parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min"))
-    return " ".join(f"{value} {unit}" for value, unit in parts if value)

@@ -22,11 +22,11 @@ _OVERLAY_PAPER = flags.DEFINE_bool(
 
 def main() -> None:
     """Flags in, one call into the library, the findings out."""
-    from transfer_keras import reporting  # Imports Matplotlib.
+    from transfer_keras.results import page
 
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     output = pathlib.Path(_OUTPUT.value).expanduser() if _OUTPUT.value else workdir / "report"
-    findings = reporting.report(workdir, output, overlay_paper=_OVERLAY_PAPER.value)
+    findings = page.write_report(workdir, output, overlay_paper=_OVERLAY_PAPER.value)
     print(f"{findings}\n\nThe report: {output / 'report.html'}")
 
 

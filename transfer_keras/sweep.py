@@ -9,9 +9,9 @@ import re
 
 from absl import flags
 
-from transfer_keras import study
 from transfer_keras.config import TF_CONFIG, Experiment, UserError, launch
 from transfer_keras.config import flags as experiment_flags
+from transfer_keras.results import check_study
 
 flags.adopt_module_key_flags(experiment_flags)
 _CLUSTER = flags.DEFINE_string(
@@ -40,17 +40,22 @@ def main() -> None:
     folder = experiment_flags.study_folder_from_flags(experiments)
     first = experiments[0]
     if first.architecture:  # Else it is not all known yet.
-        study.check(folder, {one.variant_name: one.identity for one in experiments})
+        check_study(folder, {one.variant_name: one.identity for one in experiments})
     count = f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}"
     print(
         f"A study of {count}: {first.network} on {first.dataset}, "
         f"{first.steps:,} steps a network. Results: {folder}"
     )
-    from transfer_keras import cluster, devices, reporting, sweeping  # Imports TensorFlow: 6 s.
+    from transfer_keras import (
+        cluster,
+        devices,
+        sweeping,  # Imports TensorFlow: 6 s.
+    )
+    from transfer_keras.results import page
 
     experiments = devices.resolve_all(experiments, train_here=not _CLUSTER.value)
     if first.donor:
-        study.check(folder, {one.variant_name: one.identity for one in experiments})
+        check_study(folder, {one.variant_name: one.identity for one in experiments})
     if experiment_flags.is_dry_run():
         sweeping.plan(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
@@ -71,7 +76,7 @@ def main() -> None:
     elif not sweeping.run(experiments, folder, flags=flags_of):
         print(f"Done; the first machine has written the results: {folder}")
         return
-    words = reporting.report(folder, folder / "report", overlay_paper=None)
+    words = page.write_report(folder, folder / "report", overlay_paper=None)
     print(f"\n{words}\n\nThe report: {folder / 'report' / 'report.html'}")
     print(f"See every unit: tensorboard --logdir {folder}")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from transfer_keras import devices, grouping, pace, results, summary, task_data
+from transfer_keras import devices, grouping, pace, results, task_data
 from transfer_keras import experiment as program
-from transfer_keras.config import Experiment, Group
-from transfer_keras.pace import duration
+from transfer_keras.config import Experiment, Group, align_columns, duration
+from transfer_keras.results import summary
 
 _MEASURED = 12  # Steps of a measurement.
 _COLUMNS = ("experiment", "networks", "passes", "to train", "time")
@@ -134,7 +134,7 @@ def plan(
         numbers = (count, len(groups[experiment]), len(waiting))
         lines.append((experiment.variant, *map(str, numbers), duration(seconds) if left else ""))
     lines.append(("all", str(networks), str(passes), "", duration(everything)))
-    say(f"\n{summary.aligned(lines)}")
+    say(f"\n{align_columns(lines)}")
     if experiments[0].probes:
         say("The linear probes come on top of that.")
 

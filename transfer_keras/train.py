@@ -31,9 +31,10 @@ def main() -> None:
         f"{experiment.steps:,} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
         f"Results: {workdir}"
     )
-    from transfer_keras import devices, summary, task_data
+    from transfer_keras import devices, task_data
     from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
     from transfer_keras.networks import pretrained
+    from transfer_keras.results import summary
 
     (experiment,) = devices.resolve_all([experiment], train_here=True)
     if experiment.donor:

@@ -34,6 +34,7 @@ from transfer_keras.config.experiment import (
 from transfer_keras.config.image_folders import DECODED, FOLDER, few, is_picture, shown, suffix
 from transfer_keras.config.plan import Group, plan_groups
 from transfer_keras.config.tasks import DONOR_SPLIT, NATURAL_SPLIT, WHOLE_SPLIT, Task
+from transfer_keras.config.text import align_columns, duration, first_few, one_line, render_template
 from transfer_keras.config.treatments import (
     MODES,
     SOURCES,
@@ -74,18 +75,23 @@ __all__ = [
     "UnitSize",
     "UserError",
     "WorkerLost",
+    "align_columns",
     "architectures",
     "combine_treatments",
     "dataset_names",
     "defaults",
+    "duration",
     "few",
+    "first_few",
     "image_folders",
     "is_picture",
     "is_treatment_name",
     "memory",
+    "one_line",
     "parse_amounts",
     "parse_treatment",
     "plan_groups",
+    "render_template",
     "shown",
     "suffix",
     "suits_split",

@@ -3,10 +3,11 @@ import pytest
 from support.rows import make_row
 from support.studies import SETTINGS, write_experiment, write_study
 
-from transfer_keras import results, study
-from transfer_keras.analysis import BASE, Half, Role
+from transfer_keras import results
 from transfer_keras.config.errors import UserError
-from transfer_keras.study import Kind
+from transfer_keras.results import study
+from transfer_keras.results.comparison import BASE, Half, Role
+from transfer_keras.results.study import Kind, check_study, read_study
 
 
 def test_what_is_on_disk(tmp_path):
@@ -15,7 +16,7 @@ def test_what_is_on_disk(tmp_path):
         tmp_path / "n", split="natural", seed=0, levels={"baseA": 0.5, "baseB": 0.5, "R2B": 0.1},
         outcomes={"R2B": "at chance"},
     )  # fmt: skip
-    found = study.read(tmp_path)
+    found = read_study(tmp_path)
     assert found.settings == SETTINGS
     assert len(found.networks) == 4 * 26 + 3
     assert set(found.runs) == {Kind("random"), Kind("natural")}
@@ -35,14 +36,14 @@ def test_what_is_on_disk(tmp_path):
 def test_a_split_that_lists_classes_has_a_short_name(tmp_path):
     for name, classes in (("a", ["x", "y"]), ("b", ["x", "z"])):
         write_experiment(tmp_path / name, split=classes, seed=0, levels={"baseA": 0.5})
-    names = {network.split for network in study.read(tmp_path).networks}
+    names = {network.split for network in read_study(tmp_path).networks}
     assert len(names) == 2
     assert all(len(name) < 15 for name in names)
 
 
 def test_one_workdir_is_a_study_too(tmp_path):
     write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseB": 0.5})
-    assert len(study.read(tmp_path / "one").networks) == 1
+    assert len(read_study(tmp_path / "one").networks) == 1
 
 
 def test_experiments_of_other_settings_are_no_study(tmp_path):
@@ -50,29 +51,29 @@ def test_experiments_of_other_settings_are_no_study(tmp_path):
     levels = {"baseA": 0.5}
     write_experiment(tmp_path / "z", split="1", seed=0, levels=levels, settings={"steps": 99})
     with pytest.raises(UserError, match="steps is 10 in split0-seed0 and 99 in z"):
-        study.read(tmp_path)
+        read_study(tmp_path)
 
 
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match=r"no experiment.json here or one folder below"):
-        study.read(tmp_path)
+        read_study(tmp_path)
     write_experiment(tmp_path / "one", split="0", seed=0, levels={})
     with pytest.raises(UserError, match="no network is done yet"):
-        study.read(tmp_path)
+        read_study(tmp_path)
 
 
 def test_a_damaged_experiment(tmp_path):
     write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseA": 0.5})
     (tmp_path / "one" / "experiment.json").write_text("{")
     with pytest.raises(UserError, match=r"one.experiment.json cannot be read"):
-        study.read(tmp_path)
+        read_study(tmp_path)
 
 
 def test_two_of_the_same_split_and_seed(tmp_path):
     for name in ("a", "copy of a"):
         write_experiment(tmp_path / name, split="0", seed=0, levels={"baseA": 0.5})
     with pytest.raises(UserError, match="a and copy of a are of the same split, seed and num"):
-        study.read(tmp_path)
+        read_study(tmp_path)
 
 
 def test_other_images_and_damaged_answers(tmp_path):
@@ -81,11 +82,11 @@ def test_other_images_and_damaged_answers(tmp_path):
     others = {"label": np.ones(7, np.int32), "predicted": np.ones(7, np.int32)}
     results.write_predictions(tmp_path / "1", "baseA", others)
     with pytest.raises(UserError, match=r"1.baseA was tested on other images"):
-        study.read(tmp_path)
+        read_study(tmp_path)
     path = tmp_path / "1" / "baseA" / "predictions.npz"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"predictions.npz cannot be read .*train it again"):
-        study.read(tmp_path)
+        read_study(tmp_path)
 
 
 def test_fewer_examples_are_another_kind(tmp_path):
@@ -94,7 +95,7 @@ def test_fewer_examples_are_another_kind(tmp_path):
             tmp_path / str(amount), split="0", seed=0, levels={"baseA": 0.5, "baseB": 0.5},
             settings={"examples_per_class": amount},
         )  # fmt: skip
-    found = study.read(tmp_path)
+    found = read_study(tmp_path)
     assert set(found.runs) == {Kind("random"), Kind("random", 5)}
     assert [str(kind) for kind in found.runs] == ["random, 5 a class", "random"]
     assert "examples_per_class" not in found.settings
@@ -102,20 +103,20 @@ def test_fewer_examples_are_another_kind(tmp_path):
 
 def test_whether_an_experiment_belongs_to_a_study(tmp_path):
     first, other = {**SETTINGS, "split": "0", "seed": 0}, {**SETTINGS, "split": "5", "seed": 7}
-    study.check(tmp_path / "none", {"split0-seed0": first})
+    check_study(tmp_path / "none", {"split0-seed0": first})
     write_study(tmp_path, splits=["0"], seeds=[0])
-    study.check(tmp_path, {"split0-seed0": first, "split5-seed7": other})
+    check_study(tmp_path, {"split0-seed0": first, "split5-seed7": other})
     with pytest.raises(UserError, match="steps is 10 in split0-seed0 and 9 in what is asked for"):
-        study.check(tmp_path, {"split0-seed0": {**first, "steps": 9}})
+        check_study(tmp_path, {"split0-seed0": {**first, "steps": 9}})
     with pytest.raises(UserError, match="is the workdir of one experiment"):
-        study.check(tmp_path / "split0-seed0", {"split0-seed0": first})
+        check_study(tmp_path / "split0-seed0", {"split0-seed0": first})
     with pytest.raises(UserError, match="split0-seed0 and a are the same classes, seed and number"):
-        study.check(tmp_path, {"a": first})
+        check_study(tmp_path, {"a": first})
     with pytest.raises(UserError, match="a and b are the same classes"):
-        study.check(tmp_path, {"a": other, "b": other})
+        check_study(tmp_path, {"a": other, "b": other})
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file: is a file\. Give a folder"):
-        study.check(tmp_path / "file", {"a": first})
+        check_study(tmp_path / "file", {"a": first})
 
 
 @pytest.mark.parametrize(("tests", "best"), [(2, 1), (45, 1), (450, 10), (900, 20)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer_keras.figures import confusion
+from transfer_keras.results.figures import confusion
 
 
 def test_fractions_by_hand():

@@ -3,13 +3,17 @@
 import math
 import pathlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sized
 
 import numpy as np
 
-from transfer_keras import grouping, results, statistics
-from transfer_keras.config import Experiment, Treatment, UserError
-from transfer_keras.figures import curve
+from transfer_keras import grouping
+from transfer_keras.config import Experiment, Treatment, UserError, align_columns
+from transfer_keras.results import statistics
+from transfer_keras.results.figures import curve
+from transfer_keras.results.files import whole
+from transfer_keras.results.rows import Row
+from transfer_keras.results.workdir import is_done, read_answers, read_row
 
 _COLUMNS = ("treatment", "top-1", "difference from base, 95 % interval", "time")
 _PLAN = ("group", "target", "treatments", "parameters", "trained", "memory", "")
@@ -34,7 +38,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Sized], workdir: pathlib.Pa
     lines, groups = [_PLAN], grouping.groups(experiment, tasks)
     sizes = [grouping.estimate(experiment, len(tasks[g.target]), g.treatments) for g in groups]
     for number, (group, size) in enumerate(zip(groups, sizes, strict=True), 1):
-        waiting = [name for name in group.names if not results.is_done(workdir, name)]
+        waiting = [name for name in group.names if not is_done(workdir, name)]
         state = "on disk" if not waiting else "to train"
         if 0 < len(waiting) < len(group.names):
             state = f"{len(waiting)} to train"
@@ -46,7 +50,7 @@ def plan(experiment: Experiment, tasks: Mapping[str, Sized], workdir: pathlib.Pa
         limit = f"as many as fit {experiment.group_memory:.1f} GiB (--group_memory)"
     everything = sum(len(group.names) for group in groups)
     return (
-        f"{aligned(lines)}\n"
+        f"{align_columns(lines)}\n"
         f"{everything} networks of {sum(s.parameters for s in sizes) / 1e6:.1f} M parameters, of "
         f"which {sum(s.trained for s in sizes) / 1e6:.1f} M are trained, in {len(groups)} passes "
         f"over the data of {experiment.steps:,} steps each; {limit}."
@@ -55,11 +59,11 @@ def plan(experiment: Experiment, tasks: Mapping[str, Sized], workdir: pathlib.Pa
 
 def failures(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> list[str]:
     """A line for each treatment that did not learn."""
-    rows = [results.read_row(workdir, treatment.name) for treatment in treatments]
+    rows = [read_row(workdir, treatment.name) for treatment in treatments]
     return [f"{row.treatment} {_REASONS[row.outcome](row)}" for row in rows if _failed(row)]
 
 
-def _failed(row: results.Row) -> bool:
+def _failed(row: Row) -> bool:
     return row.outcome in _REASONS
 
 
@@ -67,7 +71,7 @@ def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
     """A line a treatment; differences in points, paired on the same test images."""
     lines = [_COLUMNS]
     for treatment in treatments:
-        row = results.read_row(workdir, treatment.name)
+        row = read_row(workdir, treatment.name)
         minutes, seconds = divmod(round(row.seconds), 60)
         time = f"{minutes}:{seconds:02d}" + (f" for {row.group}" if row.group > 1 else "")
         words = ""
@@ -79,25 +83,18 @@ def table(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
         if _failed(row):
             words = ", ".join(filter(None, [words, row.outcome]))
         lines.append((row.treatment, f"{row.top1:.3f}", words, time))
-    return aligned(lines)
+    return align_columns(lines)
 
 
 def probes(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> str:
     """A line a treatment that has linear probes: their top-1 by unit; empty where none has."""
-    rows = [results.read_row(workdir, treatment.name) for treatment in treatments]
+    rows = [read_row(workdir, treatment.name) for treatment in treatments]
     rows = [row for row in rows if row.probes]
     if not rows:
         return ""
     lines = [("linear probes", *rows[0].probes)]
     lines += [(row.treatment, *(f"{top1:.3f}" for top1 in row.probes.values())) for row in rows]
-    return aligned(lines)
-
-
-def aligned(lines: Sequence[tuple[str, ...]]) -> str:
-    """A table of text, its first line the heading."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join(row.rstrip() for row in [rows[0], "-" * len(rows[0]), *rows[1:]])
+    return align_columns(lines)
 
 
 def draw_curve(
@@ -107,17 +104,17 @@ def draw_curve(
     series: dict[str, dict[str, list[curve.Point]]] = defaultdict(lambda: defaultdict(list))
     for treatment in treatments:
         if treatment.mode != "base":
-            top1 = results.read_row(workdir, treatment.name).top1
+            top1 = read_row(workdir, treatment.name).top1
             _, low, high = difference(workdir, treatment)
             point = curve.Point(treatment.n, top1, low, high)
             series[treatment.target][treatment.role].append(point)
     if not series:
         return False
     panels = [
-        curve.Panel(target, results.read_row(workdir, f"base{target}").top1, lines)
+        curve.Panel(target, read_row(workdir, f"base{target}").top1, lines)
         for target, lines in sorted(series.items())
     ]
-    with results.whole(path) as partial:
+    with whole(path) as partial:
         curve.draw(panels, partial, title=title)
     return True
 
@@ -128,8 +125,8 @@ def difference(workdir: pathlib.Path, treatment: Treatment) -> statistics.Interv
     Raises:
         UserError: if the two were not tested on the same images.
     """
-    label, predicted = results.read_answers(workdir, treatment.name)
-    base_label, base_predicted = results.read_answers(workdir, treatment.base.name)
+    label, predicted = read_answers(workdir, treatment.name)
+    base_label, base_predicted = read_answers(workdir, treatment.base.name)
     if not np.array_equal(label, base_label):
         raise UserError(
             f"{workdir}: {treatment} and {treatment.base} were tested on other images, or in "

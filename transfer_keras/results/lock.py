@@ -14,7 +14,7 @@ from transfer_keras.config import UserError
 NAME = ".lock"
 
 
-def check(workdir: pathlib.Path) -> None:
+def check_lock(workdir: pathlib.Path) -> None:
     """Refuses a workdir that another process holds; writes nothing.
 
     Raises:
@@ -26,7 +26,7 @@ def check(workdir: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def hold(
+def hold_lock(
     workdir: pathlib.Path, *, say: Callable[[str], None], patience: float = 0
 ) -> Iterator[None]:
     """Holds the workdir's lock; the system releases it when the process ends, however it does.

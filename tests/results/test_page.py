@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from support.studies import write_experiment, write_study
 
-from transfer_keras import findings, paper, reporting, results, study
-from transfer_keras.analysis import BASE, Role, compare
+from transfer_keras import results
+from transfer_keras.results import findings, page, paper, study
+from transfer_keras.results.comparison import BASE, Role, compare
+from transfer_keras.results.page import write_report
+from transfer_keras.results.study import read_study
 
 RANDOM = study.Kind("random")
 
@@ -28,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(folder):
-    words = reporting.report(folder, folder / "report", overlay_paper=None)
+    words = write_report(folder, folder / "report", overlay_paper=None)
     return words, folder / "report"
 
 
@@ -57,7 +60,7 @@ def test_tables(written, folder):
 
 def test_advice(written, folder):
     words, output = written
-    runs = study.read(folder).runs[RANDOM]
+    runs = read_study(folder).runs[RANDOM]
     fine, lost, tuned = (
         [100 * x for x in compare(runs, [Role(family, n)], [BASE]).interval]
         for family, n in (("AnB", 2), ("AnB", 3), ("AnB+", 3))
@@ -78,7 +81,7 @@ def test_advice(written, folder):
 def advice(folder, levels, **changes):
     levels = {"baseA": 0.6, "baseB": 0.6, **levels}
     write_experiment(folder, split="0", seed=0, levels=levels, **changes)
-    found = study.read(folder)
+    found = read_study(folder)
     failed = [n.role for n in found.networks if n.row.outcome != "trained"]
     return findings.recommend(found.runs[RANDOM], failed)
 
@@ -108,7 +111,7 @@ def test_wide_intervals_are_no_permission(tmp_path):
     for split, level in (("0", 0.59), ("1", 0.4)):
         levels = {"baseA": 0.6, "baseB": 0.6, "A1B": level}
         write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
-    found = findings.recommend(study.read(tmp_path).runs[RANDOM])
+    found = findings.recommend(read_study(tmp_path).runs[RANDOM])
     assert found.startswith("What freezing n = 1 costs is not decided")
     assert "-100.0" in found, "no difference is larger"
 
@@ -123,7 +126,7 @@ def named(role, n, target):
 
 def test_findings_by_hand(folder):
     """Estimates straight from the rows: which is taken from which, of which target."""
-    found = study.read(folder)
+    found = read_study(folder)
     top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in found.networks}
     seen = set()
     for finding in findings.findings(found.runs[RANDOM]):
@@ -141,8 +144,8 @@ def test_findings_by_hand(folder):
 
 
 def test_what_repeats_it(folder):
-    found = study.read(folder)
-    commands = reporting._commands(found)
+    found = read_study(folder)
+    commands = page._commands(found)
     assert len(commands) == 4
     assert "--split=0 --seed=1 --treatments=A1A,A1A+,A1B," in commands[1]
 
@@ -166,7 +169,7 @@ def write_flags(folder, names, *, amount="all", extra=""):
 def test_a_study_is_repeated_by_one_sweep(tmp_path):
     names = ["baseA", "baseB", "A1B", "A2A+"]
     write_flags(tmp_path, names)
-    (command,) = reporting._commands(study.read(tmp_path))
+    (command,) = page._commands(read_study(tmp_path))
     program, flags = flags_of(command)
     assert program == "transfer_keras.sweep"
     assert set(flags.pop("treatments").split(",")) == set(names)
@@ -178,10 +181,10 @@ def test_a_study_is_repeated_by_one_sweep(tmp_path):
 
 def test_what_is_no_sweep_is_repeated_one_by_one(tmp_path):
     write_flags(tmp_path / "flags", ["baseA"], extra="--probes\n")
-    assert len(reporting._commands(study.read(tmp_path / "flags"))) == 4
+    assert len(page._commands(read_study(tmp_path / "flags"))) == 4
     write_flags(tmp_path / "more", ["baseA", "A1A"])
     shutil.rmtree(tmp_path / "more" / "splitwhole-seed3" / "A1A")
-    programs = {flags_of(c)[0] for c in reporting._commands(study.read(tmp_path / "more"))}
+    programs = {flags_of(c)[0] for c in page._commands(read_study(tmp_path / "more"))}
     assert programs == {"transfer_keras.train"}
 
 
@@ -200,7 +203,7 @@ def test_what_the_page_shows_of_filters(tmp_path):
         write_experiment(folder, split=split, seed=seed, levels={"baseA": 0.6, "baseB": 0.6})
         for name in ("baseA", "baseB"):
             results.filters_path(folder, name).write_bytes(f"{split} {seed} {name}".encode())
-    shown = reporting._filters(study.read(tmp_path))
+    shown = page._filters(read_study(tmp_path))
     assert {base64.b64decode(one["png"]).decode() for one in shown} == {
         "0 1 baseA", "0 1 baseB", "1 2 baseA", "1 2 baseB",
     }  # fmt: skip
@@ -211,7 +214,7 @@ def test_a_base_that_failed_beside_a_good_target(tmp_path):
     write_experiment(
         tmp_path / "one", split="0", seed=0, levels=levels, outcomes={"baseA": "at chance"}
     )
-    words = reporting.report(tmp_path, tmp_path / "out", overlay_paper=False)
+    words = write_report(tmp_path, tmp_path / "out", overlay_paper=False)
     assert "Freeze up to unit 1" in words
     assert "baseA (one): at chance" in (tmp_path / "out" / "report.html").read_text()
     assert (tmp_path / "out" / "transfer_random.svg").exists()
@@ -223,11 +226,11 @@ def test_what_never_trained_is_drawn_as_that_and_counts_nowhere(folder, tmp_path
     path = copy / "split0-seed0" / "A1B" / "row.json"
     row = json.loads(path.read_text())
     path.write_text(json.dumps({**row, "outcome": "diverged", "top1": 0.01}))
-    before = compare(study.read(folder).runs[RANDOM], [Role("AnB", 1)], [BASE])
-    after = compare(study.read(copy).runs[RANDOM], [Role("AnB", 1)], [BASE])
+    before = compare(read_study(folder).runs[RANDOM], [Role("AnB", 1)], [BASE])
+    after = compare(read_study(copy).runs[RANDOM], [Role("AnB", 1)], [BASE])
     assert (before.pairs, after.pairs) == (8, 7)
     assert after.interval.estimate == pytest.approx(before.interval.estimate, abs=0.02)
-    reporting.report(copy, tmp_path / "out", overlay_paper=False)
+    write_report(copy, tmp_path / "out", overlay_paper=False)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "A1B (split0-seed0): diverged" in page
     assert "AnB: never trained" in (tmp_path / "out" / "transfer_random.svg").read_text()
@@ -239,7 +242,7 @@ def test_where_nothing_trained(tmp_path):
         tmp_path / "one", split="0", seed=0, levels=dict.fromkeys(names, 0.05),
         outcomes=dict.fromkeys(names, "at chance"),
     )  # fmt: skip
-    words = reporting.report(tmp_path, tmp_path / "out", overlay_paper=True)
+    words = write_report(tmp_path, tmp_path / "out", overlay_paper=True)
     assert words.startswith("Split random: No advice yet")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "A1B (one): at chance; baseA (one): at chance; baseB (one): at chance" in page
@@ -252,7 +255,7 @@ def test_text_is_escaped(tmp_path):
         settings={"dataset": evil},
     )  # fmt: skip
     (tmp_path / "one" / "run.flags").write_text(f"--dataset={evil}\n")
-    reporting.report(tmp_path, tmp_path / "out", overlay_paper=False)
+    write_report(tmp_path, tmp_path / "out", overlay_paper=False)
     page = (tmp_path / "out" / "report.html").read_text()
     assert "alert(1)" in page
     assert "<script>alert" not in page
@@ -261,7 +264,7 @@ def test_text_is_escaped(tmp_path):
 def test_the_papers_values_on_request_only(folder, tmp_path):
     sizes = {}
     for overlay in (True, False):
-        reporting.report(folder, tmp_path / str(overlay), overlay_paper=overlay)
+        write_report(folder, tmp_path / str(overlay), overlay_paper=overlay)
         sizes[overlay] = (tmp_path / str(overlay) / "transfer_random.svg").stat().st_size
     assert sizes[True] > sizes[False]
 
@@ -293,6 +296,6 @@ def test_a_donors_study_in_which_no_transfer_trained(tmp_path):
     write_experiment(
         tmp_path / "splitdonor-seed0", split="donor", seed=0, levels=levels, outcomes=failed
     )
-    words = reporting.report(tmp_path, tmp_path / "report", overlay_paper=False)
+    words = write_report(tmp_path, tmp_path / "report", overlay_paper=False)
     assert "Take" not in words
     assert (tmp_path / "report" / "report.html").exists()

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from support.studies import write_experiment, write_study
 
-from transfer_keras import charts, paper, reporting, results, study
-from transfer_keras.statistics import paired_difference
-from transfer_keras.study import Kind
+from transfer_keras import results
+from transfer_keras.results import charts, paper
+from transfer_keras.results.page import write_report
+from transfer_keras.results.statistics import paired_difference
+from transfer_keras.results.study import Kind, read_study
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folder):
-    return study.read(folder)
+    return read_study(folder)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_splits_side_by_side(found, top1):
 
 def test_one_kind_is_not_set_beside_another(tmp_path):
     write_study(tmp_path)
-    found = study.read(tmp_path)
+    found = read_study(tmp_path)
     assert charts.dissimilar_splits(found, overlay=True) is None
     assert charts.reduced_data(found) == []
 
@@ -122,7 +124,7 @@ def test_the_papers_own(found):
 
 def test_what_is_drawn(folder, tmp_path):
     """The words in the pictures: every line and failure is named."""
-    reporting.report(folder, tmp_path, overlay_paper=True)
+    write_report(folder, tmp_path, overlay_paper=True)
     splits = (tmp_path / "splits.svg").read_text()
     for words in (
         "natural: transfer, frozen, towards B", "random halves: transfer, frozen",
@@ -148,7 +150,7 @@ def test_reduced_data_is_paired_by_half_and_seed(tmp_path):
             write_experiment(tmp_path / f"{split}{seed}", split=split, seed=seed, levels=levels)
     few = {"examples_per_class": 5}
     write_experiment(tmp_path / "5", split="1", seed=1, levels={"baseB": 0.2}, settings=few)
-    found = study.read(tmp_path)
+    found = read_study(tmp_path)
     (series,) = charts.reduced_data(found)
     right = {(n.folder.name, n.row.treatment): n for n in found.networks}
     answers = [
@@ -167,7 +169,7 @@ def test_figure_2_by_hand(tmp_path):
     copy = tmp_path / "split0-seed0"
     row = json.loads((copy / "A1B" / "row.json").read_text())
     (copy / "A1B" / "row.json").write_text(json.dumps({**row, "outcome": "diverged"}))
-    found = study.read(tmp_path)
+    found = read_study(tmp_path)
     failed = [n for n in found.networks if n.row.outcome != "trained"]
     shown = charts.transfer_curve(found.runs[Kind("random")], failed, {})
     top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in found.networks}
@@ -198,7 +200,7 @@ def test_a_base_that_is_compared_with_a_failure_alone_is_drawn(tmp_path):
     write_experiment(
         tmp_path / "one", split="0", seed=0, levels=levels, outcomes={"A1B": "diverged"}
     )
-    found = study.read(tmp_path)
+    found = read_study(tmp_path)
     failed = [n for n in found.networks if n.row.outcome != "trained"]
     shown = charts.transfer_curve(found.runs[Kind("random")], failed, {})
     (base,) = shown.bases
@@ -208,7 +210,7 @@ def test_a_base_that_is_compared_with_a_failure_alone_is_drawn(tmp_path):
 def test_fewer_examples_are_named_and_not_set_beside_the_papers(tmp_path):
     few = {"settings": {"examples_per_class": 5}}
     write_study(tmp_path, splits=["0", "natural"], seeds=[0], **few)
-    shown = charts.dissimilar_splits(study.read(tmp_path), overlay=True)
+    shown = charts.dissimilar_splits(read_study(tmp_path), overlay=True)
     assert [series.label for series in shown.losses] == [
         "random halves, 5 a class: transfer, frozen", "natural, 5 a class: transfer, frozen",
     ]  # fmt: skip
@@ -219,5 +221,5 @@ def test_a_target_without_networks_is_no_line(tmp_path):
     levels = {"baseA": 0.5, "baseB": 0.6, "A1B": 0.5}
     for split in ("0", "natural"):
         write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
-    shown = charts.dissimilar_splits(study.read(tmp_path), overlay=False)
+    shown = charts.dissimilar_splits(read_study(tmp_path), overlay=False)
     assert "natural: transfer, frozen, towards A" not in {s.label for s in shown.levels}

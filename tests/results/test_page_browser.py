@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from support.studies import write_experiment, write_study
 
-from transfer_keras import reporting, results
+from transfer_keras import results
+from transfer_keras.results.page import write_report
 
 EVIL = "<script>document.title='taken over'</script>"
 
@@ -22,7 +23,7 @@ def page(tmp_path_factory):
     write_experiment(folder / "few", split="0", seed=0, levels={"baseB": 0.2}, settings=few)
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     keras.utils.save_img(results.filters_path(folder / "few", "baseB"), pixels)
-    reporting.report(folder, folder / "report", overlay_paper=True)
+    write_report(folder, folder / "report", overlay_paper=True)
     return (folder / "report" / "report.html").as_uri()
 
 

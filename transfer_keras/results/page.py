@@ -11,12 +11,12 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-import jinja2
-
-from transfer_keras import charts, choosing, findings, paper, results, study
-from transfer_keras.config import DONOR_SPLIT, parse_treatment, suits_split
-from transfer_keras.figures import dissimilar, reduced, transfer
-from transfer_keras.study import Study
+from transfer_keras.config import DONOR_SPLIT, parse_treatment, render_template, suits_split
+from transfer_keras.results import charts, findings, paper, recommendation, study
+from transfer_keras.results.figures import dissimilar, reduced, transfer
+from transfer_keras.results.files import whole, write_text
+from transfer_keras.results.study import Study, read_study
+from transfer_keras.results.workdir import filters_path
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
 _CHOICE = ("--n", "--mode", "--source", "--target")
@@ -24,11 +24,11 @@ _VARIED = ("--split", "--examples_per_class", "--seed")  # Over the experiments 
 _OWN = (*_VARIED, "--treatments", "--workdir")
 
 
-def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | None) -> str:
+def write_report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | None) -> str:
     """Writes figures, tables and `report.html`.
 
     Args:
-        folder: see `study.read`.
+        folder: see `study.read_study`.
         output: folder to write to; made where it is not there.
         overlay_paper: whether the paper's values are drawn too; None: where the dataset is
             ImageNet.
@@ -37,9 +37,9 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
         The recommendation in words.
 
     Raises:
-        UserError: see `study.read`.
+        UserError: see `study.read_study`.
     """
-    found = study.read(folder)
+    found = read_study(folder)
     if overlay_paper is None:
         overlay_paper = str(found.settings["dataset"]).partition("/")[0] in _IMAGENET
     output.mkdir(parents=True, exist_ok=True)
@@ -48,16 +48,11 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
     advice = [{"kind": str(kind), "words": _advice(kind, found)} for kind in _advised(found)]
     failed = [n for n in found.networks if n.row.outcome != "trained"]
     rows = [_flat(network) for network in found.networks]
-    results.write_text(output / "results.csv", _csv(rows))
-    results.write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("transfer_keras", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    write_text(output / "results.csv", _csv(rows))
+    write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")
+    page = render_template(
+        "results",
+        "report.html",
         title=title,
         sections=sections,
         advice=advice,
@@ -70,7 +65,7 @@ def report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | 
         versions=found.versions,
         commands=_commands(found),
     )
-    results.write_text(output / "report.html", page)
+    write_text(output / "report.html", page)
     return "\n".join(f"Split {one['kind']}: {one['words']}" for one in advice) or (
         "No frozen transfer (AnB) yet, of which advice could be given."
     )
@@ -83,8 +78,8 @@ def _advised(found: Study) -> list[study.Kind]:
 
 def _advice(kind: study.Kind, found: Study) -> str:
     runs = found.runs.get(kind, {})
-    if kind.split == DONOR_SPLIT and choosing.mean_top1(runs):
-        return choosing.words(runs, {}, found.settings["network"]).replace("\n", " ")
+    if kind.split == DONOR_SPLIT and recommendation.mean_top1(runs):
+        return recommendation.words(runs, {}, found.settings["network"]).replace("\n", " ")
     networks = [network for network in found.networks if network.kind == kind]
     failed = [network.role for network in networks if network.row.outcome != "trained"]
     return findings.recommend(runs, failed)
@@ -139,7 +134,7 @@ def _figures_of_all(found: Study, output: pathlib.Path, title: str, *, overlay: 
 def _drawn(path: pathlib.Path, draw, *shown, title: str) -> str:
     """Draws a figure as SVG and PNG; the SVG for the page, without its prolog and the comments in
     which Matplotlib repeats every text."""
-    with results.whole(path) as svg, results.whole(path.with_suffix(".png")) as picture:
+    with whole(path) as svg, whole(path.with_suffix(".png")) as picture:
         draw(*shown, [svg, picture], title=title)
     text = path.read_text()
     return re.sub(r"<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
@@ -151,7 +146,7 @@ def _filters(found: Study) -> list[dict]:
     shown, told = [], set()
     bases = [network for network in found.networks if not network.row.n]
     for network in sorted(bases, key=lambda n: (n.seed, n.folder, n.row.treatment)):
-        path = results.filters_path(network.folder, network.row.treatment)
+        path = filters_path(network.folder, network.row.treatment)
         which = (network.half, network.examples_per_class)
         if which not in told and path.exists():
             told.add(which)
@@ -161,7 +156,7 @@ def _filters(found: Study) -> list[dict]:
     return shown
 
 
-# Columns of `results.csv` and `results.json`, and what each says.
+# Columns of `workdir.csv` and `workdir.json`, and what each says.
 _COLUMNS = {
     "folder": "the experiment's workdir",
     "split": "how classes became tasks A and B",

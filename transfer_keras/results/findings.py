@@ -5,9 +5,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transfer_keras import statistics
-from transfer_keras.analysis import BASE, Comparison, Role, Run, Runs, compare, units, unpaired
-from transfer_keras.figures.styles import STYLES
+from transfer_keras.results import statistics
+from transfer_keras.results.comparison import (
+    BASE,
+    Comparison,
+    Role,
+    Run,
+    Runs,
+    compare,
+    units,
+    unpaired,
+)
+from transfer_keras.results.figures.styles import STYLES
 
 _RANGES = ((1, 7), (3, 7), (5, 7))  # Of n, in the paper's table 1.
 _UNDECIDED = -0.10  # An interval that reaches below this decides nothing.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transfer_keras import statistics
+from transfer_keras.results import statistics
 
 
 def test_by_hand():

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from matplotlib import pyplot
 
-from transfer_keras.figures import drawing
-from transfer_keras.figures.drawing import Mean
-from transfer_keras.figures.styles import STYLES
+from transfer_keras.results.figures import drawing
+from transfer_keras.results.figures.drawing import Mean
+from transfer_keras.results.figures.styles import STYLES
 
 _DODGE = 0.09  # Between the families at one n.
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transfer_keras import statistics
+from transfer_keras.results import statistics
 
 
 class Role(NamedTuple):

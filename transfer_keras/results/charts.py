@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from transfer_keras import paper
-from transfer_keras.analysis import BASE, Role, Run, Runs, compare, units
-from transfer_keras.figures import dissimilar, reduced, transfer
-from transfer_keras.figures.drawing import Mean
-from transfer_keras.figures.styles import STYLES
-from transfer_keras.study import RANDOM, Kind, Network, Study
+from transfer_keras.results import paper
+from transfer_keras.results.comparison import BASE, Role, Run, Runs, compare, units
+from transfer_keras.results.figures import dissimilar, reduced, transfer
+from transfer_keras.results.figures.drawing import Mean
+from transfer_keras.results.figures.styles import STYLES
+from transfer_keras.results.study import RANDOM, Kind, Network, Study
 
 _REDUCED = Role("reduced")
 _FROZEN = ("AnB", "RnB")  # What figure 3 shows.

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from support.rows import make_row, write
 
-from transfer_keras import results, summary
+from transfer_keras import results
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import combine_treatments, parse_treatment
-from transfer_keras.figures import curve
+from transfer_keras.results import summary
+from transfer_keras.results.figures import curve
 
 
 def test_table(tmp_path):

@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-from transfer_keras.figures.styles import STYLES
+from transfer_keras.results.figures.styles import STYLES
 
 
 class Point(NamedTuple):

@@ -9,9 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transfer_keras import results
-from transfer_keras.analysis import Half, Role, Run, Runs
 from transfer_keras.config import UserError, is_treatment_name, parse_treatment
+from transfer_keras.results.comparison import Half, Role, Run, Runs
+from transfer_keras.results.rows import Row
+from transfer_keras.results.workdir import (
+    check_workdir,
+    done,
+    read_answers,
+    read_experiment,
+    read_row,
+)
 
 # What may differ between the experiments of one study.
 _VARIED = {"split", "seed", "examples_per_class"}
@@ -38,7 +45,7 @@ class Network(NamedTuple):
     split: str
     examples_per_class: int | None
     seed: int
-    row: results.Row
+    row: Row
 
     @property
     def kind(self) -> Kind:
@@ -72,7 +79,7 @@ class Study(NamedTuple):
     runs: Mapping[Kind, Runs]
 
 
-def read(folder: pathlib.Path) -> Study:
+def read_study(folder: pathlib.Path) -> Study:
     """Reads a workdir, or a folder of workdirs; also while they are still trained.
 
     Raises:
@@ -87,7 +94,7 @@ def read(folder: pathlib.Path) -> Study:
             f"--workdir={folder}: no experiment.json here or one folder below. Give the workdir of "
             "an experiment, or the folder of a study."
         )
-    facts = [results.read_experiment(workdir) for workdir in workdirs]
+    facts = [read_experiment(workdir) for workdir in workdirs]
     settings = _shared(
         folder, {w.name: f["settings"] for w, f in zip(workdirs, facts, strict=True)}
     )
@@ -103,10 +110,10 @@ def read(folder: pathlib.Path) -> Study:
                 "split, seed and number of examples. Move one of them elsewhere."
             )
         folders[variant] = workdir
-        for name in filter(is_treatment_name, results.done(workdir)):
+        for name in filter(is_treatment_name, done(workdir)):
             try:
-                row = results.read_row(workdir, name)
-                label, predicted = results.read_answers(workdir, name)
+                row = read_row(workdir, name)
+                label, predicted = read_answers(workdir, name)
             except FileNotFoundError:  # Removed while we read.
                 continue
             network = Network(workdir, *variant, row)
@@ -125,7 +132,7 @@ def read(folder: pathlib.Path) -> Study:
     return Study(settings, facts[0]["versions"], networks, runs)
 
 
-def check(folder: pathlib.Path, wanted: Mapping[str, Mapping]) -> None:
+def check_study(folder: pathlib.Path, wanted: Mapping[str, Mapping]) -> None:
     """Refuses a folder that cannot hold these experiments as one study; writes nothing.
 
     Args:
@@ -142,7 +149,7 @@ def check(folder: pathlib.Path, wanted: Mapping[str, Mapping]) -> None:
             f"--workdir={folder}: is the workdir of one experiment. Give a new folder, or that of "
             "a study."
         )
-    there = {w.name: results.read_experiment(w)["settings"] for w in _workdirs(folder)}
+    there = {w.name: read_experiment(w)["settings"] for w in _workdirs(folder)}
     asked = json.loads(json.dumps(next(iter(wanted.values()))))
     _shared(folder, {**there, "what is asked for": asked})
     names = {_variant(settings): name for name, settings in there.items()}
@@ -153,7 +160,7 @@ def check(folder: pathlib.Path, wanted: Mapping[str, Mapping]) -> None:
                 f"--workdir={folder}: {other} and {name} are the same classes, seed and number of "
                 "examples. Ask for one of them, or move it elsewhere."
             )
-        results.check_workdir(folder / name, identity)
+        check_workdir(folder / name, identity)
 
 
 def _workdirs(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -166,7 +173,7 @@ def _variant(settings: Mapping) -> tuple[str, int | None, int]:
     return _named(settings["split"]), settings.get("examples_per_class"), settings["seed"]
 
 
-def best_tests(row: results.Row) -> float:
+def best_tests(row: Row) -> float:
     """Mean top-1 of the best tests, 10 of each 450 as in the paper, at least one: optimistic."""
     top1 = sorted((test[-1] for test in row.validation), reverse=True)
     return float(np.mean(top1[: max(1, round(_BEST * len(top1)))]))

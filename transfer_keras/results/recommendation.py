@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from transfer_keras import summary
-from transfer_keras.analysis import BASE, Comparison, Role, Runs, compare, units
+from transfer_keras.config import align_columns
+from transfer_keras.results.comparison import BASE, Comparison, Role, Runs, compare, units
 
 FROZEN, TUNED = "AnB", "AnB+"
 _HOW = {FROZEN: "frozen", TUNED: "fine-tuned"}
@@ -156,7 +156,7 @@ def table(runs: Runs, names: Mapping[int, str]) -> str:
             cells.append(level(role) if there else "")
             cells.append(_short(compare(runs, [role], [BASE])) if there else "")
         lines.append((str(n), names[n], *cells))
-    return summary.aligned(lines)
+    return align_columns(lines)
 
 
 def _short(comparison: Comparison | None) -> str:

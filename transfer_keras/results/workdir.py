@@ -11,7 +11,6 @@ WORKDIR/checkpoints/<group>/    of a group in training: its treatments, and its 
 WORKDIR/.lock                   who is training here
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,12 +19,14 @@ import pathlib
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from transfer_keras import lock
 from transfer_keras.config import UserError
+from transfer_keras.results import lock
+from transfer_keras.results.files import PARTIAL, whole, write_text
+from transfer_keras.results.rows import Row
 
 EXPERIMENT = "experiment.json"
 _ROW = "row.json"
@@ -34,72 +35,6 @@ _PREDICTIONS = "predictions.npz"
 _FILTERS = "filters.png"
 _CHECKPOINTS = "checkpoints"
 _GROUP = "group.json"
-_PARTIAL = ".partial-"
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """The result of one treatment.
-
-    Attributes:
-        treatment: its name, as `A3B+`.
-        donor, n, target, mode: see `treatments.Treatment`.
-        top1: fraction of the test images that it got right, after the last step.
-        loss: mean cross-entropy on the test images, in nats; None where it is no number.
-        outcome: "trained"; "diverged" if a loss is no number; "at chance" if that on training
-            images ended within 1 % of ln(classes).
-        training_loss: mean cross-entropy on training images over the last hundredth of the
-            steps, in nats; None where it is no number.
-        test_images, classes: how many.
-        steps: updates done.
-        best_step: the update after which it was taken: the last, or with early stopping that of
-            its best test.
-        group: how many treatments were trained together with it, itself counted.
-        seconds: spent on training and testing that group.
-        parameters, trainable_parameters: number of scalars.
-        validation: (step, loss, top1) of every test on the way, the last included.
-        probes: unit -> top-1 of a linear classifier on its output; None: none were asked for.
-    """
-
-    treatment: str
-    donor: str | None
-    n: int
-    target: str
-    mode: str
-    top1: float
-    loss: float | None
-    outcome: str
-    training_loss: float | None
-    test_images: int
-    classes: int
-    steps: int
-    group: int
-    seconds: float
-    parameters: int
-    trainable_parameters: int
-    validation: tuple[tuple[int, float | None, float], ...]
-    probes: Mapping[str, float] | None = None
-    best_step: int | None = None
-
-
-@contextlib.contextmanager
-def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives another name to write to, and renames it to `path` once all went well."""
-    path.parent.mkdir(exist_ok=True)  # Not above it: a workdir that is gone stays gone.
-    partial = path.with_name(f"{_PARTIAL}{path.name}")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with whole(path) as partial:
-        partial.write_text(text)
 
 
 def check_workdir(workdir: pathlib.Path, identity: Mapping) -> None:
@@ -150,7 +85,7 @@ def read_experiment(workdir: pathlib.Path) -> dict:
 
 def _is_left_over(path: pathlib.Path) -> bool:
     """Whether it may lie in a workdir whose first run was killed before it wrote anything."""
-    return path.name == lock.NAME or path.name.startswith(_PARTIAL)
+    return path.name == lock.NAME or path.name.startswith(PARTIAL)
 
 
 def _nearest(folder: pathlib.Path) -> pathlib.Path:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from transfer_keras import statistics
-from transfer_keras.analysis import BASE, Half, Role, Run, compare
+from transfer_keras.results import statistics
+from transfer_keras.results.comparison import BASE, Half, Role, Run, compare
 
 ONE = Role("AnB", 3)
 STUDIES = 1000

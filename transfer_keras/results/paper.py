@@ -8,8 +8,8 @@ the paper reports and which is optimistic.
 import csv
 import pathlib
 
-from transfer_keras.analysis import Half, Role, Run, Runs
 from transfer_keras.config import parse_treatment
+from transfer_keras.results.comparison import Half, Role, Run, Runs
 
 # Examples a class of its reduced data (section 4.3); no class has more than 1,300.
 AMOUNTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from matplotlib import pyplot
 
-from transfer_keras.figures import drawing
-from transfer_keras.figures.drawing import Mean
-from transfer_keras.figures.styles import KINDS, STYLES
+from transfer_keras.results.figures import drawing
+from transfer_keras.results.figures.drawing import Mean
+from transfer_keras.results.figures.styles import KINDS, STYLES
 
 
 class Series(NamedTuple):

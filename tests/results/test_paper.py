@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from support.paths import SHARED
 
-from transfer_keras import paper
-from transfer_keras.analysis import BASE, Role, compare, unpaired
+from transfer_keras.results import paper
+from transfer_keras.results.comparison import BASE, Role, compare, unpaired
 
 UNITS = range(1, 8)
 

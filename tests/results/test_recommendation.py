@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from transfer_keras import choosing
-from transfer_keras.analysis import BASE, Half, Role, Run, compare
+from transfer_keras.results import recommendation
+from transfer_keras.results.comparison import BASE, Half, Role, Run, compare
 
 IMAGES = 400
 TOP = 24
@@ -43,7 +43,7 @@ def levels_at(places, **settings):
 @pytest.mark.parametrize("top", range(1, 70))
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_the_first_set_is_spread_and_has_the_top(top, count):
-    places = choosing.coarse(top, count)
+    places = recommendation.coarse(top, count)
     assert places[-1] == top
     assert len(places) == min(count, top)
     gaps = np.diff([0, *places])
@@ -52,8 +52,10 @@ def test_the_first_set_is_spread_and_has_the_top(top, count):
 
 
 def refined(frozen_from):
-    places = choosing.coarse(TOP)
-    while more := choosing.refine(study(levels_at(places, frozen_from=frozen_from)), TOP, places):
+    places = recommendation.coarse(TOP)
+    while more := recommendation.refine(
+        study(levels_at(places, frozen_from=frozen_from)), TOP, places
+    ):
         assert 1 <= len(more) <= 2
         assert not {*more} & {*places}
         assert all(1 <= n <= TOP for n in more)
@@ -72,13 +74,13 @@ def test_refining_closes_in_on_what_matters(frozen_from):
 
 def test_the_best_is_the_best_of_those_repeated_most_often():
     runs = study(levels_at([3, 6, 9]), seeds=2)
-    assert choosing.best(runs) == Role("AnB+", 6)
+    assert recommendation.best(runs) == Role("AnB+", 6)
     (seeds,) = runs.values()
     seeds[0][Role("AnB+", 12)] = Run(0.99, np.ones(IMAGES, bool))  # Lucky, once.
-    assert choosing.best(runs) == Role("AnB+", 6)
-    assert choosing.leading(runs) == Role("AnB+", 12), "so it is repeated next"
+    assert recommendation.best(runs) == Role("AnB+", 6)
+    assert recommendation.leading(runs) == Role("AnB+", 12), "so it is repeated next"
     seeds[1][Role("AnB+", 12)] = Run(0.99, np.ones(IMAGES, bool))
-    assert choosing.best(runs) == Role("AnB+", 12)
+    assert recommendation.best(runs) == Role("AnB+", 12)
 
 
 def of_levels(levels):
@@ -96,14 +98,14 @@ def of_levels(levels):
 def test_one_that_was_lucky_first_gives_way_to_one_that_was_repeated_less():
     lucky, better = Role("AnB", 3), Role("AnB+", 5)
     runs = of_levels({BASE: [0.5] * 4, lucky: [0.9, 0.5, 0.5, 0.5], better: [0.89, None, 0.8, 0.8]})
-    assert choosing.best(runs) == choosing.leading(runs) == better
+    assert recommendation.best(runs) == recommendation.leading(runs) == better
 
 
 def test_selffers_and_random_units_are_not_recommended():
     runs = of_levels({BASE: [0.5], Role("AnB", 3): [0.6], Role("BnB+", 3): [0.9]})
     runs[Half("donor", "B")][0][Role("RnB", 2)] = Run(0.95, np.ones(IMAGES, bool))
-    assert choosing.words(runs, {}, "net").startswith("Take the lower 3 units of net, frozen")
-    assert "BnB" not in choosing.table(runs, {3: "c3"})
+    assert recommendation.words(runs, {}, "net").startswith("Take the lower 3 units of net, frozen")
+    assert "BnB" not in recommendation.table(runs, {3: "c3"})
 
 
 @pytest.mark.parametrize(("seeds", "noise"), [(1, 0.0), (3, 0.1)])
@@ -125,10 +127,10 @@ def test_the_best_of_many_that_are_no_better_is_seldom_called_better(seeds, nois
             right = {role: rng.random(IMAGES) < chance for role, chance in chances.items()}
             runs[seed] = {role: Run(float(one.mean()), one) for role, one in right.items()}
         runs = {Half("donor", "B"): runs}
-        best = choosing.best(runs)
+        best = recommendation.best(runs)
         if best == BASE:
             continue
-        line = choosing.words(runs, {}, "net").splitlines()[1]
+        line = recommendation.words(runs, {}, "net").splitlines()[1]
         low = float(re.search(r"\(95 % ([+-][\d.]+) to", line)[1])
         found += low > 0
         single += compare(runs, [best], [BASE]).interval.low > 0
@@ -138,26 +140,26 @@ def test_the_best_of_many_that_are_no_better_is_seldom_called_better(seeds, nois
 
 def test_scratch_can_be_the_best():
     runs = study({**levels_at([3, 6]), BASE: 0.95}, seeds=2)
-    assert choosing.best(runs) == BASE
-    assert choosing.words(runs, {3: "c3", 6: "c6"}, "net").startswith("Train from scratch")
+    assert recommendation.best(runs) == BASE
+    assert recommendation.words(runs, {3: "c3", 6: "c6"}, "net").startswith("Train from scratch")
 
 
 def test_contenders_are_those_not_detectably_worse():
     levels = {BASE: 0.5, Role("AnB", 2): 0.79, Role("AnB", 9): 0.6, Role("AnB+", 2): 0.8}
     runs = study(levels, noise=0.02)
-    best = choosing.best(runs)
+    best = recommendation.best(runs)
     assert best == Role("AnB+", 2)
-    assert choosing.contenders(runs, best) == [Role("AnB+", 2), Role("AnB", 2)]
+    assert recommendation.contenders(runs, best) == [Role("AnB+", 2), Role("AnB", 2)]
 
 
 def test_the_cheapest_freezes_most_of_those_not_worse():
     levels = {BASE: 0.5, Role("AnB+", 9): 0.81}
     levels |= {Role("AnB", n): level for n, level in ((2, 0.8), (5, 0.802), (7, 0.795), (9, 0.6))}
     runs = study(levels, noise=0.02)
-    role, comparison = choosing.cheapest(runs, choosing.best(runs))
+    role, comparison = recommendation.cheapest(runs, recommendation.best(runs))
     assert role == Role("AnB", 7)
     assert comparison.interval.low < 0 <= comparison.interval.high
-    assert choosing.cheapest(runs, Role("AnB", 9)) is None
+    assert recommendation.cheapest(runs, Role("AnB", 9)) is None
 
 
 def test_few_pictures_do_not_make_a_cheap_one():
@@ -166,64 +168,66 @@ def test_few_pictures_do_not_make_a_cheap_one():
     runs = {BASE: Run(3 / 6, right < 3), Role("AnB+", 3): Run(4 / 6, right < 4)}
     runs[Role("AnB", 3)] = Run(1 / 6, right < 1)
     runs = {Half("donor", "B"): {0: runs}}
-    assert choosing.best(runs) == Role("AnB+", 3)
-    assert Role("AnB", 3) in choosing.contenders(runs, Role("AnB+", 3))
-    assert choosing.cheapest(runs, Role("AnB+", 3)) is None
+    assert recommendation.best(runs) == Role("AnB+", 3)
+    assert Role("AnB", 3) in recommendation.contenders(runs, Role("AnB+", 3))
+    assert recommendation.cheapest(runs, Role("AnB+", 3)) is None
 
 
 def test_the_table_says_of_how_many_seeds():
     runs = of_levels({BASE: [0.5, 0.7], Role("AnB", 3): [0.6, 0.8], Role("AnB+", 3): [0.9]})
-    assert re.search(r"0 .*0\.600 of 2", choosing.table(runs, {3: "c3"}))
-    assert re.search(r"3 .*0\.700 of 2 .*0\.900 of 1", choosing.table(runs, {3: "c3"}))
+    assert re.search(r"0 .*0\.600 of 2", recommendation.table(runs, {3: "c3"}))
+    assert re.search(r"3 .*0\.700 of 2 .*0\.900 of 1", recommendation.table(runs, {3: "c3"}))
 
 
 def test_a_transfer_that_gains_little_is_not_said_to_gain():
     runs = study({BASE: 0.8, Role("AnB+", 3): 0.82}, seeds=2, noise=0.05)
-    line = choosing.words(runs, {}, "net").splitlines()[1]
+    line = recommendation.words(runs, {}, "net").splitlines()[1]
     assert line.startswith("Against training from scratch, which is not detectably worse: +")
 
 
 def test_scratch_as_the_best_is_held_against_the_best_transfer():
     runs = study({**levels_at([3, 6]), BASE: 0.9}, seeds=2, noise=0.02)
     second = max(
-        (role for role in choosing.mean_top1(runs) if role != BASE),
-        key=(choosing.mean_top1(runs).get),
+        (role for role in recommendation.mean_top1(runs) if role != BASE),
+        key=(recommendation.mean_top1(runs).get),
     )
     assert second == Role("AnB+", 6)
-    line = choosing.words(runs, {6: "c6"}, "net").splitlines()[1]
+    line = recommendation.words(runs, {6: "c6"}, "net").splitlines()[1]
     assert line.startswith("The best transfer, the lower 6 units (up to c6), fine-tuned: -")
 
 
 def test_words_and_table_say_what_was_found():
     runs = study(levels_at([3, 6]), seeds=3, noise=0.01)
     names = {3: "conv3", 6: "fc6"}
-    words = choosing.words(runs, names, "little").splitlines()
+    words = recommendation.words(runs, names, "little").splitlines()
     assert words[0].startswith("Take the lower 6 units of little (up to fc6), fine-tuned: top-1")
     assert "mean of 3 seeds" in words[0]
-    mean = choosing.mean_top1(runs)
+    mean = recommendation.mean_top1(runs)
     assert f"top-1 {mean[Role('AnB+', 6)]:.3f}" in words[0]
     gain = 100 * (mean[Role("AnB+", 6)] - mean[BASE])
     assert words[1].startswith(f"Against training from scratch: {gain:+.1f} points (95 %")
     assert words[2].startswith("Frozen instead, at the same n: -")
     assert any(line.startswith("It is the best of 5 on these pictures") for line in words)
     assert words[-2:] == ["Trained frozen: n = 3, 6.", "Trained fine-tuned: n = 3, 6."]
-    table = choosing.table(runs, names)
+    table = recommendation.table(runs, names)
     assert f"{mean[Role('AnB', 3)]:.3f}" in table
     assert table.splitlines()[2].startswith("0")
 
 
 def test_places_at_which_nothing_trained_are_not_tried_again():
     runs = study(levels_at([6, 12, 24]))
-    asked = choosing.refine(runs, TOP, [6, 12, 24])
+    asked = recommendation.refine(runs, TOP, [6, 12, 24])
     assert asked
-    assert not {*asked} & {*choosing.refine(runs, TOP, [6, 12, 24, *asked])}
+    assert not {*asked} & {*recommendation.refine(runs, TOP, [6, 12, 24, *asked])}
     few = study({BASE: 0.5, Role("AnB", 3): 0.6})
-    assert choosing.refine(few, 3, [1, 2, 3]) == []
+    assert recommendation.refine(few, 3, [1, 2, 3]) == []
 
 
 def test_a_base_that_did_not_train_is_told():
     levels = levels_at([3, 6])
     del levels[BASE]
     runs = study(levels, seeds=2)
-    assert "did not train" in choosing.table(runs, {3: "c3", 6: "c6"})
-    assert "Against training from scratch: not known." in choosing.words(runs, {6: "c6"}, "net")
+    assert "did not train" in recommendation.table(runs, {3: "c3", 6: "c6"})
+    assert "Against training from scratch: not known." in recommendation.words(
+        runs, {6: "c6"}, "net"
+    )

@@ -1,0 +1,62 @@
+"""Text for people: one line of an error, the first of many names, tables, durations, templates."""
+
+from collections.abc import Sequence
+
+import jinja2
+
+
+def one_line(text: object, most: int | None = None) -> str:
+    """Folds white space, line breaks too, into single spaces.
+
+    Args:
+        text: a message or an exception.
+        most: the longest that it may be, in characters; None: any length.
+    """
+    return " ".join(str(text).split())[:most]
+
+
+def first_few(names: Sequence[str], most: int = 5) -> str:
+    """Lists the first names, and says how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def align_columns(lines: Sequence[Sequence[str]]) -> str:
+    """Draws a table of text.
+
+    Args:
+        lines: its rows, of as many cells each; the first is the heading.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join(row.rstrip() for row in [rows[0], "-" * len(rows[0]), *rows[1:]])
+
+
+def duration(seconds: float) -> str:
+    """Says a time to the minute, or to the second where it is less."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    parts = ((minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60, "min"))
+    return " ".join(f"{value} {unit}" for value, unit in parts if value)
+
+
+def render_template(package: str, name: str, **values: object) -> str:
+    """Fills in a Jinja template of one of our packages; what a page shows is escaped.
+
+    Args:
+        package: as "results"; the template lies in its folder `templates`.
+        name: of the template's file; those that end in .html are pages.
+        values: by their names in the template; all that it names must be there.
+
+    Raises:
+        jinja2.UndefinedError: if the template names a value that is not given.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(f"transfer_keras.{package}"),
+        autoescape=name.endswith(".html"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name).render(**values)
