@@ -18,7 +18,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["transfer_keras", "transfer_keras.*"]),
-    package_data={"transfer_keras": ["*/*.csv", "*/templates/*", "templates/*"]},
+    package_data={"transfer_keras": ["*/*.csv", "*/templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "absl-py",

@@ -60,8 +60,6 @@ def test_direction(path):
         assert parts[:2] != ["keras", "src"], "private parts of Keras"
         if parts[0] != PACKAGE or parts[1] == own:
             continue
-        if not {own, parts[1]} <= MAY_IMPORT.keys():
-            continue  # Moves to its package in one of the next commits.
         assert parts[1] in MAY_IMPORT[own], f"{own} imports {name}"
         assert len(parts) <= 3, f"{name}: import it from the package {parts[1]}"
 

@@ -124,8 +124,7 @@ def child(case: str, contender: str) -> dict:
     """One contender, measured in this process."""
     import resource
 
-    from transfer_keras import experiment as program
-    from transfer_keras import task_data
+    from transfer_keras.experiments import read_data, run_experiment
 
     settings = experiment(case, watched=contender == "watched")
     donors = pathlib.Path(_DONORS.value)
@@ -136,9 +135,9 @@ def child(case: str, contender: str) -> dict:
             validations=1,
             **_data(settings),
         )
-        program.run(bases, donors)
+        run_experiment(bases, donors)
         return {}
-    data = task_data.read(settings, in_memory=case != "decode7")
+    data = read_data(settings, in_memory=case != "decode7")
     begun = time.perf_counter()
     if contender == "fit":
         for treatment in settings.treatments:
@@ -157,8 +156,8 @@ def _data(settings: Experiment) -> dict:
 
 def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -> None:
     """Through the program's own loop; bases are always alone."""
-    from transfer_keras import devices, group_training
     from transfer_keras.config import Group
+    from transfer_keras.experiments import train_group, use_devices
 
     bases = [t for t in settings.treatments if not t.donor]
     others = tuple(t for t in settings.treatments if t.donor)
@@ -170,7 +169,7 @@ def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -
         for treatments in filter(None, groups):
             if not treatments[0].donor:
                 (workdir / treatments[0].name).unlink()
-            group_training.train(settings, workdir, data, Group(treatments), devices.use(settings))
+            train_group(settings, workdir, data, Group(treatments), use_devices(settings))
 
 
 def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:

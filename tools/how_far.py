@@ -19,9 +19,9 @@ from absl import app, flags
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from transfer_keras import grouping
 from transfer_keras.config import Experiment, Group, tasks
 from transfer_keras.config import flags as experiment_flags
+from transfer_keras.experiments import plan_experiment
 
 flags.adopt_module_key_flags(experiment_flags)
 for _name, _value in experiment_flags.WHOLE_CURVE.items():
@@ -69,7 +69,7 @@ def _groups(experiment: Experiment) -> tuple[Group, ...]:
     half = range(_CLASSES.value // 2)
     whole = {"A": range(_CLASSES.value)}
     there = whole if experiment.split == tasks.WHOLE_SPLIT else {"A": half, "B": half}
-    return grouping.groups(experiment, there)
+    return plan_experiment(experiment, there)
 
 
 def _seconds(experiment: Experiment, group: Group) -> float:

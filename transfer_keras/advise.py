@@ -45,10 +45,10 @@ def main() -> None:
         )
     folder = experiment_flags.study_folder_from_flags([experiment], kind="advice")
     print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
-    from transfer_keras import advising, devices  # Imports TensorFlow: 6 s.
+    from transfer_keras.advice import advise, resolve_all  # Imports TensorFlow: 6 s.
 
-    (experiment,) = devices.resolve_all([experiment], train_here=True)
-    advising.advise(
+    (experiment,) = resolve_all([experiment], train_here=True)
+    advise(
         experiment,
         folder,
         budget=_BUDGET.value,

@@ -46,34 +46,37 @@ def main() -> None:
         f"A study of {count}: {first.network} on {first.dataset}, "
         f"{first.steps:,} steps a network. Results: {folder}"
     )
-    from transfer_keras import (
-        cluster,
-        devices,
-        sweeping,  # Imports TensorFlow: 6 s.
+    from transfer_keras.experiments import (
+        plan_sweep,
+        resolve_all,
+        run_on_ray,
+        run_sweep,
+        train_numbered_task,
+        write_slurm_script,
     )
     from transfer_keras.results import page
 
-    experiments = devices.resolve_all(experiments, train_here=not _CLUSTER.value)
+    experiments = resolve_all(experiments, train_here=not _CLUSTER.value)
     if first.donor:
         check_study(folder, {one.variant_name: one.identity for one in experiments})
     if experiment_flags.is_dry_run():
-        sweeping.plan(experiments, folder)
+        plan_sweep(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
     if _TASK.value is not None:
-        cluster.train_task(experiments, folder, _TASK.value)
+        train_numbered_task(experiments, folder, _TASK.value)
         return
     kind, _, address = (_CLUSTER.value or "").partition(":")
     flags_of, gpus = experiment_flags.flags_as_text, _CLUSTER_GPUS.value
     if kind == "slurm":
-        script = cluster.slurm(
+        script = write_slurm_script(
             experiments, folder, flags=flags_of, arguments=experiment_flags.study_flags()
         )
         print(f"{script.read_text()}\nSubmit it: bash {script}")
         return
     if kind == "ray":
-        cluster.run(experiments, folder, flags=flags_of, address=address or None, gpus=gpus)
-    elif not sweeping.run(experiments, folder, flags=flags_of):
+        run_on_ray(experiments, folder, flags=flags_of, address=address or None, gpus=gpus)
+    elif not run_sweep(experiments, folder, flags=flags_of):
         print(f"Done; the first machine has written the results: {folder}")
         return
     words = page.write_report(folder, folder / "report", overlay_paper=None)

@@ -31,20 +31,24 @@ def main() -> None:
         f"{experiment.steps:,} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
         f"Results: {workdir}"
     )
-    from transfer_keras import devices, task_data
-    from transfer_keras import experiment as program  # Imports TensorFlow: 6 s.
-    from transfer_keras.networks import pretrained
+    from transfer_keras.experiments import (  # Imports TensorFlow: 6 s.
+        describe_batch_norm,
+        open_tasks,
+        plan_table,
+        resolve_all,
+        run_experiment,
+    )
     from transfer_keras.results import summary
 
-    (experiment,) = devices.resolve_all([experiment], train_here=True)
+    (experiment,) = resolve_all([experiment], train_here=True)
     if experiment.donor:
-        print(pretrained.batch_norm(experiment))
+        print(describe_batch_norm(experiment))
     if experiment_flags.is_dry_run():
-        pair = task_data.open_tasks(experiment, prepare=False)
-        print(summary.plan(experiment, pair.tasks, workdir))
+        pair = open_tasks(experiment, prepare=False)
+        print(plan_table(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
-    treatments = program.run(
+    treatments = run_experiment(
         experiment, workdir, flags=experiment_flags.flags_as_text(experiment, workdir)
     )
     if not treatments:
@@ -64,9 +68,9 @@ def _list_units(experiment: Experiment) -> None:
     """Prints the table to choose n from."""
     if not experiment.donor:
         raise UserError("--list_units: of which network? Give --donor.")
-    from transfer_keras.networks import pretrained  # Imports TensorFlow: 6 s.
+    from transfer_keras.experiments import list_units  # Imports TensorFlow: 6 s.
 
-    print(pretrained.listing(experiment))
+    print(list_units(experiment))
 
 
 if __name__ == "__main__":

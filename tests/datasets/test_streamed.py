@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from transfer_keras import experiment, results
+from transfer_keras import results
 from transfer_keras.config import memory
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Experiment
@@ -17,6 +17,7 @@ from transfer_keras.datasets import records, sources
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
+from transfer_keras.experiments.run import run_experiment
 
 CLASSES = (3, 1, 4)
 
@@ -149,7 +150,7 @@ def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypat
     )  # fmt: skip
     for name, available in (("held", memory.process_memory()), ("streamed", 10**6)):
         monkeypatch.setattr(memory, "process_memory", lambda available=available: available)
-        experiment.run(settings, tmp_path / name, say=lambda _: None)
+        run_experiment(settings, tmp_path / name, say=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
         held, streamed = (
             np.load(tmp_path / folder / name / "predictions.npz") for folder in ("held", "streamed")

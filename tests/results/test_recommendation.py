@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from transfer_keras.advice import refinement
 from transfer_keras.results import recommendation
 from transfer_keras.results.comparison import BASE, Half, Role, Run, compare
 
@@ -43,7 +44,7 @@ def levels_at(places, **settings):
 @pytest.mark.parametrize("top", range(1, 70))
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_the_first_set_is_spread_and_has_the_top(top, count):
-    places = recommendation.coarse(top, count)
+    places = refinement.coarse(top, count)
     assert places[-1] == top
     assert len(places) == min(count, top)
     gaps = np.diff([0, *places])
@@ -52,10 +53,8 @@ def test_the_first_set_is_spread_and_has_the_top(top, count):
 
 
 def refined(frozen_from):
-    places = recommendation.coarse(TOP)
-    while more := recommendation.refine(
-        study(levels_at(places, frozen_from=frozen_from)), TOP, places
-    ):
+    places = refinement.coarse(TOP)
+    while more := refinement.refine(study(levels_at(places, frozen_from=frozen_from)), TOP, places):
         assert 1 <= len(more) <= 2
         assert not {*more} & {*places}
         assert all(1 <= n <= TOP for n in more)
@@ -78,7 +77,7 @@ def test_the_best_is_the_best_of_those_repeated_most_often():
     (seeds,) = runs.values()
     seeds[0][Role("AnB+", 12)] = Run(0.99, np.ones(IMAGES, bool))  # Lucky, once.
     assert recommendation.best(runs) == Role("AnB+", 6)
-    assert recommendation.leading(runs) == Role("AnB+", 12), "so it is repeated next"
+    assert refinement.leading(runs) == Role("AnB+", 12), "so it is repeated next"
     seeds[1][Role("AnB+", 12)] = Run(0.99, np.ones(IMAGES, bool))
     assert recommendation.best(runs) == Role("AnB+", 12)
 
@@ -98,7 +97,7 @@ def of_levels(levels):
 def test_one_that_was_lucky_first_gives_way_to_one_that_was_repeated_less():
     lucky, better = Role("AnB", 3), Role("AnB+", 5)
     runs = of_levels({BASE: [0.5] * 4, lucky: [0.9, 0.5, 0.5, 0.5], better: [0.89, None, 0.8, 0.8]})
-    assert recommendation.best(runs) == recommendation.leading(runs) == better
+    assert recommendation.best(runs) == refinement.leading(runs) == better
 
 
 def test_selffers_and_random_units_are_not_recommended():
@@ -216,11 +215,11 @@ def test_words_and_table_say_what_was_found():
 
 def test_places_at_which_nothing_trained_are_not_tried_again():
     runs = study(levels_at([6, 12, 24]))
-    asked = recommendation.refine(runs, TOP, [6, 12, 24])
+    asked = refinement.refine(runs, TOP, [6, 12, 24])
     assert asked
-    assert not {*asked} & {*recommendation.refine(runs, TOP, [6, 12, 24, *asked])}
+    assert not {*asked} & {*refinement.refine(runs, TOP, [6, 12, 24, *asked])}
     few = study({BASE: 0.5, Role("AnB", 3): 0.6})
-    assert recommendation.refine(few, 3, [1, 2, 3]) == []
+    assert refinement.refine(few, 3, [1, 2, 3]) == []
 
 
 def test_a_base_that_did_not_train_is_told():

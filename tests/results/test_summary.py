@@ -8,6 +8,7 @@ from transfer_keras import results
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import combine_treatments, parse_treatment
+from transfer_keras.experiments.plan_table import plan_table
 from transfer_keras.results import summary
 from transfer_keras.results.figures import curve
 
@@ -85,7 +86,7 @@ def test_plan(tmp_path, changes, limit):
     for name in ("baseA", "A1B"):
         write(tmp_path, make_row(treatment=name), [1])
         results.network_path(tmp_path, name).touch()
-    plan = summary.plan(experiment, {"A": range(5), "B": range(5)}, tmp_path)
+    plan = plan_table(experiment, {"A": range(5), "B": range(5)}, tmp_path)
     *lines, total = plan.splitlines()
     assert [line.split()[:3] for line in lines[2:]] == [
         ["1", "A", "baseA"],

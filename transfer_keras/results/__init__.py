@@ -4,9 +4,11 @@
 """
 
 from transfer_keras.results import recommendation, statistics
-from transfer_keras.results.comparison import BASE, Role, Runs
+from transfer_keras.results.comparison import BASE, Role, Runs, compare
+from transfer_keras.results.comparison import units as trained_units
 from transfer_keras.results.files import whole, write_text
 from transfer_keras.results.lock import check_lock, hold_lock
+from transfer_keras.results.recommendation import FROZEN, TUNED, mean_top1
 from transfer_keras.results.rows import Row
 from transfer_keras.results.study import check_study, read_study
 from transfer_keras.results.workdir import (
@@ -35,6 +37,8 @@ from transfer_keras.results.workdir import (
 __all__ = [
     "BASE",
     "EXPERIMENT",
+    "FROZEN",
+    "TUNED",
     "Role",
     "Row",
     "Runs",
@@ -43,12 +47,14 @@ __all__ = [
     "check_study",
     "check_workdir",
     "checkpoint_folders",
+    "compare",
     "done",
     "filters_path",
     "group_folder",
     "groups_begun",
     "hold_lock",
     "is_done",
+    "mean_top1",
     "network_path",
     "pixels_path",
     "read_answers",
@@ -59,6 +65,7 @@ __all__ = [
     "remove_finished_groups",
     "remove_group",
     "statistics",
+    "trained_units",
     "whole",
     "write_experiment",
     "write_predictions",

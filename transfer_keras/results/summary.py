@@ -3,20 +3,18 @@
 import math
 import pathlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable
 
 import numpy as np
 
-from transfer_keras import grouping
-from transfer_keras.config import Experiment, Treatment, UserError, align_columns
+from transfer_keras.config import Treatment, UserError, align_columns
 from transfer_keras.results import statistics
 from transfer_keras.results.figures import curve
 from transfer_keras.results.files import whole
 from transfer_keras.results.rows import Row
-from transfer_keras.results.workdir import is_done, read_answers, read_row
+from transfer_keras.results.workdir import read_answers, read_row
 
 _COLUMNS = ("treatment", "top-1", "difference from base, 95 % interval", "time")
-_PLAN = ("group", "target", "treatments", "parameters", "trained", "memory", "")
 _REASONS = {
     "diverged": lambda row: "diverged: its loss is no number. A lower --learning_rate may help",
     "at chance": lambda row: (
@@ -25,36 +23,6 @@ _REASONS = {
     ),
 }
 CURVE = "curve.png"  # In the workdir.
-
-
-def plan(experiment: Experiment, tasks: Mapping[str, Sized], workdir: pathlib.Path) -> str:
-    """The groups and what they take.
-
-    Args:
-        experiment: what is wanted.
-        tasks: "A" and "B" -> the task, whose length is its number of classes.
-        workdir: where some of it may be done already.
-    """
-    lines, groups = [_PLAN], grouping.groups(experiment, tasks)
-    sizes = [grouping.estimate(experiment, len(tasks[g.target]), g.treatments) for g in groups]
-    for number, (group, size) in enumerate(zip(groups, sizes, strict=True), 1):
-        waiting = [name for name in group.names if not is_done(workdir, name)]
-        state = "on disk" if not waiting else "to train"
-        if 0 < len(waiting) < len(group.names):
-            state = f"{len(waiting)} to train"
-        millions = (f"{size.parameters / 1e6:.2f} M", f"{size.trained / 1e6:.2f} M")
-        memory = f"{size.bytes / 2**30:.2f} GiB"
-        lines.append((f"{number}", group.target, str(group), *millions, memory, state))
-    limit = f"groups of at most {experiment.group_size} (--group_size)"
-    if experiment.group_size is None:
-        limit = f"as many as fit {experiment.group_memory:.1f} GiB (--group_memory)"
-    everything = sum(len(group.names) for group in groups)
-    return (
-        f"{align_columns(lines)}\n"
-        f"{everything} networks of {sum(s.parameters for s in sizes) / 1e6:.1f} M parameters, of "
-        f"which {sum(s.trained for s in sizes) / 1e6:.1f} M are trained, in {len(groups)} passes "
-        f"over the data of {experiment.steps:,} steps each; {limit}."
-    )
 
 
 def failures(workdir: pathlib.Path, treatments: Iterable[Treatment]) -> list[str]:

@@ -18,9 +18,10 @@ from support.own_networks import (
     write_pictures,
 )
 
-from transfer_keras import experiment, results
+from transfer_keras import results
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.experiments.run import run_experiment
 from transfer_keras.networks import pretrained
 
 
@@ -167,7 +168,7 @@ def done(tmp_path_factory):
     names = ["A1B", "A3B", "A2B+", "B2B", "R2B"]
     wanted = ask(path, *names, dataset=dataset, steps=4, batch_size=8, validations=2)
     wanted = pretrained.resolve(dataclasses.replace(wanted, metrics_every=2))
-    ran = experiment.run(wanted, folder / "run", say=lambda _: None)
+    ran = run_experiment(wanted, folder / "run", say=lambda _: None)
     assert {t.name for t in ran} == {"baseB", *names}
     return own, folder / "run"
 
@@ -214,7 +215,7 @@ def test_another_donor_in_the_same_workdir_is_refused(done, tmp_path):
     dataset = f"folder:{run.parent / 'pictures'}"
     wanted = pretrained.resolve(ask(path, "A1B", dataset=dataset, steps=4, batch_size=8))
     with pytest.raises(UserError, match=r"donor is 'own\.keras \w+' there, 'own\.keras \w+' here"):
-        experiment.run(wanted, run, say=lambda _: None)
+        run_experiment(wanted, run, say=lambda _: None)
 
 
 def test_nothing_is_trained_towards_the_donors_own_task(tmp_path):

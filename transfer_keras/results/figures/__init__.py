@@ -1,1 +1,5 @@
-"""What is drawn of the results, a file a figure."""
+"""The figures of a report, by Matplotlib: the paper's figures 2 and 3, the curve, reduced data."""
+
+from transfer_keras.results.figures import confusion, curve, dissimilar, reduced, transfer
+
+__all__ = ["confusion", "curve", "dissimilar", "reduced", "transfer"]

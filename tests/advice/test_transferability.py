@@ -1,0 +1,207 @@
+"""Against the network in NumPy and the oracles of the two measures."""
+
+import keras
+import numpy as np
+import pytest
+from support.cka_oracle import oracle as cka_oracle
+from support.logme_oracle import oracle as logme_oracle
+
+from transfer_keras.advice import transferability
+from transfer_keras.advice.transferability import Agreement, Hint
+
+
+def pictures(count, seed=0, side=6):
+    """Of three classes, which are in the means of the channels, and noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(count) % 3)
+    images = rng.normal(120, 40, (count, side, side, 3)) + 15 * np.eye(3)[labels][:, None, None]
+    return images.clip(0, 255).astype(np.uint8), labels
+
+
+def network():
+    """Three units: one that keeps the colours, with BatchNorm and dropout, a hidden one, and one
+    that is blind; weights and moving statistics are not those that fresh layers have."""
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.Rescaling(1 / 64)(inputs)
+    x = keras.layers.Conv2D(4, 1, name="colours")(x)
+    x = first = keras.layers.Dropout(0.9)(keras.layers.BatchNormalization(name="norm")(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = second = keras.layers.Dense(5, activation="relu", name="hidden")(x)
+    x = third = keras.layers.Dense(2, name="blind")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    rng = np.random.default_rng(5)
+    for weight in model.weights:
+        values = rng.normal(size=weight.shape)
+        weight.assign(np.abs(values) + 0.5 if "variance" in weight.path else values)
+    model.get_layer("blind").kernel.assign(np.zeros((5, 2)))
+    return model, [("colours", first), ("hidden", second), ("blind", third)]
+
+
+def answers(model, images):
+    """Of the three units: their features."""
+    kernel, bias = (np.array(w, np.float64) for w in model.get_layer("colours").weights)
+    gamma, beta, mean, variance = (np.array(w) for w in model.get_layer("norm").weights)
+    x = images.astype(np.float64) / 64 @ kernel[0, 0] + bias
+    x = (x - mean) / np.sqrt(variance + model.get_layer("norm").epsilon) * gamma + beta
+    kernel, bias = (np.array(w, np.float64) for w in model.get_layer("hidden").weights)
+    hidden = np.maximum(x.mean(axis=(1, 2)) @ kernel + bias, 0)
+    return [x.reshape(len(x), -1), hidden, np.ones((len(x), 2))]
+
+
+@pytest.fixture(scope="module")
+def made():
+    model, cuts = network()
+    images, labels = pictures(40)
+    return (
+        model,
+        cuts,
+        images,
+        labels,
+        transferability.hints(model, cuts, images, labels, batch_size=16),
+    )
+
+
+def test_against_numpy_and_the_papers(made):
+    model, _, images, labels, found = made
+    assert [(hint.unit, hint.n) for hint in found] == [("colours", 1), ("hidden", 2), ("blind", 3)]
+    features = answers(model, images)
+    for hint, x in zip(found[:2], features[:2], strict=True):
+        assert hint.logme == pytest.approx(logme_oracle(x, labels), abs=1e-4)
+        assert hint.cka == pytest.approx(cka_oracle(x, np.eye(3)[labels], 40), abs=1e-4)
+        assert 0.05 < hint.cka < 0.95
+    least = [(labels == label).var(ddof=1) for label in range(3)]
+    least = -np.mean(1 + np.log(2 * np.pi * np.array(least))) / 2 * 39 / 40
+    assert found[2].logme == pytest.approx(least, abs=1e-6)
+    assert np.isnan(found[2].cka)
+    assert min(found[0].logme, found[1].logme) > least + 0.05
+
+
+def test_what_does_not_matter(made):
+    model, cuts, images, labels, found = made
+    before = [np.array(weight) for weight in model.weights]
+    trainable = [layer.trainable for layer in model.layers]
+    for batch, dtype in [(7, np.uint8), (40, np.float32), (100, np.uint8)]:
+        again = transferability.hints(model, cuts, images.astype(dtype), labels, batch_size=batch)
+        for hint, other in zip(found, again, strict=True):
+            assert hint[2:] == pytest.approx(other[2:], abs=1e-4, nan_ok=True)
+    assert [layer.trainable for layer in model.layers] == trainable
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_of_many_pictures_some_are_drawn(made, monkeypatch):
+    model, cuts, *_ = made
+    images, labels = pictures(90)
+    order = np.argsort(labels)  # The first of them are of one class.
+    monkeypatch.setattr(transferability, "_MOST", 30)
+    seen, features = [], transferability._features
+    monkeypatch.setattr(
+        transferability, "_features", lambda *args: seen.append(args[2]) or features(*args)
+    )
+    found, again = (
+        transferability.hints(model, cuts, images[order], labels[order]) for _ in range(2)
+    )
+    assert [len(np.unique(drawn, axis=0)) for drawn in seen] == [30, 30]
+    everything = logme_oracle(answers(model, images)[1], labels)
+    assert found[1] == again[1]
+    assert found[1].logme == pytest.approx(everything, abs=0.2)
+    assert abs(found[1].logme - everything) > 1e-4
+    assert " 30 pictures" in transferability.words(found, pictures=90)
+
+
+@pytest.mark.parametrize("change", [lambda x: x * 1e30, lambda x: x * 1e-30, lambda x: x + 1e6])
+def test_scale_is_nothing_to_cka(change):
+    x = np.random.default_rng(0).normal(size=(20, 5))
+    np.testing.assert_allclose(
+        transferability._gram(change(x)), transferability._gram(x), rtol=1e-3, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((9, 9, 200), (2, 2)),
+        ((5, 7, 64), (4, 4)),
+        ((2, 9, 100), (2, 3)),
+        ((3, 3, 100), (3, 3)),
+        ((4, 4, 600), (1, 1)),
+        ((4, 4, 2000), (1, 1)),
+        ((None, None, 3), (1, 1)),
+        ((10, 6), (1,)),
+        ((3000,), ()),
+    ],
+)
+def test_features_are_averaged_to_few_positions(shape, size):
+    """Of a network that answers its input, as float16 would overflow in a sum."""
+    inputs = keras.Input(shape)
+    output = keras.layers.Activation("linear", dtype="float16")(inputs)
+    sizes = [side or 6 for side in shape[:-1]]
+    values = np.random.default_rng(0).integers(10_000, 20_000, (3, *sizes, shape[-1]))
+    values = values.astype(np.float16).astype(np.float32)
+    (found,) = transferability._features(keras.Model(inputs, output), [output], values, 2)
+    expected = values
+    for axis, (old, new) in enumerate(zip(sizes, size, strict=True), 1):
+        parts = [(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
+        means = [expected.take(range(*part), axis).mean(axis=axis) for part in parts]
+        expected = np.stack(means, axis)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected.reshape(3, -1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "labels", "message"),
+    [(40, np.zeros(40, int), "two classes"), (3, [0, 1, 2], "at least 4"), (8, [0, 1], r"\(2,\)")],
+)
+def test_what_cannot_be_scored(made, count, labels, message):
+    model, cuts, images, *_ = made
+    with pytest.raises(ValueError, match=message):
+        transferability.hints(model, cuts, images[:count], labels)
+
+
+LOGME, CKA = [-0.5, 0.25, 0.5, np.inf, 0.0], [0.1, 0.2, 0.9, 0.3, np.nan]
+MADE = [Hint(f"conv{n}", n, *both) for n, both in enumerate(zip(LOGME, CKA, strict=True), 1)]
+
+
+def test_agreement_is_the_correlation_of_ranks():
+    found = {1: 0.4, 2: 0.6, 3: 0.5, 4: 0.7, 9: 0.1}
+    ranks = [np.argsort(np.argsort(x[:4])) for x in ([0.4, 0.6, 0.5, 0.7], LOGME, CKA)]
+    expected = [np.corrcoef(ranks[0], other)[0, 1] for other in ranks[1:]]
+    assert expected == pytest.approx([0.8, 0.4])
+    agreed = transferability.agreement(MADE, found)
+    assert agreed.n == (1, 2, 3, 4)
+    assert agreed[1:] == pytest.approx(expected)
+
+
+def test_no_agreement_to_speak_of():
+    assert transferability.agreement(MADE, {}) is None
+    assert transferability.agreement(MADE, {1: 0.4, 2: 0.6, 7: 0.5}) is None
+    assert transferability.agreement(MADE, {1: 0.5, 2: 0.5, 3: 0.5}) is None
+    assert transferability.agreement(MADE, {1: 0.4, 2: 0.6, 5: 0.7}) == Agreement(
+        (1, 2, 5), 0.5, None
+    )
+    alike = [hint._replace(logme=1.0) for hint in MADE]
+    assert transferability.agreement(alike, {1: 0.1, 2: 0.2, 3: 0.3}).logme is None
+
+
+def test_words():
+    assert transferability.words(MADE[:2], pictures=500) == (
+        "n  unit   LogME   CKA\n"
+        "-----------------------\n"
+        "1  conv1  -0.500  0.100\n"
+        "2  conv2   0.250  0.200\n"
+        "These are hints, from the donor's features of 500 pictures, without training; higher is "
+        "better."
+    )
+    lines = transferability.words(MADE, pictures=4000, found={1: 0.4, 3: 0.5, 5: 0.45}).splitlines()
+    assert lines[0] == "n  unit   LogME   CKA    top-1 frozen"
+    assert lines[2:7] == [
+        "1  conv1  -0.500  0.100  0.400",
+        "2  conv2   0.250  0.200",
+        "3  conv3   0.500  0.900  0.500",
+        "4  conv4   inf    0.300",
+        "5  conv5   0.000  nan    0.450",
+    ]
+    assert " 1,000 pictures" in lines[7]
+    assert lines[8:] == [
+        "rank correlation with what frozen transfer reached at n = 1, 3, 5: LogME +1.00, CKA none"
+    ]

@@ -1,0 +1,85 @@
+"""The flags that say where and how is trained."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from transfer_keras import results
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.experiments.devices import use_devices
+
+FLAGS = ["--dataset=formula_images/4x100x32", "--steps=4", "--validations=2",
+         "--batch_size=8"]  # fmt: skip
+
+
+def train(workdir, *flags, status=0):
+    command = [sys.executable, "-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr[-3000:]
+    return (done.stderr if status else done.stdout).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--devices=cpu:3"],
+         "--batch_size=8: does not divide by 3 devices (3 logical devices of the CPU). Give 6 or "
+         "9, or other --devices."),
+        (["--devices=cpu:16"],
+         "--batch_size=8: does not divide by 16 devices (16 logical devices of the CPU). Give 16, "
+         "or other --devices."),
+        (["--devices=0"],
+         "--devices=0: there is no GPU 0; TensorFlow finds 0. Leave --devices out, or give cpu:2 "
+         "to try two devices on the CPU."),
+        (["--devices=two"], "--devices=two: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
+        (["--devices=1,1"], "--devices=1,1: names a GPU twice."),
+        (["--devices=cpu:2", "--strategy=multi_worker"],
+         "--devices=cpu:2: is of one machine; see --strategy."),
+        (["--devices=cpu:0"], "--devices=cpu:0: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
+    ],
+)  # fmt: skip
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="says what a CPU says")
+def test_what_cannot_be_is_told(tmp_path, flags, message):
+    assert train(tmp_path / "w", *flags, status=2)[-1] == f"train: {message}"
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_first_line_says_on_what_it_runs(tmp_path):
+    cores = os.cpu_count()
+    lines = train(tmp_path / "one", "--strategy=one", "--devices=cpu:4")
+    assert "Runs on 1 logical devices of the CPU, batches of 8, float32." in lines
+    if not tf.config.list_physical_devices("GPU"):
+        lines = train(tmp_path / "plain", "--precision=mixed_bfloat16", "--jit_compile")
+        expected = (
+            f"Runs on the CPU ({cores} cores), batches of 8, mixed_bfloat16, compiled by XLA."
+        )
+        assert expected in lines
+
+
+def test_bfloat16_computes_in_it_and_keeps_float32(tmp_path):
+    train(tmp_path / "w", "--precision=mixed_bfloat16", "--devices=cpu:2")
+    network = keras.saving.load_model(results.network_path(tmp_path / "w", "A3B"))
+    conv = network.get_layer("conv1")
+    assert conv.compute_dtype == "bfloat16"
+    assert {w.dtype for w in network.weights} == {"float32"}
+    assert np.isfinite(results.read_row(tmp_path / "w", "A3B").loss)
+    lines = train(tmp_path / "w", status=2)  # Other numbers: another experiment.
+    assert "precision is 'mixed_bfloat16' there, 'float32' here" in lines[-1]
+
+
+def test_other_devices_go_on_in_the_same_workdir(tmp_path):
+    train(tmp_path / "w", "--treatments=baseA")
+    lines = train(tmp_path / "w", "--devices=cpu:2")
+    assert "On disk already, not trained again: baseA" in lines
+
+
+def test_share_gives_what_the_chief_has():
+    found = use_devices(Experiment((parse_treatment("A3B"),)))
+    assert found.share(["A3B", 7]) == ["A3B", 7]
+    assert (found.workers, found.replicas, found.is_chief) == (1, 1, True)

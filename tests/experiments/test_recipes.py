@@ -1,0 +1,167 @@
+"""How fine-tuning, class weights and early stopping reach the networks of an experiment."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from support.own_networks import classifier, write_pictures
+
+from transfer_keras import results, surgery
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.experiments import recipes
+from transfer_keras.experiments.run import run_experiment
+from transfer_keras.networks import pretrained
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("given")
+    own = classifier()
+    own.save(folder / "own.keras")
+    write_pictures(folder / "pictures")
+    return own, folder
+
+
+def ask(folder, *names, **settings):
+    wanted = tuple(map(parse_treatment, names))
+    facts = {"steps": 6, "batch_size": 8, "validations": 3, "metrics_every": 0, **settings}
+    return pretrained.resolve(
+        Experiment(
+            wanted,
+            donor=str(folder / "own.keras"),
+            split="donor",
+            dataset=f"folder:{folder / 'pictures'}",
+            **facts,
+        )
+    )
+
+
+def fused(folder, *names, **settings):
+    wanted = ask(folder, *names, **settings)
+    networks = {
+        t.name: surgery.transplant(
+            pretrained.network(wanted), t.n, head=3, seed=t.n,
+            mode="fine_tune" if t.fine_tune else "frozen", name=t.name,
+        ).model
+        for t in wanted.treatments
+    }  # fmt: skip
+    return wanted, surgery.fuse(networks)
+
+
+def by_name(wanted, model):
+    found = recipes.rates(wanted, model, wanted.treatments)
+    names = [variable.path for variable in model.trainable_variables]
+    return dict(zip(names, zip(found.factors, found.late, strict=True), strict=True)), found
+
+
+def test_rates_fall_from_unit_to_unit_below_the_cut(given):
+    wanted, model = fused(given[1], "A2B+", "A1B", layerwise_decay=0.5, warm_up_head=2)
+    rates, found = by_name(wanted, model)
+    of_tuned = {name: rate for name, rate in rates.items() if "A2B_" in name}
+    for layer, rate in (("c1", 0.25), ("c1_norm", 0.25), ("c2", 0.5), ("c2_norm", 0.5)):
+        these = [value for name, value in of_tuned.items() if f"--{layer}/" in name]
+        assert these == [(rate, True)] * 2, layer
+    above = {name: rate for name, rate in rates.items() if "--f1" in name or "--out" in name}
+    assert set(above.values()) == {(1.0, False)}
+    assert {rate for name, rate in rates.items() if "A2B_" not in name} == {(1.0, False)}
+    assert sorted(layer.name.split("--")[1] for layer in found.still) == ["c1_norm", "c2_norm"]
+    assert found.warm_up == 2
+
+
+def test_rates_are_of_blocks_where_n_counts_blocks(tmp_path):
+    layers = keras.layers
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Rescaling(1 / 255)(inputs)
+    for name in ("stem", "block_1_a", "block_1_b", "block_2_a", "block_2_b"):
+        x = layers.Conv2D(4, 3, padding="same", name=name)(x)
+    x = layers.Dense(3, name="out")(layers.GlobalAveragePooling2D()(x))
+    keras.Model(inputs, x).save(tmp_path / "own.keras")
+    wanted = ask(tmp_path, "A2B+", units="block", layerwise_decay=0.5)
+    network, _ = surgery.transplant(
+        pretrained.network(wanted), wanted.cut(wanted.treatments[0]), mode="fine_tune", seed=0
+    )
+    rates, _ = by_name(wanted, surgery.fuse({"A2B+": network}))
+    kernels = {n.split("--")[1]: rate for n, (rate, _) in rates.items() if n.endswith("kernel")}
+    assert kernels == {
+        "stem/kernel": 0.25, "block_1_a/kernel": 0.5, "block_1_b/kernel": 0.5,
+        "block_2_a/kernel": 1.0, "block_2_b/kernel": 1.0, "out/kernel": 1.0,
+    }  # fmt: skip
+
+
+def test_nothing_is_said_where_nothing_changes(given):
+    wanted, model = fused(given[1], "A2B+")
+    assert recipes.rates(wanted, model, wanted.treatments) is None
+    wanted, model = fused(given[1], "A2B", warm_up_head=2)
+    assert recipes.rates(wanted, model, wanted.treatments) is None
+
+
+def test_classes_count_the_same():
+    labels = np.repeat([0, 1, 2], [10, 30, 60])
+    weights = np.array(recipes.class_weights(labels))
+    assert weights[labels].mean() == pytest.approx(1)
+    assert weights * [10, 30, 60] == pytest.approx([100 / 3] * 3)
+
+
+def lower(folder, name):
+    model = keras.saving.load_model(results.network_path(folder, name))
+    return {w.path: w.numpy() for x in model.layers for w in x.weights}
+
+
+def test_a_warm_up_leaves_the_transferred_units_alone_until_it_is_over(given, tmp_path):
+    own, folder = given
+    donor = {w.path: w.numpy() for w in own.weights}
+    still = ask(folder, "A2B+", learning_rate=1e-9)
+    run_experiment(still, tmp_path / "still", say=lambda _: None)
+    head = lower(tmp_path / "still", "A2B+")["out/kernel"]
+    for warm_up in (5, 2):
+        run = tmp_path / str(warm_up)
+        wanted = ask(folder, "A2B+", warm_up_head=warm_up, learning_rate=1e-3)
+        run_experiment(wanted, run, say=lambda _: None)
+        moved = lower(run, "A2B+")
+        assert np.abs(moved["out/kernel"] - head).max() > 1e-3
+        far = np.abs(moved["c1/kernel"] - donor["c1/kernel"]).max()
+        assert far > 0
+        if warm_up == 5:  # One step of Adam, at the end of a cosine.
+            assert far < 2e-4
+        else:
+            assert far > 1e-3
+
+
+def test_early_stopping_takes_the_best_test(given, tmp_path):
+    settings = {"steps": 12, "validations": 12, "learning_rate": 0.03}
+    run_experiment(ask(given[1], "A2B+", **settings), tmp_path / "all", say=lambda _: None)
+    run_experiment(
+        ask(given[1], "A2B+", **settings, early_stopping=3), tmp_path / "early", say=lambda _: None
+    )
+    for name in ("baseB", "A2B+"):
+        whole = results.read_row(tmp_path / "all", name)
+        early = results.read_row(tmp_path / "early", name)
+        losses = [loss for _, loss, _ in whole.validation]
+        best, waited, last = 0, 0, len(losses)
+        for place, loss in enumerate(losses[1:], 1):
+            best, waited = (place, 0) if loss < losses[best] else (best, waited + 1)
+            if waited == 3:
+                last = place + 1
+                break
+        assert early.best_step == whole.validation[best][0]
+        assert early.loss == pytest.approx(losses[best], abs=1e-6)
+        assert early.steps == last
+        assert whole.best_step == whole.steps == 12
+
+
+def test_class_weights_change_the_training(given, tmp_path):
+    wanted = ask(given[1], "A2B")
+    uneven = given[1] / "uneven"
+    write_pictures(uneven)
+    for path in sorted((uneven / "left").iterdir())[:8]:
+        path.unlink()
+    plain = dataclasses.replace(wanted, dataset=f"folder:{uneven}")
+    weighted = dataclasses.replace(plain, class_weights="balanced")
+    for name, one in (("plain", plain), ("weighted", weighted)):
+        run_experiment(one, tmp_path / name, say=lambda _: None)
+    assert not np.array_equal(
+        lower(tmp_path / "plain", "A2B")["out/bias"],
+        lower(tmp_path / "weighted", "A2B")["out/bias"],
+    )

@@ -1,0 +1,208 @@
+"""What an experiment computes: a tiny one, run for real, against what is on disk."""
+
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from transfer_keras import results, surgery
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.tasks import split_classes
+from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.datasets import formula
+from transfer_keras.experiments.run import run_experiment
+
+NAMES = ["A2B", "B2B+", "R3A", "B7A"]
+
+
+@pytest.fixture(scope="module")
+def settings(data_dir):
+    return {
+        "dataset": "formula_images/6x30x32",
+        "data_dir": data_dir,
+        "steps": 5,
+        "batch_size": 8,
+        "validations": 2,
+        "augment": True,
+    }
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, settings):
+    folder = tmp_path_factory.mktemp("experiment") / "run"
+    ran = run_experiment(
+        Experiment(tuple(map(parse_treatment, NAMES)), **settings), folder, say=lambda _: None
+    )
+    assert [t.name for t in ran] == ["baseA", "baseB", "R3A", "B7A", "A2B", "B2B+"]
+    return folder
+
+
+def weights(workdir, name):
+    model = keras.saving.load_model(results.network_path(workdir, name))
+    return {f"{x.name}/{w.name}": w.numpy() for x in model.layers for w in x.weights}
+
+
+UNITS = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+
+
+@pytest.mark.parametrize(("name", "donor", "n"), [("A2B", "baseA", 2), ("B7A", "baseB", 7)])
+def test_frozen_units_are_the_donors_and_the_rest_are_not(workdir, name, donor, n):
+    new, old = weights(workdir, name), weights(workdir, donor)
+    for unit, layer in enumerate(UNITS, 1):
+        kernel = f"{layer}/kernel"
+        assert np.array_equal(new[kernel], old[kernel]) == (unit <= n), layer
+
+
+def test_fine_tuned_units_moved_away_from_the_donor(workdir):
+    new, old = weights(workdir, "B2B+"), weights(workdir, "baseB")
+    assert not any(np.array_equal(new[name], old[name]) for name in new)
+    lower = [np.abs(new[f"{x}/kernel"] - old[f"{x}/kernel"]).max() for x in UNITS[:2]]
+    assert max(lower) < 0.01 < np.abs(new["conv3/kernel"] - old["conv3/kernel"]).max()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_size_of_groups_changes_no_number(workdir, settings, tmp_path, size):
+    """The donors are there; all that is left is trained in groups of other sizes."""
+    for name in ("experiment.json", "baseA", "baseB"):
+        copy = shutil.copytree if (workdir / name).is_dir() else shutil.copy
+        copy(workdir / name, tmp_path / name)
+    wanted = Experiment(tuple(map(parse_treatment, reversed(NAMES))), **settings, group_size=size)
+    run_experiment(wanted, tmp_path, say=lambda _: None)
+    for name in NAMES:
+        first, again = weights(workdir, name), weights(tmp_path, name)
+        assert all(np.array_equal(first[key], again[key]) for key in first)
+        rows = [dataclasses.asdict(results.read_row(w, name)) for w in (workdir, tmp_path)]
+        assert rows[0].pop("group") == 2
+        assert rows[1].pop("group") == size
+        assert rows[0].pop("seconds") > 0 < rows[1].pop("seconds")
+        assert rows[0] == rows[1]
+
+
+def test_a_networks_file_stands_alone(workdir):
+    model = keras.saving.load_model(results.network_path(workdir, "B2B+"))
+    assert [x.name for x in model.layers[2:4]] == ["conv1", "conv1_relu"]
+    assert model.name == "B2B_"  # TensorFlow takes no "+" there.
+    images = np.zeros((2, 32, 32, 3), np.float32)
+    expected = keras.ops.convert_to_numpy(model(images))
+    assert model.predict(images, verbose=0) == pytest.approx(expected, abs=1e-6)
+
+
+def test_random_treatments_of_one_target_share_one_donor(settings, tmp_path):
+    wanted = Experiment(tuple(map(parse_treatment, ["R2B", "R4B"])), **{**settings, "steps": 1})
+    run_experiment(wanted, tmp_path, say=lambda _: None)
+    two, four, base = (weights(tmp_path, name) for name in ("R2B", "R4B", "baseB"))
+    same = [np.array_equal(two[f"{x}/kernel"], four[f"{x}/kernel"]) for x in UNITS]
+    assert same == [True, True, False, False, False, False, False, False]
+    assert not np.array_equal(two["conv1/kernel"], base["conv1/kernel"])
+
+
+def test_random_units_are_nobodys_and_fresh_ones_differ_by_treatment(workdir):
+    everyone = {name: weights(workdir, name) for name in ["baseA", "baseB", *NAMES]}
+    assert not np.array_equal(everyone["R3A"]["conv1/kernel"], everyone["baseA"]["conv1/kernel"])
+    heads = [w["fc8/kernel"] for w in everyone.values()]
+    assert all(not np.array_equal(a, b) for i, a in enumerate(heads) for b in heads[:i])
+
+
+@pytest.mark.parametrize("name", ["baseA", "baseB", *NAMES])
+def test_rows_say_what_the_saved_network_does_on_the_targets_test_images(workdir, name):
+    classes = formula.class_names(6)
+    task = split_classes(classes, "0")[0 if parse_treatment(name).target == "A" else 1]
+    images = np.concatenate([formula.draw_class(c, 6, 32, seed=1) for c in task.class_names])
+    labels = np.repeat(np.arange(3), 6)
+    model = keras.saving.load_model(results.network_path(workdir, name))
+    logits = keras.ops.convert_to_numpy(model(images.astype(np.float32))).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    row = results.read_row(workdir, name)
+    assert row.top1 == pytest.approx((logits.argmax(1) == labels).mean())
+    assert row.loss == pytest.approx(-logits[np.arange(18), labels].mean(), abs=1e-5)
+    label, predicted = results.read_answers(workdir, name)
+    assert not np.array_equal(label, labels), "the test images of a class come together"
+    found, expected = zip(label, predicted, strict=True), zip(labels, logits.argmax(1), strict=True)
+    assert sorted(found) == sorted(expected)
+    assert (row.test_images, row.classes, row.steps) == (18, 3, 5)
+    assert [test[0] for test in row.validation] == [3, 5]
+    assert row.validation[-1][1:] == pytest.approx((row.loss, row.top1))
+    assert row.parameters == sum(w.size for w in weights(workdir, name).values())
+
+
+def test_normalisation_comes_with_the_lower_units(workdir):
+    means = {}
+    for name in ["baseA", "baseB", *NAMES]:
+        model = keras.saving.load_model(results.network_path(workdir, name))
+        means[name] = tuple(model.get_layer("pixels").input_mean)
+    assert means["A2B"] == means["baseA"] == means["R3A"]
+    assert means["B7A"] == means["baseB"] == means["B2B+"]
+    assert means["baseA"] != means["baseB"]
+
+
+def test_the_same_again_is_bit_equal_whatever_else_was_asked(workdir, settings, tmp_path):
+    run_experiment(Experiment((parse_treatment("A2B"),), **settings), tmp_path, say=lambda _: None)
+    for name in ("baseA", "baseB", "A2B"):
+        first, again = weights(workdir, name), weights(tmp_path, name)
+        assert all(np.array_equal(first[key], again[key]) for key in first)
+    other = Experiment((parse_treatment("baseA"),), **settings, seed=1)
+    run_experiment(other, tmp_path / "other", say=lambda _: None)
+    first, again = weights(workdir, "baseA"), weights(tmp_path / "other", "baseA")
+    assert not any(np.array_equal(first[key], again[key]) for key in first)
+
+
+def test_another_dataset_under_the_same_settings_is_refused(workdir, settings):
+    path = workdir / "experiment.json"
+    before = path.read_text()
+    facts = json.loads(before)
+    facts["data"]["A"].reverse()
+    path.write_text(json.dumps(facts))
+    with pytest.raises(UserError, match="trained on other data"):
+        run_experiment(
+            Experiment((parse_treatment("A1B"),), **settings), workdir, say=lambda _: None
+        )
+    path.write_text(before)
+
+
+def test_divergence_is_told(settings, tmp_path):
+    wild = Experiment((parse_treatment("baseA"),), **{**settings, "learning_rate": 1e30})
+    run_experiment(wild, tmp_path, say=lambda _: None)
+    row = results.read_row(tmp_path, "baseA")
+    assert (row.loss, row.training_loss, row.outcome) == (None, None, "diverged")
+    json.loads((tmp_path / "baseA" / "row.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
+    wanted = Experiment((parse_treatment("A2B"),), **{**settings, "steps": 1})
+    run_experiment(wanted, tmp_path, say=lambda _: None)
+    before = weights(tmp_path, "A2B")
+    shutil.rmtree(tmp_path / "A2B")
+    results.network_path(tmp_path, "baseA").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"baseA/network.keras cannot be used: it is no .keras"):
+        run_experiment(wanted, tmp_path, say=lambda _: None)
+    shutil.rmtree(tmp_path / "baseA")
+    run_experiment(wanted, tmp_path, say=lambda _: None)
+    again = weights(tmp_path, "A2B")
+    assert all(np.array_equal(before[key], again[key]) for key in before)
+    assert not results.checkpoint_folders(tmp_path)
+
+
+def test_what_an_early_kill_leaves_is_no_other_experiment(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".partial-run.json").touch()
+    results.check_workdir(tmp_path, {})
+
+
+def test_too_large_a_batch(settings, tmp_path):
+    with pytest.raises(UserError, match=r"--batch_size=73: task A .* has 72 training images"):
+        run_experiment(
+            Experiment((parse_treatment("A2B"),), **{**settings, "batch_size": 73}),
+            tmp_path,
+            say=print,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_units_of_the_saved_network(workdir):
+    model = keras.saving.load_model(results.network_path(workdir, "A2B"))
+    assert [unit.name for unit in surgery.units(model)] == UNITS

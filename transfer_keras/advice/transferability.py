@@ -1,0 +1,198 @@
+"""Hints at which lower units of a donor serve a task, before any training.
+
+Of each unit's features of some labelled pictures: LogME, how well a linear model gives the classes
+(`logme.logme`), and CKA with the labels, how far the pictures lie by class already
+(`monitors.cka`). Neither knows what the units above would learn; `agreement` holds them against
+what a study found.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import stats
+
+from transfer_keras.advice import logme
+from transfer_keras.config import align_columns
+from transfer_keras.training import centred_gram, linear_cka
+
+_MOST = 1000  # Pictures: the time of LogME grows with their square, CKA's memory too.
+_MOST_FEATURES = 1024
+FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
+_FEWEST_TRIED = 3  # Two are always in order or in reverse.
+
+
+class Hint(NamedTuple):
+    """What a unit's features say of the labels; higher is better.
+
+    Attributes:
+        unit: its name.
+        n: how many units are transferred if this is the last of them.
+        logme: see `logme.logme`; NaN where a feature is no number.
+        cka: 0 to 1, debiased; NaN also where the unit answers the same to all pictures.
+    """
+
+    unit: str
+    n: int
+    logme: float
+    cka: float
+
+
+class Agreement(NamedTuple):
+    """Spearman's rank correlations of hints with what frozen transfer reached.
+
+    Attributes:
+        n: those that were compared, in order.
+        logme, cka: -1 to 1; None where the measure is constant over them, or no number.
+    """
+
+    n: tuple[int, ...]
+    logme: float | None
+    cka: float | None
+
+
+def hints(
+    model: keras.Model,
+    cuts: Sequence[tuple[str, keras.KerasTensor]],
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    batch_size: int = 32,
+) -> list[Hint]:
+    """Runs the network once, in inference mode, and measures each unit's features.
+
+    Feature maps are averaged to so few positions that at most 1,024 features remain, or one where
+    there are more channels or the model leaves the size open; tokens are averaged over all.
+
+    Args:
+        model: functional, of one input, that takes such pictures in float32; it is not changed.
+        cuts: (name, output) of units of the model, each output (None, ..., channels), from the
+            input up: n counts them from 1.
+        images: uint8 or float32 (examples, height, width, channels); of more than 1,000, as many
+            are drawn, always the same.
+        labels: int (examples,), of at least two classes.
+        batch_size: pictures that are run at once.
+
+    Raises:
+        ValueError: if the two differ in length, there are fewer than 4 pictures, or all those
+            drawn have the same label.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if labels.shape != images.shape[:1] or len(labels) < FEWEST:
+        raise ValueError(
+            f"Expected at least {FEWEST} pictures and a label for each. "
+            f"Received: shapes {images.shape} and {labels.shape}"
+        )
+    if len(images) > _MOST:
+        drawn = np.random.default_rng(0).choice(len(images), _MOST, replace=False)
+        images, labels = images[drawn], labels[drawn]
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"Expected labels of two classes or more. Received: {np.unique(labels)}")
+    values = _features(model, [output for _, output in cuts], images, batch_size)
+    classes = _gram(logme.one_hot(labels))
+    return [
+        Hint(name, n, logme.logme(x, labels), linear_cka([_gram(x)], [classes]))
+        for n, ((name, _), x) in enumerate(zip(cuts, values, strict=True), 1)
+    ]
+
+
+def _features(
+    model: keras.Model, outputs: Sequence[keras.KerasTensor], images: np.ndarray, batch_size: int
+) -> list[np.ndarray]:
+    """Of each output, float32 (examples, features)."""
+    network = keras.Model(model.input, list(outputs))
+    pools = [_pool(output) for output in outputs]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]), images.dtype)])
+    def run(batch):
+        values = keras.tree.flatten(network(tf.cast(batch, tf.float32), training=False))
+        return [pool(value) for pool, value in zip(pools, values, strict=True)]
+
+    parts = [
+        [values.numpy() for values in run(images[start : start + batch_size])]
+        for start in range(0, len(images), batch_size)
+    ]
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def _pool(output: keras.KerasTensor) -> keras.Sequential:
+    """Output -> (None, features), in float32, as sums of many float16 overflow."""
+    _, *sizes, channels = output.shape
+    side = max(1, math.isqrt(_MOST_FEATURES // channels))
+    pools = []
+    if len(sizes) == 1:
+        pools.append(keras.layers.GlobalAveragePooling1D(dtype="float32"))
+    elif len(sizes) == 2 and (side == 1 or None in sizes):
+        pools.append(keras.layers.GlobalAveragePooling2D(dtype="float32"))
+    elif len(sizes) == 2 and side < max(sizes):
+        size = (min(side, sizes[0]), min(side, sizes[1]))
+        pools.append(keras.layers.AdaptiveAveragePooling2D(size, dtype="float32"))
+    return keras.Sequential([*pools, keras.layers.Flatten(dtype="float32")])
+
+
+def _gram(features: np.ndarray) -> np.ndarray:
+    """What CKA compares; of features so scaled that single precision holds their squares."""
+    return centred_gram(tf.constant(logme.centred(features), tf.float32)).numpy()
+
+
+def agreement(hints: Sequence[Hint], found: Mapping[int, float]) -> Agreement | None:
+    """How well hints order what frozen transfer reached.
+
+    Args:
+        hints: of one donor on one task.
+        found: n -> top-1 with n units transferred and frozen; n without a hint count for nothing.
+
+    Returns:
+        None where fewer than three n were tried, or all reached the same.
+    """
+    tried = [hint for hint in hints if hint.n in found]
+    reached = [found[hint.n] for hint in tried]
+    if len(tried) < _FEWEST_TRIED or len(set(reached)) == 1:
+        return None
+
+    def correlation(values):
+        if np.isnan(values).any() or len(set(values)) == 1:
+            return None
+        return float(stats.spearmanr(values, reached).statistic)
+
+    return Agreement(
+        tuple(hint.n for hint in tried),
+        correlation([hint.logme for hint in tried]),
+        correlation([hint.cka for hint in tried]),
+    )
+
+
+def words(hints: Sequence[Hint], *, pictures: int, found: Mapping[int, float] | None = None) -> str:
+    """A table for people, a line a unit, and what it is and is not.
+
+    Args:
+        hints: of one donor on one task.
+        pictures: how many they were given.
+        found: as for `agreement`, once a study has been done.
+    """
+    found = found or {}
+    lines = [("n", "unit", "LogME", "CKA", *(["top-1 frozen"] if found else []))]
+    for unit, n, evidence, likeness in hints:
+        line = (f"{n}", unit, f"{evidence: .3f}", f"{likeness:.3f}")
+        if found:
+            line += (f"{found[n]:.3f}" if n in found else "",)
+        lines.append(line)
+    last = (
+        f"These are hints, from the donor's features of {min(pictures, _MOST):,} pictures, without "
+        "training; higher is better."
+    )
+    agreed = agreement(hints, found)
+    if agreed is not None:
+        tried = ", ".join(map(str, agreed.n))
+        last += (
+            f"\nrank correlation with what frozen transfer reached at n = {tried}: "
+            f"LogME {_signed(agreed.logme)}, CKA {_signed(agreed.cka)}"
+        )
+    return f"{align_columns(lines)}\n{last}"
+
+
+def _signed(correlation: float | None) -> str:
+    return "none" if correlation is None else f"{correlation:+.2f}"

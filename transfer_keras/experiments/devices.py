@@ -1,0 +1,233 @@
+"""On which devices a program trains."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from transfer_keras.config import LOGICAL_CPU, TF_CONFIG, Experiment, UserError, WorkerLost
+from transfer_keras.networks import pretrained
+
+_LONGEST = 200  # Characters of TensorFlow's words.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+_EXAMPLE = (
+    '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """Where a program trains.
+
+    Attributes:
+        strategy: of TensorFlow.
+        workers: how many processes train together, each on its devices.
+        is_chief: whether this is the one of them that writes.
+        name: for people.
+    """
+
+    strategy: tf.distribute.Strategy
+    workers: int
+    is_chief: bool
+    name: str
+
+    @property
+    def replicas(self) -> int:
+        """Devices of all workers."""
+        return self.strategy.num_replicas_in_sync
+
+    def share(self, value: Any) -> Any:
+        """The chief's value, at every worker; each waits for the others.
+
+        Args:
+            value: what JSON takes; only the chief's counts.
+        """
+        if self.workers == 1:
+            return value
+        data = json.dumps(value).encode() if self.is_chief else b""
+        length = self._sum(np.array([len(data)]))[0]
+        padded = np.zeros(length, np.int64)
+        padded[: len(data)] = np.frombuffer(data, np.uint8)
+        return json.loads(self._sum(padded).astype(np.uint8).tobytes())
+
+    def _sum(self, vector: np.ndarray) -> np.ndarray:
+        """Over all workers, each of which gives int64 of one length."""
+        here = self.replicas // self.workers
+        return self._over_replicas(tf.constant(vector, tf.int64)).numpy() // here
+
+    @functools.cached_property
+    def _over_replicas(self):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+        def total(vector):
+            out = self.strategy.run(tf.identity, args=(vector,))
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, out, axis=None)
+
+        return total
+
+
+def use_devices(experiment: Experiment) -> Devices:
+    """Those that an experiment asks for; also sets the precision.
+
+    To be called before anything else that TensorFlow does: then its devices can be chosen. All
+    experiments of a process have the same.
+
+    Raises:
+        UserError: if there are no such devices, or a batch does not divide by them.
+    """
+    keras.mixed_precision.set_dtype_policy(experiment.precision)
+    found = _open(experiment.strategy, experiment.devices, experiment.memory_growth)
+    size, replicas = experiment.batch_size, found.replicas
+    if size % replicas:
+        below, above = size // replicas * replicas, -(-size // replicas) * replicas
+        near = " or ".join(str(n) for n in (below, above) if n)
+        raise UserError(
+            f"--batch_size={size}: does not divide by {replicas} devices ({found.name}). "
+            f"Give {near}, or other --devices."
+        )
+    return found
+
+
+def describe_devices(found: Devices, experiment: Experiment) -> str:
+    """A line that says what a training runs on."""
+    size, replicas = experiment.batch_size, found.replicas
+    batch = f", batches of {size}" + (f" = {replicas} x {size // replicas}" if replicas > 1 else "")
+    compiled = ", compiled by XLA" if experiment.jit_compile else ""
+    return f"Runs on {found.name}{batch}, {experiment.precision}{compiled}."
+
+
+@contextlib.contextmanager
+def report_lost_workers(found: Devices) -> Iterator[None]:
+    """Within it, what TensorFlow raises when another worker is gone is told as that.
+
+    Raises:
+        WorkerLost: then.
+    """
+    try:
+        yield
+    except _LOST as error:
+        told = [
+            line for line in error.message.splitlines() if "ollective" in line or "/task:" in line
+        ]
+        if found.workers == 1 or not told:
+            raise
+        raise WorkerLost(told[0].strip()[:_LONGEST]) from error
+
+
+def hide_gpus() -> None:
+    """Keeps TensorFlow off them in a process that only says what others shall do."""
+    tf.config.set_visible_devices([], "GPU")
+
+
+def resolve_all(experiments: Sequence[Experiment], *, train_here: bool) -> tuple[Experiment, ...]:
+    """`pretrained.resolve`, as the first thing that a program does with TensorFlow.
+
+    Args:
+        experiments: of one study.
+        train_here: whether this process will train: its devices are chosen before they are used.
+    """
+    if experiments[0].donor:
+        if train_here:
+            use_devices(experiments[0])
+        else:
+            hide_gpus()
+    return tuple(map(pretrained.resolve, experiments))
+
+
+@functools.cache
+def _open(kind: str, wanted: str | None, memory_growth: bool) -> Devices:
+    workers = _workers()
+    if kind == "auto" and workers and len(workers) > 1:
+        kind = "multi_worker"
+    if kind == "multi_worker" and not workers:
+        raise UserError(
+            f"--strategy=multi_worker: {TF_CONFIG} is not set. Set it on each machine, as "
+            f"{TF_CONFIG}='{_EXAMPLE}', with its own index."
+        )
+    here, words = _choose(wanted, memory_growth, first=kind == "one")
+    if kind == "multi_worker":
+        return _multi_worker(workers, words)
+    if kind == "auto":
+        kind = "mirrored" if len(here) > 1 else "one"
+    strategy = tf.distribute.MirroredStrategy(here) if kind == "mirrored" else None
+    return Devices(strategy or tf.distribute.get_strategy(), 1, True, words)
+
+
+def _choose(wanted: str | None, memory_growth: bool, *, first: bool) -> tuple[list[str], str]:
+    """The names of the devices, as TensorFlow has them, and what they are.
+
+    Args:
+        wanted: see `Experiment.devices`.
+        memory_growth: whether memory of GPUs is taken as it is needed.
+        first: only the first.
+    """
+    if wanted and wanted.startswith(LOGICAL_CPU):
+        count = int(wanted.removeprefix(LOGICAL_CPU))
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(1 if first else count)]
+        tf.config.set_visible_devices([], "GPU")
+        tf.config.set_logical_device_configuration(cpu, parts)
+        return [f"CPU:{k}" for k in range(len(parts))], f"{len(parts)} logical devices of the CPU"
+    gpus = tf.config.list_physical_devices("GPU")
+    if wanted:
+        numbers = [int(number) for number in wanted.split(",")]
+        if missing := [number for number in numbers if number >= len(gpus)]:
+            raise UserError(
+                f"--devices={wanted}: there is no GPU {missing[0]}; TensorFlow finds {len(gpus)}. "
+                f"Leave --devices out, or give {LOGICAL_CPU}2 to try two devices on the CPU."
+            )
+        gpus = [gpus[number] for number in numbers]
+    if not gpus:
+        return ["CPU:0"], f"the CPU ({os.cpu_count()} cores)"
+    gpus = gpus[:1] if first else gpus
+    tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus if memory_growth else ():
+        tf.config.experimental.set_memory_growth(gpu, True)
+    kinds = {tf.config.experimental.get_device_details(g).get("device_name", "?") for g in gpus}
+    count = f"{len(gpus)} GPUs" if len(gpus) > 1 else "a GPU"
+    return [f"GPU:{k}" for k in range(len(gpus))], f"{count} ({', '.join(sorted(kinds))})"
+
+
+def _workers() -> list[str]:
+    """The tasks that train, as TensorFlow's variable names them, the chief first; none if it is not
+    set."""
+    text = os.environ.get(TF_CONFIG)
+    if not text:
+        return []
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        tasks = [
+            f"{kind}:{k}" for kind in ("chief", "worker") for k in range(len(cluster.get(kind, [])))
+        ]
+        known = f"{task['type']}:{int(task['index'])}" in tasks
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{TF_CONFIG} cannot be read ({type(error).__name__}: {error}). Expected {_EXAMPLE}"
+        ) from error
+    if not known:
+        raise UserError(
+            f"{TF_CONFIG}: task {task['type']}:{task['index']} is none of {', '.join(tasks)}. Give "
+            "each process its own type and index."
+        )
+    return tasks
+
+
+def _multi_worker(workers: list[str], words: str) -> Devices:
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    resolver = strategy.cluster_resolver
+    own = f"{resolver.task_type}:{resolver.task_id}"
+    name = f"{len(workers)} machines, this one ({own}) with {words}"
+    return Devices(strategy, len(workers), own == workers[0], name)
