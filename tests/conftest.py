@@ -4,8 +4,17 @@ import shutil
 
 import pytest
 from support.paths import SHARED
+from support.programs import Programs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture
+def program(tmp_path_factory):
+    """Runs programs of ours; see `support.programs`."""
+    programs = Programs(tmp_path_factory.mktemp("program"))
+    yield programs
+    programs.kill()
 
 
 @pytest.fixture(scope="session")

@@ -182,7 +182,7 @@ def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
     train_set, test_set = data.train[treatment.target], data.test[treatment.target]
     mean, variance = ([120.0] * 3, [4000.0] * 3)
     model = alexnet.build(
-        settings.network,
+        settings.training.network,
         image_size=settings.image_size,
         classes=len(data.pair.tasks[treatment.target]),
         mean=mean,
@@ -217,15 +217,17 @@ def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
     tests = tests.map(lambda image, label: (decode(image), label), tune)
     model.compile(
         keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.steps)
+            keras.optimizers.schedules.CosineDecay(
+                settings.training.learning_rate, settings.training.steps
+            )
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     model.fit(
-        pictures.batch(settings.batch_size).prefetch(tune),
-        steps_per_epoch=settings.steps // settings.validations,
-        epochs=settings.validations,
+        pictures.batch(settings.training.batch_size).prefetch(tune),
+        steps_per_epoch=settings.training.steps // settings.training.validations,
+        epochs=settings.training.validations,
         validation_data=tests.batch(250).prefetch(tune),
         verbose=0,
     )

@@ -124,7 +124,13 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
     from transfer_keras.config import defaults
     from transfer_keras.datasets import Examples, Preprocessing
     from transfer_keras.networks import alexnet
-    from transfer_keras.training import Monitor, Recipe, loop, make_train_step
+    from transfer_keras.training import (
+        Recipe,
+        Schedule,
+        Streams,
+        make_train_step,
+        train_networks,
+    )
 
     table, made = ARCHITECTURES[network], {**defaults.NETWORKS[network]}
     made.pop("preprocessing")
@@ -150,20 +156,17 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
 
     at = []
 
-    class Clock(Monitor):
-        def training(self, step, scores):
+    class Clock:
+        def on_log(self, step, scores):
             at.append(time.perf_counter())
 
-    loop.train(
-        fused,
+    streams = Streams(
         lambda start, _: examples.training(batch_size=_BATCH.value, seed=0, start=start),
         lambda _: examples.evaluation(batch_size=_BATCH.value).take(1),
-        recipe=recipe,
-        strategy=strategy,
-        validate_every=2 * steps,
-        log_every=steps,
-        monitors=[Clock()],
+        strategy,
     )
+    schedule = Schedule(validate_every=2 * steps, log_every=steps)
+    train_networks(fused, recipe, streams, schedule, monitors=[Clock()])
     return (at[1] - at[0]) / steps
 
 

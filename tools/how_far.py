@@ -10,7 +10,6 @@ frozen units once each, and waits for the bases of its split. Groups that are fe
 are spread over several (`--strategy=mirrored`), as if that cost nothing.
 """
 
-import dataclasses
 import heapq
 import math
 import os
@@ -37,7 +36,7 @@ def main(_) -> None:
     """Flags in, a table out."""
     memory = _MEMORY.value / 2  # As the program does: the rest is for what it cannot count.
     experiments = [
-        dataclasses.replace(experiment, group_memory=memory)
+        experiment.replace(group_memory=memory)
         for experiment in experiment_flags.experiments_from_flags()
     ]
     bases, others = [], []
@@ -68,7 +67,7 @@ def main(_) -> None:
 def _groups(experiment: Experiment) -> tuple[Group, ...]:
     half = range(_CLASSES.value // 2)
     whole = {"A": range(_CLASSES.value)}
-    there = whole if experiment.split == tasks.WHOLE_SPLIT else {"A": half, "B": half}
+    there = whole if experiment.data.split == tasks.WHOLE_SPLIT else {"A": half, "B": half}
     return plan_experiment(experiment, there)
 
 
@@ -87,7 +86,9 @@ def _seconds(experiment: Experiment, group: Group) -> float:
         if below:
             frozen[treatment.donor] = max(below, frozen.get(treatment.donor, 0))
     cost += sum(sum(macs[:below]) for below in frozen.values())
-    return experiment.steps * experiment.batch_size * cost / trained(0) / _RATE.value
+    return (
+        experiment.training.steps * experiment.training.batch_size * cost / trained(0) / _RATE.value
+    )
 
 
 def _span(jobs: list[float], devices: int) -> float:

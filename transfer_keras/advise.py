@@ -8,33 +8,30 @@ import time
 
 from absl import flags
 
-from transfer_keras.config import TF_CONFIG, UserError, flag_types, launch
+from transfer_keras.config import UserError, choices, flag_types, launch, run_flags
 from transfer_keras.config import flags as experiment_flags
 
 _BEGUN = time.monotonic()
-_OTHERS = ("n", "mode", "source", "target", "treatments", "dry_run")  # What it chooses itself.
-_CHOICES = ("steps", "warm_up_head")
+# What it chooses itself, always or where nothing is said.
+_CHOSEN_FLAGS = ("n", "mode", "source", "target", "treatments", "dry_run")
+_CHOSEN_SETTINGS = ("steps", "warm_up_head")
 
 flags.adopt_module_key_flags(experiment_flags)
 _BUDGET = flags.DEFINE(
     flag_types.Duration(), "budget", "30m", "How long it may take, as 90s, 30m, 2h or 1h30m."
 )
-for _name, _value in experiment_flags.QUIET.items():
-    flags.FLAGS.set_default(_name, _value)
-flags.FLAGS.set_default("treatments", "baseB")  # None of the donor's units: it may have few.
 
 
 def main() -> None:
-    """Flags in, one call into the library."""
-    for name in _OTHERS:
+    """Turns flags into one call of the library."""
+    for name in _CHOSEN_FLAGS:
         if experiment_flags.is_given(name):
             raise UserError(
                 f"--{name}: advise chooses what to train. Leave it out, or use train or sweep."
             )
-    if os.environ.get(TF_CONFIG):
-        raise UserError(f"{TF_CONFIG} is set: advise runs on one machine. Unset it.")
-    experiment = experiment_flags.experiment_from_flags()
-    if not experiment.donor:
+    if os.environ.get(choices.TF_CONFIG):
+        raise UserError(f"{choices.TF_CONFIG} is set: advise runs on one machine. Unset it.")
+    if not experiment_flags.sections_from_flags().donor:
         raise UserError(
             "--donor: of which network shall be taken? Give PATH.keras or "
             "keras.applications.NAME, and your pictures by --dataset=folder:PATH."
@@ -43,20 +40,26 @@ def main() -> None:
         raise UserError(
             "--dataset: of which pictures? Give --dataset=folder:PATH, a folder a class."
         )
+    experiment = experiment_flags.experiment_from_flags(_describe_donor)
     folder = experiment_flags.study_folder_from_flags([experiment], kind="advice")
     print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
-    from transfer_keras.advice import advise, resolve_all  # Imports TensorFlow: 6 s.
+    from transfer_keras.advice import Budget, advise  # Imports TensorFlow: 6 s.
 
-    (experiment,) = resolve_all([experiment], train_here=True)
     advise(
         experiment,
         folder,
-        budget=_BUDGET.value,
-        begun=_BEGUN,
-        chosen=[name for name in _CHOICES if experiment_flags.is_given(name)],
-        flags=experiment_flags.flags_as_text,
+        Budget(_BUDGET.value, _BEGUN),
+        fixed=[name for name in _CHOSEN_SETTINGS if experiment_flags.is_given(name)],
+        flags=run_flags.flags_as_text,
     )
 
 
+def _describe_donor(*sections):
+    from transfer_keras.advice import describe_donor  # Imports TensorFlow: 6 s.
+
+    return describe_donor(*sections)
+
+
 if __name__ == "__main__":
-    launch.start(main)
+    # Of the donor's units none is asked for: it may have few.
+    launch.start(main, {**experiment_flags.QUIET, "treatments": "baseB"})

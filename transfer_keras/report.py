@@ -21,13 +21,13 @@ _OVERLAY_PAPER = flags.DEFINE_bool(
 
 
 def main() -> None:
-    """Flags in, one call into the library, the findings out."""
+    """Writes the report of a study, and prints the recommendation."""
     from transfer_keras.results import page
 
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     output = pathlib.Path(_OUTPUT.value).expanduser() if _OUTPUT.value else workdir / "report"
-    findings = page.write_report(workdir, output, overlay_paper=_OVERLAY_PAPER.value)
-    print(f"{findings}\n\nThe report: {output / 'report.html'}")
+    recommendation = page.write_report(workdir, output, overlay_paper=_OVERLAY_PAPER.value)
+    print(f"{recommendation}\n\nThe report: {output / 'report.html'}")
 
 
 if __name__ == "__main__":

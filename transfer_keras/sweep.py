@@ -5,11 +5,20 @@ python -m transfer_keras.sweep --flagfile=flags/demo.flags
 
 import importlib.util
 import os
+import pathlib
 import re
+from collections.abc import Sequence
 
 from absl import flags
 
-from transfer_keras.config import TF_CONFIG, Experiment, UserError, launch
+from transfer_keras.config import (
+    ExecutionSettings,
+    Experiment,
+    UserError,
+    choices,
+    launch,
+    run_flags,
+)
 from transfer_keras.config import flags as experiment_flags
 from transfer_keras.results import check_study
 
@@ -29,62 +38,70 @@ flags.register_validator(
     lambda value: value is None or re.fullmatch("ray(:.+)?|slurm", value),
     "expected ray, ray:ADDRESS or slurm",
 )
-for _name, _value in experiment_flags.WHOLE_CURVE.items():
-    flags.FLAGS.set_default(_name, _value)
 
 
 def main() -> None:
-    """Flags in, one call into the library, the recommendation out."""
-    experiments = experiment_flags.experiments_from_flags()
-    _check(experiments[0])
+    """Turns flags into one call of the library, and prints the recommendation."""
+    sections = experiment_flags.sections_of_study_from_flags()
+    _check(sections.execution)
+    experiments = experiment_flags.experiments_from_flags(_describe_donor)
     folder = experiment_flags.study_folder_from_flags(experiments)
+    check_study(folder, {each.variant_name: each.identity for each in experiments})
     first = experiments[0]
-    if first.architecture:  # Else it is not all known yet.
-        check_study(folder, {one.variant_name: one.identity for one in experiments})
     count = f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}"
     print(
-        f"A study of {count}: {first.network} on {first.dataset}, "
-        f"{first.steps:,} steps a network. Results: {folder}"
+        f"A study of {count}: {first.training.network} on {first.data.dataset}, "
+        f"{first.training.steps:,} steps a network. Results: {folder}"
     )
-    from transfer_keras.experiments import (
-        plan_sweep,
-        resolve_all,
-        run_on_ray,
-        run_sweep,
-        train_numbered_task,
-        write_slurm_script,
-    )
-    from transfer_keras.results import page
+    if _train(experiments, folder):
+        _print_report(folder)
 
-    experiments = resolve_all(experiments, train_here=not _CLUSTER.value)
-    if first.donor:
-        check_study(folder, {one.variant_name: one.identity for one in experiments})
+
+def _train(experiments: Sequence[Experiment], folder: pathlib.Path) -> bool:
+    """Trains or plans as the flags say, and tells whether there is something to report."""
+    from transfer_keras import experiments as library  # Imports TensorFlow: 6 s.
+
     if experiment_flags.is_dry_run():
-        plan_sweep(experiments, folder)
+        library.plan_sweep(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
-        return
+        return False
     if _TASK.value is not None:
-        train_numbered_task(experiments, folder, _TASK.value)
-        return
+        library.train_numbered_task(experiments, folder, _TASK.value)
+        return False
     kind, _, address = (_CLUSTER.value or "").partition(":")
-    flags_of, gpus = experiment_flags.flags_as_text, _CLUSTER_GPUS.value
+    flags_of = run_flags.flags_as_text
     if kind == "slurm":
-        script = write_slurm_script(
-            experiments, folder, flags=flags_of, arguments=experiment_flags.study_flags()
+        script = library.write_slurm_script(
+            experiments, folder, flags=flags_of, arguments=run_flags.study_flags()
         )
         print(f"{script.read_text()}\nSubmit it: bash {script}")
-        return
+        return False
     if kind == "ray":
-        run_on_ray(experiments, folder, flags=flags_of, address=address or None, gpus=gpus)
-    elif not run_sweep(experiments, folder, flags=flags_of):
+        gpus = _CLUSTER_GPUS.value
+        library.run_on_ray(experiments, folder, flags=flags_of, address=address or None, gpus=gpus)
+    elif not library.run_sweep(experiments, folder, flags=flags_of):
         print(f"Done; the first machine has written the results: {folder}")
-        return
-    words = page.write_report(folder, folder / "report", overlay_paper=None)
-    print(f"\n{words}\n\nThe report: {folder / 'report' / 'report.html'}")
+        return False
+    return True
+
+
+def _print_report(folder: pathlib.Path) -> None:
+    from transfer_keras.results import page  # Imports Matplotlib.
+
+    advice = page.write_report(folder, folder / "report", overlay_paper=None)
+    print(f"\n{advice}\n\nThe report: {folder / 'report' / 'report.html'}")
     print(f"See every unit: tensorboard --logdir {folder}")
 
 
-def _check(experiment: Experiment) -> None:
+def _describe_donor(*sections):
+    from transfer_keras import experiments  # Imports TensorFlow: 6 s.
+
+    if _CLUSTER.value:
+        return experiments.describe_donor_for_others(*sections)
+    return experiments.describe_donor(*sections)
+
+
+def _check(execution: ExecutionSettings) -> None:
     """Raises a UserError where flags do not go together."""
     several = "--cluster" if _CLUSTER.value else "--task" if _TASK.value is not None else None
     if _CLUSTER_GPUS.value is not None and not (_CLUSTER.value or "").startswith("ray"):
@@ -93,14 +110,14 @@ def _check(experiment: Experiment) -> None:
         return
     if _CLUSTER.value and _TASK.value is not None:
         raise UserError("--task and --cluster: give one. --task is for the jobs of a script.")
-    if experiment.strategy == "multi_worker" or TF_CONFIG in os.environ:
+    if execution.strategy == "multi_worker" or choices.TF_CONFIG in os.environ:
         raise UserError(
-            f"{several} and --strategy=multi_worker (or {TF_CONFIG}): give one. A cluster gives "
-            "each group a machine; multi_worker trains each group on all of them."
+            f"{several} and --strategy=multi_worker (or {choices.TF_CONFIG}): give one. A "
+            "cluster gives each group a machine; multi_worker trains each group on all of them."
         )
-    if experiment.devices:
+    if execution.devices:
         raise UserError(
-            f"{several} and --devices={experiment.devices}: the cluster chooses the devices. Say "
+            f"{several} and --devices={execution.devices}: the cluster chooses the devices. Say "
             "how many by --cluster_gpus, or for Slurm in OPTIONS."
         )
     if _CLUSTER.value not in (None, "ray") and not experiment_flags.groups_are_sized():
@@ -116,4 +133,4 @@ def _check(experiment: Experiment) -> None:
 
 
 if __name__ == "__main__":
-    launch.start(main)
+    launch.start(main, experiment_flags.WHOLE_CURVE)

@@ -5,9 +5,9 @@ python -m transfer_keras.train --n=3 --mode=frozen
 
 from absl import flags
 
-from transfer_keras import results
-from transfer_keras.config import Experiment, UserError, launch
+from transfer_keras.config import UserError, launch, run_flags
 from transfer_keras.config import flags as experiment_flags
+from transfer_keras.results import Workdir
 
 flags.adopt_module_key_flags(experiment_flags)
 _LIST_UNITS = flags.DEFINE_bool(
@@ -16,61 +16,62 @@ _LIST_UNITS = flags.DEFINE_bool(
 
 
 def main() -> None:
-    """Flags in, one call into the library, a table out."""
-    experiment = experiment_flags.experiment_from_flags()
+    """Turns flags into one call of the library, and prints its table."""
     if _LIST_UNITS.value:
-        _list_units(experiment)
+        _list_units()
         return
-    workdir = experiment_flags.workdir_from_flags(experiment)
-    if experiment.architecture:  # Else it is not all known yet.
-        results.check_workdir(workdir, experiment.identity)
-    wanted = experiment.wanted
-    waiting = [t.name for t in wanted if not results.is_done(workdir, t.name)]
+    experiment = experiment_flags.experiment_from_flags(_describe_donor)
+    workdir = Workdir(experiment_flags.workdir_from_flags(experiment))
+    workdir.check(experiment.identity)
+    missing = [treatment.name for treatment in workdir.missing(experiment.all_treatments)]
     print(
         f"{experiment.title}, "
-        f"{experiment.steps:,} steps a network. To train: {', '.join(waiting) or 'nothing'}. "
-        f"Results: {workdir}"
+        f"{experiment.training.steps:,} steps a network. To train: "
+        f"{', '.join(missing) or 'nothing'}. Results: {workdir}"
     )
-    from transfer_keras.experiments import (  # Imports TensorFlow: 6 s.
-        describe_batch_norm,
-        open_tasks,
-        plan_table,
-        resolve_all,
-        run_experiment,
-    )
-    from transfer_keras.results import summary
+    from transfer_keras import experiments  # Imports TensorFlow: 6 s.
 
-    (experiment,) = resolve_all([experiment], train_here=True)
-    if experiment.donor:
-        print(describe_batch_norm(experiment))
+    for note in experiments.donor_notes(experiment):
+        print(note)
     if experiment_flags.is_dry_run():
-        pair = open_tasks(experiment, prepare=False)
-        print(plan_table(experiment, pair.tasks, workdir))
+        pair = experiments.open_tasks(experiment, prepare=False)
+        print(experiments.plan_table(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return
-    treatments = run_experiment(
-        experiment, workdir, flags=experiment_flags.flags_as_text(experiment, workdir)
-    )
-    if not treatments:
+    repeat = run_flags.flags_as_text(experiment, workdir.path)
+    treatments = experiments.run_experiment(experiment, workdir, flags=repeat)
+    if treatments:
+        _print_results(workdir, treatments)
+    else:
         print(f"Done; the first machine has written the results: {workdir}")
-        return
-    print(f"\n{summary.table(workdir, treatments)}\n")
-    if probed := summary.probes(workdir, treatments):
-        print(f"{probed}\n")
-    for line in summary.failures(workdir, treatments):
+
+
+def _print_results(workdir: Workdir, treatments) -> None:
+    from transfer_keras.results import summary  # Imports Matplotlib.
+
+    print(f"\n{summary.result_table(workdir, treatments)}\n")
+    if probes := summary.probe_table(workdir, treatments):
+        print(f"{probes}\n")
+    for line in summary.failure_lines(workdir, treatments):
         print(f"Did not learn: {line}.")
     if (picture := workdir / summary.CURVE).exists():
         print(f"The curve: {picture}")
     print(f"See every unit: tensorboard --logdir {workdir}")
 
 
-def _list_units(experiment: Experiment) -> None:
-    """Prints the table to choose n from."""
-    if not experiment.donor:
+def _list_units() -> None:
+    sections = experiment_flags.sections_from_flags()
+    if not sections.donor:
         raise UserError("--list_units: of which network? Give --donor.")
-    from transfer_keras.experiments import list_units  # Imports TensorFlow: 6 s.
+    from transfer_keras import experiments  # Imports TensorFlow: 6 s.
 
-    print(list_units(experiment))
+    print(experiments.list_units(sections))
+
+
+def _describe_donor(*sections):
+    from transfer_keras import experiments  # Imports TensorFlow: 6 s.
+
+    return experiments.describe_donor(*sections)
 
 
 if __name__ == "__main__":

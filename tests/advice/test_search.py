@@ -1,6 +1,6 @@
 """The program that says what to freeze: from flags to the network and its card."""
 
-import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -13,18 +13,16 @@ import keras
 import numpy as np
 import pytest
 from scipy import stats
-from support.own_networks import classifier, write_pictures
-from support.paths import ROOT
+from support.networks import ask as ask_donor
+from support.networks import classifier, write_pictures
 
-from transfer_keras import results
 from transfer_keras.advice import budget, refinement, search
+from transfer_keras.advice.budget import Budget
 from transfer_keras.config import Interrupted, flag_types
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
-from transfer_keras.experiments import timing
-from transfer_keras.experiments.timing import estimate_like
-from transfer_keras.networks import pretrained
+from transfer_keras.experiments.timing import TrainingCost, estimate_by_similar
+from transfer_keras.results import Workdir
 from transfer_keras.results.study import read_study
 from transfer_keras.training.signals import Stop
 
@@ -33,25 +31,9 @@ FOREVER = 1e6
 
 
 @pytest.fixture
-def program(tmp_path):
-    """Runs `python -m transfer_keras.advise` in an empty folder, TensorFlow out of reach."""
-    for name in ("tensorflow", "keras"):
-        (tmp_path / "poison" / name).mkdir(parents=True)
-        poison = 'raise RuntimeError("heavy import")\n'
-        (tmp_path / "poison" / name / "__init__.py").write_text(poison)
-    here = tmp_path / "here"
-    here.mkdir()
-
-    def run(*flags):
-        path = os.pathsep.join([str(tmp_path / "poison"), str(ROOT)])
-        return subprocess.run(
-            [sys.executable, "-m", "transfer_keras.advise", *flags],
-            cwd=here, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-
-    run.folder = here
-    return run
+def advise(program):
+    """Runs the program with flags, without TensorFlow."""
+    return functools.partial(program, "-m", "transfer_keras.advise", light=True)
 
 
 BAD = [
@@ -72,8 +54,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("given", "message"), BAD, ids=lambda x: " ".join(x)[-30:])
-def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message):
-    done = program(*given)
+def test_bad_flags_answer_in_one_line_before_tensorflow(advise, program, given, message):
+    done = advise(*given)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert re.search(message, done.stderr), done.stderr
@@ -92,24 +74,17 @@ def ask(folder, **settings):
     classifier(perturbed=False).save(folder / "own.keras")
     facts = {"steps": 40, "batch_size": 8, "validations": 2, "metrics_every": 0}
     facts |= {"learning_rate": 0.01, **settings}
-    return pretrained.resolve(
-        Experiment(
-            (parse_treatment("baseB"),),
-            donor=str(folder / "own.keras"),
-            split="donor",
-            dataset=f"folder:{folder / 'pictures'}",
-            **facts,
-        )
-    )
+    pictures = f"folder:{folder / 'pictures'}"
+    return ask_donor(folder / "own.keras", "baseB", dataset=pictures, **facts)
 
 
-def run(experiment, folder, *, budget=FOREVER, gone=0.0, chosen=CHOSEN):
-    said = []
+def run(experiment, folder, *, seconds=FOREVER, elapsed=0.0, fixed=CHOSEN, logged=None):
+    logged = [] if logged is None else logged
     search.advise(
-        experiment, folder, budget=budget, begun=time.monotonic() - gone, chosen=chosen,
-        flags=lambda experiment, workdir: "", say=said.append,
+        experiment, folder, Budget(seconds, time.monotonic() - elapsed), fixed=fixed,
+        flags=lambda experiment, workdir: "", log=logged.append,
     )  # fmt: skip
-    return "\n".join(said)
+    return "\n".join(logged)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +100,7 @@ def advised(tmp_path_factory):
 
 def test_every_n_is_tried_frozen_and_fine_tuned_and_then_another_seed(advised):
     _, folder, said = advised
-    done = {w.name: set(results.done(w)) for w in (folder / "advice").glob("split*")}
+    done = {w.name: set(Workdir(w).done) for w in (folder / "advice").glob("split*")}
     everything = {"baseB", *(f"A{n}B{plus}" for n in (1, 2, 3) for plus in ("", "+"))}
     assert done["splitdonor-seed0"] == everything
     assert "baseB" in done["splitdonor-seed1"] <= everything
@@ -147,7 +122,7 @@ def test_the_network_does_what_its_card_says(advised, monkeypatch):
     seed = re.search(r"- `seed`: (\d+)", card)[1]
     assert network == "own"
     workdir = advice / f"splitdonor-seed{seed}"
-    row = results.read_row(workdir, name)
+    row = Workdir(workdir).row(name)
     right = round(row.top1 * row.test_images)
     low, high = stats.binomtest(right, row.test_images).proportion_ci(0.95, "wilson")
     assert f"**{row.top1:.3f}** (95 % {low:.3f} to {high:.3f}" in card
@@ -196,17 +171,17 @@ def test_the_network_gives_probabilities_without_this_package(advised):
     assert re.match(r"\(2, 3\) \[(1\.|0\.99999)", done.stdout), done.stdout
 
 
-def test_hints_come_first_and_are_held_against_the_results(advised):
+def test_estimates_come_first_and_are_held_against_the_results(advised):
     *_, said = advised
-    hinted = "These are hints, from the donor's features of 30 pictures"
-    assert said.index(hinted) < said.index("Seed 1: ") < said.index("top-1 frozen")
-    assert said.count(hinted) == 2
+    estimated = "These are estimates, from the donor's features of 30 pictures"
+    assert said.index(estimated) < said.index("Seed 1: ") < said.index("top-1 frozen")
+    assert said.count(estimated) == 2
 
 
 def test_run_again_it_goes_on_where_it_was(advised, monkeypatch):
     experiment, folder, _ = advised
     before = {p: p.stat().st_mtime_ns for p in (folder / "advice").glob("split*/*/row.json")}
-    monkeypatch.setattr(timing, "of_base", lambda *_: pytest.fail("was planned before"))
+    monkeypatch.setattr(budget, "time_base", lambda *_: pytest.fail("was planned before"))
     said = run(experiment, folder / "advice")
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert "top-1" in said
@@ -232,7 +207,7 @@ def test_a_folder_belongs_to_what_it_was_begun_with(advised, change, message):
     experiment, folder, _ = advised
     before = sorted((folder / "advice").rglob("*"))
     with pytest.raises(UserError, match=message):
-        run(dataclasses.replace(experiment, **change), folder / "advice")
+        run(experiment.replace(**change), folder / "advice")
     assert sorted((folder / "advice").rglob("*")) == before
 
 
@@ -246,57 +221,53 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path, monkeypatch):
     """As it was made, also where nothing is done that would tell of it."""
     experiment = ask(tmp_path)
-    monkeypatch.setattr(refinement, "coarse", lambda top, count=4: [2])
+    monkeypatch.setattr(budget, "spread_evenly", lambda top, count=4: [2])
     with pytest.raises(UserError, match="did not suffice"):
-        run(experiment, tmp_path / "advice", budget=60, gone=70)
+        run(experiment, tmp_path / "advice", seconds=60, elapsed=70)
     monkeypatch.undo()
     monkeypatch.setattr(search, "_MOST_SEEDS", 1)
     monkeypatch.setattr(refinement, "refine", lambda *_: [])
     run(experiment, tmp_path / "advice")
     (workdir,) = (tmp_path / "advice").glob("split*")
-    assert results.done(workdir) == ["A2B", "A2B+", "baseB"]
+    assert Workdir(workdir).done == ["A2B", "A2B+", "baseB"]
 
 
 def test_stopped_among_the_seeds_it_says_what_is_there(tmp_path, monkeypatch):
     experiment = ask(tmp_path)
-    trained = search.program.run
+    trained = search.run_experiment
 
     def run_one_seed(experiment, *arguments, **more):
-        if experiment.seed:
+        if experiment.training.seed:
             raise Interrupted("step 3 of 40")
         return trained(experiment, *arguments, **more)
 
-    monkeypatch.setattr(search.program, "run", run_one_seed)
+    monkeypatch.setattr(search, "run_experiment", run_one_seed)
     said = []
     with pytest.raises(Interrupted, match="step 3"):
-        search.advise(
-            experiment, tmp_path / "advice", budget=FOREVER, begun=time.monotonic(),
-            chosen=CHOSEN, flags=lambda *_: "", say=said.append,
-        )  # fmt: skip
+        run(experiment, tmp_path / "advice", logged=said)
     assert "The network and its card" in "\n".join(said)
     assert (tmp_path / "advice" / "best.keras").exists()
 
 
-def test_few_pictures_have_no_hints(tmp_path, monkeypatch):
+def test_few_pictures_have_no_estimates(tmp_path, monkeypatch):
     experiment = ask(tmp_path, batch_size=1)
-    monkeypatch.setattr(search, "planned", stop)
+    monkeypatch.setattr(search, "make_plan", stop)
     for path in (tmp_path / "pictures").rglob("*.png"):
         if int(path.stem) > 1:
             path.unlink()
     said = []
     with pytest.raises(Planned):
-        search.advise(
-            experiment, tmp_path / "advice", budget=1, begun=time.monotonic(),
-            flags=lambda *_: "", say=said.append,
-        )  # fmt: skip
-    assert said[-1] == "No hints: they need 4 pictures of two classes, or more."
+        run(experiment, tmp_path / "advice", seconds=1, fixed=(), logged=said)
+    assert said[-1] == (
+        "No transferability estimates: they need 4 pictures of two classes, or more."
+    )
 
 
 def test_too_little_time_is_told_and_nothing_lost(tmp_path, monkeypatch):
     experiment, looks = ask(tmp_path), itertools.count()
     monkeypatch.setattr(Stop, "requested", property(lambda _: next(looks) > 7))
     with pytest.raises(UserError, match=r"--budget=1 min: did not suffice .* run the same command"):
-        run(experiment, tmp_path / "advice", budget=60, gone=70)
+        run(experiment, tmp_path / "advice", seconds=60, elapsed=70)
     assert not list((tmp_path / "advice").glob("*.keras"))
     (saved,) = (tmp_path / "advice").glob("*/checkpoints/*/*.npz")
     assert saved.stem == "0000000004", "the step it had reached: four looks were of the measurement"
@@ -306,43 +277,40 @@ class Planned(Exception):
     pass
 
 
-def stop(*_):
+def stop(*_, **__):
     raise Planned
 
 
 def test_steps_are_sized_to_the_time(tmp_path, monkeypatch):
     experiment = ask(tmp_path)
-    paces = timing.Pace(once=1.0, step=0.1, test=0.5)
-    monkeypatch.setattr(timing, "of_base", lambda _: paces)
-    monkeypatch.setattr(search._Work, "first", stop)
+    cost = TrainingCost(overhead=1.0, step=0.1, test=0.5)
+    monkeypatch.setattr(budget, "time_base", lambda *_: cost)
+    monkeypatch.setattr(search._Search, "train_first_set", stop)
     capped = set()
     for seconds in (150, 4000):
         said = []
         with pytest.raises(Planned):
-            search.advise(
-                experiment, tmp_path / f"{seconds}", budget=seconds, begun=time.monotonic(),
-                flags=lambda *_: "", say=said.append,
-            )  # fmt: skip
+            run(experiment, tmp_path / f"{seconds}", seconds=seconds, fixed=(), logged=said)
         steps = int(re.search(r"7 networks of ([\d,]+) steps", "\n".join(said))[1].replace(",", ""))
         epoch = 30 // 8
         sizes = experiment.architecture.sizes(24, 3)
         macs = np.array([size.macs for size in sizes])
         frozen = [1 / 3 + 2 / 3 * macs[n:].sum() / macs.sum() for n in (1, 2, 3)]
         needed = (2 + 0.2 * 7) * 1 + 7 * 2 * 0.5 + steps * (4 + sum(frozen)) * 0.1
-        if steps < budget.MOST_EPOCHS * epoch:
+        if steps < budget._MOST_EPOCHS * epoch:
             assert needed == pytest.approx(0.3 * 0.96 * seconds, rel=0.15)
         else:
-            assert steps == budget.MOST_EPOCHS * epoch
-        capped.add(steps == budget.MOST_EPOCHS * epoch)
+            assert steps == budget._MOST_EPOCHS * epoch
+        capped.add(steps == budget._MOST_EPOCHS * epoch)
     assert capped == {False, True}
     with pytest.raises(UserError, match=r"--budget=5 s: one epoch of 5 networks, the least"):
-        run(experiment, tmp_path / "short", budget=5, chosen=())
+        run(experiment, tmp_path / "short", seconds=5, fixed=())
 
 
 def test_time_of_a_kind_that_was_not_trained_is_that_of_the_nearest():
     each = {"baseB": 5.0, "A2B+": 8.0, "A6B+": 9.0}
-    assert estimate_like(each, [parse_treatment("A3B+"), parse_treatment("baseB")]) == 13.0
-    assert estimate_like(each, [parse_treatment("A5B")]) == 9.0
+    assert estimate_by_similar(each, [parse_treatment("A3B+"), parse_treatment("baseB")]) == 13.0
+    assert estimate_by_similar(each, [parse_treatment("A5B")]) == 9.0
 
 
 def test_classes_are_kept_in_the_order_of_the_outputs(advised):

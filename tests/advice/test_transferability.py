@@ -7,7 +7,7 @@ from support.cka_oracle import oracle as cka_oracle
 from support.logme_oracle import oracle as logme_oracle
 
 from transfer_keras.advice import transferability
-from transfer_keras.advice.transferability import Agreement, Hint
+from transfer_keras.advice.transferability import Agreement, Score
 
 
 def pictures(count, seed=0, side=6):
@@ -57,18 +57,22 @@ def made():
         cuts,
         images,
         labels,
-        transferability.hints(model, cuts, images, labels, batch_size=16),
+        transferability.estimate_transferability(model, cuts, images, labels, batch_size=16),
     )
 
 
 def test_against_numpy_and_the_papers(made):
     model, _, images, labels, found = made
-    assert [(hint.unit, hint.n) for hint in found] == [("colours", 1), ("hidden", 2), ("blind", 3)]
+    assert [(score.unit, score.n) for score in found] == [
+        ("colours", 1),
+        ("hidden", 2),
+        ("blind", 3),
+    ]
     features = answers(model, images)
-    for hint, x in zip(found[:2], features[:2], strict=True):
-        assert hint.logme == pytest.approx(logme_oracle(x, labels), abs=1e-4)
-        assert hint.cka == pytest.approx(cka_oracle(x, np.eye(3)[labels], 40), abs=1e-4)
-        assert 0.05 < hint.cka < 0.95
+    for score, x in zip(found[:2], features[:2], strict=True):
+        assert score.logme == pytest.approx(logme_oracle(x, labels), abs=1e-4)
+        assert score.cka == pytest.approx(cka_oracle(x, np.eye(3)[labels], 40), abs=1e-4)
+        assert 0.05 < score.cka < 0.95
     least = [(labels == label).var(ddof=1) for label in range(3)]
     least = -np.mean(1 + np.log(2 * np.pi * np.array(least))) / 2 * 39 / 40
     assert found[2].logme == pytest.approx(least, abs=1e-6)
@@ -81,9 +85,11 @@ def test_what_does_not_matter(made):
     before = [np.array(weight) for weight in model.weights]
     trainable = [layer.trainable for layer in model.layers]
     for batch, dtype in [(7, np.uint8), (40, np.float32), (100, np.uint8)]:
-        again = transferability.hints(model, cuts, images.astype(dtype), labels, batch_size=batch)
-        for hint, other in zip(found, again, strict=True):
-            assert hint[2:] == pytest.approx(other[2:], abs=1e-4, nan_ok=True)
+        again = transferability.estimate_transferability(
+            model, cuts, images.astype(dtype), labels, batch_size=batch
+        )
+        for score, other in zip(found, again, strict=True):
+            assert score[2:] == pytest.approx(other[2:], abs=1e-4, nan_ok=True)
     assert [layer.trainable for layer in model.layers] == trainable
     for weight, value in zip(model.weights, before, strict=True):
         np.testing.assert_array_equal(weight, value)
@@ -99,14 +105,15 @@ def test_of_many_pictures_some_are_drawn(made, monkeypatch):
         transferability, "_features", lambda *args: seen.append(args[2]) or features(*args)
     )
     found, again = (
-        transferability.hints(model, cuts, images[order], labels[order]) for _ in range(2)
+        transferability.estimate_transferability(model, cuts, images[order], labels[order])
+        for _ in range(2)
     )
     assert [len(np.unique(drawn, axis=0)) for drawn in seen] == [30, 30]
     everything = logme_oracle(answers(model, images)[1], labels)
     assert found[1] == again[1]
     assert found[1].logme == pytest.approx(everything, abs=0.2)
     assert abs(found[1].logme - everything) > 1e-4
-    assert " 30 pictures" in transferability.words(found, pictures=90)
+    assert " 30 pictures" in transferability.describe(found, pictures=90)
 
 
 @pytest.mark.parametrize("change", [lambda x: x * 1e30, lambda x: x * 1e-30, lambda x: x + 1e6])
@@ -155,11 +162,11 @@ def test_features_are_averaged_to_few_positions(shape, size):
 def test_what_cannot_be_scored(made, count, labels, message):
     model, cuts, images, *_ = made
     with pytest.raises(ValueError, match=message):
-        transferability.hints(model, cuts, images[:count], labels)
+        transferability.estimate_transferability(model, cuts, images[:count], labels)
 
 
 LOGME, CKA = [-0.5, 0.25, 0.5, np.inf, 0.0], [0.1, 0.2, 0.9, 0.3, np.nan]
-MADE = [Hint(f"conv{n}", n, *both) for n, both in enumerate(zip(LOGME, CKA, strict=True), 1)]
+MADE = [Score(f"conv{n}", n, *both) for n, both in enumerate(zip(LOGME, CKA, strict=True), 1)]
 
 
 def test_agreement_is_the_correlation_of_ranks():
@@ -167,32 +174,34 @@ def test_agreement_is_the_correlation_of_ranks():
     ranks = [np.argsort(np.argsort(x[:4])) for x in ([0.4, 0.6, 0.5, 0.7], LOGME, CKA)]
     expected = [np.corrcoef(ranks[0], other)[0, 1] for other in ranks[1:]]
     assert expected == pytest.approx([0.8, 0.4])
-    agreed = transferability.agreement(MADE, found)
+    agreed = transferability.compare_with_results(MADE, found)
     assert agreed.n == (1, 2, 3, 4)
     assert agreed[1:] == pytest.approx(expected)
 
 
 def test_no_agreement_to_speak_of():
-    assert transferability.agreement(MADE, {}) is None
-    assert transferability.agreement(MADE, {1: 0.4, 2: 0.6, 7: 0.5}) is None
-    assert transferability.agreement(MADE, {1: 0.5, 2: 0.5, 3: 0.5}) is None
-    assert transferability.agreement(MADE, {1: 0.4, 2: 0.6, 5: 0.7}) == Agreement(
+    assert transferability.compare_with_results(MADE, {}) is None
+    assert transferability.compare_with_results(MADE, {1: 0.4, 2: 0.6, 7: 0.5}) is None
+    assert transferability.compare_with_results(MADE, {1: 0.5, 2: 0.5, 3: 0.5}) is None
+    assert transferability.compare_with_results(MADE, {1: 0.4, 2: 0.6, 5: 0.7}) == Agreement(
         (1, 2, 5), 0.5, None
     )
-    alike = [hint._replace(logme=1.0) for hint in MADE]
-    assert transferability.agreement(alike, {1: 0.1, 2: 0.2, 3: 0.3}).logme is None
+    alike = [score._replace(logme=1.0) for score in MADE]
+    assert transferability.compare_with_results(alike, {1: 0.1, 2: 0.2, 3: 0.3}).logme is None
 
 
 def test_words():
-    assert transferability.words(MADE[:2], pictures=500) == (
+    assert transferability.describe(MADE[:2], pictures=500) == (
         "n  unit   LogME   CKA\n"
         "-----------------------\n"
         "1  conv1  -0.500  0.100\n"
         "2  conv2   0.250  0.200\n"
-        "These are hints, from the donor's features of 500 pictures, without training; higher is "
-        "better."
+        "These are estimates, from the donor's features of 500 pictures, without training; "
+        "higher is better."
     )
-    lines = transferability.words(MADE, pictures=4000, found={1: 0.4, 3: 0.5, 5: 0.45}).splitlines()
+    lines = transferability.describe(
+        MADE, pictures=4000, reached={1: 0.4, 3: 0.5, 5: 0.45}
+    ).splitlines()
     assert lines[0] == "n  unit   LogME   CKA    top-1 frozen"
     assert lines[2:7] == [
         "1  conv1  -0.500  0.100  0.400",

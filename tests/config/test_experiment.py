@@ -1,54 +1,56 @@
-import dataclasses
-
 import pytest
 
+from transfer_keras.config import make_experiment
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
 
 A3B = (parse_treatment("A3B"),)
 
 
 def test_defaults_follow_the_network():
-    small, paper = Experiment(A3B), Experiment(A3B, network="alexnet")
-    assert (small.image_size, small.resize, small.optimizer) == (32, 32, "adam")
-    assert (paper.image_size, paper.resize, paper.optimizer) == (227, 256, "sgd")
-    assert (paper.steps, paper.batch_size, paper.learning_rate) == (450_000, 256, 0.01)
-    assert Experiment(A3B, steps=7).steps == 7
-    assert not small.augment
-    assert Experiment(A3B, dataset="cifar10").augment
+    small, paper = make_experiment(A3B), make_experiment(A3B, network="alexnet")
+    assert (small.image_size, small.resize, small.training.optimizer) == (32, 32, "adam")
+    assert (paper.image_size, paper.resize, paper.training.optimizer) == (227, 256, "sgd")
+    assert (paper.training.steps, paper.training.batch_size, paper.training.learning_rate) == (
+        450_000,
+        256,
+        0.01,
+    )
+    assert make_experiment(A3B, steps=7).training.steps == 7
+    assert not small.data.augment
+    assert make_experiment(A3B, dataset="cifar10").data.augment
 
 
 def test_identity_holds_the_classes_of_a_split_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("tulip\nrose\n")
-    one = Experiment(A3B, split=str(path)).identity
+    one = make_experiment(A3B, split=str(path)).identity
     path.write_text("rose\ntulip  # again\n")
-    assert Experiment(A3B, split=str(path)).identity == one
+    assert make_experiment(A3B, split=str(path)).identity == one
     path.write_text("rose\ndaisy\n")
-    assert Experiment(A3B, split=str(path)).identity != one
+    assert make_experiment(A3B, split=str(path)).identity != one
 
 
 def test_identity_leaves_out_what_makes_no_number():
-    one = Experiment(A3B)
-    other = Experiment((parse_treatment("B1B"),), data_dir="elsewhere")
+    one = make_experiment(A3B)
+    other = make_experiment(["B1B"], data_dir="elsewhere")
     assert one.identity == other.identity
     for change in ({"seed": 1}, {"split": "1"}, {"steps": 5}, {"image_size": 48}):
-        assert Experiment(A3B, **change).identity != one.identity
+        assert make_experiment(A3B, **change).identity != one.identity
 
 
 def test_tests_are_of_the_identity_where_they_end_a_training():
-    assert Experiment(A3B, validations=5).identity == Experiment(A3B).identity
-    early = Experiment(A3B, early_stopping=3)
-    assert dataclasses.replace(early, validations=5).identity != early.identity
+    assert make_experiment(A3B, validations=5).identity == make_experiment(A3B).identity
+    early = make_experiment(A3B, early_stopping=3)
+    assert early.replace(validations=5).identity != early.identity
 
 
 @pytest.mark.parametrize("path", ["/some/set", "set", "~", "../a b"])
 def test_identity_leaves_out_the_slash_after_a_folder(path):
-    one, other = (Experiment(A3B, dataset=f"folder:{path}{slash}") for slash in ("", "//"))
+    one, other = (make_experiment(A3B, dataset=f"folder:{path}{slash}") for slash in ("", "//"))
     assert one.identity == other.identity
-    assert one.dataset == f"folder:{path}"
-    assert Experiment(A3B, dataset="folder:/").dataset == "folder:/"
+    assert one.data.dataset == f"folder:{path}"
+    assert make_experiment(A3B, dataset="folder:/").data.dataset == "folder:/"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_identity_leaves_out_the_slash_after_a_folder(path):
 )
 def test_bad_settings(change, message):
     with pytest.raises(UserError, match=message):
-        Experiment(**{"treatments": A3B, **change})
+        make_experiment(**{"treatments": A3B, **change})
 
 
 def test_the_last_image_size_that_fits_builds():

@@ -4,11 +4,11 @@ from support.tiny_imagenet import make_files
 
 @pytest.fixture
 def files():
-    """Those of a small Tiny ImageNet."""
+    """Gives the files of a small Tiny ImageNet, name -> bytes."""
     return make_files()
 
 
 @pytest.fixture
 def prepared_elsewhere(monkeypatch, tmp_path):
-    """TFDS's own folder for prepared datasets is a new one."""
+    """Gives TFDS a new folder for prepared datasets."""
     monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path / "tfds"))

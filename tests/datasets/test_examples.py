@@ -10,7 +10,7 @@ from transfer_keras.datasets.preprocessing import Preprocessing
 
 
 def make_examples(count=50, *, image_size=6, resize=6, pad=0, augment=False):
-    """Pictures of which every pixel tells its number (first channel) and place."""
+    """Makes pictures whose pixels hold their picture's number (first channel) and their place."""
     images = np.zeros((count, resize, resize, 3), np.uint8)
     images[..., 0] = np.arange(count)[:, None, None]
     images[..., 1] = np.arange(1, resize + 1)[:, None]
@@ -30,11 +30,11 @@ def test_of_classes_against_brute_force():
     labels = rng.integers(0, 9, 200).astype(np.int32)
     images = rng.integers(0, 255, (200, 4, 4, 3)).astype(np.uint8)
     classes = (7, 2, 3)
-    found = Examples.of_classes(images, labels, classes, Preprocessing(4, 4))
+    selected = Examples.of_classes(images, labels, classes, Preprocessing(4, 4))
     expected = [i for i in range(200) if labels[i] in classes]
-    assert found.numbers.tolist() == expected
-    assert [classes[k] for k in found.labels] == [labels[i] for i in expected]
-    assert np.array_equal(found.images, images[expected])
+    assert selected.numbers.tolist() == expected
+    assert [classes[k] for k in selected.labels] == [labels[i] for i in expected]
+    assert np.array_equal(selected.images, images[expected])
 
 
 @pytest.mark.parametrize("first", [1, 5, 1000])
@@ -47,10 +47,10 @@ def test_the_first_of_each_class_against_brute_force(first):
         counts[label] = counts.get(label, 0) + 1
         if label in classes and counts[label] <= first:
             expected.append(place)
-    found = Examples.of_classes(images, labels, classes, Preprocessing(4, 4), first=first)
-    assert found.numbers.tolist() == expected
-    assert [classes[k] for k in found.labels] == [labels[i] for i in expected]
-    assert np.array_equal(found.images, images[expected])
+    selected = Examples.of_classes(images, labels, classes, Preprocessing(4, 4), first=first)
+    assert selected.numbers.tolist() == expected
+    assert [classes[k] for k in selected.labels] == [labels[i] for i in expected]
+    assert np.array_equal(selected.images, images[expected])
 
 
 def test_pixels():
@@ -115,9 +115,9 @@ def test_crops_and_mirrors_against_numpy():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (200, 7, 9, 3)).astype(np.uint8)
     ids, epochs = tf.range(200), tf.fill([200], 3)
-    found = random_crop_and_mirror(images, ids, epochs, size=5, seed=1).numpy()
+    crops = random_crop_and_mirror(images, ids, epochs, size=5, seed=1).numpy()
     seen = set()
-    for image, cut in zip(images, found, strict=True):
+    for image, cut in zip(images, crops, strict=True):
         places = [
             (top, left, mirror)
             for top, left, mirror in itertools.product(range(3), range(5), (False, True))

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 from support.picture_folders import CLASSES, read, write, write_flat
 
-from transfer_keras.config import dataset_names, memory
+from transfer_keras.config import dataset_names, make_experiment, memory
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets import sources
 from transfer_keras.experiments.run import run_experiment
@@ -290,10 +289,12 @@ def test_a_bad_picture_is_named_or_left_out(tmp_path, available, monkeypatch):
     name = write(tmp_path / "set")
     bad = tmp_path / "set" / "train" / "dog" / "3.png"
     bad.write_bytes(bad.read_bytes()[:40])
-    settings = Experiment(tuple(map(parse_treatment, ("baseA", "baseB"))), dataset=name, steps=9,
-                          batch_size=4, group_memory=1)  # fmt: skip
+    settings = make_experiment(
+        tuple(map(parse_treatment, ("baseA", "baseB"))), dataset=name, steps=9, batch_size=4,
+        group_memory=1,
+    )  # fmt: skip
     with pytest.raises(UserError, match=rf"1 pictures cannot be used: {bad} cannot be decoded"):
-        run_experiment(settings, tmp_path / "run", say=lambda _: None)
+        run_experiment(settings, tmp_path / "run", log=lambda _: None)
     pair, train, _ = read(name, bad_images="skip")
     assert sum(map(len, train.values())) == 23
     (line,) = pair.skipped

@@ -90,7 +90,7 @@ def test_a_class_of_which_nothing_can_be_used(tmp_path):
 
 
 def pictures_of_dog(root, kind):
-    """What the network sees of train/dog."""
+    """Reads the pictures of train/dog as a network sees them."""
     pair = TaskPair(f"folder:{root}", None, "0")
     train, _ = pair.read(Preprocessing(32, 32, augment=False, kind=kind), batch_size=1)
     (task,) = (name for name in train if "dog" in pair.tasks[name].class_names)

@@ -19,7 +19,7 @@ COUNTS = {"Ärger": 2, "b c": 3, "dog": 7, "emu": 8, "fox": 13}
 
 
 def write(root, counts=COUNTS):
-    """Pictures of one colour each, which tells class and number."""
+    """Writes pictures of one colour each, which encodes class and number."""
     for label, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True)
         for number in range(count):
@@ -29,14 +29,14 @@ def write(root, counts=COUNTS):
 
 
 def files(folder, split):
-    """class -> names of its files, as they come."""
-    found = {name: [] for name in folder.class_names}
+    """Lists the names of the files of each class, in the order of the records."""
+    by_class = {name: [] for name in folder.class_names}
     records = folder.records(split)
     for place, label in enumerate(records.labels):
         path = pathlib.Path(records.name(place))
         assert path.parent.name == folder.class_names[label]
-        found[path.parent.name].append(path.name)
-    return found
+        by_class[path.parent.name].append(path.name)
+    return by_class
 
 
 def both(name, **arguments):
@@ -82,13 +82,13 @@ def test_the_pictures_of_each_split_are_of_its_files(tmp_path, kind, available, 
     name = write(tmp_path / "set")
     pair = TaskPair(name, None, "0", validation_split=0.4, validation_seed=5)
     cut = Preprocessing(32, 32, augment=False, kind=kind)
-    for found, expected in zip(
+    for by_task, expected in zip(
         pair.read(cut, batch_size=4),
         both(name, validation_split=0.4, validation_seed=5),
         strict=True,
     ):
         seen = []
-        for task, examples in found.items():
+        for task, examples in by_task.items():
             for images, labels in examples.evaluation(batch_size=5):
                 for image, label in zip(images.numpy(), labels.numpy(), strict=True):
                     if label < 0:
@@ -101,7 +101,7 @@ def test_the_pictures_of_each_split_are_of_its_files(tmp_path, kind, available, 
 
 
 def test_neither_the_place_nor_the_order_of_listing_matters(tmp_path, monkeypatch):
-    here = Folder(write(tmp_path / "set"))
+    folder = Folder(write(tmp_path / "set"))
     shutil.copytree(tmp_path / "set", tmp_path / "else" / "where" / "set")
     scandir = os.scandir
 
@@ -111,12 +111,12 @@ def test_neither_the_place_nor_the_order_of_listing_matters(tmp_path, monkeypatc
             yield iter(sorted(entries, key=lambda entry: entry.name, reverse=True))
 
     monkeypatch.setattr(os, "scandir", backwards)
-    there = Folder(f"folder:{tmp_path}/else/../else/where/set/")
-    assert there.identity == here.identity
-    assert there.class_names == here.class_names
+    copy = Folder(f"folder:{tmp_path}/else/../else/where/set/")
+    assert copy.identity == folder.identity
+    assert copy.class_names == folder.class_names
     for split in ("train", "validation"):
-        assert files(there, split) == files(here, split)
-        assert np.array_equal(there.records(split).labels, here.records(split).labels)
+        assert files(copy, split) == files(folder, split)
+        assert np.array_equal(copy.records(split).labels, folder.records(split).labels)
 
 
 def test_another_seed_or_part_is_another_split(tmp_path):
@@ -125,7 +125,7 @@ def test_another_seed_or_part_is_another_split(tmp_path):
     assert len({Folder(name, **setting).identity for setting in settings}) == len(settings)
     chosen = [both(name, **setting)[1] for setting in settings]
     assert chosen[0] != chosen[1] != chosen[2] != chosen[0]
-    counts = [[len(names) for names in found.values()] for found in chosen]
+    counts = [[len(names) for names in by_class.values()] for by_class in chosen]
     assert counts[0] == counts[1] == counts[2]
     for name, names in chosen[0].items():  # A larger part holds the smaller one.
         assert {*names} <= {*chosen[3][name]}

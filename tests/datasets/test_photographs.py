@@ -17,7 +17,7 @@ CUT = Preprocessing(32, 32, pad=4)
 
 
 def photograph(width, height, seed):
-    """Smooth, as photographs are."""
+    """Makes a smooth picture, as photographs are."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(0, 256, (5, 7, 3)).astype(np.uint8))
     return small.resize((width, height), Image.BICUBIC)
@@ -43,18 +43,18 @@ def streams(folder, *, in_memory):
     return train["B"], list(batches.as_numpy_iterator()), list(tested.as_numpy_iterator())
 
 
-def test_kept_in_memory_or_read_each_time_they_are_the_same(folder):
-    kept, *one = streams(folder, in_memory=True)
+def test_held_in_memory_or_read_each_time_they_are_the_same(folder):
+    held, *one = streams(folder, in_memory=True)
     for path in folder.rglob("*.*"):  # It needs the files no more.
         path.rename(path.with_suffix(".gone"))
-    again = list(kept.training(batch_size=4, seed=3).take(6).as_numpy_iterator())
+    again = list(held.training(batch_size=4, seed=3).take(6).as_numpy_iterator())
     for path in folder.rglob("*.gone"):
         number = int(path.stem)
         path.rename(path.with_suffix((".jpg", ".png")[number % 2]))
     _, *other = streams(folder, in_memory=False)
-    for mine, theirs in zip([*one[0], *one[1], *again], [*other[0], *other[1], *other[0]],
+    for batch, other_batch in zip([*one[0], *one[1], *again], [*other[0], *other[1], *other[0]],
                             strict=True):  # fmt: skip
-        for a, b in zip(mine, theirs, strict=True):
+        for a, b in zip(batch, other_batch, strict=True):
             assert np.array_equal(a, b)
 
 
@@ -64,26 +64,26 @@ def test_the_centre_is_that_of_the_photograph(size, kind):
     picture = photograph(*size, seed=1)
     buffer = io.BytesIO()
     picture.save(buffer, kind)
-    found = CUT.view(tf.constant(buffer.getvalue())).numpy().astype(float)
+    actual = CUT.view(tf.constant(buffer.getvalue())).numpy().astype(float)
     short = min(size)
     left, top = ((side - short) // 2 for side in size)
     square = picture.crop((left, top, left + short, top + short))
     expected = np.asarray(square.resize((32, 32), Image.BILINEAR), float)  # Pillow antialiases.
     # A crop begins at a whole pixel of the network's scale, so up to one off the exact centre.
-    assert np.abs(found - expected).mean() < 8
-    others = (expected[:, ::-1], expected[::-1], expected.transpose(1, 0, 2))
-    assert min(np.abs(found - other).mean() for other in others) > 20
+    assert np.abs(actual - expected).mean() < 8
+    flipped = (expected[:, ::-1], expected[::-1], expected.transpose(1, 0, 2))
+    assert min(np.abs(actual - other).mean() for other in flipped) > 20
 
 
-def test_only_large_ones_are_shrunk_and_only_asked_ones_kept(folder):
+def test_only_large_ones_are_shrunk_and_only_asked_ones_held(folder):
     paths = sorted(str(p) for p in folder.rglob("*.*"))
     whole = records.of_files(paths, np.zeros(len(paths), np.int32))
-    kept = whole.kept([0, 2, 3], CUT.shrunk, "reading")
-    data = [kept.encoded(x).numpy() for x in kept.fetch(tf.constant([0, 2, 3], tf.int64))]
+    held = whole.in_memory([0, 2, 3], CUT.shrunk, "reading")
+    data = [held.encoded(x).numpy() for x in held.fetch(tf.constant([0, 2, 3], tf.int64))]
     shapes = [Image.open(io.BytesIO(d)).size for d in data]
     assert shapes == [(108, 72), (40, 60), (72, 72)]
     assert data[1] == pathlib.Path(paths[2]).read_bytes()
-    assert kept.fetch(tf.constant([1], tf.int64)).numpy()[0] == b""
+    assert held.fetch(tf.constant([1], tf.int64)).numpy()[0] == b""
 
 
 @pytest.mark.parametrize("size", [(90, 130), (131, 70), (300, 401), (61, 64)])

@@ -14,7 +14,7 @@ from transfer_keras.networks import alexnet
 
 
 def bilinear(image, height, width):
-    """As OpenCV and Caffe: half-pixel centres, two neighbours a side, none further off."""
+    """Resizes as OpenCV and Caffe do: half-pixel centres, two neighbours along each side."""
 
     def weights(count, out):
         place = np.clip((np.arange(out) + 0.5) * count / out - 0.5, 0, count - 1)
@@ -60,12 +60,12 @@ def test_the_mean_image_is_taken_off_at_the_place_of_the_crop():
     top, left, mirror = (v.numpy() for v in random_window(20, 20, numbers, epoch, size=13, seed=5))
     assert len(set(zip(top, left, strict=True))) > 8
     assert 0 < mirror.sum() < 16
-    found = keras.ops.convert_to_numpy(layer(given))
+    actual = keras.ops.convert_to_numpy(layer(given))
     for i in range(16):
         window = slice(top[i], top[i] + 13), slice(left[i], left[i] + 13)
         expected = images[i][window].astype(np.float32) - mean[window]
         expected = expected[:, ::-1] if mirror[i] else expected
-        np.testing.assert_allclose(found[i], expected, atol=1e-4)
+        np.testing.assert_allclose(actual[i], expected, atol=1e-4)
     in_tests = keras.ops.convert_to_numpy(layer(tf.cast(cut.centre(images), tf.float32)))
     np.testing.assert_allclose(in_tests, (images - mean)[:, 3:16, 3:16], atol=1e-4)
 
@@ -84,10 +84,10 @@ def test_a_jpeg_of_the_stored_size_is_decoded_in_part(subsampling):
         of_one = tf.constant(number, tf.int64)
         window = cut.windows(of_one, tf.constant(0, tf.int64), seed=1, square=True)
         for more in ({}, {"mean": mean}):
-            found = cut.crop(data, window, **more)
+            actual = cut.crop(data, window, **more)
             expected = cut.training(stored[None], of_one[None], 0, seed=1, **more)[0]
-            assert found.dtype == expected.dtype
-            assert np.array_equal(found, expected), number
+            assert actual.dtype == expected.dtype
+            assert np.array_equal(actual, expected), number
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -98,13 +98,13 @@ def test_modern_cuts_out_of_the_short_side(kind, height, width):
     pixels = np.stack([2.5 * y, 2.5 * x, np.full_like(y, 90)], axis=-1).clip(0, 255)
     data = encoded(pixels.astype(np.uint8), kind)
     cut = Preprocessing(28, 32, kind="modern")
-    found = cut.view(tf.constant(data)).numpy()
-    assert found.shape == (28, 28, 3)
+    actual = cut.view(tf.constant(data)).numpy()
+    assert actual.shape == (28, 28, 3)
     short = min(height, width)
     scaled = bilinear(pixels, round(height * 32 / short), round(width * 32 / short))
     top, left = ((side - 28) // 2 for side in scaled.shape[:2])
     expected = scaled[top : top + 28, left : left + 28]
-    assert np.abs(found - expected).mean() < 4  # A pixel of the picture is 2.5 levels.
+    assert np.abs(actual - expected).mean() < 4  # A pixel of the picture is 2.5 levels.
 
 
 def test_modern_crops_are_random_and_inside():

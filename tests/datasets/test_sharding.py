@@ -21,7 +21,7 @@ def test_rows_of_all_processes_are_the_batch(of):
     [(53, 10, 1, 1), (53, 10, 1, 4), (53, 10, 2, 4), (8, 8, 2, 2), (1, 256, 4, 8), (7, 3, 3, 3)],
 )
 def test_a_pass_shows_each_example_once(count, batch, of, replicas):
-    """All processes together, in the order of the examples; the padding is told apart."""
+    """All processes together, in the order of the examples; the padding is marked."""
     parts = [
         list(in_order(count, batch, context(k, of, replicas)).as_numpy_iterator())
         for k in range(of)
@@ -37,6 +37,6 @@ def test_a_pass_shows_each_example_once(count, batch, of, replicas):
 
 
 def test_one_process_reads_whole_batches():
-    found = [places.tolist() for places, _ in in_order(7, 3, ALL_ROWS).as_numpy_iterator()]
-    assert found == [[0, 1, 2], [3, 4, 5], [6]]
+    batches = [places.tolist() for places, _ in in_order(7, 3, ALL_ROWS).as_numpy_iterator()]
+    assert batches == [[0, 1, 2], [3, 4, 5], [6]]
     assert np.all([real.all() for _, real in in_order(7, 3, ALL_ROWS).as_numpy_iterator()])

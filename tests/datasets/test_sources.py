@@ -15,7 +15,7 @@ COUNT = 20
 
 @contextlib.contextmanager
 def mocked(*splits):
-    """TFDS's own mock, with the sizes that a prepared dataset would state for its splits."""
+    """Gives TFDS's own mock, with the sizes that a prepared dataset would have for its splits."""
 
     def prepare(builder, **_):
         infos = [
@@ -118,9 +118,9 @@ def test_classes_that_are_named_when_the_data_come(tmp_path):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", named)
-            made = TaskPair("cifar10", str(tmp_path), "natural").tasks
-    assert set(made["A"].class_names) == ANIMALS
-    assert set(made["B"].class_names) == VEHICLES
+            tasks = TaskPair("cifar10", str(tmp_path), "natural").tasks
+    assert set(tasks["A"].class_names) == ANIMALS
+    assert set(tasks["B"].class_names) == VEHICLES
 
 
 ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}

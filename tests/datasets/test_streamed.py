@@ -8,16 +8,14 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from transfer_keras import results
-from transfer_keras.config import memory
+from transfer_keras.config import make_experiment, memory
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets import records, sources
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import Workdir
 
 CLASSES = (3, 1, 4)
 
@@ -60,23 +58,23 @@ def source(tmp_path_factory):
     params=itertools.product(["train", "train[10:70]", "test"], ["paper", "modern"]), ids=" ".join
 )
 def pair(request, source):
-    """The same examples in memory and on disk, as squares."""
+    """Gives the same examples in memory and on disk, as squares."""
     split, kind = request.param
     cut = Preprocessing(28, 36, pad=2 if kind == "modern" else 0, augment=True, kind=kind)
     images, labels, _ = sources.read(source, split, cut)
-    found = source.records(split)
-    assert np.array_equal(found.labels, labels)
+    on_disk = source.records(split)
+    assert np.array_equal(on_disk.labels, labels)
     return (
         Examples.of_classes(images, labels, CLASSES, cut, first=9),
-        StreamedExamples.of_classes(found, CLASSES, cut, first=9),
+        StreamedExamples.of_classes(on_disk, CLASSES, cut, first=9),
     )
 
 
 def assert_same(one, other):
-    for (images, labels), (others, their_labels) in zip(one, other, strict=True):
-        assert images.dtype == others.dtype
-        assert np.array_equal(images, others)
-        assert np.array_equal(labels, their_labels)
+    for (images, labels), (other_images, other_labels) in zip(one, other, strict=True):
+        assert images.dtype == other_images.dtype
+        assert np.array_equal(images, other_images)
+        assert np.array_equal(labels, other_labels)
 
 
 @pytest.mark.parametrize("start", [0, 7])
@@ -94,8 +92,8 @@ def test_evaluation_statistics_and_memory(pair):
     held, streamed = pair
     tests = (examples.shuffled().evaluation(batch_size=5) for examples in pair)
     assert_same(*tests)
-    for here, there in zip(streamed.pixels(), held.pixels(), strict=True):
-        assert np.array_equal(here, there)
+    for statistic, expected in zip(streamed.pixels(), held.pixels(), strict=True):
+        assert np.array_equal(statistic, expected)
     again = streamed.in_memory("reading")
     for name in ("images", "labels", "numbers"):
         assert np.array_equal(getattr(again, name), getattr(held, name)), name
@@ -103,22 +101,24 @@ def test_evaluation_statistics_and_memory(pair):
 
 def test_only_pictures_of_the_task_are_read(source):
     """One pass over half of the classes reads their pictures, each once, and no other."""
-    found, seen = source.records("train"), []
+    on_disk, seen = source.records("train"), []
 
     def note(index):
         seen.extend(index.tolist())
         return index
 
     def fetch(index):
-        return found.fetch(tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), index.shape))
+        return on_disk.fetch(
+            tf.ensure_shape(tf.numpy_function(note, [index], tf.int64), index.shape)
+        )
 
     half = StreamedExamples.of_classes(
-        dataclasses.replace(found, fetch=fetch), CLASSES, Preprocessing(28, 36)
+        dataclasses.replace(on_disk, fetch=fetch), CLASSES, Preprocessing(28, 36)
     )
-    assert 0 < len(half) < len(found)
+    assert 0 < len(half) < len(on_disk)
     count = sum(len(labels) for _, labels in half.evaluation(batch_size=7))
     assert count == len(half)
-    assert sorted(seen) == np.flatnonzero(np.isin(found.labels, CLASSES)).tolist()
+    assert sorted(seen) == np.flatnonzero(np.isin(on_disk.labels, CLASSES)).tolist()
     seen.clear()
     per_epoch = len(half) // 5
     list(half.training(batch_size=5, seed=0).take(per_epoch))
@@ -135,29 +135,29 @@ def test_the_index_is_kept_and_made_again_when_the_files_are_others(source, monk
     )
     assert np.array_equal(source.records("train").labels, first.labels)
     assert calls == []
-    kept = source.builder.data_path / "index-train.npz"
-    index = dict(np.load(kept))
-    np.savez(kept, **{**index, "sizes": index["sizes"] + 1, "records": index["records"] + 1})
+    index_file = source.builder.data_path / "index-train.npz"
+    index = dict(np.load(index_file))
+    np.savez(index_file, **{**index, "sizes": index["sizes"] + 1, "records": index["records"] + 1})
     assert np.array_equal(source.records("train").labels, first.labels)
     assert len(calls) == 5
 
 
 def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypatch):
     """Weights and answers of the whole program, bit for bit."""
-    settings = Experiment(
-        (parse_treatment("A2B"),), dataset="formula_images/6x30x32", data_dir=data_dir, steps=4,
-        batch_size=8, augment=True, group_memory=1,
+    settings = make_experiment(
+        ["A2B"], dataset="formula_images/6x30x32", data_dir=data_dir, steps=4, batch_size=8,
+        augment=True, group_memory=1,
     )  # fmt: skip
     for name, available in (("held", memory.process_memory()), ("streamed", 10**6)):
         monkeypatch.setattr(memory, "process_memory", lambda available=available: available)
-        run_experiment(settings, tmp_path / name, say=lambda _: None)
+        run_experiment(settings, tmp_path / name, log=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
         held, streamed = (
             np.load(tmp_path / folder / name / "predictions.npz") for folder in ("held", "streamed")
         )
         for key in held:
             assert np.array_equal(held[key], streamed[key]), (name, key)
-        rows = [results.read_row(tmp_path / folder, name) for folder in ("held", "streamed")]
+        rows = [Workdir(tmp_path / folder).row(name) for folder in ("held", "streamed")]
         assert rows[0].validation == rows[1].validation
 
 

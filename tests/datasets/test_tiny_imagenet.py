@@ -37,11 +37,11 @@ def test_layouts(copy):
     source = prepared(copy)
     assert source.class_names == tuple(sorted(WNIDS))
     images, labels, _ = sources.read(source, source.train, Preprocessing(64, 64))
-    found = {
+    means = {
         source.class_names[k]: sorted(images[labels == k].mean(axis=(1, 2, 3))) for k in range(3)
     }
     for index, wnid in enumerate(WNIDS):
-        np.testing.assert_allclose(found[wnid], 10 * index + np.arange(4) + 4, atol=1.5)
+        np.testing.assert_allclose(means[wnid], 10 * index + np.arange(4) + 4, atol=1.5)
     tests, test_labels, _ = sources.read(source, source.test, Preprocessing(64, 64))
     by_wnid = {source.class_names[k]: tests[i].mean() for i, k in enumerate(test_labels)}
     assert [by_wnid[w] for w in WNIDS] == pytest.approx([100, 101, 102], abs=1.5)

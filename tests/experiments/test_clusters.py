@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from transfer_keras import results
+from transfer_keras.results import Workdir
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs pip install 'transfer_keras[cluster]'"
@@ -112,7 +112,7 @@ def test_a_node_dies_and_the_study_ends_as_if_it_had_not(tmp_path, plain, secret
         cluster.shutdown()
     assert "2 machine(s); a group takes 1 CPU, 1.0 GiB." in output
     assert "6/6" in output
-    assert results.is_done(workdir, group)
+    assert Workdir(workdir).is_done(group)
     assert rows(workdir) == rows(plain / "split0-seed0")
     assert (folder / "report" / "report.html").exists()
     assert (workdir / "curve.png").exists()
@@ -147,10 +147,10 @@ def test_on_this_machine_alone(tmp_path, secret):
     found = rows(folder / "split0-seed0")
     assert set(found) == set(EVERYONE)
     assert all(row["probes"] for row in found.values())
-    written = results.written_at(folder / "split0-seed0", "A2B")
+    written = Workdir(folder / "split0-seed0").row_written_at("A2B")
     again = wait(sweep(folder, "--cluster=ray", "--probes", steps=3, environment=secret))
     assert "All groups are on disk already." in again
-    assert results.written_at(folder / "split0-seed0", "A2B") == written
+    assert Workdir(folder / "split0-seed0").row_written_at("A2B") == written
 
 
 def listening(processes: set[int]) -> set[str]:

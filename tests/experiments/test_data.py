@@ -3,16 +3,14 @@
 import numpy as np
 import pytest
 
+from transfer_keras.config import make_experiment
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.experiments.data import read_data
 
 
 def read(data_dir, **changes):
     return read_data(
-        Experiment(
-            (parse_treatment("baseA"),), dataset="formula_images/6x30x32", data_dir=data_dir,
+        make_experiment(["baseA"], dataset="formula_images/6x30x32", data_dir=data_dir,
             batch_size=6, **changes,
         )
     )  # fmt: skip

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer_keras import results
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.config import make_experiment
 from transfer_keras.experiments.devices import use_devices
+from transfer_keras.results import Workdir
 
 FLAGS = ["--dataset=formula_images/4x100x32", "--steps=4", "--validations=2",
          "--batch_size=8"]  # fmt: skip
@@ -64,11 +63,11 @@ def test_the_first_line_says_on_what_it_runs(tmp_path):
 
 def test_bfloat16_computes_in_it_and_keeps_float32(tmp_path):
     train(tmp_path / "w", "--precision=mixed_bfloat16", "--devices=cpu:2")
-    network = keras.saving.load_model(results.network_path(tmp_path / "w", "A3B"))
+    network = keras.saving.load_model(Workdir(tmp_path / "w").network_path("A3B"))
     conv = network.get_layer("conv1")
     assert conv.compute_dtype == "bfloat16"
     assert {w.dtype for w in network.weights} == {"float32"}
-    assert np.isfinite(results.read_row(tmp_path / "w", "A3B").loss)
+    assert np.isfinite(Workdir(tmp_path / "w").row("A3B").loss)
     lines = train(tmp_path / "w", status=2)  # Other numbers: another experiment.
     assert "precision is 'mixed_bfloat16' there, 'float32' here" in lines[-1]
 
@@ -80,6 +79,7 @@ def test_other_devices_go_on_in_the_same_workdir(tmp_path):
 
 
 def test_share_gives_what_the_chief_has():
-    found = use_devices(Experiment((parse_treatment("A3B"),)))
+    experiment = make_experiment(["A3B"])
+    found = use_devices(experiment.training, experiment.execution)
     assert found.share(["A3B", 7]) == ["A3B", 7]
     assert (found.workers, found.replicas, found.is_chief) == (1, 1, True)

@@ -1,11 +1,10 @@
-import dataclasses
 import itertools
 import math
 
 import pytest
 
 from transfer_keras import surgery
-from transfer_keras.config.experiment import Experiment
+from transfer_keras.config import make_experiment
 from transfer_keras.config.treatments import combine_treatments, parse_treatment
 from transfer_keras.experiments.grouping import estimate_memory, plan_experiment
 from transfer_keras.networks import alexnet
@@ -19,7 +18,7 @@ WHOLE = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self
 )
 def test_sizes_are_those_of_the_built_network(network, size):
     model = alexnet.build(network, image_size=size, classes=7)
-    architecture = Experiment(WHOLE, network=network).architecture
+    architecture = make_experiment(WHOLE, network=network).architecture
     for found, unit in zip(architecture.sizes(size, 7), surgery.units(model), strict=True):
         layers = [x for x in unit.layers if x.name not in ("pixels", "flatten")]
         values = sum(math.prod(layer.output.shape[1:]) for layer in layers)
@@ -41,12 +40,12 @@ def test_parameters_are_those_of_the_networks():
         made = surgery.transplant(model, t.n, mode=mode, seed=1).model
         total += made.count_params()
         trained += sum(w.numpy().size for w in made.trainable_weights)
-    found = estimate_memory(Experiment(WHOLE), 7, treatments)
+    found = estimate_memory(make_experiment(WHOLE), 7, treatments)
     assert (found.parameters, found.trained) == (total, trained)
 
 
 def test_estimate_in_bytes_by_hand():
-    experiment = Experiment(WHOLE, batch_size=10, optimizer="sgd", metrics_every=0)
+    experiment = make_experiment(WHOLE, batch_size=10, optimizer="sgd", metrics_every=0)
     sizes = experiment.architecture.sizes(32, 7)
     parameters = [size.parameters for size in sizes]
     activations = [size.activations for size in sizes]
@@ -64,16 +63,28 @@ def test_estimate_in_bytes_by_hand():
     assert bytes_of("A2B") == one
     assert bytes_of("A2B", "B2B") == 2 * one, "two donors"
     assert bytes_of("A2B", "A2B") < 2 * one, "one donor"
-    bare, experiment = one, dataclasses.replace(experiment, metrics_every=1)
+    bare, experiment = one, experiment.replace(metrics_every=1)
     # What is trained twice more, what is frozen once.
     assert bytes_of("A2B") == bare + 4 * (2 * sum(parameters[2:]) + sum(parameters[:2]))
 
 
 def test_groups_by_memory_and_by_size():
-    assert [len(group) for group in names(Experiment(WHOLE, group_memory=64.0))] == [1, 1, 28, 28]
-    assert [len(group) for group in names(Experiment(WHOLE, group_size=20))] == [1, 1, 20, 8, 20, 8]
-    assert all(len(group) == 1 for group in names(Experiment(WHOLE, group_memory=1e-6)))
-    limited = Experiment(WHOLE, group_memory=1.5)
+    assert [len(group) for group in names(make_experiment(WHOLE, group_memory=64.0))] == [
+        1,
+        1,
+        28,
+        28,
+    ]
+    assert [len(group) for group in names(make_experiment(WHOLE, group_size=20))] == [
+        1,
+        1,
+        20,
+        8,
+        20,
+        8,
+    ]
+    assert all(len(group) == 1 for group in names(make_experiment(WHOLE, group_memory=1e-6)))
+    limited = make_experiment(WHOLE, group_memory=1.5)
     groups = plan_experiment(limited, TASKS)
     assert len(groups) > 4
     for group, following in itertools.pairwise(groups[2:]):

@@ -1,31 +1,29 @@
 """Whose mean a network takes off its pictures, and that a group still is its networks alone."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
 
-from transfer_keras import results
-from transfer_keras.config.experiment import Experiment
+from transfer_keras.config import make_experiment
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.experiments.data import read_data
 from transfer_keras.experiments.grouping import plan_experiment
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import Workdir
 
 NAMES = ("A2B", "B2B", "A3B+", "B3B+", "R2B")
 
 
 @pytest.fixture(scope="module")
 def settings(data_dir):
-    return Experiment(
+    return make_experiment(
         tuple(map(parse_treatment, NAMES)), dataset="formula_images/6x30x32", data_dir=data_dir,
         steps=4, batch_size=8, validations=2, augment=True, preprocessing="paper", metrics_every=0,
     )  # fmt: skip
 
 
 def run(settings, folder, **changes):
-    run_experiment(dataclasses.replace(settings, **changes), folder, say=lambda _: None)
+    run_experiment(settings.replace(**changes), folder, log=lambda _: None)
     return folder
 
 
@@ -41,7 +39,7 @@ def means(settings):
 
 
 def taken_off(workdir, name):
-    model = keras.saving.load_model(results.network_path(workdir, name))
+    model = keras.saving.load_model(Workdir(workdir).network_path(name))
     return model.get_layer("pixels").mean
 
 
@@ -55,8 +53,8 @@ def test_of_the_target(settings, means, tmp_path):
     workdir = run(settings, tmp_path / "run", mean="target")
     for name in NAMES:
         np.testing.assert_allclose(taken_off(workdir, name), means["B"], rtol=1e-6)
-    donor = keras.saving.load_model(results.network_path(workdir, "baseA"))
-    network = keras.saving.load_model(results.network_path(workdir, "A2B"))
+    donor = keras.saving.load_model(Workdir(workdir).network_path("baseA"))
+    network = keras.saving.load_model(Workdir(workdir).network_path("A2B"))
     for unit in ("conv1", "conv2"):
         pairs = zip(donor.get_layer(unit).weights, network.get_layer(unit).weights, strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs)
@@ -66,7 +64,7 @@ def test_by_channel_of_the_target(settings, tmp_path):
     workdir = run(settings, tmp_path / "run", mean="target", preprocessing="modern")
     pixels = read_data(settings).train["B"].images.reshape(-1, 3).astype(float)
     for name in ("A2B", "B2B"):
-        model = keras.saving.load_model(results.network_path(workdir, name))
+        model = keras.saving.load_model(Workdir(workdir).network_path(name))
         found = np.squeeze(model.get_layer("pixels").mean)
         np.testing.assert_allclose(found, pixels.mean(axis=0), rtol=1e-5)
 
@@ -75,9 +73,9 @@ def test_groups_have_one_mean_image(settings):
     tasks = {"A": range(3), "B": range(3)}
     groups = [group.names for group in plan_experiment(settings, tasks)]
     assert groups == [("baseA",), ("baseB",), ("A2B", "A3B+"), ("B2B", "B3B+", "R2B")]
-    target = dataclasses.replace(settings, mean="target")
+    target = settings.replace(mean="target")
     assert len(plan_experiment(target, tasks)) == 3
-    modern = dataclasses.replace(settings, preprocessing="modern")
+    modern = settings.replace(preprocessing="modern")
     assert len(plan_experiment(modern, tasks)) == 3
 
 

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import pytest
 
-from transfer_keras import results
 from transfer_keras.config import launch
+from transfer_keras.results import Workdir
 
 EVERYONE = ("baseA", "baseB", "A2B", "A2B+")
 FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--mode=frozen,fine_tune",
@@ -66,7 +66,7 @@ def wait(*processes, status=0):
 
 
 def networks(workdir):
-    return {name: keras.saving.load_model(results.network_path(workdir, name)) for name in EVERYONE}
+    return {name: keras.saving.load_model(Workdir(workdir).network_path(name)) for name in EVERYONE}
 
 
 def test_equals_one_process(tmp_path):
@@ -83,7 +83,7 @@ def test_equals_one_process(tmp_path):
         for value, expected, same in values:
             np.testing.assert_allclose(value.numpy(), expected.numpy(), atol=TOLERANCE)
             assert np.array_equal(value.numpy(), same.numpy())  # The same sums, over sockets.
-        rows = [results.read_row(tmp_path / folder, name) for folder in ("two", "one")]
+        rows = [Workdir(tmp_path / folder).row(name) for folder in ("two", "one")]
         assert rows[0].loss == pytest.approx(rows[1].loss, abs=10 * TOLERANCE)
         assert rows[0].test_images == rows[1].test_images == 40
         for folder in ("one", "two"):  # One writer's events.

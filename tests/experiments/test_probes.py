@@ -6,15 +6,14 @@ import pytest
 from scipy import optimize, special
 from support.event_files import read
 
-from transfer_keras import results
-from transfer_keras.config import Interrupted
-from transfer_keras.config.experiment import Experiment
+from transfer_keras.config import Interrupted, make_experiment
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.experiments import probes
 from transfer_keras.experiments.probes import probe_accuracies
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import Workdir
 from transfer_keras.training.signals import Stop
 
 CUT = Preprocessing(4, 4)
@@ -107,13 +106,13 @@ def test_in_rows_and_in_tensorboard_also_of_networks_that_are_done(data_dir, tmp
     settings = {"dataset": "formula_images/6x30x32", "data_dir": data_dir, "steps": 3}
     settings |= {"batch_size": 8, "validations": 1}
     wanted = (parse_treatment("A2B"),)
-    run_experiment(Experiment(wanted, **settings), tmp_path, say=lambda _: None)
-    row = results.read_row(tmp_path, "A2B")
+    run_experiment(make_experiment(wanted, **settings), tmp_path, log=lambda _: None)
+    row = Workdir(tmp_path).row("A2B")
     assert row.probes is None
     before = read(tmp_path / "A2B")
-    run_experiment(Experiment(wanted, **settings, probes=True), tmp_path, say=lambda _: None)
+    run_experiment(make_experiment(wanted, **settings, probes=True), tmp_path, log=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
-        found = results.read_row(tmp_path, name).probes
+        found = Workdir(tmp_path).row(name).probes
         assert list(found) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
         events = read(tmp_path / name)
         for unit, top1 in found.items():
@@ -122,11 +121,11 @@ def test_in_rows_and_in_tensorboard_also_of_networks_that_are_done(data_dir, tmp
     assert all(len(now[tag]) == len(points) for tag, points in before.items())
     path = tmp_path / "A2B" / "row.json"
     written = path.stat().st_mtime_ns
-    run_experiment(Experiment(wanted, **settings, probes=True), tmp_path, say=lambda _: None)
+    run_experiment(make_experiment(wanted, **settings, probes=True), tmp_path, log=lambda _: None)
     assert path.stat().st_mtime_ns == written, "probed a second time"
     # Killed before the row was written: the same points once more, and none twice.
-    results.write_row(tmp_path, row)
-    run_experiment(Experiment(wanted, **settings, probes=True), tmp_path, say=lambda _: None)
+    Workdir(tmp_path).write_row(row)
+    run_experiment(make_experiment(wanted, **settings, probes=True), tmp_path, log=lambda _: None)
     again = read(tmp_path / "A2B")
     tags = [tag for tag in now if tag.endswith("probe_accuracy")]
     assert [again[tag] for tag in tags] == [now[tag] for tag in tags]

@@ -1,18 +1,15 @@
 """How fine-tuning, class weights and early stopping reach the networks of an experiment."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
-from support.own_networks import classifier, write_pictures
+from support.networks import ask as ask_donor
+from support.networks import classifier, network, write_pictures
 
-from transfer_keras import results, surgery
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import parse_treatment
+from transfer_keras import surgery
 from transfer_keras.experiments import recipes
 from transfer_keras.experiments.run import run_experiment
-from transfer_keras.networks import pretrained
+from transfer_keras.results import Workdir
 
 
 @pytest.fixture(scope="module")
@@ -25,24 +22,15 @@ def given(tmp_path_factory):
 
 
 def ask(folder, *names, **settings):
-    wanted = tuple(map(parse_treatment, names))
     facts = {"steps": 6, "batch_size": 8, "validations": 3, "metrics_every": 0, **settings}
-    return pretrained.resolve(
-        Experiment(
-            wanted,
-            donor=str(folder / "own.keras"),
-            split="donor",
-            dataset=f"folder:{folder / 'pictures'}",
-            **facts,
-        )
-    )
+    return ask_donor(folder / "own.keras", *names, dataset=f"folder:{folder / 'pictures'}", **facts)
 
 
 def fused(folder, *names, **settings):
     wanted = ask(folder, *names, **settings)
     networks = {
         t.name: surgery.transplant(
-            pretrained.network(wanted), t.n, head=3, seed=t.n,
+            network(wanted), t.n, head=3, seed=t.n,
             mode="fine_tune" if t.fine_tune else "frozen", name=t.name,
         ).model
         for t in wanted.treatments
@@ -51,9 +39,11 @@ def fused(folder, *names, **settings):
 
 
 def by_name(wanted, model):
-    found = recipes.rates(wanted, model, wanted.treatments)
+    found = recipes.learning_rates(wanted, model, wanted.treatments)
     names = [variable.path for variable in model.trainable_variables]
-    return dict(zip(names, zip(found.factors, found.late, strict=True), strict=True)), found
+    return dict(
+        zip(names, zip(found.factors, found.frozen_in_warm_up, strict=True), strict=True)
+    ), found
 
 
 def test_rates_fall_from_unit_to_unit_below_the_cut(given):
@@ -66,7 +56,8 @@ def test_rates_fall_from_unit_to_unit_below_the_cut(given):
     above = {name: rate for name, rate in rates.items() if "--f1" in name or "--out" in name}
     assert set(above.values()) == {(1.0, False)}
     assert {rate for name, rate in rates.items() if "A2B_" not in name} == {(1.0, False)}
-    assert sorted(layer.name.split("--")[1] for layer in found.still) == ["c1_norm", "c2_norm"]
+    frozen = sorted(layer.name.split("--")[1] for layer in found.frozen_batch_norm)
+    assert frozen == ["c1_norm", "c2_norm"]
     assert found.warm_up == 2
 
 
@@ -79,10 +70,10 @@ def test_rates_are_of_blocks_where_n_counts_blocks(tmp_path):
     x = layers.Dense(3, name="out")(layers.GlobalAveragePooling2D()(x))
     keras.Model(inputs, x).save(tmp_path / "own.keras")
     wanted = ask(tmp_path, "A2B+", units="block", layerwise_decay=0.5)
-    network, _ = surgery.transplant(
-        pretrained.network(wanted), wanted.cut(wanted.treatments[0]), mode="fine_tune", seed=0
+    model, _ = surgery.transplant(
+        network(wanted), wanted.units_transferred(wanted.treatments[0]), mode="fine_tune", seed=0
     )
-    rates, _ = by_name(wanted, surgery.fuse({"A2B+": network}))
+    rates, _ = by_name(wanted, surgery.fuse({"A2B+": model}))
     kernels = {n.split("--")[1]: rate for n, (rate, _) in rates.items() if n.endswith("kernel")}
     assert kernels == {
         "stem/kernel": 0.25, "block_1_a/kernel": 0.5, "block_1_b/kernel": 0.5,
@@ -92,9 +83,9 @@ def test_rates_are_of_blocks_where_n_counts_blocks(tmp_path):
 
 def test_nothing_is_said_where_nothing_changes(given):
     wanted, model = fused(given[1], "A2B+")
-    assert recipes.rates(wanted, model, wanted.treatments) is None
+    assert recipes.learning_rates(wanted, model, wanted.treatments) is None
     wanted, model = fused(given[1], "A2B", warm_up_head=2)
-    assert recipes.rates(wanted, model, wanted.treatments) is None
+    assert recipes.learning_rates(wanted, model, wanted.treatments) is None
 
 
 def test_classes_count_the_same():
@@ -105,7 +96,7 @@ def test_classes_count_the_same():
 
 
 def lower(folder, name):
-    model = keras.saving.load_model(results.network_path(folder, name))
+    model = keras.saving.load_model(Workdir(folder).network_path(name))
     return {w.path: w.numpy() for x in model.layers for w in x.weights}
 
 
@@ -113,12 +104,12 @@ def test_a_warm_up_leaves_the_transferred_units_alone_until_it_is_over(given, tm
     own, folder = given
     donor = {w.path: w.numpy() for w in own.weights}
     still = ask(folder, "A2B+", learning_rate=1e-9)
-    run_experiment(still, tmp_path / "still", say=lambda _: None)
+    run_experiment(still, tmp_path / "still", log=lambda _: None)
     head = lower(tmp_path / "still", "A2B+")["out/kernel"]
     for warm_up in (5, 2):
         run = tmp_path / str(warm_up)
         wanted = ask(folder, "A2B+", warm_up_head=warm_up, learning_rate=1e-3)
-        run_experiment(wanted, run, say=lambda _: None)
+        run_experiment(wanted, run, log=lambda _: None)
         moved = lower(run, "A2B+")
         assert np.abs(moved["out/kernel"] - head).max() > 1e-3
         far = np.abs(moved["c1/kernel"] - donor["c1/kernel"]).max()
@@ -131,13 +122,13 @@ def test_a_warm_up_leaves_the_transferred_units_alone_until_it_is_over(given, tm
 
 def test_early_stopping_takes_the_best_test(given, tmp_path):
     settings = {"steps": 12, "validations": 12, "learning_rate": 0.03}
-    run_experiment(ask(given[1], "A2B+", **settings), tmp_path / "all", say=lambda _: None)
+    run_experiment(ask(given[1], "A2B+", **settings), tmp_path / "all", log=lambda _: None)
     run_experiment(
-        ask(given[1], "A2B+", **settings, early_stopping=3), tmp_path / "early", say=lambda _: None
+        ask(given[1], "A2B+", **settings, early_stopping=3), tmp_path / "early", log=lambda _: None
     )
     for name in ("baseB", "A2B+"):
-        whole = results.read_row(tmp_path / "all", name)
-        early = results.read_row(tmp_path / "early", name)
+        whole = Workdir(tmp_path / "all").row(name)
+        early = Workdir(tmp_path / "early").row(name)
         losses = [loss for _, loss, _ in whole.validation]
         best, waited, last = 0, 0, len(losses)
         for place, loss in enumerate(losses[1:], 1):
@@ -157,10 +148,10 @@ def test_class_weights_change_the_training(given, tmp_path):
     write_pictures(uneven)
     for path in sorted((uneven / "left").iterdir())[:8]:
         path.unlink()
-    plain = dataclasses.replace(wanted, dataset=f"folder:{uneven}")
-    weighted = dataclasses.replace(plain, class_weights="balanced")
+    plain = wanted.replace(dataset=f"folder:{uneven}")
+    weighted = plain.replace(class_weights="balanced")
     for name, one in (("plain", plain), ("weighted", weighted)):
-        run_experiment(one, tmp_path / name, say=lambda _: None)
+        run_experiment(one, tmp_path / name, log=lambda _: None)
     assert not np.array_equal(
         lower(tmp_path / "plain", "A2B")["out/bias"],
         lower(tmp_path / "weighted", "A2B")["out/bias"],

@@ -20,33 +20,14 @@ SMALL = [
 
 
 @pytest.fixture
-def program(tmp_path, data_dir):
-    """Starts the program in an empty folder; what is left running is killed at the end."""
-    started = []
+def train(program, data_dir, tmp_path):
+    """Starts a small training in an empty folder."""
+    command = ["-m", "transfer_keras.train", *SMALL, f"--data_dir={data_dir}"]
 
     def start(*flags, cwd=tmp_path):
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "transfer_keras.train",
-                *SMALL,
-                f"--data_dir={data_dir}",
-                *flags,
-            ],
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+        return program.start(*command, *flags, cwd=cwd)
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return start
 
 
 def wait_for(condition, process):
@@ -61,9 +42,9 @@ def saved(run):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_says_how_to_go_on(program, tmp_path, number):
+def test_a_signal_saves_and_says_how_to_go_on(train, tmp_path, number):
     run = tmp_path / "run"
-    process = program("--steps=100000", "--checkpoint_every=3600")
+    process = train("--steps=100000", "--checkpoint_every=3600")
     wait_for(lambda: list(run.glob("checkpoints/*/group.json")), process)
     time.sleep(6)  # The step is built and runs.
     assert not saved(run)
@@ -79,17 +60,17 @@ def test_a_signal_saves_and_says_how_to_go_on(program, tmp_path, number):
     assert (run / ".lock").read_text() == ""
 
     step = int(saved(run)[0].stem)
-    process = program("--steps=100000", "--checkpoint_every=0")
+    process = train("--steps=100000", "--checkpoint_every=0")
     wait_for(lambda: any(int(path.stem) > step for path in saved(run)), process)
     process.send_signal(number)
     process.send_signal(number)
     assert process.wait() in (75, 130)
 
 
-def test_a_reader_that_is_gone_loses_no_checkpoint(program, tmp_path):
+def test_a_reader_that_is_gone_loses_no_checkpoint(train, tmp_path):
     """As with `2>&1 | tee`: Ctrl-C ends the reader too, before the program can print."""
     run = tmp_path / "run"
-    process = program("--steps=3000", "--checkpoint_every=3600")
+    process = train("--steps=3000", "--checkpoint_every=3600")
     wait_for(lambda: list(run.glob("checkpoints/*/group.json")), process)
     time.sleep(6)
     process.stdout.close()
@@ -100,18 +81,18 @@ def test_a_reader_that_is_gone_loses_no_checkpoint(program, tmp_path):
     process.stdout = process.stderr = None
 
 
-def test_who_holds_the_workdir(program, tmp_path):
+def test_who_holds_the_workdir(train, tmp_path):
     run = tmp_path / "run"
-    first = program("--steps=100000")
+    first = train("--steps=100000")
     wait_for(lambda: list(run.glob("checkpoints/*/group.json")), first)
-    second = program("--steps=100000")
+    second = train("--steps=100000")
     out, err = second.communicate()
     assert second.returncode == 2
     (line,) = [x for x in err.splitlines() if x.startswith("train:")]
     assert f"--workdir=run: in use by process {first.pid} on " in line
     first.kill()
     first.communicate()
-    third = program("--steps=100000", "--checkpoint_every=0")
+    third = train("--steps=100000", "--checkpoint_every=0")
     wait_for(lambda: saved(run), third)
     third.send_signal(signal.SIGTERM)
     out, _ = third.communicate()
@@ -176,11 +157,11 @@ def refused(process):
 
 
 @pytest.mark.parametrize("steps", [400, 100_000])
-def test_a_full_disk(program, small_disk, steps):
+def test_a_full_disk(train, small_disk, steps):
     """One clear line, the last checkpoint intact, and with more room the same command goes on."""
     run = small_disk / "run"
     ballast = small_disk / "ballast"
-    process = program(f"--steps={steps}", "--checkpoint_every=0", cwd=small_disk)
+    process = train(f"--steps={steps}", "--checkpoint_every=0", cwd=small_disk)
     wait_for(lambda: saved(run), process)
     with contextlib.suppress(OSError), ballast.open("wb") as file:
         while True:
@@ -195,23 +176,23 @@ def test_a_full_disk(program, small_disk, steps):
     assert not warnings
     assert not list(run.rglob("*partial*"))
     ballast.unlink()
-    again = program(f"--steps={steps}", "--checkpoint_every=0", cwd=small_disk)
+    again = train(f"--steps={steps}", "--checkpoint_every=0", cwd=small_disk)
     wait_for(lambda: any(int(path.stem) > facts["step"] for path in saved(run)), again)
     again.send_signal(signal.SIGTERM)
     out, _ = again.communicate()
     assert "Going on with baseA from its checkpoint." in out
 
 
-def test_a_folder_that_cannot_be_written(program, tmp_path):
+def test_a_folder_that_cannot_be_written(train, tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root writes everywhere")
     (tmp_path / "run").mkdir(mode=0o500)
-    assert "--workdir=run: cannot be written" in refused(program())
+    assert "--workdir=run: cannot be written" in refused(train())
 
 
-def test_a_folder_that_is_removed(program, tmp_path):
+def test_a_folder_that_is_removed(train, tmp_path):
     run = tmp_path / "run"
-    process = program("--steps=100000", "--checkpoint_every=0")
+    process = train("--steps=100000", "--checkpoint_every=0")
     wait_for(lambda: saved(run), process)
     run.rename(tmp_path / "elsewhere")
     line = refused(process)

@@ -8,13 +8,14 @@ import keras
 import numpy as np
 import pytest
 
-from transfer_keras import results, surgery
+from transfer_keras import surgery
+from transfer_keras.config import make_experiment
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.tasks import split_classes
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets import formula
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import Workdir
 
 NAMES = ["A2B", "B2B+", "R3A", "B7A"]
 
@@ -35,14 +36,14 @@ def settings(data_dir):
 def workdir(tmp_path_factory, settings):
     folder = tmp_path_factory.mktemp("experiment") / "run"
     ran = run_experiment(
-        Experiment(tuple(map(parse_treatment, NAMES)), **settings), folder, say=lambda _: None
+        make_experiment(tuple(map(parse_treatment, NAMES)), **settings), folder, log=lambda _: None
     )
     assert [t.name for t in ran] == ["baseA", "baseB", "R3A", "B7A", "A2B", "B2B+"]
     return folder
 
 
 def weights(workdir, name):
-    model = keras.saving.load_model(results.network_path(workdir, name))
+    model = keras.saving.load_model(Workdir(workdir).network_path(name))
     return {f"{x.name}/{w.name}": w.numpy() for x in model.layers for w in x.weights}
 
 
@@ -70,12 +71,14 @@ def test_the_size_of_groups_changes_no_number(workdir, settings, tmp_path, size)
     for name in ("experiment.json", "baseA", "baseB"):
         copy = shutil.copytree if (workdir / name).is_dir() else shutil.copy
         copy(workdir / name, tmp_path / name)
-    wanted = Experiment(tuple(map(parse_treatment, reversed(NAMES))), **settings, group_size=size)
-    run_experiment(wanted, tmp_path, say=lambda _: None)
+    wanted = make_experiment(
+        tuple(map(parse_treatment, reversed(NAMES))), **settings, group_size=size
+    )
+    run_experiment(wanted, tmp_path, log=lambda _: None)
     for name in NAMES:
         first, again = weights(workdir, name), weights(tmp_path, name)
         assert all(np.array_equal(first[key], again[key]) for key in first)
-        rows = [dataclasses.asdict(results.read_row(w, name)) for w in (workdir, tmp_path)]
+        rows = [dataclasses.asdict(Workdir(w).row(name)) for w in (workdir, tmp_path)]
         assert rows[0].pop("group") == 2
         assert rows[1].pop("group") == size
         assert rows[0].pop("seconds") > 0 < rows[1].pop("seconds")
@@ -83,7 +86,7 @@ def test_the_size_of_groups_changes_no_number(workdir, settings, tmp_path, size)
 
 
 def test_a_networks_file_stands_alone(workdir):
-    model = keras.saving.load_model(results.network_path(workdir, "B2B+"))
+    model = keras.saving.load_model(Workdir(workdir).network_path("B2B+"))
     assert [x.name for x in model.layers[2:4]] == ["conv1", "conv1_relu"]
     assert model.name == "B2B_"  # TensorFlow takes no "+" there.
     images = np.zeros((2, 32, 32, 3), np.float32)
@@ -92,8 +95,10 @@ def test_a_networks_file_stands_alone(workdir):
 
 
 def test_random_treatments_of_one_target_share_one_donor(settings, tmp_path):
-    wanted = Experiment(tuple(map(parse_treatment, ["R2B", "R4B"])), **{**settings, "steps": 1})
-    run_experiment(wanted, tmp_path, say=lambda _: None)
+    wanted = make_experiment(
+        tuple(map(parse_treatment, ["R2B", "R4B"])), **{**settings, "steps": 1}
+    )
+    run_experiment(wanted, tmp_path, log=lambda _: None)
     two, four, base = (weights(tmp_path, name) for name in ("R2B", "R4B", "baseB"))
     same = [np.array_equal(two[f"{x}/kernel"], four[f"{x}/kernel"]) for x in UNITS]
     assert same == [True, True, False, False, False, False, False, False]
@@ -113,14 +118,14 @@ def test_rows_say_what_the_saved_network_does_on_the_targets_test_images(workdir
     task = split_classes(classes, "0")[0 if parse_treatment(name).target == "A" else 1]
     images = np.concatenate([formula.draw_class(c, 6, 32, seed=1) for c in task.class_names])
     labels = np.repeat(np.arange(3), 6)
-    model = keras.saving.load_model(results.network_path(workdir, name))
+    model = keras.saving.load_model(Workdir(workdir).network_path(name))
     logits = keras.ops.convert_to_numpy(model(images.astype(np.float32))).astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    row = results.read_row(workdir, name)
+    row = Workdir(workdir).row(name)
     assert row.top1 == pytest.approx((logits.argmax(1) == labels).mean())
     assert row.loss == pytest.approx(-logits[np.arange(18), labels].mean(), abs=1e-5)
-    label, predicted = results.read_answers(workdir, name)
+    label, predicted = Workdir(workdir).predictions(name)
     assert not np.array_equal(label, labels), "the test images of a class come together"
     found, expected = zip(label, predicted, strict=True), zip(labels, logits.argmax(1), strict=True)
     assert sorted(found) == sorted(expected)
@@ -133,7 +138,7 @@ def test_rows_say_what_the_saved_network_does_on_the_targets_test_images(workdir
 def test_normalisation_comes_with_the_lower_units(workdir):
     means = {}
     for name in ["baseA", "baseB", *NAMES]:
-        model = keras.saving.load_model(results.network_path(workdir, name))
+        model = keras.saving.load_model(Workdir(workdir).network_path(name))
         means[name] = tuple(model.get_layer("pixels").input_mean)
     assert means["A2B"] == means["baseA"] == means["R3A"]
     assert means["B7A"] == means["baseB"] == means["B2B+"]
@@ -141,12 +146,12 @@ def test_normalisation_comes_with_the_lower_units(workdir):
 
 
 def test_the_same_again_is_bit_equal_whatever_else_was_asked(workdir, settings, tmp_path):
-    run_experiment(Experiment((parse_treatment("A2B"),), **settings), tmp_path, say=lambda _: None)
+    run_experiment(make_experiment(["A2B"], **settings), tmp_path, log=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
         first, again = weights(workdir, name), weights(tmp_path, name)
         assert all(np.array_equal(first[key], again[key]) for key in first)
-    other = Experiment((parse_treatment("baseA"),), **settings, seed=1)
-    run_experiment(other, tmp_path / "other", say=lambda _: None)
+    other = make_experiment(["baseA"], **settings, seed=1)
+    run_experiment(other, tmp_path / "other", log=lambda _: None)
     first, again = weights(workdir, "baseA"), weights(tmp_path / "other", "baseA")
     assert not any(np.array_equal(first[key], again[key]) for key in first)
 
@@ -158,51 +163,49 @@ def test_another_dataset_under_the_same_settings_is_refused(workdir, settings):
     facts["data"]["A"].reverse()
     path.write_text(json.dumps(facts))
     with pytest.raises(UserError, match="trained on other data"):
-        run_experiment(
-            Experiment((parse_treatment("A1B"),), **settings), workdir, say=lambda _: None
-        )
+        run_experiment(make_experiment(["A1B"], **settings), workdir, log=lambda _: None)
     path.write_text(before)
 
 
 def test_divergence_is_told(settings, tmp_path):
-    wild = Experiment((parse_treatment("baseA"),), **{**settings, "learning_rate": 1e30})
-    run_experiment(wild, tmp_path, say=lambda _: None)
-    row = results.read_row(tmp_path, "baseA")
+    wild = make_experiment(["baseA"], **{**settings, "learning_rate": 1e30})
+    run_experiment(wild, tmp_path, log=lambda _: None)
+    row = Workdir(tmp_path).row("baseA")
     assert (row.loss, row.training_loss, row.outcome) == (None, None, "diverged")
     json.loads((tmp_path / "baseA" / "row.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
-    wanted = Experiment((parse_treatment("A2B"),), **{**settings, "steps": 1})
-    run_experiment(wanted, tmp_path, say=lambda _: None)
+    wanted = make_experiment(["A2B"], **{**settings, "steps": 1})
+    run_experiment(wanted, tmp_path, log=lambda _: None)
     before = weights(tmp_path, "A2B")
     shutil.rmtree(tmp_path / "A2B")
-    results.network_path(tmp_path, "baseA").write_bytes(b"damaged")
+    Workdir(tmp_path).network_path("baseA").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"baseA/network.keras cannot be used: it is no .keras"):
-        run_experiment(wanted, tmp_path, say=lambda _: None)
+        run_experiment(wanted, tmp_path, log=lambda _: None)
     shutil.rmtree(tmp_path / "baseA")
-    run_experiment(wanted, tmp_path, say=lambda _: None)
+    run_experiment(wanted, tmp_path, log=lambda _: None)
     again = weights(tmp_path, "A2B")
     assert all(np.array_equal(before[key], again[key]) for key in before)
-    assert not results.checkpoint_folders(tmp_path)
+    assert not Workdir(tmp_path).checkpoint_folders
 
 
 def test_what_an_early_kill_leaves_is_no_other_experiment(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / ".partial-run.json").touch()
-    results.check_workdir(tmp_path, {})
+    Workdir(tmp_path).check({})
 
 
 def test_too_large_a_batch(settings, tmp_path):
     with pytest.raises(UserError, match=r"--batch_size=73: task A .* has 72 training images"):
         run_experiment(
-            Experiment((parse_treatment("A2B"),), **{**settings, "batch_size": 73}),
+            make_experiment(["A2B"], **{**settings, "batch_size": 73}),
             tmp_path,
-            say=print,
+            log=print,
         )
     assert not list(tmp_path.iterdir())
 
 
 def test_units_of_the_saved_network(workdir):
-    model = keras.saving.load_model(results.network_path(workdir, "A2B"))
+    model = keras.saving.load_model(Workdir(workdir).network_path("A2B"))
     assert [unit.name for unit in surgery.units(model)] == UNITS

@@ -1,22 +1,29 @@
-"""The estimate of time, from laps that were never run."""
+"""The estimate of time, from trainings that were never run."""
 
 import types
 
 import pytest
 
-from transfer_keras.config.experiment import Experiment
+from transfer_keras.config import duration, make_experiment
 from transfer_keras.config.treatments import parse_treatment
-from transfer_keras.experiments import data, sweep, timing
+from transfer_keras.experiments import sweep, timing
 from transfer_keras.experiments.grouping import plan_experiment
-from transfer_keras.experiments.sweep import plan_sweep
-from transfer_keras.experiments.timing import test_passes
-from transfer_keras.training.monitors.stopwatch import Lap, Stopwatch
+from transfer_keras.experiments.sweep import plan_sweep, workdir_in
+from transfer_keras.experiments.timing import count_test_passes
+from transfer_keras.training.monitors.stopwatch import Stopwatch, TrainingTimes
 
 
-def lap(steps, passes):
-    one = Lap()
+def times(steps, passes):
+    one = TrainingTimes()
     one.steps, one.passes = steps, passes
     return one
+
+
+def finish(workdir, name):
+    """Leaves the files of a network that is done."""
+    (workdir / name).mkdir(parents=True)
+    for file in ("row.json", "network.keras", "predictions.npz"):
+        (workdir / name / file).touch()
 
 
 def experiment(**changes):
@@ -25,7 +32,7 @@ def experiment(**changes):
         "steps": 1000,
         "validations": 10,
     }
-    return Experiment(**{**fields, **changes})
+    return make_experiment(**{**fields, **changes})
 
 
 @pytest.mark.parametrize("steps", [1, 7, 100, 1001])
@@ -33,10 +40,10 @@ def experiment(**changes):
 @pytest.mark.parametrize("metrics_every", [0, 1, 13, None])
 def test_passes_by_brute_force(steps, validations, metrics_every):
     settings = experiment(steps=steps, validations=validations, metrics_every=metrics_every)
-    every, looks = settings.validate_every, settings.metrics_every
+    every, looks = settings.training.validate_every, settings.execution.metrics_every
     tested = [s for s in range(1, steps + 1) if s % every == 0 or s == steps]
     looked = [s for s in range(1, steps + 1) if looks and (s % looks == 0 or s == steps)]
-    assert test_passes(settings) == len({*tested, *looked})
+    assert count_test_passes(settings) == len({*tested, *looked})
 
 
 @pytest.mark.parametrize(
@@ -45,28 +52,28 @@ def test_passes_by_brute_force(steps, validations, metrics_every):
      (90061, "1 d 1 h 1 min"), (86400 * 3, "3 d")],
 )  # fmt: skip
 def test_duration(seconds, words):
-    assert timing.duration(seconds) == words
+    assert duration(seconds) == words
 
 
-def test_lap():
-    found = lap([9.0, 1.0, 3.0, 2.0], {0: 5.0, 6: 4.0, 12: 0.5})
-    assert (found.step, found.test) == (2.0, 0.5)
-    assert lap([9.0], {1: 2.0}).step == 9.0
+def test_times_of_a_training():
+    found = times([9.0, 1.0, 3.0, 2.0], {0: 5.0, 6: 4.0, 12: 0.5})
+    assert (found.step_seconds, found.test_seconds) == (2.0, 0.5)
+    assert times([9.0], {1: 2.0}).step_seconds == 9.0
 
 
 def test_stopwatch(monkeypatch):
-    """Looks and tests of one step are one pass; what lies before `begin` is none of it."""
+    """Measurements and tests of one step are one pass; what lies before the beginning is not."""
     clock = iter([100.0, 101.0, 101.5, 104.0, 105.0, 105.25])
     module = types.SimpleNamespace(perf_counter=lambda: next(clock))
     monkeypatch.setattr("transfer_keras.training.monitors.stopwatch.time", module)
     watch = Stopwatch()
-    watch.begin(0)
-    watch.training(1, {})
-    watch.training(2, {})
-    watch.look(2, None)
-    watch.validation(2, {})
-    watch.training(3, {})
-    (found,) = watch.laps
+    watch.on_train_begin(0)
+    watch.on_log(1, {})
+    watch.on_log(2, {})
+    watch.on_unit_metrics(2, None)
+    watch.on_test_end(2, {})
+    watch.on_log(3, {})
+    (found,) = watch.trainings
     assert found.steps == [1.0, 0.5, 0.25]
     assert found.passes == {2: 3.5}
 
@@ -85,21 +92,23 @@ def test_the_estimate(monkeypatch, tmp_path, capsys):
         def __init__(self, split):
             self.tasks, self.at_hand = sizes[split], True
 
-    monkeypatch.setattr(data, "open_tasks", lambda e, **_: Pair(e.split))
-    groups = {e: plan_experiment(e, sizes[e.split]) for e in both}
+    monkeypatch.setattr(sweep, "open_tasks", lambda e, **_: Pair(e.data.split))
+    groups = {e: plan_experiment(e, sizes[e.data.split]) for e in both}
     assert groups[both[0]] != groups[both[1]]
 
-    def run(short, workdir, *, say, monitors):
-        assert (short.steps, short.validations, short.probes) == (12, 2, False)
-        kind = next(e for e in both if e.split == short.split)
-        monitors[0].laps += [lap([50.0, 2.0, 2.0], {6: 9.0, 12: 3.0}) for _ in groups[kind]]
+    def run(short, workdir, *, data, log, monitors):
+        assert (short.training.steps, short.training.validations) == (12, 2)
+        assert not short.execution.probes
+        kind = next(e for e in both if e.data.split == short.data.split)
+        monitors[0].trainings += [times([50.0, 2.0, 2.0], {6: 9.0, 12: 3.0}) for _ in groups[kind]]
 
-    monkeypatch.setattr(sweep.program, "run", run)
+    monkeypatch.setattr(timing, "run_experiment", run)
     clock = iter([0.0, 40.0, 100.0, 160.0])  # 40 and 60 s for the short runs.
-    monkeypatch.setattr(sweep.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(sweep, "_waiting", lambda e, folder: (
-        ["baseB"] if e is both[1] else [t.name for g in groups[e] for t in g.treatments]
-    ))  # fmt: skip
+    monkeypatch.setattr(timing.time, "monotonic", lambda: next(clock))
+    workdir = workdir_in(tmp_path, both[1])
+    for treatment in both[1].all_treatments:
+        if treatment.name != "baseB":
+            finish(workdir, treatment.name)
     plan_sweep(both, tmp_path)
     count = len(groups[both[0]])
     of_group = (1000 - 12) * 2 + (10 - 2) * 3
@@ -111,4 +120,4 @@ def test_the_estimate(monkeypatch, tmp_path, capsys):
         ("all", first + second),
     ):
         (line,) = [line for line in text.splitlines() if line.startswith(variant) and "  " in line]
-        assert line.endswith(f"  {timing.duration(seconds)}"), text
+        assert line.endswith(f"  {duration(seconds)}"), text

@@ -17,13 +17,14 @@ from support.event_files import read
 from support.tensorboard_server import serving, until
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from transfer_keras import results
-from transfer_keras.config.experiment import Experiment
+from transfer_keras.config import make_experiment
 from transfer_keras.config.treatments import parse_treatment
-from transfer_keras.experiments import group_training
+from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import read_data
 from transfer_keras.experiments.group_networks import donor_network, treatment_network
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.experiments.unit_sources import TrainedBases
+from transfer_keras.results import Workdir
 
 NAMES = ["A2B", "B2B+", "R3B"]
 EVERYONE = ["baseA", "baseB", *NAMES]
@@ -36,7 +37,7 @@ BATCH = 32  # Of tests: two whole ones and a rest of 26.
 
 @pytest.fixture(scope="module")
 def settings(data_dir):
-    return Experiment(
+    return make_experiment(
         tuple(map(parse_treatment, NAMES)),
         dataset="formula_images/6x150x32",
         data_dir=data_dir,
@@ -56,8 +57,8 @@ def data(settings):
 def workdir(settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dashboard") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group_training, "_TEST_BATCH", BATCH)
-        run_experiment(settings, folder, say=lambda _: None)
+        patch.setattr(TrainedBases, "test_batch", BATCH)
+        run_experiment(settings, folder, log=lambda _: None)
     return folder
 
 
@@ -67,7 +68,7 @@ def runs(workdir):
 
 
 def network(workdir, name):
-    return keras.saving.load_model(results.network_path(workdir, name))
+    return keras.saving.load_model(Workdir(workdir).network_path(name))
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,8 @@ def networks(workdir):
 def before_training(settings, workdir, data, name):
     """The network as it was before its first step."""
     treatment = parse_treatment(name)
-    donor = donor_network(settings, workdir, data, treatment)
-    return treatment_network(settings, 3, treatment, donor)
+    run = Run(settings, Workdir(workdir), data, devices=None)
+    return treatment_network(run, treatment, donor_network(run, treatment))
 
 
 def kernels(model):
@@ -171,7 +172,9 @@ def test_the_first_step(settings, workdir, data, runs, name):
         norm = np.sqrt((gradient**2).sum())
         assert runs[name][f"{unit}/gradient_norm"][0] == (1, pytest.approx(norm, rel=1e-4))
         # Kingma and Ba (2015), algorithm 1 at t=1: both moments are the gradient's own.
-        step = settings.learning_rate * gradient / (np.abs(gradient) + 1e-7 / np.sqrt(1e-3))
+        step = (
+            settings.training.learning_rate * gradient / (np.abs(gradient) + 1e-7 / np.sqrt(1e-3))
+        )
         ratio = np.sqrt((step**2).sum() / (kernel.numpy().astype(float) ** 2).sum())
         assert runs[name][f"{unit}/update_ratio"][0] == (1, pytest.approx(ratio, rel=1e-3))
 
@@ -183,9 +186,8 @@ def test_activations_and_cka(settings, workdir, data, runs, networks, name):
     own = answers(networks[name], images)
     others = {}
     if treatment.donor:
-        donor = networks.get(f"base{treatment.donor}") or donor_network(
-            settings, workdir, data, treatment
-        )
+        run = Run(settings, Workdir(workdir), data, devices=None)
+        donor = networks.get(f"base{treatment.donor}") or donor_network(run, treatment)
         others = {"donor": answers(donor, images), "base": answers(networks["baseB"], images)}
     for unit in UNITS:
         values = own[unit]
@@ -223,7 +225,7 @@ def test_pictures(runs, networks):
 
 
 def test_curve(runs, workdir):
-    top1 = {name: results.read_row(workdir, name).top1 for name in EVERYONE}
+    top1 = {name: Workdir(workdir).row(name).top1 for name in EVERYONE}
     found = {tag: dict(points) for tag, points in runs["curve"].items() if tag.startswith("top1/")}
     base = top1["baseB"]
     assert found == {
@@ -262,7 +264,7 @@ def test_a_curve_that_is_missing_or_old_is_drawn_again(settings, workdir, tmp_pa
         (lambda: None, False),
     ):
         spoil()
-        run_experiment(settings, copy, say=lambda _: None)
+        run_experiment(settings, copy, log=lambda _: None)
         assert (drawn.stat().st_mtime_ns != written) == expected
         written = drawn.stat().st_mtime_ns
         assert read(copy / "curve")["top1/AnB"] == read(workdir / "curve")["top1/AnB"]
@@ -271,17 +273,17 @@ def test_a_curve_that_is_missing_or_old_is_drawn_again(settings, workdir, tmp_pa
 @pytest.mark.parametrize("every", [0, 3])
 def test_what_is_watched_changes_no_number(settings, workdir, tmp_path, every):
     """The same experiment with no look, and with looks apart from the tests."""
-    run_experiment(dataclasses.replace(settings, metrics_every=every), tmp_path, say=lambda _: None)
+    run_experiment(settings.replace(metrics_every=every), tmp_path, log=lambda _: None)
     tags = read(tmp_path / "A2B")
     assert [step for step, _ in tags.get("conv3/weight_norm", [])] == ([0, 3, 4] if every else [])
     for name in EVERYONE:
         pair = [network(folder, name).get_weights() for folder in (workdir, tmp_path)]
         assert all(np.array_equal(a, b) for a, b in zip(*pair, strict=True))
-        rows = [dataclasses.asdict(results.read_row(f, name)) for f in (workdir, tmp_path)]
+        rows = [dataclasses.asdict(Workdir(f).row(name)) for f in (workdir, tmp_path)]
         for row in rows:
             row.pop("seconds")
         assert rows[0]["top1"] == rows[1]["top1"]
-        assert np.array_equal(*(results.read_answers(f, name)[1] for f in (workdir, tmp_path)))
+        assert np.array_equal(*(Workdir(f).predictions(name)[1] for f in (workdir, tmp_path)))
         assert rows[0]["training_loss"] == rows[1]["training_loss"]
         assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=1e-6)  # Other batches.
 
@@ -335,12 +337,12 @@ def test_hparams(server, workdir):
     found = {group["name"].split(" of ")[0]: group for group in groups}
     assert sorted(found) == sorted(EVERYONE)
     for name, group in found.items():
-        row = results.read_row(workdir, name)
+        row = Workdir(workdir).row(name)
         settings = {key: group["hparams"][key] for key in columns}
         expected = {"donor": row.donor or "none", "n": row.n, "target": row.target}
         expected |= {"mode": row.mode, "split": "0", "seed": 0, "examples_per_class": 0}
         assert settings == expected
         values = {m["name"]["tag"]: m["value"] for m in group["metricValues"]}
         assert values["result/top1"] == pytest.approx(row.top1)
-        base = results.read_row(workdir, f"base{row.target}").top1
+        base = Workdir(workdir).row(f"base{row.target}").top1
         assert values["result/difference_from_base"] == pytest.approx(row.top1 - base)

@@ -1,64 +1,35 @@
 """The program that runs a study, as a user meets it."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from support.own_networks import classifier, write_pictures
+from support.networks import classifier, write_pictures
 from support.paths import ROOT
 from support.studies import write_experiment
 
-from transfer_keras import results
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.config import make_experiment
+from transfer_keras.results import Workdir
 
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
-
-
-@pytest.fixture
-def program(tmp_path):
-    """Runs a program of ours in a folder of its own; `light`: TensorFlow cannot be imported."""
-    for name in ("tensorflow", "keras"):
-        (tmp_path / "poison" / name).mkdir(parents=True)
-        (tmp_path / "poison" / name / "__init__.py").write_text('raise RuntimeError("heavy")\n')
-    folder = tmp_path / "here"
-    folder.mkdir()
-
-    def start(*arguments, light=False):
-        path = [str(tmp_path / "poison"), str(ROOT)] if light else [str(ROOT)]
-        return subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(*arguments, light=False):
-        process = start(*arguments, light=light)
-        output, errors = process.communicate()
-        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
-
-    run.folder, run.start = folder, start
-    return run
 
 
 SWEEP = ("-m", "transfer_keras.sweep")
 PRINT_EXPERIMENTS = """
 import json, sys
 from absl import flags
-from transfer_keras import cli, sweep
+from transfer_keras import sweep
+from transfer_keras.config import flags as experiment_flags
+for name, value in experiment_flags.WHOLE_CURVE.items():
+    flags.FLAGS.set_default(name, value)
 flags.FLAGS(sys.argv)
-found = cli.experiments_from_flags()
-print(json.dumps([[e.split, e.examples_per_class, e.seed, [t.name for t in e.treatments],
-                   e.dataset, e.network, e.steps] for e in found]))
+found = experiment_flags.experiments_from_flags(None)
+print(json.dumps([[e.data.split, e.data.examples_per_class, e.training.seed,
+                   [t.name for t in e.treatments], e.data.dataset, e.training.network,
+                   e.training.steps] for e in found]))
 """
 
 
@@ -151,7 +122,7 @@ def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message)
     levels = {"baseA": 0.5}
     write_experiment(program.folder / "one", split="0", seed=0, levels=levels)
     write_experiment(program.folder / "other" / "a", split="7", seed=0, levels=levels)
-    same = {**Experiment((parse_treatment("baseA"),)).identity, "split": "0", "seed": 0}
+    same = {**make_experiment(["baseA"]).identity, "split": "0", "seed": 0}
     mine = {"settings": same, "levels": levels, "split": "0", "seed": 0}
     write_experiment(program.folder / "named" / "mine", **mine)
     for place in ("a/c.txt", "b/c.txt", "b/d.txt"):
@@ -186,8 +157,8 @@ def test_a_study_and_what_it_leaves(program, small):
         "splitwhole-seed0": whole,
         "splitwhole-2perclass-seed0": whole,
     }
-    assert {name: set(results.done(study / name)) for name in expected} == expected
-    assert results.read_row(study / "splitwhole-seed0", "baseA").classes == 6
+    assert {name: set(Workdir(study / name).done) for name in expected} == expected
+    assert Workdir(study / "splitwhole-seed0").row("baseA").classes == 6
     lines = done.stdout.splitlines()
     assert "Experiment 3 of 4: split 0, seed 0." in done.stdout
     assert lines[-2:] == [
@@ -274,7 +245,7 @@ def test_stopped_in_the_middle(program, small):
     written = first.stat().st_mtime_ns
     done = program(*flags)
     assert done.returncode == 0, done.stderr
-    assert len(results.done(second.parent)) == 6
+    assert len(Workdir(second.parent).done) == 6
     assert first.stat().st_mtime_ns == written
 
 
@@ -287,7 +258,7 @@ def test_a_study_of_a_donor(program):
     done = program(*SWEEP, *flags, "--steps=40", "--mode=frozen")
     assert done.returncode == 0, done.stderr
     for seed in (0, 1):
-        there = results.done(program.folder / "study" / f"splitdonor-seed{seed}")
+        there = Workdir(program.folder / "study" / f"splitdonor-seed{seed}").done
         assert there == ["A1B", "B1B", "baseB"]
     assert re.search(r"^Split donor: (Take the lower 1|Train from)", done.stdout, re.MULTILINE)
     done = program(*SWEEP, *flags, "--steps=41", "--seed=0-2")

@@ -3,7 +3,7 @@
 import pytest
 from support.tensorboard_server import serving, until
 
-from transfer_keras.config.experiment import Experiment
+from transfer_keras.config import make_experiment
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.experiments.run import run_experiment
 
@@ -31,14 +31,14 @@ LINES = f"{DEEP} return all.filter(e => e.tagName === 'VZ-LINE-CHART2').length"
 @pytest.fixture(scope="module")
 def server(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser") / "run"
-    wanted = Experiment(
+    wanted = make_experiment(
         tuple(map(parse_treatment, NAMES)),
         dataset="formula_images/6x30x32",
         data_dir=data_dir,
         steps=20,
         batch_size=8,
     )
-    run_experiment(wanted, folder, say=lambda _: None)
+    run_experiment(wanted, folder, log=lambda _: None)
     with serving(folder) as address:
         yield address
 

@@ -1,41 +1,18 @@
 """The program as a user meets it."""
 
-import os
+import functools
 import re
-import subprocess
-import sys
 
 import pytest
-from support.paths import ROOT
 
 # A package of this name that cannot be imported proves that an answer came without it.
 POISON = 'raise RuntimeError("heavy import")\n'
 
 
 @pytest.fixture
-def program(tmp_path):
-    """Runs `python -m transfer_keras.train` in an empty folder, TensorFlow out of reach."""
-    for name in ("tensorflow", "keras"):
-        (tmp_path / "poison" / name).mkdir(parents=True)
-        (tmp_path / "poison" / name / "__init__.py").write_text(POISON)
-    folder = tmp_path / "here"
-    folder.mkdir()
-
-    def run(*flags, light=True):
-        root = str(ROOT)
-        path = [str(tmp_path / "poison"), root] if light else [root]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-        return subprocess.run(
-            [sys.executable, "-m", "transfer_keras.train", *flags],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    run.folder = folder
-    return run
+def train(program):
+    """Runs the program with flags, by default without TensorFlow."""
+    return functools.partial(program, "-m", "transfer_keras.train", light=True)
 
 
 BAD = [
@@ -77,8 +54,8 @@ BAD = [
 @pytest.mark.parametrize(
     ("given", "message"), BAD, ids=lambda x: " ".join(x) if isinstance(x, list) else ""
 )
-def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message):
-    done = program(*given)
+def test_bad_flags_answer_in_one_line_before_tensorflow(train, program, given, message):
+    done = train(*given)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -86,24 +63,24 @@ def test_bad_flags_answer_in_one_line_before_tensorflow(program, given, message)
     assert list(program.folder.iterdir()) == []
 
 
-def test_a_part_of_what_is_divided_is_refused_before_tensorflow(program):
+def test_a_part_of_what_is_divided_is_refused_before_tensorflow(train, program):
     for split in ("train", "val"):
         (program.folder.parent / "pictures" / split).mkdir(parents=True)
-    done = program("--dataset=folder:../pictures/", "--validation_seed=3")
+    done = train("--dataset=folder:../pictures/", "--validation_seed=3")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "--validation_seed: folder:../pictures is divided already, in train/ and val/." in line
 
 
-def test_help_needs_no_tensorflow(program):
-    done = program("--help")
+def test_help_needs_no_tensorflow(train, program):
+    done = train("--help")
     assert "--treatments" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert list(program.folder.iterdir()) == []
 
 
-def test_dry_run_says_what_it_would_take(program):
-    done = program("--n=1-3", "--mode=frozen,random", "--target=A,B", "--dry_run", light=False)
+def test_dry_run_says_what_it_would_take(train, program):
+    done = train("--n=1-3", "--mode=frozen,random", "--target=A,B", "--dry_run", light=False)
     assert done.returncode == 0, done.stderr
     assert "To train: baseA, baseB, B1A, B2A, B3A, R1A, R2A, R3A, A1B" in done.stdout
     assert re.search(r"^4 +B +A1B, …, R3B \(6\) .* M .* M .* GiB  to train$", done.stdout, re.M)
@@ -112,11 +89,11 @@ def test_dry_run_says_what_it_would_take(program):
     assert list(program.folder.iterdir()) == []
 
 
-def test_a_run_and_what_it_leaves(program, data_dir):
+def test_a_run_and_what_it_leaves(train, program, data_dir):
     """The smallest real run: real program, data, training, files; then it is run again."""
     small = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]
     small += ["--batch_size=8", "--validations=2", "--workdir=run"]
-    done = program(*small, "--treatments=A2B,B2B+", light=False)
+    done = train(*small, "--treatments=A2B,B2B+", light=False)
     assert done.returncode == 0, done.stderr
     run = program.folder / "run"
     for name in ("baseA", "baseB", "A2B", "B2B+"):
@@ -127,12 +104,12 @@ def test_a_run_and_what_it_leaves(program, data_dir):
     assert "--treatments=A2B,B2B+" in (run / "run.flags").read_text()
 
     rows = [(run / name / "row.json").read_bytes() for name in ("baseA", "A2B")]
-    again = program(f"--flagfile={run}/run.flags", light=False)
+    again = train(f"--flagfile={run}/run.flags", light=False)
     assert again.returncode == 0, again.stderr
     assert "not trained again: baseA, baseB, A2B, B2B+" in again.stdout
     assert rows == [(run / name / "row.json").read_bytes() for name in ("baseA", "A2B")]
 
-    other = program(*small, "--steps=5", "--treatments=A2B")
+    other = train(*small, "--steps=5", "--treatments=A2B")
     assert other.returncode == 2
     assert "steps is 4 there, 5 here" in other.stderr
     assert len(other.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""What the figures show, worked out from the rows by hand."""
+"""The contents of the figures, computed from the rows by hand."""
 
 import json
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from support.studies import write_experiment, write_study
 
-from transfer_keras import results
-from transfer_keras.results import charts, paper
+from transfer_keras.results import Runs, charts, paper
 from transfer_keras.results.page import write_report
 from transfer_keras.results.statistics import paired_difference
 from transfer_keras.results.study import Kind, read_study
@@ -37,25 +36,25 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(folder):
+def study(folder):
     return read_study(folder)
 
 
 @pytest.fixture(scope="module")
-def top1(found):
-    return {(n.folder.name, n.row.treatment): n.row.top1 for n in found.networks}
+def top1(study):
+    return {(n.folder, n.row.treatment): n.row.top1 for n in study.networks}
 
 
-def test_kinds_from_all_examples_to_the_fewest(found):
-    assert charts.ordered_kinds(found) == [
+def test_kinds_from_all_examples_to_the_fewest(study):
+    assert charts.ordered_kinds(study) == [
         Kind("random"), Kind("natural"), Kind("whole"),
         Kind("whole", 50), Kind("whole", 5), Kind("whole", 1),
     ]  # fmt: skip
 
 
-def test_splits_side_by_side(found, top1):
-    shown = charts.dissimilar_splits(found, overlay=False)
-    losses = {series.label: series for series in shown.losses}
+def test_splits_side_by_side(study, top1):
+    figure = charts.dissimilar_splits(study, overlay=False)
+    losses = {series.label: series for series in figure.losses}
     assert set(losses) == {
         "natural: transfer, frozen", "random halves: transfer, frozen", "whole: random, frozen",
     }  # fmt: skip
@@ -69,7 +68,7 @@ def test_splits_side_by_side(found, top1):
     assert losses["whole: random, frozen"].failed == [2]
     assert set(losses["whole: random, frozen"].means) == {1}
 
-    levels = {series.label: series for series in shown.levels}
+    levels = {series.label: series for series in figure.levels}
     assert set(levels) == {
         "natural: transfer, frozen, towards A", "natural: transfer, frozen, towards B",
         "random halves: transfer, frozen", "whole: random, frozen, towards A",
@@ -81,19 +80,19 @@ def test_splits_side_by_side(found, top1):
     )
     assert towards_b.hollow
     assert not levels["natural: transfer, frozen, towards A"].hollow
-    assert {series.style for series in shown.levels} == {series.style for series in shown.losses}
-    assert {series.family for series in shown.losses} == {"AnB", "RnB"}
+    assert {series.style for series in figure.levels} == {series.style for series in figure.losses}
+    assert {series.family for series in figure.losses} == {"AnB", "RnB"}
 
 
 def test_one_kind_is_not_set_beside_another(tmp_path):
     write_study(tmp_path)
-    found = read_study(tmp_path)
-    assert charts.dissimilar_splits(found, overlay=True) is None
-    assert charts.reduced_data(found) == []
+    study = read_study(tmp_path)
+    assert charts.dissimilar_splits(study, overlay=True) is None
+    assert charts.reduced_data(study) == []
 
 
-def test_reduced_data(found, top1):
-    (series,) = charts.reduced_data(found)
+def test_reduced_data(study, top1):
+    (series,) = charts.reduced_data(study)
     assert series.label == "whole"
     expected = {None: top1["w", "baseA"], 50: top1["w50", "baseA"], 5: top1["w5", "baseA"]}
     assert series.points == list(expected.items())
@@ -103,19 +102,19 @@ def test_reduced_data(found, top1):
     assert series.failed == [1]
 
 
-def test_the_papers_own(found):
-    shown = charts.dissimilar_splits(found, overlay=True)
-    overlay = {series.label: series.means for series in shown.overlay}
+def test_the_papers_own(study):
+    figure = charts.dissimilar_splits(study, overlay=True)
+    overlay = {series.label: series.means for series in figure.overlay}
     assert set(overlay) == {
         "natural: transfer, frozen", "random halves: transfer, frozen", "whole: random, frozen",
     }  # fmt: skip
-    styles = {series.label: series.style for series in shown.losses}
-    assert {series.label: series.style for series in shown.overlay} == styles
+    styles = {series.label: series.style for series in figure.losses}
+    assert {series.label: series.style for series in figure.overlay} == styles
     assert 3 not in overlay["whole: random, frozen"], "it never trained"
     # From the table of natural against man-made in `paper.md`'s source, section 4.2.
     expected = 100 * ((0.2914 - 0.5372) + (0.3990 - 0.6534)) / 2
     assert overlay["natural: transfer, frozen"][7].value == pytest.approx(expected, abs=0.02)
-    reduced = charts.papers_reduced_data()
+    reduced = charts.reduced_data_of_paper()
     never_trained = (5, 10, 25, 50, 100)
     assert tuple(reduced) == tuple(a for a in paper.AMOUNTS if a not in never_trained)
     assert reduced[1300] == pytest.approx(0.5518, abs=1e-4)
@@ -123,26 +122,26 @@ def test_the_papers_own(found):
 
 
 def test_what_is_drawn(folder, tmp_path):
-    """The words in the pictures: every line and failure is named."""
+    """The text in the pictures: every line and failure is named."""
     write_report(folder, tmp_path, overlay_paper=True)
     splits = (tmp_path / "splits.svg").read_text()
-    for words in (
+    for text in (
         "natural: transfer, frozen, towards B", "random halves: transfer, frozen",
         "whole: random, frozen: never trained", "difference from the base, with 95 % intervals",
         "faint: whole: random, frozen, Yosinski et al. (2014)",
     ):  # fmt: skip
-        assert words in splits, words
+        assert text in splits, text
     reduced = (tmp_path / "reduced_data.svg").read_text()
-    for words in ("whole: never trained", "training examples of each class", "1,300", "all"):
-        assert words in reduced, words
+    for text in ("whole: never trained", "training examples of each class", "1,300", "all"):
+        assert text in reduced, text
     page = (tmp_path / "report.html").read_text()
     assert "Split: whole, 5 a class" not in page, "bases alone have no section"
     assert "Split: whole</h2>" in page
     assert "(0.7500) of 8" in page, "the better of the two tests in every row of these studies"
 
 
-def test_reduced_data_is_paired_by_half_and_seed(tmp_path):
-    """Two splits and seeds of all examples, of which fewer examples have one half alone."""
+def test_reduced_data_is_paired_by_target_and_seed(tmp_path):
+    """Two splits and seeds of all examples, of which fewer examples have one target alone."""
     rng = np.random.default_rng(0)
     for split in "01":
         for seed in (0, 1):
@@ -150,17 +149,15 @@ def test_reduced_data_is_paired_by_half_and_seed(tmp_path):
             write_experiment(tmp_path / f"{split}{seed}", split=split, seed=seed, levels=levels)
     few = {"examples_per_class": 5}
     write_experiment(tmp_path / "5", split="1", seed=1, levels={"baseB": 0.2}, settings=few)
-    found = read_study(tmp_path)
-    (series,) = charts.reduced_data(found)
-    right = {(n.folder.name, n.row.treatment): n for n in found.networks}
-    answers = [
-        results.read_answers(right[folder, "baseB"].folder, "baseB") for folder in ("5", "11")
-    ]
-    interval = paired_difference(*(label == predicted for label, predicted in answers))
+    study = read_study(tmp_path)
+    (series,) = charts.reduced_data(study)
+    networks = {(n.folder, n.row.treatment): n for n in study.networks}
+    predictions = [networks[folder, "baseB"].workdir.predictions("baseB") for folder in ("5", "11")]
+    interval = paired_difference(*(label == predicted for label, predicted in predictions))
     mean = series.means[5]
-    assert mean.value == right["5", "baseB"].row.top1
+    assert mean.value == networks["5", "baseB"].row.top1
     assert mean.high - mean.low == pytest.approx(interval.high - interval.low)
-    everything = [n.row.top1 for n in found.networks if n.examples_per_class is None]
+    everything = [n.row.top1 for n in study.networks if n.examples_per_class is None]
     assert series.means[None].value == pytest.approx(np.mean(everything))
 
 
@@ -169,30 +166,30 @@ def test_figure_2_by_hand(tmp_path):
     copy = tmp_path / "split0-seed0"
     row = json.loads((copy / "A1B" / "row.json").read_text())
     (copy / "A1B" / "row.json").write_text(json.dumps({**row, "outcome": "diverged"}))
-    found = read_study(tmp_path)
-    failed = [n for n in found.networks if n.row.outcome != "trained"]
-    shown = charts.transfer_curve(found.runs[Kind("random")], failed, {})
-    top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in found.networks}
-    halves = [(s, k, t) for s in "01" for k in (0, 1) for t in "AB"]
-    bases = {half: top1[(*half[:2], f"base{half[2]}")] for half in halves}
-    assert sorted(point.top1 for point in shown.bases) == sorted(bases.values())
-    assert shown.base == pytest.approx(np.mean(list(bases.values())))
+    study = read_study(tmp_path)
+    failed = [n for n in study.networks if not n.trained]
+    figure = charts.transfer_curve(study.runs[Kind("random")], failed, Runs())
+    top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in study.networks}
+    targets = [(s, k, t) for s in "01" for k in (0, 1) for t in "AB"]
+    bases = {target: top1[(*target[:2], f"base{target[2]}")] for target in targets}
+    assert sorted(point.top1 for point in figure.bases) == sorted(bases.values())
+    assert figure.base == pytest.approx(np.mean(list(bases.values())))
     for n in (1, 3):
         values = {
             (s, k, t): top1[s, k, f"{'B' if t == 'A' else 'A'}{n}{t}"]
-            for s, k, t in halves
+            for s, k, t in targets
             if (s, k, t, n) != ("0", 0, "B", 1)
         }
-        points = [point.top1 for point in shown.points["AnB"] if point.n == n]
+        points = [point.top1 for point in figure.points["AnB"] if point.n == n]
         assert sorted(points) == sorted(values.values())
-        per_half = [
+        per_target = [
             np.mean([values[s, k, t] - bases[s, k, t] for k in (0, 1) if (s, k, t) in values])
             for s in "01"
             for t in "AB"
         ]
-        expected = shown.base + np.mean(per_half)
-        assert shown.means["AnB"][n].value == pytest.approx(expected)
-    assert shown.failed == {"AnB": [1]}
+        expected = figure.base + np.mean(per_target)
+        assert figure.means["AnB"][n].value == pytest.approx(expected)
+    assert figure.failed == {"AnB": [1]}
 
 
 def test_a_base_that_is_compared_with_a_failure_alone_is_drawn(tmp_path):
@@ -200,26 +197,26 @@ def test_a_base_that_is_compared_with_a_failure_alone_is_drawn(tmp_path):
     write_experiment(
         tmp_path / "one", split="0", seed=0, levels=levels, outcomes={"A1B": "diverged"}
     )
-    found = read_study(tmp_path)
-    failed = [n for n in found.networks if n.row.outcome != "trained"]
-    shown = charts.transfer_curve(found.runs[Kind("random")], failed, {})
-    (base,) = shown.bases
-    assert base.top1 == next(n.row.top1 for n in found.networks if n.row.treatment == "baseB")
+    study = read_study(tmp_path)
+    failed = [n for n in study.networks if not n.trained]
+    figure = charts.transfer_curve(study.runs[Kind("random")], failed, Runs())
+    (base,) = figure.bases
+    assert base.top1 == next(n.row.top1 for n in study.networks if n.row.treatment == "baseB")
 
 
 def test_fewer_examples_are_named_and_not_set_beside_the_papers(tmp_path):
     few = {"settings": {"examples_per_class": 5}}
     write_study(tmp_path, splits=["0", "natural"], seeds=[0], **few)
-    shown = charts.dissimilar_splits(read_study(tmp_path), overlay=True)
-    assert [series.label for series in shown.losses] == [
+    figure = charts.dissimilar_splits(read_study(tmp_path), overlay=True)
+    assert [series.label for series in figure.losses] == [
         "random halves, 5 a class: transfer, frozen", "natural, 5 a class: transfer, frozen",
     ]  # fmt: skip
-    assert shown.overlay == []
+    assert figure.overlay == []
 
 
 def test_a_target_without_networks_is_no_line(tmp_path):
     levels = {"baseA": 0.5, "baseB": 0.6, "A1B": 0.5}
     for split in ("0", "natural"):
         write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
-    shown = charts.dissimilar_splits(read_study(tmp_path), overlay=False)
-    assert "natural: transfer, frozen, towards A" not in {s.label for s in shown.levels}
+    figure = charts.dissimilar_splits(read_study(tmp_path), overlay=False)
+    assert "natural: transfer, frozen, towards A" not in {s.label for s in figure.levels}

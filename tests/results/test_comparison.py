@@ -5,41 +5,41 @@ import pytest
 from scipy import stats
 
 from transfer_keras.results import statistics
-from transfer_keras.results.comparison import BASE, Half, Role, Run, compare
+from transfer_keras.results.comparison import BASE, Role, Run, Runs, TargetTask, compare
 
 ONE = Role("AnB", 3)
 STUDIES = 1000
 
 
 def right(rng, level, images, difficulty, seeds, spread):
-    """bool (seeds, images): a probit model, with a quality of each network and images that are
-    as difficult for all networks."""
+    """Draws bool (seeds, images) from a probit model, with a quality of each network and images
+    that are as difficult for all networks."""
     quality = rng.normal(0, spread, (seeds, 1))
     return level + quality - difficulty + rng.normal(0, 0.5, (seeds, images)) > 0
 
 
 def top1(level, *deviations):
-    """The true accuracy at a level, over all that varies."""
+    """Gives the true accuracy at a level, over all that varies."""
     return stats.norm.cdf(level / np.sqrt(1 + 0.25 + np.sum(np.square(deviations))))
 
 
 def study(rng, *, splits, seeds, images, effect, seed_spread, split_spread):
-    """A study of two roles; the effect differs from split to split and from half to half."""
+    """Simulates two roles; the effect differs from split to split and from target to target."""
     runs = {}
     for split in range(splits):
-        moved = rng.normal(0, split_spread)
+        shift = rng.normal(0, split_spread)
         for target in "AB":
-            half_moved = moved + rng.normal(0, split_spread)
+            target_shift = shift + rng.normal(0, split_spread)
             difficulty = rng.normal(size=images)
-            found = {
+            answers = {
                 role: right(rng, level, images, difficulty, seeds, seed_spread)
-                for role, level in ((ONE, 0.5 + effect + half_moved), (BASE, 0.5))
+                for role, level in ((ONE, 0.5 + effect + target_shift), (BASE, 0.5))
             }
-            runs[Half(str(split), target)] = {
-                seed: {role: Run(float(r[seed].mean()), r[seed]) for role, r in found.items()}
+            runs[TargetTask(str(split), target)] = {
+                seed: {role: Run(float(r[seed].mean()), r[seed]) for role, r in answers.items()}
                 for seed in range(seeds)
             }
-    return runs
+    return Runs(runs)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +58,13 @@ def test_intervals_hold_the_known_effect(splits, seeds, over, effect):
             rng, splits=splits, seeds=seeds, images=400, effect=effect,
             seed_spread=seed_spread, split_spread=split_spread,
         )  # fmt: skip
-        found = compare(runs, [ONE], [BASE])
-        assert (found.over, found.halves, found.pairs) == (over, 2 * splits, 2 * splits * seeds)
-        held += found.interval.low <= truth <= found.interval.high
+        comparison = compare(runs, [ONE], [BASE])
+        assert (comparison.over, comparison.targets, comparison.pairs) == (
+            over,
+            2 * splits,
+            2 * splits * seeds,
+        )
+        held += comparison.interval.low <= truth <= comparison.interval.high
     assert 0.93 <= held / STUDIES <= 0.97
 
 
@@ -71,7 +75,7 @@ def test_naive_intervals_would_not():
     truth = top1(0.5, 0.1, 0.1) - top1(0.5)
     for _ in range(300):
         runs = study(rng, splits=3, seeds=4, images=300, effect=0, seed_spread=0, split_spread=0.1)
-        differences = [s[ONE].top1 - s[BASE].top1 for half in runs.values() for s in half.values()]
+        differences = [one.top1 - base.top1 for one, base in runs.pairs(ONE)]
         interval = statistics.over_replicates(differences).interval()
         held += interval.low <= truth <= interval.high
     assert held / 300 < 0.85
@@ -81,49 +85,54 @@ def test_against_scipys_paired_t_test():
     rng = np.random.default_rng(0)
     pairs = rng.normal(0.6, 0.02, (6, 2))
     runs = {
-        Half(str(i // 2), "AB"[i % 2]): {0: {ONE: Run(a), BASE: Run(b)}}
+        TargetTask(str(i // 2), "AB"[i % 2]): {0: {ONE: Run(a), BASE: Run(b)}}
         for i, (a, b) in enumerate(pairs)
     }
-    found = compare(runs, [ONE], [BASE])
+    comparison = compare(Runs(runs), [ONE], [BASE])
     expected = stats.ttest_rel(*pairs.T)
     interval = expected.confidence_interval()
-    assert found.p_value == pytest.approx(expected.pvalue)
-    assert found.interval == pytest.approx((np.mean(pairs @ [1, -1]), interval.low, interval.high))
-    assert found.deviation == pytest.approx(np.std(pairs @ [1, -1], ddof=1))
+    assert comparison.p_value == pytest.approx(expected.pvalue)
+    assert comparison.interval == pytest.approx(
+        (np.mean(pairs @ [1, -1]), interval.low, interval.high)
+    )
+    assert comparison.deviation == pytest.approx(np.std(pairs @ [1, -1], ddof=1))
 
 
 def test_one_seed_on_images_is_the_paired_t_test_almost():
     rng = np.random.default_rng(0)
     one, base = rng.random((2, 500)) < [[0.7], [0.6]]
-    runs = {Half("0", "B"): {0: {ONE: Run(one.mean(), one), BASE: Run(base.mean(), base)}}}
-    found = compare(runs, [ONE], [BASE])
+    runs = {TargetTask("0", "B"): {0: {ONE: Run(one.mean(), one), BASE: Run(base.mean(), base)}}}
+    comparison = compare(Runs(runs), [ONE], [BASE])
     exact = statistics.paired_difference(one, base)  # Bonett and Price.
-    assert found.interval == pytest.approx(exact, abs=3e-3)
+    assert comparison.interval == pytest.approx(exact, abs=3e-3)
 
 
 def test_only_pairs_count():
-    """A seed or half that has only one of the two says nothing of their difference."""
-    runs = {
-        Half("0", "A"): {0: {ONE: Run(0.5), BASE: Run(0.4)}, 1: {ONE: Run(0.9)}},
-        Half("1", "A"): {0: {ONE: Run(0.7), BASE: Run(0.5)}},
-        Half("2", "B"): {0: {BASE: Run(0.1)}},
+    """A seed or target that has only one of the two says nothing of their difference."""
+    by_target = {
+        TargetTask("0", "A"): {0: {ONE: Run(0.5), BASE: Run(0.4)}, 1: {ONE: Run(0.9)}},
+        TargetTask("1", "A"): {0: {ONE: Run(0.7), BASE: Run(0.5)}},
+        TargetTask("2", "B"): {0: {BASE: Run(0.1)}},
     }
-    found = compare(runs, [ONE], [BASE])
-    assert found.interval.estimate == pytest.approx(0.15)
-    assert (found.halves, found.pairs) == (2, 2)
+    runs = Runs(by_target)
+    comparison = compare(runs, [ONE], [BASE])
+    assert comparison.interval.estimate == pytest.approx(0.15)
+    assert (comparison.targets, comparison.pairs) == (2, 2)
     assert compare(runs, [Role("BnB", 3)], [BASE]) is None
-    alone = {Half("0", "A"): runs[Half("0", "A")]}
-    assert compare(alone, [ONE], [BASE]) is None, "one half, its images unknown"
+    alone = {TargetTask("0", "A"): by_target[TargetTask("0", "A")]}
+    assert compare(Runs(alone), [ONE], [BASE]) is None, "one target, its images unknown"
 
 
 def test_means_over_a_range():
     roles = [Role("AnB+", n) for n in (3, 4)]
     runs = {
-        Half(str(s), "B"): {0: {roles[0]: Run(0.5 + s / 10), roles[1]: Run(0.7), BASE: Run(0.4)}}
+        TargetTask(str(s), "B"): {
+            0: {roles[0]: Run(0.5 + s / 10), roles[1]: Run(0.7), BASE: Run(0.4)}
+        }
         for s in range(2)
     }
-    found = compare(runs, roles, [BASE, BASE])
-    assert found.interval.estimate == pytest.approx(np.mean([0.2, 0.25]))
+    comparison = compare(Runs(runs), roles, [BASE, BASE])
+    assert comparison.interval.estimate == pytest.approx(np.mean([0.2, 0.25]))
 
 
 def test_runs_to_decide_against_simulation():

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from support.studies import write_experiment, write_study
 
-from transfer_keras import results
-from transfer_keras.results import findings, page, paper, study
+from transfer_keras.results import Runs, Workdir, findings, paper, recommend
+from transfer_keras.results import page as report_page
+from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import BASE, Role, compare
 from transfer_keras.results.page import write_report
-from transfer_keras.results.study import read_study
+from transfer_keras.results.study import Kind, read_study
 
-RANDOM = study.Kind("random")
+RANDOM = Kind("random")
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(folder):
-    words = write_report(folder, folder / "report", overlay_paper=None)
-    return words, folder / "report"
+    text = write_report(folder, folder / "report", overlay_paper=None)
+    return text, folder / "report"
 
 
 def test_files(written):
@@ -49,8 +50,8 @@ def test_tables(written, folder):
     with (output / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 26
-    found = json.loads((output / "results.json").read_text())
-    assert [str(row["top1"]) for row in found] == [row["top1"] for row in rows]
+    from_json = json.loads((output / "results.json").read_text())
+    assert [str(row["top1"]) for row in from_json] == [row["top1"] for row in rows]
     row = next(r for r in rows if (r["folder"], r["treatment"]) == ("split1-seed0", "B2A+"))
     assert (row["role"], row["n"], row["split"], row["seed"]) == ("AnB+", "2", "1", "0")
     saved = json.loads((folder / "split1-seed0" / "B2A+" / "row.json").read_text())
@@ -59,13 +60,13 @@ def test_tables(written, folder):
 
 
 def test_advice(written, folder):
-    words, output = written
+    text, output = written
     runs = read_study(folder).runs[RANDOM]
     fine, lost, tuned = (
         [100 * x for x in compare(runs, [Role(family, n)], [BASE]).interval]
         for family, n in (("AnB", 2), ("AnB", 3), ("AnB+", 3))
     )
-    assert words.startswith(
+    assert text.startswith(
         "Split random: Freeze up to unit 2: no loss is detectable ({:+.1f} points, "
         "95 % {:+.1f} to {:+.1f}, over splits). ".format(*fine)
     )
@@ -73,17 +74,17 @@ def test_advice(written, folder):
         f"From unit 3 on, fine-tune: freezing n = 3 loses {-lost[0]:.1f} points, "
         f"95 % {-lost[2]:.1f} to {-lost[1]:.1f}, over splits; fine-tuned, it gains "
         f"({tuned[0]:+.1f} points"
-    ) in words
-    assert words.endswith("Tried: n = 1, 2, 3.")
+    ) in text
+    assert text.endswith("Tried: n = 1, 2, 3.")
     assert "Freeze up to unit 2" in (output / "report.html").read_text()
 
 
 def advice(folder, levels, **changes):
     levels = {"baseA": 0.6, "baseB": 0.6, **levels}
     write_experiment(folder, split="0", seed=0, levels=levels, **changes)
-    found = read_study(folder)
-    failed = [n.role for n in found.networks if n.row.outcome != "trained"]
-    return findings.recommend(found.runs[RANDOM], failed)
+    study = read_study(folder)
+    failed = [n.role for n in study.networks if not n.trained]
+    return recommend(study.runs[RANDOM], failed)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +112,9 @@ def test_wide_intervals_are_no_permission(tmp_path):
     for split, level in (("0", 0.59), ("1", 0.4)):
         levels = {"baseA": 0.6, "baseB": 0.6, "A1B": level}
         write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
-    found = findings.recommend(read_study(tmp_path).runs[RANDOM])
-    assert found.startswith("What freezing n = 1 costs is not decided")
-    assert "-100.0" in found, "no difference is larger"
+    text = recommend(read_study(tmp_path).runs[RANDOM])
+    assert text.startswith("What freezing n = 1 costs is not decided")
+    assert "-100.0" in text, "no difference is larger"
 
 
 def named(role, n, target):
@@ -126,11 +127,11 @@ def named(role, n, target):
 
 def test_findings_by_hand(folder):
     """Estimates straight from the rows: which is taken from which, of which target."""
-    found = read_study(folder)
-    top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in found.networks}
+    study = read_study(folder)
+    top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in study.networks}
     seen = set()
-    for finding in findings.findings(found.runs[RANDOM]):
-        one, other = re.search(r"\((\w+\+?) - (\w+\+?)\)", finding.what).groups()
+    for finding in findings.find_gaps(study.runs[RANDOM]):
+        one, other = re.search(r"\((\w+\+?) - (\w+\+?)\)", finding.gap).groups()
         differences = [
             top1[split, seed, named(one, finding.n, target)]
             - top1[split, seed, named(other, finding.n, target)]
@@ -144,8 +145,8 @@ def test_findings_by_hand(folder):
 
 
 def test_what_repeats_it(folder):
-    found = read_study(folder)
-    commands = page._commands(found)
+    study = read_study(folder)
+    commands = repeat_commands(study.networks)
     assert len(commands) == 4
     assert "--split=0 --seed=1 --treatments=A1A,A1A+,A1B," in commands[1]
 
@@ -169,7 +170,7 @@ def write_flags(folder, names, *, amount="all", extra=""):
 def test_a_study_is_repeated_by_one_sweep(tmp_path):
     names = ["baseA", "baseB", "A1B", "A2A+"]
     write_flags(tmp_path, names)
-    (command,) = page._commands(read_study(tmp_path))
+    (command,) = repeat_commands(read_study(tmp_path).networks)
     program, flags = flags_of(command)
     assert program == "transfer_keras.sweep"
     assert set(flags.pop("treatments").split(",")) == set(names)
@@ -181,19 +182,19 @@ def test_a_study_is_repeated_by_one_sweep(tmp_path):
 
 def test_what_is_no_sweep_is_repeated_one_by_one(tmp_path):
     write_flags(tmp_path / "flags", ["baseA"], extra="--probes\n")
-    assert len(page._commands(read_study(tmp_path / "flags"))) == 4
+    assert len(repeat_commands(read_study(tmp_path / "flags").networks)) == 4
     write_flags(tmp_path / "more", ["baseA", "A1A"])
     shutil.rmtree(tmp_path / "more" / "splitwhole-seed3" / "A1A")
-    programs = {flags_of(c)[0] for c in page._commands(read_study(tmp_path / "more"))}
+    programs = {flags_of(c)[0] for c in repeat_commands(read_study(tmp_path / "more").networks)}
     assert programs == {"transfer_keras.train"}
 
 
 def test_table_1_is_the_papers():
     """(1.60, 1.80, 2.06) and (1.38, 1.40, 1.73), as recomputed from its logs."""
-    table = findings.table_1(paper.runs("random"))
+    table = findings.table_1(paper.read_runs("random"))
     assert [cells[2] for cells in table] == ["+1.6", "+1.8", "+2.1"]
     assert [cells[4] for cells in table] == ["+1.4", "+1.4", "+1.7"]
-    assert findings.table_1({}) == []
+    assert findings.table_1(Runs()) == []
 
 
 def test_what_the_page_shows_of_filters(tmp_path):
@@ -202,9 +203,9 @@ def test_what_the_page_shows_of_filters(tmp_path):
         folder = tmp_path / f"{split}-{seed}"
         write_experiment(folder, split=split, seed=seed, levels={"baseA": 0.6, "baseB": 0.6})
         for name in ("baseA", "baseB"):
-            results.filters_path(folder, name).write_bytes(f"{split} {seed} {name}".encode())
-    shown = page._filters(read_study(tmp_path))
-    assert {base64.b64decode(one["png"]).decode() for one in shown} == {
+            Workdir(folder).filters_path(name).write_bytes(f"{split} {seed} {name}".encode())
+    pictures = report_page._first_filters(read_study(tmp_path))
+    assert {base64.b64decode(one["png"]).decode() for one in pictures} == {
         "0 1 baseA", "0 1 baseB", "1 2 baseA", "1 2 baseB",
     }  # fmt: skip
 
@@ -214,8 +215,8 @@ def test_a_base_that_failed_beside_a_good_target(tmp_path):
     write_experiment(
         tmp_path / "one", split="0", seed=0, levels=levels, outcomes={"baseA": "at chance"}
     )
-    words = write_report(tmp_path, tmp_path / "out", overlay_paper=False)
-    assert "Freeze up to unit 1" in words
+    text = write_report(tmp_path, tmp_path / "out", overlay_paper=False)
+    assert "Freeze up to unit 1" in text
     assert "baseA (one): at chance" in (tmp_path / "out" / "report.html").read_text()
     assert (tmp_path / "out" / "transfer_random.svg").exists()
 
@@ -242,8 +243,8 @@ def test_where_nothing_trained(tmp_path):
         tmp_path / "one", split="0", seed=0, levels=dict.fromkeys(names, 0.05),
         outcomes=dict.fromkeys(names, "at chance"),
     )  # fmt: skip
-    words = write_report(tmp_path, tmp_path / "out", overlay_paper=True)
-    assert words.startswith("Split random: No advice yet")
+    text = write_report(tmp_path, tmp_path / "out", overlay_paper=True)
+    assert text.startswith("Split random: No advice yet")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "A1B (one): at chance; baseA (one): at chance; baseB (one): at chance" in page
 
@@ -278,14 +279,14 @@ def test_program(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Freeze up to unit 2" in done.stdout
     assert done.stdout.splitlines()[-1] == f"The report: {tmp_path / 'out' / 'report.html'}"
-    for flags, words in (
+    for flags, text in (
         ([], "workdir"),
         ([f"--workdir={tmp_path / 'none'}"], "no experiment.json"),
         ([f"--workdir={folder}", "--n=3"], "Unknown command line flag 'n'"),
     ):
         refused = run(*flags)
         assert refused.returncode == 2
-        assert words in refused.stderr
+        assert text in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
 
 
@@ -296,6 +297,6 @@ def test_a_donors_study_in_which_no_transfer_trained(tmp_path):
     write_experiment(
         tmp_path / "splitdonor-seed0", split="donor", seed=0, levels=levels, outcomes=failed
     )
-    words = write_report(tmp_path, tmp_path / "report", overlay_paper=False)
-    assert "Take" not in words
+    text = write_report(tmp_path, tmp_path / "report", overlay_paper=False)
+    assert "Take" not in text
     assert (tmp_path / "report" / "report.html").exists()

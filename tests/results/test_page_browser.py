@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support.studies import write_experiment, write_study
 
-from transfer_keras import results
+from transfer_keras.results import Workdir
 from transfer_keras.results.page import write_report
 
 EVIL = "<script>document.title='taken over'</script>"
@@ -22,7 +22,7 @@ def page(tmp_path_factory):
     few = {"dataset": EVIL, "examples_per_class": 5}
     write_experiment(folder / "few", split="0", seed=0, levels={"baseB": 0.2}, settings=few)
     pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    keras.utils.save_img(results.filters_path(folder / "few", "baseB"), pixels)
+    keras.utils.save_img(Workdir(folder / "few").filters_path("baseB"), pixels)
     write_report(folder, folder / "report", overlay_paper=True)
     return (folder / "report" / "report.html").as_uri()
 
@@ -46,7 +46,7 @@ def test_fits_and_asks_for_nothing(browser, screenshots, page, name, width, heig
         assert len(figures) == 4  # Two kinds, splits side by side, reduced data.
         pictures = "return [...document.images].map(x => [x.complete, x.naturalWidth])"
         assert browser.execute_script(pictures) == [[True, 4]]
-        assert all(min(width, 700) * 0.8 < found <= width for found in figures)
+        assert all(min(width, 700) * 0.8 < side <= width for side in figures)
         browser.save_screenshot(str(screenshots / f"report-{name}.png"))
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -70,10 +70,10 @@ def test_the_table_sorts(browser, page):
     return [...table.tBodies[0].rows].map(row => row.cells[place].textContent);
     """
     for name, kind in (("top1", float), ("n", int), ("seed", int)):
-        found = [kind(value) for value in browser.execute_script(column, name)]
-        assert len(found) == 4 * 26 + 5
-        assert found == sorted(found)
+        values = [kind(value) for value in browser.execute_script(column, name)]
+        assert len(values) == 4 * 26 + 5
+        assert values == sorted(values)
         again = [kind(value) for value in browser.execute_script(column, name)]
-        assert again == found[::-1]
+        assert again == values[::-1]
     names = browser.execute_script(column, "treatment")
     assert [names[0], names[-1]] == ["A1A", "baseB"]

@@ -7,18 +7,18 @@ import pytest
 from support.paths import SHARED
 
 from transfer_keras.results import paper
-from transfer_keras.results.comparison import BASE, Role, compare, unpaired
+from transfer_keras.results.comparison import BASE, Role, compare, unpaired_difference
 
 UNITS = range(1, 8)
 
 
 @pytest.fixture(scope="module")
-def random_halves():
-    return paper.runs("random")
+def random_splits():
+    return paper.read_runs("random")
 
 
 def mean(runs, role):
-    return np.mean([run[role].top1 for s in runs.values() for run in s.values() if role in run])
+    return np.mean([run.top1 for run in runs.of(role)])
 
 
 TABLE = {
@@ -30,16 +30,18 @@ TABLE = {
 
 
 @pytest.mark.parametrize("family", TABLE)
-def test_means_by_n(random_halves, family):
-    found = [mean(random_halves, Role(family, n)) for n in UNITS]
-    assert found == pytest.approx(TABLE[family], abs=5.1e-5)
+def test_means_by_n(random_splits, family):
+    top1 = [mean(random_splits, Role(family, n)) for n in UNITS]
+    assert top1 == pytest.approx(TABLE[family], abs=5.1e-5)
 
 
-def test_bases(random_halves):
-    found = [seeds[0][BASE].top1 for _, seeds in sorted(random_halves.items())]
+def test_bases(random_splits):
+    top1 = [
+        random_splits.by_seed(target)[0][BASE].top1 for target in sorted(random_splits.targets())
+    ]
     expected = [0.6151, 0.6341, 0.6232, 0.6250, 0.6286, 0.6219, 0.6260, 0.6269]
-    assert found == pytest.approx(expected, abs=5.1e-5)
-    assert (np.mean(found), np.std(found, ddof=1)) == pytest.approx((0.6251, 0.0055), abs=1e-4)
+    assert top1 == pytest.approx(expected, abs=5.1e-5)
+    assert (np.mean(top1), np.std(top1, ddof=1)) == pytest.approx((0.6251, 0.0055), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -49,62 +51,63 @@ def test_bases(random_halves):
         ("AnB", "BnB", {4: -0.62, 5: -1.68, 6: -3.90, 7: -8.24}),  # Specificity.
     ],
 )
-def test_decomposition_paired_by_half(random_halves, one, other, points):
+def test_decomposition_paired_by_target(random_splits, one, other, points):
     for n, expected in points.items():
         base = [BASE] if other == "base" else [Role(other, n)]
-        found = compare(random_halves, [Role(one, n)], base)
-        assert 100 * found.interval.estimate == pytest.approx(expected, abs=0.0051)
-        assert (found.over, found.halves, found.pairs) == ("splits", 4, 4)
-        assert 0.0005 <= found.deviation <= 0.0038
+        comparison = compare(random_splits, [Role(one, n)], base)
+        assert 100 * comparison.interval.estimate == pytest.approx(expected, abs=0.0051)
+        assert (comparison.over, comparison.targets, comparison.pairs) == ("splits", 4, 4)
+        assert 0.0005 <= comparison.deviation <= 0.0038
 
 
 @pytest.mark.parametrize(("first", "base", "selffer"), [(1, 1.60, 1.38), (3, 1.80, 1.40),
                                                         (5, 2.06, 1.73)])  # fmt: skip
-def test_table_1_as_the_paper_has_it(random_halves, first, base, selffer):
+def test_table_1_as_the_paper_has_it(random_splits, first, base, selffer):
     transfer = [Role("AnB+", n) for n in range(first, 8)]
     selffers = [Role("BnB+", n) for n in range(first, 8)]
-    found = unpaired(random_halves, transfer, [BASE])
-    assert 100 * found == pytest.approx(base, abs=0.0051)
-    assert 100 * unpaired(random_halves, transfer, selffers) == pytest.approx(selffer, abs=0.0051)
+    difference = unpaired_difference(random_splits, transfer, [BASE])
+    assert 100 * difference == pytest.approx(base, abs=0.0051)
+    assert 100 * unpaired_difference(random_splits, transfer, selffers) == pytest.approx(
+        selffer, abs=0.0051
+    )
 
 
-def test_once_paired_transfer_and_selffer_gain_the_same(random_halves):
-    """The lingering gain of table 1 is that of easier halves."""
+def test_once_paired_transfer_and_selffer_gain_the_same(random_splits):
+    """The lingering gain of table 1 is that of easier targets."""
     for family, points, deviation in (("AnB+", 0.97, 0.35), ("BnB+", 0.97, 0.34)):
         gains = [
-            100 * (run[role].top1 - run[BASE].top1)
-            for seeds in random_halves.values()
-            for run in seeds.values()
-            for role in run
-            if role.family == family
+            100 * (run.top1 - base.top1)
+            for n in random_splits.trained_n(family)
+            for run, base in random_splits.pairs(Role(family, n))
         ]
         assert len(gains) == 10
         assert np.mean(gains) == pytest.approx(points, abs=0.0051)
         assert np.std(gains, ddof=1) == pytest.approx(deviation, abs=0.0051)
     for n in UNITS:
-        direct = compare(random_halves, [Role("AnB+", n)], [Role("BnB+", n)])
+        direct = compare(random_splits, [Role("AnB+", n)], [Role("BnB+", n)])
         assert direct is None, "the two never ran on the same target"
 
 
 def test_natural_against_man_made():
-    runs = paper.runs("natural")
+    runs = paper.read_runs("natural")
     expected = {
         "B": [0.5372, 0.5392, 0.5214, 0.5008, 0.4616, 0.4098, 0.3742, 0.2914],
         "A": [0.6534, 0.6571, 0.6506, 0.6250, 0.5824, 0.5219, 0.4851, 0.3990],
     }
-    for half, seeds in runs.items():
-        found = [seeds[0][BASE].top1, *(seeds[0][Role("AnB", n)].top1 for n in UNITS)]
-        assert found == pytest.approx(expected[half.target], abs=5.1e-5)
+    for target in runs.targets():
+        seeds = runs.by_seed(target)
+        top1 = [seeds[0][BASE].top1, *(seeds[0][Role("AnB", n)].top1 for n in UNITS)]
+        assert top1 == pytest.approx(expected[target.target], abs=5.1e-5)
 
 
 def test_random_weights_and_reduced_data():
-    ((_, seeds),) = paper.runs("whole").items()
-    found = [seeds[0][BASE].top1, *(seeds[0][Role("RnB", n)].top1 for n in UNITS if n != 3)]
+    (seeds,) = paper.read_runs("whole").by_target.values()
+    top1 = [seeds[0][BASE].top1, *(seeds[0][Role("RnB", n)].top1 for n in UNITS if n != 3)]
     assert Role("RnB", 3) not in seeds[0], "it never trained"
     expected = [0.5763, 0.4917, 0.4026, 0.0191, 0.0499, 0.0145, 0.0146]
-    assert found == pytest.approx(expected, abs=5.1e-5)
+    assert top1 == pytest.approx(expected, abs=5.1e-5)
     for count, top1 in ((1, 0.0038), (1000, 0.5409), (1300, 0.5518)):
-        ((_, seeds),) = paper.runs("whole", examples_per_class=count).items()
+        (seeds,) = paper.read_runs("whole", examples_per_class=count).by_target.values()
         assert seeds[0][BASE].top1 == pytest.approx(top1, abs=5.1e-5)
 
 
@@ -115,5 +118,5 @@ def test_the_file_is_what_the_logs_hold():
     with path.open() as logged, paper._FILE.open() as ours:
         columns = ("top1_last_test", "top1_mean_of_10_best_tests")
         expected = sorted(tuple(row[c] for c in columns) for row in csv.DictReader(logged))
-        found = sorted((r["top1"], r["top1_best10"]) for r in csv.DictReader(ours))
-    assert found == expected
+        from_file = sorted((r["top1"], r["top1_best10"]) for r in csv.DictReader(ours))
+    assert from_file == expected

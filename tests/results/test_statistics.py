@@ -8,26 +8,30 @@ def test_by_hand():
     # 100 images: 40 both right, 15 only the one, 5 only the base, 40 neither.
     one = np.repeat([1, 1, 0, 0], [40, 15, 5, 40])
     base = np.repeat([1, 0, 1, 0], [40, 15, 5, 40])
-    found = statistics.paired_difference(one, base)
-    assert found.estimate == pytest.approx(0.10)
+    interval = statistics.paired_difference(one, base)
+    assert interval.estimate == pytest.approx(0.10)
     # Bonett and Price (2012), equation 4, with a pocket calculator.
     p, q = 16 / 102, 6 / 102
-    half = 1.959964 * ((p + q - (p - q) ** 2) / 102) ** 0.5
-    assert (found.low, found.high) == pytest.approx((p - q - half, p - q + half), abs=1e-6)
+    margin = 1.959964 * ((p + q - (p - q) ** 2) / 102) ** 0.5
+    assert (interval.low, interval.high) == pytest.approx(
+        (p - q - margin, p - q + margin), abs=1e-6
+    )
 
 
 def test_mirrored():
     rng = np.random.default_rng(0)
     one, base = rng.random(300) < 0.7, rng.random(300) < 0.6
-    found, back = (statistics.paired_difference(*pair) for pair in [(one, base), (base, one)])
-    assert tuple(back) == pytest.approx((-found.estimate, -found.high, -found.low))
+    interval, mirrored = (
+        statistics.paired_difference(*pair) for pair in [(one, base), (base, one)]
+    )
+    assert tuple(mirrored) == pytest.approx((-interval.estimate, -interval.high, -interval.low))
 
 
 def test_no_disagreement_still_leaves_doubt():
     same = np.ones(50)
-    found = statistics.paired_difference(same, same)
-    assert found.estimate == 0
-    assert found.low < 0 < found.high
+    interval = statistics.paired_difference(same, same)
+    assert interval.estimate == 0
+    assert interval.low < 0 < interval.high
 
 
 def test_coverage():

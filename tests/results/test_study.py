@@ -3,10 +3,9 @@ import pytest
 from support.rows import make_row
 from support.studies import SETTINGS, write_experiment, write_study
 
-from transfer_keras import results
-from transfer_keras.config.errors import UserError
-from transfer_keras.results import study
-from transfer_keras.results.comparison import BASE, Half, Role
+from transfer_keras.config import UserError
+from transfer_keras.results import Workdir, study
+from transfer_keras.results.comparison import BASE, Role, TargetTask
 from transfer_keras.results.study import Kind, check_study, read_study
 
 
@@ -16,21 +15,23 @@ def test_what_is_on_disk(tmp_path):
         tmp_path / "n", split="natural", seed=0, levels={"baseA": 0.5, "baseB": 0.5, "R2B": 0.1},
         outcomes={"R2B": "at chance"},
     )  # fmt: skip
-    found = read_study(tmp_path)
-    assert found.settings == SETTINGS
-    assert len(found.networks) == 4 * 26 + 3
-    assert set(found.runs) == {Kind("random"), Kind("natural")}
-    assert set(found.runs[Kind("random")]) == {Half(s, t) for s in "01" for t in "AB"}
-    seeds = found.runs[Kind("random")][Half("1", "A")]
+    on_disk = read_study(tmp_path)
+    assert on_disk.settings == SETTINGS
+    assert len(on_disk.networks) == 4 * 26 + 3
+    assert set(on_disk.runs) == {Kind("random"), Kind("natural")}
+    assert set(on_disk.runs[Kind("random")].targets()) == {
+        TargetTask(s, t) for s in "01" for t in "AB"
+    }
+    seeds = on_disk.runs[Kind("random")].by_seed(TargetTask("1", "A"))
     assert set(seeds) == {0, 1}
     run = seeds[1][Role("AnB+", 3)]  # Of target A, so it is B3A+.
-    folder = tmp_path / "split1-seed1"
-    assert run.top1 == results.read_row(folder, "B3A+").top1
-    label, predicted = results.read_answers(folder, "B3A+")
+    workdir = Workdir(tmp_path / "split1-seed1")
+    assert run.top1 == workdir.row("B3A+").top1
+    label, predicted = workdir.predictions("B3A+")
     assert np.array_equal(run.right, label == predicted)
-    natural = found.runs[Kind("natural")][Half("natural", "B")][0]
+    natural = on_disk.runs[Kind("natural")].by_seed(TargetTask("natural", "B"))[0]
     assert set(natural) == {BASE}, "a network that did not train is no result"
-    assert [n.row.treatment for n in found.networks if n.row.outcome != "trained"] == ["R2B"]
+    assert [n.row.treatment for n in on_disk.networks if not n.trained] == ["R2B"]
 
 
 def test_a_split_that_lists_classes_has_a_short_name(tmp_path):
@@ -76,11 +77,11 @@ def test_two_of_the_same_split_and_seed(tmp_path):
         read_study(tmp_path)
 
 
-def test_other_images_and_damaged_answers(tmp_path):
+def test_other_images_and_damaged_predictions(tmp_path):
     for seed in (0, 1):
         write_experiment(tmp_path / str(seed), split="0", seed=seed, levels={"baseA": 0.5})
-    others = {"label": np.ones(7, np.int32), "predicted": np.ones(7, np.int32)}
-    results.write_predictions(tmp_path / "1", "baseA", others)
+    other_images = {"label": np.ones(7, np.int32), "predicted": np.ones(7, np.int32)}
+    Workdir(tmp_path / "1").write_predictions("baseA", other_images)
     with pytest.raises(UserError, match=r"1.baseA was tested on other images"):
         read_study(tmp_path)
     path = tmp_path / "1" / "baseA" / "predictions.npz"
@@ -95,10 +96,10 @@ def test_fewer_examples_are_another_kind(tmp_path):
             tmp_path / str(amount), split="0", seed=0, levels={"baseA": 0.5, "baseB": 0.5},
             settings={"examples_per_class": amount},
         )  # fmt: skip
-    found = read_study(tmp_path)
-    assert set(found.runs) == {Kind("random"), Kind("random", 5)}
-    assert [str(kind) for kind in found.runs] == ["random, 5 a class", "random"]
-    assert "examples_per_class" not in found.settings
+    on_disk = read_study(tmp_path)
+    assert set(on_disk.runs) == {Kind("random"), Kind("random", 5)}
+    assert [str(kind) for kind in on_disk.runs] == ["random, 5 a class", "random"]
+    assert "examples_per_class" not in on_disk.settings
 
 
 def test_whether_an_experiment_belongs_to_a_study(tmp_path):

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 from support.rows import make_row, write
 
-from transfer_keras import results
-from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import combine_treatments, parse_treatment
+from transfer_keras.config import UserError, combine_treatments, make_experiment, parse_treatment
 from transfer_keras.experiments.plan_table import plan_table
-from transfer_keras.results import summary
+from transfer_keras.results import Workdir, summary
 from transfer_keras.results.figures import curve
 
 
@@ -17,7 +14,9 @@ def test_table(tmp_path):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5, seconds=9)
     write(tmp_path, base, [1, 0, 1, 0])
     write(tmp_path, make_row(), [1, 1, 1, 0])
-    lines = summary.table(tmp_path, [parse_treatment("baseB"), parse_treatment("A3B")]).splitlines()
+    lines = summary.result_table(
+        Workdir(tmp_path), [parse_treatment("baseB"), parse_treatment("A3B")]
+    ).splitlines()
     assert lines[0].split("  ")[0] == "treatment"
     assert lines[2].split() == ["baseB", "0.500", "0:09"]
     assert lines[3].startswith("A3B        0.750  +25.0 points from baseB [")
@@ -28,9 +27,9 @@ def test_curve(tmp_path, monkeypatch):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", top1=0.5)
     write(tmp_path, base, [1, 0, 1, 0])
     path = tmp_path / "curve.png"
-    assert not summary.draw_curve(path, tmp_path, [parse_treatment("baseB")], title="t")
-    wanted = {"A3B": [1, 1, 1, 0], "A2B": [1, 0, 1, 0], "B3B+": [0, 0, 0, 0], "R1B": [0, 0, 1, 0]}
-    for name, right in wanted.items():
+    assert not summary.draw_curve(Workdir(tmp_path), [parse_treatment("baseB")], title="t")
+    answers = {"A3B": [1, 1, 1, 0], "A2B": [1, 0, 1, 0], "B3B+": [0, 0, 0, 0], "R1B": [0, 0, 1, 0]}
+    for name, right in answers.items():
         treatment = parse_treatment(name)
         fields = {"donor": treatment.donor, "n": treatment.n, "mode": treatment.mode}
         row = make_row(treatment=name, top1=np.mean(right), **fields)
@@ -39,35 +38,37 @@ def test_curve(tmp_path, monkeypatch):
     monkeypatch.setattr(
         curve, "draw", lambda panels, path, title: path.touch() or seen.append(panels)
     )
-    names = ["baseB", *wanted]
-    assert summary.draw_curve(path, tmp_path, map(parse_treatment, names), title="t")
+    names = ["baseB", *answers]
+    assert summary.draw_curve(Workdir(tmp_path), map(parse_treatment, names), title="t")
     (panel,) = seen[0]
     assert (panel.target, panel.base) == ("B", 0.5)
-    found = {label: [(p.n, p.top1) for p in points] for label, points in panel.series.items()}
-    assert found == {
+    points_by_family = {
+        label: [(p.n, p.top1) for p in points] for label, points in panel.series.items()
+    }
+    assert points_by_family == {
         "AnB": [(3, 0.75), (2, 0.5)],
         "BnB+": [(3, 0.0)],
         "RnB": [(1, 0.25)],
     }
     assert all(p.low < p.top1 - 0.5 < p.high for points in panel.series.values() for p in points)
     monkeypatch.undo()
-    summary.draw_curve(path, tmp_path, map(parse_treatment, names), title="t")
+    summary.draw_curve(Workdir(tmp_path), map(parse_treatment, names), title="t")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_did_not_learn_is_told(tmp_path):
+def test_failures_have_a_line_each(tmp_path):
     base = make_row(treatment="baseB", donor=None, n=0, mode="base", outcome="diverged", loss=None)
     write(tmp_path, base, [1, 0, 1, 0])
     flat = make_row(outcome="at chance", training_loss=0.69, group=21, seconds=351)
     write(tmp_path, flat, [1, 0, 1, 0])
     write(tmp_path, make_row(treatment="A2B"), [1, 0, 1, 0])
     treatments = [parse_treatment(name) for name in ("baseB", "A2B", "A3B")]
-    lines = summary.failures(tmp_path, treatments)
+    lines = summary.failure_lines(Workdir(tmp_path), treatments)
     assert [line.split()[0] for line in lines] == ["baseB", "A3B"]
     assert "diverged: its loss is no number" in lines[0]
     assert "at chance: its training loss ended at 0.690" in lines[1]
     assert f"2 classes costs {math.log(2):.3f}" in lines[1]
-    table = summary.table(tmp_path, treatments).splitlines()
+    table = summary.result_table(Workdir(tmp_path), treatments).splitlines()
     assert "diverged" in table[2]
     assert "at chance" not in table[3]
     assert table[4].endswith("at chance  5:51 for 21")
@@ -81,12 +82,13 @@ def test_what_did_not_learn_is_told(tmp_path):
     ],
 )
 def test_plan(tmp_path, changes, limit):
-    wanted = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], "B")
-    experiment = Experiment(wanted, **changes)
+    treatments = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], "B")
+    experiment = make_experiment(treatments, **changes)
+    workdir = Workdir(tmp_path)
     for name in ("baseA", "A1B"):
         write(tmp_path, make_row(treatment=name), [1])
-        results.network_path(tmp_path, name).touch()
-    plan = plan_table(experiment, {"A": range(5), "B": range(5)}, tmp_path)
+        workdir.network_path(name).touch()
+    plan = plan_table(experiment, {"A": range(5), "B": range(5)}, workdir)
     *lines, total = plan.splitlines()
     assert [line.split()[:3] for line in lines[2:]] == [
         ["1", "A", "baseA"],
@@ -105,7 +107,7 @@ def test_plan(tmp_path, changes, limit):
 def test_networks_tested_on_other_images_are_not_compared(tmp_path):
     write(tmp_path, make_row(treatment="baseB"), [1, 0, 1, 0])
     write(tmp_path, make_row(), [1, 1, 1, 0])
-    others = {"label": np.array([0, 0, 0, 1]), "predicted": np.zeros(4)}
-    results.write_predictions(tmp_path, "A3B", others)
+    other_images = {"label": np.array([0, 0, 0, 1]), "predicted": np.zeros(4)}
+    Workdir(tmp_path).write_predictions("A3B", other_images)
     with pytest.raises(UserError, match="A3B and baseB were tested on other images"):
-        summary.table(tmp_path, [parse_treatment("A3B")])
+        summary.result_table(Workdir(tmp_path), [parse_treatment("A3B")])

@@ -1,4 +1,4 @@
-"""Folders of pictures whose colours tell what they are."""
+"""Folders of pictures whose colours encode their split, class and number."""
 
 import numpy as np
 from PIL import Image
@@ -10,7 +10,7 @@ CLASSES = ["Ärger", "b c", "dog", "emu"]
 
 
 def write(root, *, train=6, val=3, classes=CLASSES):
-    """Pictures of one colour each, which tells split, class and number."""
+    """Writes pictures of one colour each, which encodes split, class and number."""
     rng = np.random.default_rng(0)
     for split, count in (("train", train), ("val", val)):
         for label, name in enumerate(classes):

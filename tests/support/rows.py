@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from transfer_keras import results
+from transfer_keras.config import choices
+from transfer_keras.results import Row, Workdir
 
 
 def make_row(**changes):
@@ -14,7 +15,7 @@ def make_row(**changes):
         "mode": "frozen",
         "top1": 0.75,
         "loss": 0.5,
-        "outcome": "trained",
+        "outcome": choices.TRAINED,
         "training_loss": 0.4,
         "test_images": 4,
         "classes": 2,
@@ -25,13 +26,14 @@ def make_row(**changes):
         "trainable_parameters": 40,
         "validation": ((5, 0.6, 0.5), (10, 0.5, 0.75)),
     }
-    return results.Row(**{**fields, **changes})
+    return Row(**{**fields, **changes})
 
 
 def write(workdir, row, right):
-    """A treatment that is done, but for its network."""
-    results.write_predictions(workdir, row.treatment, predictions(right))
-    results.write_row(workdir, row)
+    """Writes all files of a treatment but its network."""
+    workdir = Workdir(workdir)
+    workdir.write_predictions(row.treatment, predictions(right))
+    workdir.write_row(row)
 
 
 def predictions(right):

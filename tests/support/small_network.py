@@ -33,7 +33,7 @@ def make_donor(seed=3, classes=5, *, perturbed=True):
 
 
 def values(model):
-    """ "layer/weight" -> NumPy array, for models of plain layers."""
+    """Gives "layer/weight" -> NumPy array, for models of plain layers."""
     return {
         f"{layer.name}/{w.name}": keras.ops.convert_to_numpy(w)
         for layer in model.layers
@@ -46,7 +46,7 @@ def as_numpy(tree):
 
 
 def same(a, b):
-    """Bit-equal, whichever backend's tensors they are."""
+    """Tells whether two trees of tensors, of any backend, are bit-equal."""
     return np.array_equal(as_numpy(a), as_numpy(b))
 
 

@@ -16,17 +16,17 @@ def jpeg(value: int) -> bytes:
 
 
 def make_files():
-    """Name -> bytes of each file."""
-    made = {"wnids.txt": "\n".join(WNIDS).encode() + b"\n", "words.txt": b""}
+    """Makes all files, name -> bytes."""
+    files = {"wnids.txt": "\n".join(WNIDS).encode() + b"\n", "words.txt": b""}
     for index, wnid in enumerate(WNIDS):
         for number in range(4):
             name = f"train/{wnid}/images/{wnid}_{number}.JPEG"
-            made[name] = jpeg(10 * index + number + 4)
-        made[f"train/{wnid}/{wnid}_boxes.txt"] = b""
-        made[f"val/images/val_{index}.JPEG"] = jpeg(100 + index)
+            files[name] = jpeg(10 * index + number + 4)
+        files[f"train/{wnid}/{wnid}_boxes.txt"] = b""
+        files[f"val/images/val_{index}.JPEG"] = jpeg(100 + index)
     lines = [f"val_{i}.JPEG\t{wnid}\t0\t32\t44\t62" for i, wnid in enumerate(WNIDS)]
-    made["val/val_annotations.txt"] = "\n".join(lines).encode()
-    return made
+    files["val/val_annotations.txt"] = "\n".join(lines).encode()
+    return files
 
 
 def write_zip(path, files):

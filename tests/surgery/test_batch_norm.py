@@ -9,7 +9,7 @@ X, Y = images(4), np.array([0, 1, 2, 3])
 
 
 def train(policy, mode="frozen"):
-    """What moved of the lower BatchNorm in two steps, the model, and its output for training."""
+    """Trains two steps; gives what changed of the lower BatchNorm, the model, and its output."""
     donor = make_donor()
     model, _ = surgery.transplant(donor, 2, mode=mode, seed=1, batch_norm=policy)
     before = values(model)
@@ -20,8 +20,8 @@ def train(policy, mode="frozen"):
         for name, value in values(model).items()
         if name.startswith("one_bn") and not same(value, before[name])
     }
-    still = same(values(model)["one/kernel"], before["one/kernel"])
-    assert still == (mode == "frozen")
+    unchanged = same(values(model)["one/kernel"], before["one/kernel"])
+    assert unchanged == (mode == "frozen")
     return moved, model, donor
 
 
@@ -53,8 +53,8 @@ def test_fixed_statistics_are_those_used_in_training(policy):
     w = {name.split("/")[1]: v for name, v in values(donor).items() if name.startswith("one_bn")}
     scale = w["gamma"] / np.sqrt(w["moving_variance"] + layer.epsilon)
     expected = (x - w["moving_mean"]) * scale + w["beta"]
-    found = keras.ops.convert_to_numpy(layer(x, training=True))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    actual = keras.ops.convert_to_numpy(layer(x, training=True))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_fixed_statistics_reload(tmp_path):
@@ -62,10 +62,10 @@ def test_fixed_statistics_reload(tmp_path):
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
     for training in (False, None):
-        found, expected = (
+        actual, expected = (
             keras.ops.convert_to_numpy(m(X, training=training)) for m in (again, model)
         )
-        assert same(found, expected)
+        assert same(actual, expected)
     assert again.get_layer("one_bn").trainable
 
 

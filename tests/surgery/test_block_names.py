@@ -86,12 +86,12 @@ def test_applications(name):
     side = SIDES.get(name, 32)
     build = getattr(keras.applications, name)
     model = build(weights=None, input_shape=(side, side, 3), classes=10)
-    found = blocks(model)
-    assert [unit.name for unit in found] == NETWORKS[name]
-    assert sum(unit.parameters for unit in found) == model.count_params()
+    found_blocks = blocks(model)
+    assert [unit.name for unit in found_blocks] == NETWORKS[name]
+    assert sum(unit.parameters for unit in found_blocks) == model.count_params()
     if name in BLOCKS:
         inside = r"^(block|conv\d_block|expanded_conv|convnext_tiny_stage)"
-        assert sum(bool(re.match(inside, unit.name)) for unit in found) == BLOCKS[name]
+        assert sum(bool(re.match(inside, unit.name)) for unit in found_blocks) == BLOCKS[name]
     surgery.lower(model, NETWORKS[name][1], blocks=surgery.block_names(model))
 
 
@@ -99,13 +99,13 @@ def test_applications(name):
 def test_automatic_names_stay_units(name):
     build = getattr(keras.applications, name)
     model = build(weights=None, input_shape=(75, 75, 3), classes=10)
-    units, found = surgery.units(model), blocks(model)
-    assert [unit.layers for unit in found] == [unit.layers for unit in units]
-    named = [unit.name for unit in found if not unit.name.startswith("conv2d")]
+    units, found_blocks = surgery.units(model), blocks(model)
+    assert [unit.layers for unit in found_blocks] == [unit.layers for unit in units]
+    named = [unit.name for unit in found_blocks if not unit.name.startswith("conv2d")]
     expected = [*numbered("block35_", 10), *numbered("block17_", 20)]
     expected += [*numbered("block8_", 10), "conv_7b"]
     assert named == [*(expected if "ResNet" in name else []), "predictions"]
-    assert found[0].name == units[0].name
+    assert found_blocks[0].name == units[0].name
 
 
 def dense(*names):
@@ -141,8 +141,10 @@ def test_one_unit_with_layers_of_two_blocks():
     x = LAYERS.Dense(4, name="block2_b")(x)
     x = LAYERS.Dense(4, name="block2_c")(x)
     model = keras.Model(inputs, LAYERS.Dense(2, name="block1_c")(x))
-    found = [(unit.name, [x.name for x in unit.layers if x.weights]) for unit in blocks(model)]
-    assert found == [
+    found_blocks = [
+        (unit.name, [x.name for x in unit.layers if x.weights]) for unit in blocks(model)
+    ]
+    assert found_blocks == [
         ("block1", ["block1", "block2_a"]),
         ("block2", ["block2_b", "block2_c"]),
         ("block1_", ["block1_c"]),
@@ -154,9 +156,9 @@ def test_a_layer_used_twice_joins_all_between():
     twice = LAYERS.Dense(4, name="twice")
     x = LAYERS.Dense(4, name="block_1_x")(twice(LAYERS.Dense(4, name="first")(inputs)))
     model = keras.Model(inputs, LAYERS.Dense(4, name="last")(twice(x)))
-    found = blocks(model)
-    assert [unit.name for unit in found] == ["first", "twice", "last"]
-    assert [x.name for x in found[1].layers] == ["twice", "block_1_x"]
+    found_blocks = blocks(model)
+    assert [unit.name for unit in found_blocks] == ["first", "twice", "last"]
+    assert [x.name for x in found_blocks[1].layers] == ["twice", "block_1_x"]
 
 
 def test_it_serves_for_a_copy():

@@ -20,13 +20,13 @@ BLOCKS = {
 def test_blocks_of_applications(name):
     pattern, count = BLOCKS[name]
     model = getattr(keras.applications, name)(weights=None)
-    found = surgery.units(model, blocks=pattern)
-    assert all(unit.output is not None for unit in found)
-    names = [unit.name for unit in found]
+    model_units = surgery.units(model, blocks=pattern)
+    assert all(unit.output is not None for unit in model_units)
+    names = [unit.name for unit in model_units]
     assert len(set(names)) == len(names)
-    assert sum(unit.parameters for unit in found) == model.count_params()
+    assert sum(unit.parameters for unit in model_units) == model.count_params()
     if count:
-        assert len(found) == count, names
+        assert len(model_units) == count, names
 
 
 def test_a_function_names_blocks():
@@ -34,8 +34,8 @@ def test_a_function_names_blocks():
         return "image" if layer.name in ("one", "two") else "rest"
 
     donor = make_donor()
-    found = surgery.units(donor, blocks=part)
-    assert [(unit.name, unit.index) for unit in found] == [("image", 1), ("rest", 2)]
+    model_units = surgery.units(donor, blocks=part)
+    assert [(unit.name, unit.index) for unit in model_units] == [("image", 1), ("rest", 2)]
     model, _ = surgery.transplant(donor, "image", seed=1, blocks=part)
     frozen = [layer.name for layer in model.layers if not layer.trainable]
     assert frozen == ["pixels", "one", "one_bn", "one_relu", "two", "two_dropout", "flat"]
@@ -66,11 +66,11 @@ def test_two_blocks_in_one_unit():
 def test_a_composite_layer_is_one_unit_until_it_is_opened():
     donor = make_tower()
     assert [u.name for u in surgery.units(donor)] == ["tower", "head"]
-    found = surgery.units(donor, expand=EXPAND)
-    assert [u.name for u in found] == ["block_0", "block_1", "block_2", "head"]
-    assert [len(u.layers) for u in found] == [1, 1, 2, 1]
-    assert [u.output is None for u in found] == [True, True, False, False]
-    assert "inside a layer" in str(found)
+    model_units = surgery.units(donor, expand=EXPAND)
+    assert [u.name for u in model_units] == ["block_0", "block_1", "block_2", "head"]
+    assert [len(u.layers) for u in model_units] == [1, 1, 2, 1]
+    assert [u.output is None for u in model_units] == [True, True, False, False]
+    assert "inside a layer" in str(model_units)
 
 
 def test_transplant_inside_a_composite_layer():

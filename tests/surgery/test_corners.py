@@ -17,7 +17,7 @@ def compiled(model):
 
 
 def nested(inner_name="inner", norm=False):
-    """A trunk in a model of its own, then a dense head named "head"."""
+    """Makes a trunk in a model of its own, then a dense head named "head"."""
     inner = keras.Input((4,))
     x = LAYERS.Dense(4, name=inner_name)(inner)
     trunk = keras.Model(inner, LAYERS.BatchNormalization(name="bn")(x) if norm else x, name="trunk")
@@ -131,8 +131,8 @@ def test_the_parts_keep_the_structure_of_outputs():
     donor = keras.Model(inputs, {"y": LAYERS.Dense(2, name="b")(x)})
     probe = np.ones((2, 4), np.float32)
     for n in range(3):
-        found = surgery.upper(donor, n)(surgery.lower(donor, n)(probe))
-        assert same(found["y"], donor(probe)["y"])
+        outputs = surgery.upper(donor, n)(surgery.lower(donor, n)(probe))
+        assert same(outputs["y"], donor(probe)["y"])
 
 
 def test_biases_that_begin_as_a_pattern_are_no_sign_of_a_copy():

@@ -27,8 +27,8 @@ def test_upper_of_lower_is_the_model_at_every_cut(name):
     assert np.isfinite(expected).all()
     count = len(surgery.units(model))
     for n in range(count + 1):
-        found = surgery.upper(model, n)(surgery.lower(model, n)(x))
-        assert same(keras.ops.convert_to_numpy(found), expected), n
+        outputs = surgery.upper(model, n)(surgery.lower(model, n)(x))
+        assert same(keras.ops.convert_to_numpy(outputs), expected), n
 
 
 @pytest.mark.parametrize("n", range(5))

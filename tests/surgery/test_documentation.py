@@ -1,11 +1,18 @@
-"""The examples in the package's docstring run as they stand."""
+"""The examples in the docstrings of the package and of its functions run as they stand."""
 
+import doctest
 import re
 
 import keras
 import numpy as np
+import pytest
 
 from transfer_keras import surgery
+
+HAVE_EXAMPLES = {
+    "assert_unchanged", "extract", "flatten", "fuse", "logits", "lower", "set_trainable",
+    "snapshot", "swap_head", "transplant", "units", "upper",
+}  # fmt: skip
 
 
 def test_examples(capsys):
@@ -28,3 +35,18 @@ def test_examples(capsys):
     assert names["model"].output.shape == (None, 7)
     assert names["shape"].output.shape == (None, 5)
     assert [layer.trainable for layer in names["shape"].layers].count(True) == 2  # head, input
+
+
+@pytest.mark.parametrize("name", surgery.__all__)
+def test_examples_of_functions(name):
+    names = {"keras": keras, "np": np, "surgery": surgery}
+    # What the package exports is defined in its modules, which the finder would leave out.
+    documented = doctest.DocTestFinder().find(getattr(surgery, name), name, False, globs=names)
+    runner = doctest.DocTestRunner()
+    tried = sum(runner.run(test).attempted for test in documented)
+    assert tried or name not in HAVE_EXAMPLES
+    assert runner.failures == 0
+
+
+def test_every_function_of_the_list_is_exported():
+    assert set(surgery.__all__) >= HAVE_EXAMPLES

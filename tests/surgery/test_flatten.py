@@ -19,7 +19,7 @@ def make_trunk(name="trunk", **arguments):
 
 
 def on_trunk(trunk, **arguments):
-    """A head upon a nested model, as people write it."""
+    """Puts a head upon a nested model, as people write it."""
     inputs = keras.Input((12, 12, 3), name="image")
     x = LAYERS.GlobalAveragePooling2D(name="pool")(trunk(inputs, **arguments))
     model = keras.Model(inputs, LAYERS.Dense(5, name="head")(x), name="network")
@@ -76,9 +76,9 @@ def test_backbone_of_keras_applications():
     assert same(model(x), donor(x))
     assert model.layers[1:] == [*trunk.layers[1:], *head]
     assert [len(surgery.units(m)) for m in (donor, model)] == [2, 33]
-    found = surgery.units(model, blocks=surgery.block_names(model))
-    assert [unit.name for unit in found][-3:] == ["block_16", "Conv_1", "head"]
-    assert len(found) == 17 + 3
+    model_units = surgery.units(model, blocks=surgery.block_names(model))
+    assert [unit.name for unit in model_units][-3:] == ["block_16", "Conv_1", "head"]
+    assert len(model_units) == 17 + 3
 
 
 def two_trunks():
@@ -180,7 +180,7 @@ def test_flags_stay():
 
 
 def trained(model):
-    """Which weights two steps of training move, whatever the flags say."""
+    """Names the weights that two steps of training change, whatever the flags say."""
     before = {w.path: as_numpy(w).copy() for w in model.weights}
     model.compile(keras.optimizers.SGD(1.0), "mse")
     model.fit(images(), np.ones((4, 5)), batch_size=2, verbose=0)
@@ -266,9 +266,9 @@ def test_several_inputs_and_outputs(structure):
     rng = np.random.default_rng(0)
     data = {"c": rng.normal(size=(5, 4)), "d": rng.normal(size=(5, 3))}
     data = {name: value.astype(np.float32) for name, value in data.items()}
-    found, expected = model(data), donor(data)
-    assert set(found) == set(expected) == {"y", "z"}
-    assert all(same(found[name], expected[name]) for name in found)
+    outputs, expected = model(data), donor(data)
+    assert set(outputs) == set(expected) == {"y", "z"}
+    assert all(same(outputs[name], expected[name]) for name in outputs)
 
 
 def test_what_stays_closed():
@@ -320,7 +320,7 @@ def test_whole_numbers_are_cast_where_the_inner_model_begins():
 
 
 def below():
-    """Layers for pictures of 0 to 255: some below the network, one of them a nested model."""
+    """Puts layers for pictures of 0 to 255 below the network, one of them a nested model."""
     picture = keras.Input((12, 12, 3), dtype="uint8", name="picture")
     scale = keras.Sequential([LAYERS.Rescaling(1 / 127.5, name="scale")], name="scaling")
     return picture, LAYERS.Conv2D(3, 1, name="conv")(scale(picture))

@@ -67,9 +67,9 @@ def test_the_units_of_one_network_inside(networks):
     fused = surgery.fuse(networks)
     x = images()
     for name, model in networks.items():
-        found, expected = surgery.fused_units(fused, name), surgery.units(model)
-        assert [unit.name for unit in found] == [unit.name for unit in expected]
-        for inside, alone in zip(found, expected, strict=True):
+        inside_units, expected = surgery.fused_units(fused, name), surgery.units(model)
+        assert [unit.name for unit in inside_units] == [unit.name for unit in expected]
+        for inside, alone in zip(inside_units, expected, strict=True):
             assert inside.parameters == alone.parameters
             for one, other in zip(inside.kernels, alone.kernels, strict=True):
                 assert np.array_equal(as_numpy(one), as_numpy(other))
@@ -95,17 +95,17 @@ def test_inputs_must_agree(networks):
 
 
 def owners(fused, layer):
-    """Prefixes of all layers of the fused model that were once called `layer`."""
-    found = (x.name.split("--", 1) for x in fused.layers if "--" in x.name)
-    return sorted(prefix for prefix, name in found if name == layer)
+    """Lists the prefixes of all layers of the fused model that were once called `layer`."""
+    names = (x.name.split("--", 1) for x in fused.layers if "--" in x.name)
+    return sorted(prefix for prefix, name in names if name == layer)
 
 
 def test_frozen_lower_parts_run_once(networks):
     donor, other = make_donor(), make_donor(seed=4)
     frozen = {f"A{n}": surgery.transplant(donor, n, seed=n).model for n in (1, 2, 3)}
     tuned = surgery.transplant(donor, 2, mode="fine_tune", seed=9).model
-    others = {f"B{n}": surgery.transplant(other, n, seed=n).model for n in (1, 2)}
-    fused = surgery.fuse({**frozen, "A2+": tuned, **others})
+    other_networks = {f"B{n}": surgery.transplant(other, n, seed=n).model for n in (1, 2)}
+    fused = surgery.fuse({**frozen, "A2+": tuned, **other_networks})
     assert owners(fused, "one") == ["0-A1", "3-A2_", "4-B1"]
     assert owners(fused, "one_bn") == ["0-A1", "3-A2_", "4-B1"]
     # A1's own is trained; A2 and A3 share the donor's.
@@ -181,8 +181,8 @@ def test_statistics_that_move_are_not_shared_with_those_that_do_not():
     fused = surgery.fuse(models)
     assert owners(fused, "bn") == ["0-False", "1-True"]
     x = np.arange(8, dtype=np.float32).reshape(2, 4)
-    found = fused(x, training=True)
-    assert all(same(found[name], model(x, training=True)) for name, model in models.items())
+    outputs = fused(x, training=True)
+    assert all(same(outputs[name], model(x, training=True)) for name, model in models.items())
 
 
 def test_what_is_trained_is_not_shared_though_it_begins_alike():
@@ -235,7 +235,7 @@ def test_batch_norm_that_trains_nothing_but_moves_is_not_shared():
 
     moving = surgery.fuse({"one": network(), "two": network()})
     assert len([x for x in moving.layers if x.name.endswith("--norm")]) == 2
-    still = {name: network() for name in ("one", "two")}
-    for model in still.values():
+    frozen = {name: network() for name in ("one", "two")}
+    for model in frozen.values():
         surgery.set_trainable([model.get_layer("norm")], False)
-    assert len([x for x in surgery.fuse(still).layers if x.name.endswith("--norm")]) == 1
+    assert len([x for x in surgery.fuse(frozen).layers if x.name.endswith("--norm")]) == 1

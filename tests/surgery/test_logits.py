@@ -53,19 +53,19 @@ def test_applications(name, tmp_path):
     assert expected.std() > 1e-4
     before = surgery.snapshot(donor, frozen_only=False)
     model = surgery.logits(donor)
-    found = as_numpy(model(x))
-    assert np.abs(found.sum(-1) - 1).min() > 1e-3, "these are no probabilities"
-    close(softmax(found), expected)
+    actual = as_numpy(model(x))
+    assert np.abs(actual.sum(-1) - 1).min() > 1e-3, "these are no probabilities"
+    close(softmax(actual), expected)
     assert model.output.shape == (None, 10)
     assert model.count_params() == donor.count_params()
     assert surgery.snapshot(donor, frozen_only=False) == before
     assert donor.layers[-1] is last
     model.save(tmp_path / "m.keras")
-    assert same(keras.saving.load_model(tmp_path / "m.keras")(x), found)
+    assert same(keras.saving.load_model(tmp_path / "m.keras")(x), actual)
 
 
 def ends(kind):
-    """The last tensors of a classifier of images (4, 4, 2), and its layers' names."""
+    """Gives the last tensors of a classifier of images (4, 4, 2), and its layers' names."""
     inputs = keras.Input((4, 4, 2))
     x = LAYERS.Flatten(name="flat")(LAYERS.Conv2D(3, 3, name="below", activation="sigmoid")(inputs))
     if kind == "dense":
@@ -126,9 +126,9 @@ def test_sigmoid():
     donor = keras.Model(inputs, LAYERS.Dense(1, "sigmoid")(inputs))
     perturb(donor)
     x = data(5, 4)
-    found = as_numpy(surgery.logits(donor)(x))
-    close(sigmoid(found), as_numpy(donor(x)))
-    close(found, x @ as_numpy(donor.layers[1].kernel) + as_numpy(donor.layers[1].bias))
+    actual = as_numpy(surgery.logits(donor)(x))
+    close(sigmoid(actual), as_numpy(donor(x)))
+    close(actual, x @ as_numpy(donor.layers[1].kernel) + as_numpy(donor.layers[1].bias))
 
 
 def test_only_the_last_of_two():
@@ -169,10 +169,10 @@ def test_several_outputs():
     donor = keras.Model(inputs, outputs)
     perturb(donor)
     x = data(5, 4)
-    found, expected = as_numpy(surgery.logits(donor)(x)), as_numpy(donor(x))
-    close(softmax(found["one"]), expected["one"])
-    close(sigmoid(found["two"]), expected["two"])
-    assert same(found["three"], expected["three"])
+    actual, expected = as_numpy(surgery.logits(donor)(x)), as_numpy(donor(x))
+    close(softmax(actual["one"]), expected["one"])
+    close(sigmoid(actual["two"]), expected["two"])
+    assert same(actual["three"], expected["three"])
 
 
 def test_mixed_precision_stays_float32():

@@ -9,17 +9,17 @@ from transfer_keras import surgery
 
 
 def check(donor, x, n=1):
-    """A full copy equals the donor; with n units the lower agree; both save and reload."""
+    """Checks that a full copy equals the donor, that n lower units agree, and that both reload."""
     everything = len(surgery.units(donor))
     copy, _ = surgery.transplant(donor, everything, seed=1)
     expected = as_numpy(donor(x))
     keras.tree.map_structure(np.testing.assert_array_equal, as_numpy(copy(x)), expected)
     model, _ = surgery.transplant(donor, n, seed=1)
     assert len(model.weights) == len(donor.weights)
-    kept = surgery.snapshot(model)
+    frozen = surgery.snapshot(model)
     original = surgery.snapshot(donor, frozen_only=False)
-    assert kept
-    assert kept.items() <= original.items()
+    assert frozen
+    assert frozen.items() <= original.items()
     return model
 
 

@@ -36,12 +36,12 @@ LARGE = {"VGG19": 19, "ResNet101": 35, "ResNet152": 52}
 )
 def test_applications(name, count):
     model = getattr(keras.applications, name)(weights=None)
-    found = surgery.units(model)
-    assert len(found) == count
-    held = [layer for unit in found for layer in unit.layers]
+    model_units = surgery.units(model)
+    assert len(model_units) == count
+    held = [layer for unit in model_units for layer in unit.layers]
     assert {id(x) for x in held} == {id(x) for x in model.layers[1:]}
-    assert sum(unit.parameters for unit in found) == model.count_params()
-    assert [unit.index for unit in found] == list(range(1, count + 1))
+    assert sum(unit.parameters for unit in model_units) == model.count_params()
+    assert [unit.index for unit in model_units] == list(range(1, count + 1))
 
 
 def test_the_same_when_automatic_names_have_drifted():
@@ -80,14 +80,14 @@ def test_what_belongs_to_a_unit():
             layers.Softmax(),
         ]
     )
-    found = surgery.units(model)
-    assert [(unit.name, len(unit.layers)) for unit in found] == [
+    model_units = surgery.units(model)
+    assert [(unit.name, len(unit.layers)) for unit in model_units] == [
         ("one", 5),
         ("two", 3),
         ("three", 2),
     ]
-    assert found[0].output.shape == (None, 7, 7, 4)
-    table = str(found).splitlines()
+    assert model_units[0].output.shape == (None, 7, 7, 4)
+    table = str(model_units).splitlines()
     assert table[1].split()[:4] == ["1", "one", "5", "128"]
     assert "100.0%" in table[-1]
 
@@ -108,7 +108,7 @@ def test_no_graph():
 
 @st.composite
 def graphs(draw):
-    """Random models: each node adds one to three earlier tensors; one or two outputs."""
+    """Makes random models: each node adds one to three earlier tensors; one or two outputs."""
     tensors = [keras.Input((3,)) for _ in range(draw(st.integers(1, 2)))]
     inputs = list(tensors)
     for _ in range(draw(st.integers(1, 9))):
@@ -139,5 +139,5 @@ def test_cut_points_are_those_found_by_deleting_one_tensor_at_a_time(model):
 
     tensors = [node.output_tensors[0] for node in nodes]
     expected = [id(t) for t in tensors if not reaches_an_output(id(t))]
-    found = [id(t) for _, t in graph.segments(model) if t is not None]
-    assert found == expected
+    cut_points = [id(t) for _, t in graph.segments(model) if t is not None]
+    assert cut_points == expected

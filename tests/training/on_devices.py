@@ -1,10 +1,10 @@
-"""Trains a group on some logical devices of the CPU, and leaves all numbers in a file.
+"""Trains a group on some logical devices of the CPU, and writes all numbers to a file.
 
-A program of its own, for `test_replicas.py`: devices are chosen once a process.
+This is a program of its own, for `test_replicas.py`: devices are chosen once a process.
 
 python tests/training/on_devices.py DEVICES FLOAT FOLDER [STOP_AT] [more]
 
-`more`: with rates and a warm-up, class weights and early stopping.
+`more`: with learning rates by variable and a warm-up, class weights and early stopping.
 """
 
 import os
@@ -22,22 +22,28 @@ from transfer_keras import surgery
 from transfer_keras.config import Interrupted
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.training import loop
-from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.learning_rates import Rates
-from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.signals import Stop
-from transfer_keras.training.unit_metrics import Watch
+from transfer_keras.training import (
+    Checkpoints,
+    LearningRates,
+    Recipe,
+    Resume,
+    Schedule,
+    Stop,
+    Streams,
+    UnitMetrics,
+    train_networks,
+)
 
 STEPS, BATCH = 20, 8
 
 
 def network(normed):
-    """Convolution, dropout twice, a head."""
+    """Makes a network of a convolution, two dropouts and a head."""
     inputs = keras.Input((6, 6, 3))
     x = keras.layers.Rescaling(1 / 128, offset=-1)(inputs)
     x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(x)
-    if normed:  # Over all devices.
+    if normed:
+        # Its statistics are those of the whole batch, over all devices.
         x = keras.layers.BatchNormalization(synchronized=True, name="norm")(x)
     x = keras.layers.Dropout(0.4)(keras.layers.Flatten()(x))
     x = keras.layers.Dense(16, activation="relu", name="dense")(x)
@@ -46,55 +52,56 @@ def network(normed):
 
 
 class Recorder:
-    """Keeps what a monitor is told."""
+    """Collects what a monitor gets; requests a stop at a step."""
 
     def __init__(self, stop, stop_at):
-        self.told, self._stop, self._at = {}, stop, stop_at
+        self.values, self._stop, self._stop_at = {}, stop, stop_at
 
-    def begin(self, step): ...
+    def on_log(self, step, scores):
+        self.values |= {f"training {step} {name}": value for name, value in scores.items()}
+        self._stop.signalled = step == self._stop_at
 
-    def training(self, step, scores):
-        self.told |= {f"training {step} {name}": value for name, value in scores.items()}
-        self._stop.signalled = step == self._at
+    def on_unit_metrics(self, step, measurement):
+        batches = enumerate(measurement.activations)
+        self.values |= {f"activations {step} {number}": value for number, value in batches}
+        if measurement.gradient_norms is not None:
+            self.values[f"gradients {step}"] = measurement.gradient_norms
 
-    def look(self, step, look):
-        self.told |= {f"activations {step} {k}": v for k, v in enumerate(look.activations)}
-        if look.gradients is not None:
-            self.told[f"gradients {step}"] = look.gradients
-
-    def validation(self, step, scores):
-        self.told |= {f"test {step} {name}": value for name, value in scores.items()}
-
-    def end(self, step, trained): ...
+    def on_test_end(self, step, scores):
+        self.values |= {f"test {step} {name}": value for name, value in scores.items()}
 
 
-def more_of(fused):
-    """Rates and class weights for the recipe: the fine-tuned network's lower half waits."""
+def more_settings(fused):
+    """Makes learning rates and class weights: the warm-up freezes the lower fine-tuned layers."""
     names = [v.path.split("--") for v in fused.trainable_variables]
-    late = [name.endswith("all") and own.startswith(("conv", "norm")) for name, own in names]
-    still = [layer for layer in fused.layers if layer.name.endswith("all--norm")]
-    rates = Rates([0.5 if waits else 1.5 for waits in late], late, 5, still)
-    return {"rates": rates, "class_weights": (0.5, 1.0, 2.0)}
+    frozen = [name.endswith("all") and own.startswith(("conv", "norm")) for name, own in names]
+    norms = [layer for layer in fused.layers if layer.name.endswith("all--norm")]
+    rates = LearningRates([0.5 if slow else 1.5 for slow in frozen], frozen, 5, norms)
+    return {"learning_rates": rates, "class_weights": (0.5, 1.0, 2.0)}
 
 
-def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more: bool) -> None:
-    """Three networks: two that share frozen units, and a fine-tuned one."""
-    if count > 1:
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
-        tf.config.set_logical_device_configuration(cpu, parts)
-        strategy = tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(count)])
-    else:
-        strategy = tf.distribute.get_strategy()
-    keras.config.set_floatx(dtype)
+def make_strategy(count: int) -> tf.distribute.Strategy:
+    """Makes a strategy over so many devices, all played by the CPU."""
+    if count == 1:
+        return tf.distribute.get_strategy()
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    devices = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+    tf.config.set_logical_device_configuration(cpu, devices)
+    return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(count)])
+
+
+def make_networks(more: bool) -> dict[str, keras.Model]:
+    """Makes three networks: two that share frozen units, and a fine-tuned one."""
     donor = surgery.transplant(network(more), 0, seed=9).model
-    wanted = {"one": (1, "frozen"), "two": (2, "frozen"), "all": (2, "fine_tune")}
-    networks = {
+    settings = {"one": (1, "frozen"), "two": (2, "frozen"), "all": (2, "fine_tune")}
+    return {
         name: surgery.transplant(donor, n, mode=mode, seed=k, name=name).model
-        for k, (name, (n, mode)) in enumerate(wanted.items())
+        for k, (name, (n, mode)) in enumerate(settings.items())
     }
-    with strategy.scope():
-        fused = surgery.fuse(networks)
+
+
+def make_streams(strategy: tf.distribute.Strategy) -> Streams:
+    """Makes the streams of 53 pictures; the last batch of a test is a short one."""
     rng = np.random.default_rng(0)
     images, labels = (
         rng.integers(0, high, shape) for high, shape in ((256, (53, 8, 8, 3)), (3, 53))
@@ -102,40 +109,51 @@ def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more
     examples = Examples(
         images.astype(np.uint8), labels.astype(np.int32), np.arange(53), Preprocessing(6, 8)
     )
-    rate, given = (0.01, more_of(fused)) if more else (0.05, {})
-    stop = Stop()
-    recorder = Recorder(stop, stop_at)
+
+    def batches(start, context):
+        return examples.training(batch_size=BATCH, seed=3, start=start, context=context)
+
+    def test(context):
+        return examples.evaluation(batch_size=10, context=context)
+
+    return Streams(batches, test, strategy)
+
+
+def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more: bool) -> None:
+    """Trains the group, and writes `numbers.npz` unless it is stopped before its end."""
+    strategy = make_strategy(count)
+    keras.config.set_floatx(dtype)
+    networks = make_networks(more)
+    with strategy.scope():
+        fused = surgery.fuse(networks)
+    streams = make_streams(strategy)
+    rate, settings = (0.01, more_settings(fused)) if more else (0.05, {})
+    recorder = Recorder(stop := Stop(), stop_at)
     checkpoints = Checkpoints(folder, every=1e9, warn=print)
     try:
-        ended = loop.train(
+        ended = train_networks(
             fused,
-            lambda start, context: examples.training(
-                batch_size=BATCH, seed=3, start=start, context=context
+            Recipe(STEPS, BATCH, rate, "sgd", "step", 0.01, **settings),
+            streams,
+            Schedule(
+                validate_every=2 if more else 9,
+                log_every=4,
+                unit_metrics=UnitMetrics(6, [fused.output["all"]], lambda v: v[0], images=20),
+                patience=2 if more else None,
             ),
-            lambda context: examples.evaluation(
-                batch_size=10, context=context
-            ),  # 53: a short last one.
-            recipe=Recipe(STEPS, BATCH, rate, "sgd", "step", 0.01, **given),
-            strategy=strategy,
-            validate_every=2 if more else 9,
-            log_every=4,
-            watch=Watch(6, [fused.output["all"]], lambda values: values[0], images=20),
+            resume=Resume(checkpoints, checkpoints.latest(), stop),
             monitors=[recorder],
-            checkpoints=checkpoints,
-            saved=checkpoints.latest(),
-            stop=stop,
-            patience=2 if more else None,
         )
     except Interrupted:
         return
-    found = {name: np.asarray(value) for name, value in recorder.told.items()}
+    numbers = {name: np.asarray(value) for name, value in recorder.values.items()}
     for name, trained in ended.items():
-        found[f"{name} ended"] = np.array([trained.step, trained.tests[-1][0]])
-        for what, values in trained.predictions._asdict().items():
-            found[f"{name} {what}"] = values
+        numbers[f"{name} ended"] = np.array([trained.step, trained.tests[-1][0]])
+        for field, values in trained.predictions._asdict().items():
+            numbers[f"{name} {field}"] = values
         for k, weight in enumerate(surgery.extract(fused, name).weights):
-            found[f"{name} weight {k}"] = weight.numpy()
-    np.savez(folder / "found.npz", **found)
+            numbers[f"{name} weight {k}"] = weight.numpy()
+    np.savez(folder / "numbers.npz", **numbers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Saved, damaged, and gone on from."""
+"""Checkpoints are saved, found damaged, and gone on from."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.training import Recorder
+from support.training import Recorder, endless
 
 from transfer_keras import surgery
 from transfer_keras.config import Interrupted
 from transfer_keras.config.errors import UserError
-from transfer_keras.training import loop
+from transfer_keras.training import Resume, Schedule, Streams, train_networks
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.signals import Stop, signals_wait
+from transfer_keras.training.signals import Stop, defer_signals
 
 ARRAYS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7, np.int64), np.zeros((0,))]
 
@@ -36,10 +36,10 @@ def test_round_trip_and_the_last_two_are_kept(tmp_path):
     arrays, facts = checkpoints.latest()
     assert facts["step"] == 200
     assert np.isnan(facts["nan"])
-    for found, saved in zip(arrays, [*ARRAYS, np.float32(200)], strict=True):
-        assert found.dtype == saved.dtype
-        assert found.shape == saved.shape
-        assert np.array_equal(found, saved)
+    for array, saved in zip(arrays, [*ARRAYS, np.float32(200)], strict=True):
+        assert array.dtype == saved.dtype
+        assert array.shape == saved.shape
+        assert np.array_equal(array, saved)
     assert not warnings
 
 
@@ -110,8 +110,8 @@ class StopAt(Recorder):
         super().__init__()
         self.stop, self.step = Stop(), step
 
-    def training(self, step, scores):
-        super().training(step, scores)
+    def on_log(self, step, scores):
+        super().on_log(step, scores)
         if step == self.step:
             self.stop.signalled = True
 
@@ -120,17 +120,19 @@ def train(folder, *, stop_at=None, every=1e6, log_every=1, networks=("a", "b")):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 4, 5)).astype(np.float32)
     y = rng.integers(0, 3, (40, 4)).astype(np.int32)
-    stream = tf.data.Dataset.from_tensor_slices((x, y)).repeat()
+    stream = tf.data.Dataset.from_tensor_slices((x, y))
+    test = tf.data.Dataset.from_tensors((x[0], y[0]))
     fused = surgery.fuse({name: network(i + 1) for i, name in enumerate(networks)})
     recorder = StopAt(stop_at)
-    ended = loop.train(
-        fused, lambda start, _: stream.skip(start),
-        lambda _: tf.data.Dataset.from_tensors((x[0], y[0])),
-        recipe=Recipe(23, 4, 1e-2, "adam", "cosine"), strategy=tf.distribute.get_strategy(),
-        validate_every=7, log_every=log_every, monitors=[recorder],
-        checkpoints=made(folder, every=every)[0], saved=made(folder)[0].latest(),
-        stop=recorder.stop,
-    )  # fmt: skip
+    checkpoints, saved = made(folder, every=every)[0], made(folder)[0].latest()
+    ended = train_networks(
+        fused,
+        Recipe(23, 4, 1e-2, "adam", "cosine"),
+        Streams(endless(stream), lambda _: test, tf.distribute.get_strategy()),
+        Schedule(validate_every=7, log_every=log_every),
+        resume=Resume(checkpoints, saved, recorder.stop),
+        monitors=[recorder],
+    )
     weights = {n: [w.numpy() for w in surgery.extract(fused, n).weights] for n in networks}
     return weights, ended, recorder.calls
 
@@ -144,11 +146,11 @@ def test_going_on_gives_what_an_undisturbed_run_gives(tmp_path, step):
     expected, ended, _ = train(quiet)
     with pytest.raises(Interrupted, match=f"step {step} of 23"):
         train(broken, stop_at=step)
-    found, again, calls = train(broken)
-    assert calls[0] == ("begin", step)
-    assert calls[-1][:2] == ("end", 23)
+    resumed, again, calls = train(broken)
+    assert calls[0] == ("on_train_begin", step)
+    assert calls[-1][:2] == ("on_train_end", 23)
     for name, weights in expected.items():
-        for one, other in zip(weights, found[name], strict=True):
+        for one, other in zip(weights, resumed[name], strict=True):
             assert np.array_equal(one, other)
         assert again[name].tests == ended[name].tests
         assert again[name].predictions.scores == ended[name].predictions.scores
@@ -156,12 +158,11 @@ def test_going_on_gives_what_an_undisturbed_run_gives(tmp_path, step):
 
 
 def test_sums_since_the_last_log_go_on(tmp_path):
-    _, ended, _ = train(
-        tmp_path, every=0, log_every=6
-    )  # Leaves the checkpoints of steps 21 and 22.
+    # The checkpoints of steps 21 and 22 remain.
+    _, ended, _ = train(tmp_path, every=0, log_every=6)
     assert sorted(p.stem for p in tmp_path.iterdir()) == ["0000000021", "0000000022"]
     _, again, calls = train(tmp_path, log_every=6)
-    assert calls[0] == ("begin", 22)
+    assert calls[0] == ("on_train_begin", 22)
     assert {n: t.scores for n, t in again.items()} == {n: t.scores for n, t in ended.items()}
 
 
@@ -180,7 +181,7 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_waits_and_the_second_does_not(number, capfd):
     before = signal.getsignal(number)
-    with signals_wait() as stop:
+    with defer_signals() as stop:
         assert not stop.requested
         os.kill(os.getpid(), number)
         assert stop.requested
@@ -193,7 +194,7 @@ def test_the_first_signal_waits_and_the_second_does_not(number, capfd):
 def test_a_deadline_is_as_the_first_signal(monkeypatch):
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    with signals_wait(deadline=101.0) as stop:
+    with defer_signals(deadline=101.0) as stop:
         assert not stop.requested
         now = 101.5
         assert stop.requested
@@ -201,13 +202,13 @@ def test_a_deadline_is_as_the_first_signal(monkeypatch):
 
 
 def test_other_threads_change_no_handlers():
-    found = []
+    results = []
 
     def other():
-        with signals_wait() as stop:
-            found.append((signal.getsignal(signal.SIGINT), stop.requested))
+        with defer_signals() as stop:
+            results.append((signal.getsignal(signal.SIGINT), stop.requested))
 
     thread = threading.Thread(target=other)
     thread.start()
     thread.join()
-    assert found == [(signal.getsignal(signal.SIGINT), False)]
+    assert results == [(signal.getsignal(signal.SIGINT), False)]

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.training import STRATEGY, Recorder, batches, linear
+from support.training import STRATEGY, Recorder, batches, endless, linear
 
 from transfer_keras import surgery
-from transfer_keras.training import loop
+from transfer_keras.training import Schedule, Streams, train_networks
 from transfer_keras.training.optimizers import Recipe
 
 WEIGHTS = (0.25, 3.0, 1.0)
@@ -16,19 +16,20 @@ WEIGHTS = (0.25, 3.0, 1.0)
 def train(class_weights, *, jit_compile=False):
     _, _, stream = batches(6)
     fused, recorder = surgery.fuse({"one": linear(1), "two": linear(2)}), Recorder()
-    ended = loop.train(
-        fused, lambda start, _: stream.skip(start), lambda _: stream.take(2),
-        recipe=Recipe(6, 4, 0.1, "adam", "cosine", class_weights=class_weights),
-        strategy=STRATEGY, validate_every=6, log_every=1, monitors=[recorder],
-        jit_compile=jit_compile,
-    )  # fmt: skip
-    losses = [call[2]["one"].loss for call in recorder.calls if call[0] == "training"]
+    ended = train_networks(
+        fused,
+        Recipe(6, 4, 0.1, "adam", "cosine", class_weights=class_weights),
+        Streams(endless(stream), lambda _: stream.take(2), STRATEGY),
+        Schedule(validate_every=6, log_every=1, jit_compile=jit_compile),
+        monitors=[recorder],
+    )
+    losses = [call[2]["one"].loss for call in recorder.calls if call[0] == "on_log"]
     weights = {name: surgery.extract(fused, name).get_weights() for name in ended}
     return weights, ended, losses
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_gradients_are_weighted_and_what_is_told_is_not(jit_compile):
+def test_gradients_are_weighted_and_scores_are_not(jit_compile):
     weights, ended, losses = train(WEIGHTS, jit_compile=jit_compile)
     x, y, _ = batches(6)
     plain, weighted = (
@@ -44,8 +45,8 @@ def test_gradients_are_weighted_and_what_is_told_is_not(jit_compile):
                 examples = np.array(WEIGHTS, np.float32)[y[step]]
                 loss = weighted(y[step], logits, sample_weight=examples) / 4
             if name == "one":
-                told = float(np.mean(plain(y[step], logits)))
-                assert losses[step] == pytest.approx(told, rel=1e-5)
+                score = float(np.mean(plain(y[step], logits)))
+                assert losses[step] == pytest.approx(score, rel=1e-5)
             optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_weights)
         for value, expected in zip(weights[name], model.get_weights(), strict=True):
             np.testing.assert_allclose(value, expected, atol=1e-6)
@@ -54,9 +55,9 @@ def test_gradients_are_weighted_and_what_is_told_is_not(jit_compile):
 
 
 def test_none_and_ones_are_the_same():
-    without, ones, others = (train(weights)[0] for weights in (None, (1.0,) * 3, WEIGHTS))
+    without, ones, weighted = (train(weights)[0] for weights in (None, (1.0,) * 3, WEIGHTS))
     assert all(map(np.array_equal, without["one"], ones["one"]))
-    assert not any(map(np.array_equal, without["one"], others["one"]))
+    assert not any(map(np.array_equal, without["one"], weighted["one"]))
 
 
 def test_wrong_ones():

@@ -1,4 +1,4 @@
-"""Each network ends at its best test, alone or in a group, at once or in parts."""
+"""Each network ends at its best test, alone or in a group, interrupted or not."""
 
 import math
 
@@ -6,18 +6,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.training import Recorder, poisoned
+from support.training import Recorder, endless, poisoned
 
 from transfer_keras import surgery
 from transfer_keras.config import Interrupted
 from transfer_keras.config.errors import UserError
-from transfer_keras.training import loop
+from transfer_keras.training import Resume, Schedule, Streams, train_networks
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.early_stopping import EarlyStopping
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Predictions, Scores
 from transfer_keras.training.signals import Stop
-from transfer_keras.training.unit_metrics import Watch
+from transfer_keras.training.unit_metrics import UnitMetrics
 
 STEPS, EVERY, LOG_EVERY, BATCH, PATIENCE = 60, 3, 4, 8, 3
 
@@ -46,7 +46,7 @@ NETWORKS = {
 }
 
 
-class Kept(Recorder):
+class StateRecorder(Recorder):
     """Keeps each network as it is at each test; requests a stop after a step."""
 
     def __init__(self, fused, names, stop_at=None):
@@ -54,43 +54,41 @@ class Kept(Recorder):
         self.fused, self.names, self.stop, self._at = fused, names, Stop(), stop_at
         self.at = {}
 
-    def validation(self, step, scores):
-        super().validation(step, scores)
+    def on_test_end(self, step, scores):
+        super().on_test_end(step, scores)
         self.at[step] = {name: state_of(self.fused, name) for name in self.names}
         self.stop.signalled = step == self._at
 
-    def kinds(self):
-        return [call[:2] for call in self.calls]
-
 
 def state_of(fused, name):
-    """With the states of dropout seeds."""
+    """Gives the values of all variables, the states of dropout seeds included."""
     return [v.numpy() for v in surgery.extract(fused, name).variables]
 
 
-def train(names, patience=None, *, folder=None, stop_at=None, watch_every=None, steps=STEPS):
-    """What came back, what was told, and each network at its end."""
+def train(names, patience=None, *, folder=None, stop_at=None, measure_every=None, steps=STEPS):
+    """Gives the results, the recorder, and each network at its end."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(7, BATCH, 5)).astype(np.float32)
     y = rng.integers(0, 3, (7, BATCH)).astype(np.int32)
-    stream = tf.data.Dataset.from_tensor_slices((x[:5], y[:5])).repeat()
+    stream = tf.data.Dataset.from_tensor_slices((x[:5], y[:5]))
     test = tf.data.Dataset.from_tensor_slices((x[4:], y[4:]))
     fused = surgery.fuse({name: NETWORKS[name]() for name in names})
-    recorder = Kept(fused, names, stop_at)
+    recorder = StateRecorder(fused, names, stop_at)
     checkpoints = Checkpoints(folder, every=1e6, warn=print) if folder else None
-    watch = watch_every and Watch(watch_every, [fused.output["a"]], lambda values: values[0])
-    ended = loop.train(
-        fused, lambda start, _: stream.skip(start), lambda _: test,
-        recipe=Recipe(steps, BATCH, 0.03, "adam", "cosine"), watch=watch,
-        strategy=tf.distribute.get_strategy(), validate_every=EVERY, log_every=LOG_EVERY,
-        monitors=[recorder], checkpoints=checkpoints, stop=recorder.stop, patience=patience,
-        saved=checkpoints.latest() if folder else None,
-    )  # fmt: skip
+    units = measure_every and UnitMetrics(measure_every, [fused.output["a"]], lambda v: v[0])
+    ended = train_networks(
+        fused,
+        Recipe(steps, BATCH, 0.03, "adam", "cosine"),
+        Streams(endless(stream), lambda _: test, tf.distribute.get_strategy()),
+        Schedule(EVERY, LOG_EVERY, unit_metrics=units, patience=patience),
+        resume=Resume(checkpoints, checkpoints.latest() if folder else None, recorder.stop),
+        monitors=[recorder],
+    )
     return ended, recorder, {name: state_of(fused, name) for name in names}
 
 
 def by_hand(losses, patience):
-    """The test that counts and the last one, of [(step, loss)]."""
+    """Finds the test that counts and the last one, of [(step, loss)]."""
     for end in range(1, len(losses) + 1):
         lowest = min(losses[:end], key=lambda pair: pair[1] if pair[1] == pair[1] else math.inf)
         fell = not math.isnan(lowest[1])
@@ -120,9 +118,9 @@ def expected(plain):
     }
 
 
-def assert_equal(found, expected):
-    assert len(found) == len(expected)
-    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(found, expected, strict=True))
+def assert_equal(arrays, expected):
+    assert len(arrays) == len(expected)
+    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(arrays, expected, strict=True))
 
 
 def test_by_hand():
@@ -143,87 +141,89 @@ def test_the_networks_end_at_different_steps(expected, plain):
     assert {ended.step for ended in plain[0].values()} == {STEPS}
 
 
-def test_each_is_put_back_to_its_best_test(group, plain, expected):
-    ended, recorder, left = group
+def test_each_gets_the_weights_of_its_best_test(group, plain, expected):
+    ended, recorder, weights = group
     for name, (best, last) in expected.items():
         assert ended[name].step == best
         tests = tuple(test for test in plain[0][name].tests if test[0] <= last)
         assert repr(ended[name].tests) == repr(tests)  # NaN is not itself.
-        told = next(call[2] for call in plain[1].calls if call[:2] == ("validation", best))
-        assert repr(ended[name].predictions.scores) == repr(told[name])
-        assert_equal(left[name], plain[1].at[best][name])
+        scores = next(call[2] for call in plain[1].calls if call[:2] == ("on_test_end", best))
+        assert repr(ended[name].predictions.scores) == repr(scores[name])
+        assert_equal(weights[name], plain[1].at[best][name])
         if name != "nan":
-            assert not np.array_equal(left[name][-1], plain[2][name][-1])
+            assert not np.array_equal(weights[name][-1], plain[2][name][-1])
     assert {name: network.outcome for name, network in ended.items()} == {
         name: "diverged" if name == "nan" else "trained" for name in ended
     }
     end = max(last for _, last in expected.values())
-    assert recorder.kinds()[-1] == ("end", end)
+    assert recorder.hooks()[-1] == ("on_train_end", end)
     assert recorder.calls[-1][2] is ended
-    assert max(step for _, step in recorder.kinds()) == end
+    assert max(step for _, step in recorder.hooks()) == end
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_group_equals_each_alone(group, name):
-    ended, _, left = group
-    alone, _, left_alone = train([name], PATIENCE)
-    assert_equal(left[name], left_alone[name])
+    ended, _, weights = group
+    alone, _, weights_alone = train([name], PATIENCE)
+    assert_equal(weights[name], weights_alone[name])
     assert_equal(ended[name].predictions, alone[name].predictions)
     for field in ("scores", "outcome", "tests", "step"):
         assert repr(getattr(ended[name], field)) == repr(getattr(alone[name], field)), field
 
 
 def test_after_all_steps_the_best_test_counts(plain):
-    ended, recorder, left = train(list(NETWORKS), 1000)
-    assert recorder.kinds() == plain[1].kinds()
+    ended, recorder, weights = train(list(NETWORKS), 1000)
+    assert recorder.hooks() == plain[1].hooks()
     for name, network in ended.items():
         best, last = by_hand([test[:2] for test in network.tests], 1000)
         assert (network.step, last) == (best, STEPS)
         assert repr(network.tests) == repr(plain[0][name].tests)
         assert repr(network.scores) == repr(plain[0][name].scores)
-        assert_equal(left[name], plain[1].at[best][name])
+        assert_equal(weights[name], plain[1].at[best][name])
 
 
-def test_the_last_step_is_told_as_a_last_one():
-    """A final log and a final look, whose gradients are those of that step."""
+def test_the_last_step_calls_all_hooks():
+    """There is a final log and a final measurement, whose gradients are those of that step."""
     names = ["a", "c"]
-    ended, recorder, _ = train(names, PATIENCE, watch_every=7)
-    _, every, _ = train(names, watch_every=1)
+    ended, recorder, _ = train(names, PATIENCE, measure_every=7)
+    _, every, _ = train(names, measure_every=1)
     last = max(network.tests[-1][0] for network in ended.values())
     assert last % LOG_EVERY
     assert last % 7
-    kinds = recorder.kinds()
-    assert kinds[-4:] == [("training", last), ("look", last), ("validation", last), ("end", last)]
-    steps = {kind: [s for k, s in kinds if k == kind] for kind in ("training", "look")}
-    assert steps["training"] == [*range(LOG_EVERY, last, LOG_EVERY), last]
-    assert steps["look"] == [*range(0, last, 7), last]
-    look, same = (
-        next(call[2] for call in calls if call[:2] == ("look", last))
+    calls = recorder.hooks()
+    final = ("on_log", "on_unit_metrics", "on_test_end", "on_train_end")
+    assert calls[-4:] == [(hook, last) for hook in final]
+    steps = {hook: [s for h, s in calls if h == hook] for hook in ("on_log", "on_unit_metrics")}
+    assert steps["on_log"] == [*range(LOG_EVERY, last, LOG_EVERY), last]
+    assert steps["on_unit_metrics"] == [*range(0, last, 7), last]
+    measurement, same = (
+        next(call[2] for call in calls if call[:2] == ("on_unit_metrics", last))
         for calls in (recorder.calls, every.calls)
     )
-    assert np.array_equal(look.gradients, same.gradients)
-    assert look.gradients.min() > 0
-    assert_equal(look.before, same.before)
-    assert_equal(look.activations, same.activations)
+    assert np.array_equal(measurement.gradient_norms, same.gradient_norms)
+    assert measurement.gradient_norms.min() > 0
+    assert_equal(measurement.weights_before, same.weights_before)
+    assert_equal(measurement.activations, same.activations)
 
 
-def test_a_step_that_could_have_been_the_last_is_told_as_any_other():
-    ended, recorder, _ = train(["a"], 1, watch_every=7)
+def test_a_step_that_could_have_been_the_last_is_as_any_other():
+    ended, recorder, _ = train(["a"], 1, measure_every=7)
     assert [step for step, *_ in ended["a"].tests] == [3, 6]
-    assert [step for kind, step in recorder.kinds() if kind == "look"] == [0, 6]
+    assert [step for hook, step in recorder.hooks() if hook == "on_unit_metrics"] == [0, 6]
 
 
 @pytest.mark.parametrize("tests", [1, 3, 7])
 def test_going_on_gives_what_an_undisturbed_run_gives(group, expected, tmp_path, tests):
-    ended, recorder, left = group
+    ended, recorder, weights = group
     step = tests * EVERY
     assert step < max(last for _, last in expected.values())
     with pytest.raises(Interrupted):
         train(list(NETWORKS), PATIENCE, folder=tmp_path, stop_at=step)
-    again, calls, found = train(list(NETWORKS), PATIENCE, folder=tmp_path)
-    assert calls.kinds() == [("begin", step), *(k for k in recorder.kinds() if k[1] > step)]
+    again, calls, resumed = train(list(NETWORKS), PATIENCE, folder=tmp_path)
+    later = [call for call in recorder.hooks() if call[1] > step]
+    assert calls.hooks() == [("on_train_begin", step), *later]
     for name, network in ended.items():
-        assert_equal(found[name], left[name])
+        assert_equal(resumed[name], weights[name])
         assert_equal(again[name].predictions, network.predictions)
         for field in ("scores", "outcome", "tests", "step"):
             values = [getattr(of[name], field) for of in (again, ended)]
@@ -233,7 +233,7 @@ def test_going_on_gives_what_an_undisturbed_run_gives(group, expected, tmp_path,
 def test_a_checkpoint_holds_more_only_with_patience(tmp_path):
     """Weights, statistics and seeds of what is not frozen, and three arrays of predictions."""
     position = ["step", "since", "tests", "seconds"]
-    for patience, other, more, facts in (
+    for patience, other_patience, more, expected in (
         (None, PATIENCE, 0, position),
         (PATIENCE, None, (2 + 4 + 2 + 1 + 3) + (2 + 1 + 3), [*position, "stopping"]),
     ):
@@ -241,17 +241,21 @@ def test_a_checkpoint_holds_more_only_with_patience(tmp_path):
         folder.mkdir()
         with pytest.raises(Interrupted):
             train(["a", "c"], patience, folder=folder, stop_at=EVERY)
-        arrays, found = Checkpoints(folder, every=1, warn=print).latest()
+        arrays, facts = Checkpoints(folder, every=1, warn=print).latest()
         model = surgery.fuse({name: NETWORKS[name]() for name in ("a", "c")})
         moments = 2 * len(model.trainable_variables)  # And the number of updates, and the sums.
         assert len(arrays) == len(model.variables) + moments + 1 + 1 + more
-        assert list(found) == facts
+        assert list(facts) == expected
         with pytest.raises(UserError, match=r"of another training.* Remove the folder"):
-            train(["a", "c"], other, folder=folder)
+            train(["a", "c"], other_patience, folder=folder)
 
 
 def stopping(patience, **losses):
-    """Is told of tests with these losses, at steps 10, 20, …; the variable counts them."""
+    """Tests with these losses, at steps 10, 20, …; the variables count them.
+
+    Returns:
+        The early stopping, and the value of each network's variables at the end.
+    """
     inputs = keras.Input((2,))
     fused = surgery.fuse(
         {n: keras.Model(inputs, keras.layers.Dense(2, name="d")(inputs)) for n in losses}
@@ -266,15 +270,15 @@ def stopping(patience, **losses):
             {n: Predictions(one, one, np.array([x])) for n, x in zip(losses, row, strict=True)},
             dict.fromkeys(losses, Scores(k, 0.5)),
         )
-    made.put_back()
-    left = {n: float(surgery.extract(fused, n).weights[0].numpy().min()) for n in losses}
-    return made, left
+    made.restore_best_weights()
+    values = {n: float(surgery.extract(fused, n).weights[0].numpy().min()) for n in losses}
+    return made, values
 
 
 @pytest.mark.parametrize(
     ("losses", "best", "last"),
     [
-        ([3, 2, 2, 2, 1], 2, 4),  # The first of equals; what comes after it is done is too late.
+        ([3, 2, 2, 2, 1], 2, 4),  # The first of equals; what comes after it is done is ignored.
         ([3, 2, 4, 1, 2, 2], 4, 6),
         ([3, math.nan, 2, math.nan, math.nan, 1], 3, 5),
         ([math.nan, 5, 6, 4], 4, 4),
@@ -284,27 +288,27 @@ def stopping(patience, **losses):
     ],
 )
 def test_sequences(losses, best, last):
-    made, left = stopping(2, x=losses)
-    standing = made.standings["x"]
-    assert (standing.step, standing.tested) == (10 * best, 10 * last)
-    assert standing.scores.loss == last
-    assert left == {"x": best}
+    made, values = stopping(2, x=losses)
+    state = made.states["x"]
+    assert (state.step, state.tested) == (10 * best, 10 * last)
+    assert state.scores.loss == last
+    assert values == {"x": best}
     assert repr(made.predictions["x"].scores.loss) == repr(float(losses[best - 1]))
 
 
-def test_over_when_all_are_done():
-    for count, may_end, over in ((2, False, False), (3, False, False), (4, True, False)):
+def test_the_training_ends_when_all_are_done():
+    for count, may_end, all_done in ((2, False, False), (3, False, False), (4, True, False)):
         made, _ = stopping(2, x=[1, 2, 3, 4, 5][:count], y=[5, 4, 3, 4, 4][:count])
-        assert (made.may_end, made.over) == (may_end, over)
-    made, left = stopping(2, x=[1, 2, 3, 4, 5], y=[5, 4, 3, 4, 4])
-    assert made.over
-    assert left == {"x": 1, "y": 3}
+        assert (made.may_end, made.all_done) == (may_end, all_done)
+    made, values = stopping(2, x=[1, 2, 3, 4, 5], y=[5, 4, 3, 4, 4])
+    assert made.all_done
+    assert values == {"x": 1, "y": 3}
 
 
 def test_without_patience_the_last_test_counts_and_no_weight_is_kept():
-    made, left = stopping(None, x=[1, 2, 3, math.nan])
-    assert (made.standings["x"].step, left) == (40, {"x": 4})
-    assert (made.over, made.may_end, made.arrays(), made.facts()) == (False, False, [], {})
+    made, values = stopping(None, x=[1, 2, 3, math.nan])
+    assert (made.states["x"].step, values) == (40, {"x": 4})
+    assert (made.all_done, made.may_end, made.arrays(), made.facts()) == (False, False, [], {})
 
 
 def test_each_network_goes_back_to_its_own_statistics():
@@ -315,9 +319,9 @@ def test_each_network_goes_back_to_its_own_statistics():
     fused = surgery.fuse({"x": model, "y": model})
     arrays = len(fused.variables) // 2
     made = EarlyStopping(fused, 1)
-    moving = {name: {id(v) for v in found} for name, found in made._variables.items()}
-    assert [len(found) for found in moving.values()] == [arrays, arrays] == [4, 4]
-    assert not moving["x"] & moving["y"]
+    restored = {name: {id(v) for v in own} for name, own in made._variables.items()}
+    assert [len(own) for own in restored.values()] == [arrays, arrays] == [4, 4]
+    assert not restored["x"] & restored["y"]
 
 
 def test_patience_is_at_least_one():

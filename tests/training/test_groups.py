@@ -62,28 +62,28 @@ def networks():
 
 
 def train(networks, batches, optimizer):
-    """{network: {what: value}}: all weights and all the optimiser's values after `STEPS` steps."""
+    """Trains `STEPS` steps; gives {network: {name: value}} of weights and the optimizer."""
     fused = surgery.fuse(networks)
     recipe = Recipe(STEPS, 4, 1e-3, optimizer, "cosine", weight_decay=1e-3)
     made = recipe.make_optimizer()
     step = make_train_step(fused, made, recipe, tf.distribute.get_strategy())
     for number, (images, labels) in enumerate(batches.take(STEPS)):
         step(images, labels, tf.constant(number % 5 == 0))
-    found = {}
+    values = {}
     for name in networks:
-        part = surgery.extract(fused, name)
-        found[name] = {
-            w.path.split("/", 1)[-1] + x.name: w.numpy() for x in part.layers for w in x.weights
+        network = surgery.extract(fused, name)
+        values[name] = {
+            w.path.split("/", 1)[-1] + x.name: w.numpy() for x in network.layers for w in x.weights
         }
     own = {re.sub(r"\W", "_", name): name for name in networks}
     for slot in made.variables:
         if match := re.search(r"\d+-(\w+?)--(.+)", slot.path):
-            found[own[match[1]]][f"slot {match[2]}"] = slot.numpy()
-    return found
+            values[own[match[1]]][f"slot {match[2]}"] = slot.numpy()
+    return values
 
 
-def check(found, alone):
-    for name, values in found.items():
+def check(together, alone):
+    for name, values in together.items():
         assert values.keys() == alone[name].keys()
         for key, value in values.items():
             assert np.array_equal(value, alone[name][key]), (name, key)
@@ -92,21 +92,21 @@ def check(found, alone):
 @pytest.fixture(scope="module", params=["sgd", "adam"])
 def alone(request, networks, batches):
     """Every network trained by itself."""
-    found = {}
+    values = {}
     for name, network in networks.items():
-        found |= train({name: network}, batches, request.param)
-    return request.param, found
+        values |= train({name: network}, batches, request.param)
+    return request.param, values
 
 
 def test_slots_are_compared_and_everything_moved(networks, alone):
-    optimizer, found = alone
+    optimizer, trained = alone
     for name, network in networks.items():
-        slots = [key for key in found[name] if key.startswith("slot")]
+        slots = [key for key in trained[name] if key.startswith("slot")]
         assert len(slots) == len(network.trainable_weights) * {"sgd": 1, "adam": 2}[optimizer]
-        assert all(np.abs(found[name][slot]).max() > 0 for slot in slots)
-        part = {w.path.split("/", 1)[-1] + x.name: w for x in network.layers for w in x.weights}
-        for key, weight in part.items():
-            moved = not np.array_equal(weight.numpy(), found[name][key])
+        assert all(np.abs(trained[name][slot]).max() > 0 for slot in slots)
+        start = {w.path.split("/", 1)[-1] + x.name: w for x in network.layers for w in x.weights}
+        for key, weight in start.items():
+            moved = not np.array_equal(weight.numpy(), trained[name][key])
             assert moved == weight.trainable, (name, key)
 
 

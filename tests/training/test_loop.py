@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.training import STRATEGY, Recorder, batches, linear, poisoned
+from support.training import STRATEGY, Recorder, batches, endless, linear, poisoned
 
 from transfer_keras import surgery
-from transfer_keras.training import loop
+from transfer_keras.training import Schedule, Streams, train_networks
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import outcome
-from transfer_keras.training.unit_metrics import Watch
+from transfer_keras.training.unit_metrics import UnitMetrics
 
 
 def softmax(z):
@@ -21,6 +21,13 @@ def softmax(z):
 RECIPE = Recipe(steps=6, batch_size=4, learning_rate=0.1, optimizer="sgd", schedule="cosine")
 
 
+def train(fused, stream, test, units=None, monitors=()):
+    """Trains six steps, with a log every two and a test at the fourth and the last."""
+    streams = Streams(endless(stream), lambda _: test, STRATEGY)
+    schedule = Schedule(validate_every=4, log_every=2, unit_metrics=units)
+    return train_networks(fused, RECIPE, streams, schedule, monitors=monitors)
+
+
 def test_softmax_regression_in_numpy():
     """Weights, scores and predictions of six steps against NumPy."""
     x, y, stream = batches(6)
@@ -29,20 +36,16 @@ def test_softmax_regression_in_numpy():
     w, b = (v.numpy().astype(np.float64) for v in model.weights)
     fused, recorder = surgery.fuse({"one": model}), Recorder()
     test = tf.data.Dataset.from_tensor_slices((test_x[0], test_y[0])).batch(2)
-    watch = Watch(3, [fused.output["one"]], lambda values: tf.reduce_sum(values[0]), images=3)
-    found = loop.train(
-        fused, lambda start, _: stream.repeat().skip(start), lambda _: test,
-        recipe=RECIPE, strategy=STRATEGY, validate_every=4, log_every=2, watch=watch,
-        monitors=[recorder],
-    )["one"]  # fmt: skip
-    assert found.outcome == "trained"
-    assert [step for step, _, _ in found.tests] == [4, 6]
-    assert found.tests[-1][1:] == found.predictions.scores
+    units = UnitMetrics(3, [fused.output["one"]], lambda v: tf.reduce_sum(v[0]), images=3)
+    trained = train(fused, stream, test, units, [recorder])["one"]
+    assert trained.outcome == "trained"
+    assert [step for step, _, _ in trained.tests] == [4, 6]
+    assert trained.tests[-1][1:] == trained.predictions.scores
 
-    losses, hits, norms, looks, before, vw, vb = [], [], [], [], [], 0, 0
+    losses, hits, norms, outputs, before, vw, vb = [], [], [], [], [], 0, 0
     for step in range(6):
         before.append((w, b))
-        looks.append([(test_x[0][i : i + 2] @ w + b).sum() for i in (0, 2)])
+        outputs.append([(test_x[0][i : i + 2] @ w + b).sum() for i in (0, 2)])
         p = softmax(x[step] @ w + b)
         losses.append(-np.log(p[np.arange(4), y[step]]))
         hits.append(p.argmax(1) == y[step])
@@ -56,55 +59,52 @@ def test_softmax_regression_in_numpy():
         np.testing.assert_allclose(value.numpy(), expected, atol=1e-6)
 
     p = softmax(test_x[0] @ w + b)
-    found = found.predictions
-    assert np.array_equal(found.label, test_y[0])
-    assert np.array_equal(found.predicted, p.argmax(1))
-    np.testing.assert_allclose(found.loss, -np.log(p[np.arange(7), test_y[0]]), atol=1e-5)
-    assert found.scores.accuracy == pytest.approx((p.argmax(1) == test_y[0]).mean())
+    predictions = trained.predictions
+    assert np.array_equal(predictions.label, test_y[0])
+    assert np.array_equal(predictions.predicted, p.argmax(1))
+    np.testing.assert_allclose(predictions.loss, -np.log(p[np.arange(7), test_y[0]]), atol=1e-5)
+    assert predictions.scores.accuracy == pytest.approx((p.argmax(1) == test_y[0]).mean())
 
-    kinds = [call[:2] for call in recorder.calls]
-    assert kinds == [
-        ("begin", 0), ("look", 0), ("training", 2), ("look", 3), ("training", 4),
-        ("validation", 4), ("training", 6), ("look", 6), ("validation", 6), ("end", 6),
+    assert recorder.hooks() == [
+        ("on_train_begin", 0), ("on_unit_metrics", 0), ("on_log", 2), ("on_unit_metrics", 3),
+        ("on_log", 4), ("on_test_end", 4), ("on_log", 6), ("on_unit_metrics", 6),
+        ("on_test_end", 6), ("on_train_end", 6),
     ]  # fmt: skip
-    looks.append([(test_x[0][i : i + 2] @ w + b).sum() for i in (0, 2)])
+    outputs.append([(test_x[0][i : i + 2] @ w + b).sum() for i in (0, 2)])
     for place, step in ((1, 0), (3, 3), (7, 6)):
-        look = recorder.calls[place][2]
-        # Four images, as whole batches of two; what comes after is not looked at.
-        np.testing.assert_allclose(look.activations, looks[step], atol=1e-5)
+        measurement = recorder.calls[place][2]
+        # Four images, as whole batches of two; the others are not measured.
+        np.testing.assert_allclose(measurement.activations, outputs[step], atol=1e-5)
         if step:
-            np.testing.assert_allclose(look.gradients, norms[step - 1], rtol=1e-5)
-            for value, expected in zip(look.before, before[step - 1], strict=True):
+            np.testing.assert_allclose(measurement.gradient_norms, norms[step - 1], rtol=1e-5)
+            for value, expected in zip(measurement.weights_before, before[step - 1], strict=True):
                 np.testing.assert_allclose(value, expected, atol=1e-6)
         else:
-            assert look[:2] == (None, None)
+            assert measurement[:2] == (None, None)
     for place, first in ((2, 0), (4, 2), (6, 4)):
         scores = recorder.calls[place][2]["one"]
         assert scores.loss == pytest.approx(np.mean(losses[first : first + 2]), abs=1e-5)
         assert scores.accuracy == pytest.approx(np.mean(hits[first : first + 2]))
 
 
-def test_what_is_watched_changes_no_number():
-    """Bit for bit: the weights, the optimiser, what is said of each test image."""
+def test_unit_metrics_change_no_number():
+    """Weights, optimizer and predictions are equal bit for bit."""
     _, _, stream = batches(6)
     x, y, _ = batches(1, size=300, seed=1)
     test = tf.data.Dataset.from_tensor_slices((x[0], y[0])).batch(64)
-    found = []
+    results = []
     for every in (None, 1, 4):
         fused = surgery.fuse({"one": deep(1), "two": deep(2)})
         tensors = [unit.output for unit in surgery.fused_units(fused, "two")]
-        ended = loop.train(
-            fused, lambda start, _: stream.repeat().skip(start), lambda _: test, recipe=RECIPE,
-            strategy=STRATEGY, validate_every=4, log_every=2, monitors=[Recorder()],
-            watch=Watch(every, tensors, lambda values: values, 200) if every else None,
-        )  # fmt: skip
+        units = UnitMetrics(every, tensors, lambda values: values, 200) if every else None
+        ended = train(fused, stream, test, units, [Recorder()])
         weights = [w.numpy() for w in fused.variables]  # The states of dropout among them.
-        answers = [np.stack(network.predictions) for network in ended.values()]
-        found.append((weights, answers, [network.tests for network in ended.values()]))
-    for weights, answers, tests in found[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(weights, found[0][0], strict=True))
-        assert all(np.array_equal(a, b) for a, b in zip(answers, found[0][1], strict=True))
-        assert tests == found[0][2]
+        predictions = [np.stack(network.predictions) for network in ended.values()]
+        results.append((weights, predictions, [network.tests for network in ended.values()]))
+    for weights, predictions, tests in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(weights, results[0][0], strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(predictions, results[0][1], strict=True))
+        assert tests == results[0][2]
 
 
 def test_nothing_of_a_training_stays_in_memory():
@@ -116,10 +116,7 @@ def test_nothing_of_a_training_stays_in_memory():
 
     before = graphs()
     _, _, stream = batches(6)
-    loop.train(
-        surgery.fuse({"one": deep(1)}), lambda start, _: stream.repeat().skip(start),
-        lambda _: stream, recipe=RECIPE, strategy=STRATEGY, validate_every=4, log_every=2,
-    )  # fmt: skip
+    train(surgery.fuse({"one": deep(1)}), stream, stream)
     assert graphs() <= before
 
 
@@ -131,31 +128,28 @@ def deep(seed):
 
 
 def mute():
-    """A network that is frozen with all its logits zero."""
+    """Makes a network that is frozen with all its logits zero."""
     inputs = keras.Input((5,))
     outputs = keras.layers.Dense(3, kernel_initializer="zeros", name="d")(inputs)
     return surgery.transplant(keras.Model(inputs, outputs), 1, seed=1).model
 
 
-def test_what_diverges_and_what_stays_at_chance_is_told_and_touches_nobody():
+def test_networks_that_diverge_or_stay_at_chance_do_not_affect_others():
     _, _, stream = batches(6)
     test = batches(1, size=7, seed=1)[2]
 
-    def train(**networks):
+    def train_together(**networks):
         fused, recorder = surgery.fuse(networks), Recorder()
-        ended = loop.train(
-            fused, lambda start, _: stream.repeat().skip(start), lambda _: test, recipe=RECIPE,
-            strategy=STRATEGY, validate_every=4, log_every=2, monitors=[recorder],
-        )  # fmt: skip
+        ended = train(fused, stream, test, monitors=[recorder])
         kernel = surgery.extract(fused, "good").trainable_weights[0].numpy()
         return kernel, ended, recorder.calls
 
-    kernel, ended, calls = train(good=linear(), nan=poisoned(), mute=mute())
+    kernel, ended, calls = train_together(good=linear(), nan=poisoned(), mute=mute())
     assert {name: network.outcome for name, network in ended.items()} == {
         "good": "trained", "nan": "diverged", "mute": "at chance",
     }  # fmt: skip
-    assert [call for call in calls if call[0] == "end"] == [("end", 6, ended)]
-    alone, other, _ = train(good=linear())
+    assert [call for call in calls if call[0] == "on_train_end"] == [("on_train_end", 6, ended)]
+    alone, other, _ = train_together(good=linear())
     assert np.array_equal(kernel, alone)
     assert ended["good"].scores == other["good"].scores
 

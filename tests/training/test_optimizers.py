@@ -55,16 +55,16 @@ def test_short_runs_keep_the_drops():
 
 def test_cosine():
     schedule = recipe(schedule="cosine", steps=100).make_schedule()
-    found = [float(schedule(step)) for step in (0, 50, 100)]
-    assert found == pytest.approx([0.1, 0.05, 0.0], abs=1e-7)
+    rates = [float(schedule(step)) for step in (0, 50, 100)]
+    assert rates == pytest.approx([0.1, 0.05, 0.0], abs=1e-7)
 
 
 def test_adam_leaves_bias_gradients_alone():
     variables = [keras.Variable(np.ones((2, 2))), keras.Variable(np.ones(2))]
     gradients = [np.full((2, 2), 3.0), np.full(2, 3.0)]
-    found = recipe(optimizer="adam", weight_decay=0.5).adjust(gradients, variables)
-    assert np.array_equal(found[0], np.full((2, 2), 3.5))
-    assert np.array_equal(found[1], gradients[1])
+    adjusted = recipe(optimizer="adam", weight_decay=0.5).adjust(gradients, variables)
+    assert np.array_equal(adjusted[0], np.full((2, 2), 3.5))
+    assert np.array_equal(adjusted[1], gradients[1])
 
 
 @pytest.mark.parametrize(

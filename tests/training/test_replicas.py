@@ -1,4 +1,4 @@
-"""Several devices, played by the CPU, do what one does."""
+"""Several devices, played by the CPU, compute what one does."""
 
 import math
 import pathlib
@@ -14,12 +14,12 @@ from transfer_keras.training import replicas
 from transfer_keras.training.checkpoints import Checkpoints
 
 SCRIPT = pathlib.Path(__file__).with_name("on_devices.py")
-# Twenty steps of a small network; what float32 rounds differently where sums are cut in two.
+# Tolerances of twenty steps of a small network: sums are added in another order.
 FLOAT64, FLOAT32 = 1e-12, 1e-5
 
 
 def run(folder, devices, dtype="float64", stop_at=None, more=()):
-    """What a training told and left, of which `stop_at` leaves a checkpoint alone."""
+    """Reads all numbers of a training; with `stop_at` there is only a checkpoint."""
     folder.mkdir(exist_ok=True)
     arguments = [str(devices), dtype, str(folder), *([str(stop_at)] if stop_at else []), *more]
     done = subprocess.run(
@@ -29,14 +29,16 @@ def run(folder, devices, dtype="float64", stop_at=None, more=()):
     if stop_at:
         assert Checkpoints(folder, every=1, warn=print).latest()[1]["step"] == stop_at
         return None
-    with np.load(folder / "found.npz") as arrays:
+    with np.load(folder / "numbers.npz") as arrays:
         return dict(arrays)
 
 
-def assert_alike(found, expected, tolerance):
-    assert found.keys() == expected.keys()
+def assert_alike(numbers, expected, tolerance):
+    assert numbers.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(
+            numbers[name], value, rtol=tolerance, atol=tolerance, err_msg=name
+        )
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_one_device_trains_at_all(one):
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_equals_one_device(one, tmp_path, devices):
-    """Weights, scores, answers, gradients and activations of a group with dropout and decay."""
+    """Compares weights, scores, predictions, gradients and activations; with dropout and decay."""
     assert_alike(run(tmp_path, devices), one, FLOAT64)
 
 
@@ -72,11 +74,11 @@ def test_a_checkpoint_goes_on_with_other_devices(one, tmp_path, first, then):
 
 @pytest.fixture(scope="module")
 def one_more(tmp_path_factory):
-    """With rates, a warm-up, class weights and early stopping, on one device."""
+    """Trains with learning rates, a warm-up, class weights and early stopping, on one device."""
     return run(tmp_path_factory.mktemp("one_more"), 1, more=["more"])
 
 
-def test_rates_class_weights_and_early_stopping_equal_one_device(one_more, tmp_path):
+def test_learning_rates_class_weights_and_early_stopping_equal_one_device(one_more, tmp_path):
     assert_alike(run(tmp_path, 2, more=["more"]), one_more, FLOAT64)
     ends = {name: one_more[f"{name} ended"].tolist() for name in ("one", "two", "all")}
     assert ends == {"one": [2, 6], "two": [4, 8], "all": [8, 12]}  # Else equality says little.
@@ -84,41 +86,41 @@ def test_rates_class_weights_and_early_stopping_equal_one_device(one_more, tmp_p
 
 @pytest.mark.parametrize("step", [4, 8])
 def test_they_go_on_with_other_devices(one_more, tmp_path, step):
-    """In the warm-up; and when two networks are done."""
+    """Goes on in the warm-up, and when two networks are done."""
     run(tmp_path, 1, stop_at=step, more=["more"])
     assert_alike(run(tmp_path, 2, more=["more"]), after(step, one_more), FLOAT64)
 
 
-def after(step: int, found: dict) -> dict:
-    """What is told after a step, and what is left."""
-    return {name: value for name, value in found.items() if _step(name) > step}
+def after(step: int, numbers: dict) -> dict:
+    """Selects what was recorded after a step, and the results."""
+    return {name: value for name, value in numbers.items() if _step(name) > step}
 
 
 def _step(name: str) -> float:
     words = name.split()
-    told = words[0] in ("training", "test", "gradients", "activations")
-    return int(words[1]) if told else math.inf
+    recorded = words[0] in ("training", "test", "gradients", "activations")
+    return int(words[1]) if recorded else math.inf
 
 
 def test_distribute_gives_each_process_its_rows_in_order():
-    """One device: the whole batch."""
+    """One device gets the whole batch."""
     rows = tf.data.Dataset.from_tensor_slices((tf.range(12), tf.range(12)))
-    asked = []
+    contexts = []
 
     def stream(context):
-        asked.append(context)
+        contexts.append(context)
         return rows.batch(6)
 
-    found = [
+    batches = [
         x.numpy().tolist() for x, _ in replicas.distribute(tf.distribute.get_strategy(), stream)
     ]
-    assert found == [list(range(6)), list(range(6, 12))]
-    (context,) = asked
+    assert batches == [list(range(6)), list(range(6, 12))]
+    (context,) = contexts
     assert (context.input_pipeline_id, context.num_input_pipelines) == (0, 1)
     assert context.num_replicas_in_sync == 1
 
 
-def test_dropout_is_left_alone_on_one_device_and_given_back():
+def test_dropout_is_unchanged_on_one_device():
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dropout(0.5)(inputs))
     with replicas.masks_of_whole_batch(model, tf.distribute.get_strategy()) as dropouts:

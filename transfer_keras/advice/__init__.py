@@ -1,6 +1,7 @@
 """Owns the search, in a given time, for what to freeze and what to fine-tune."""
 
+from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.search import advise
-from transfer_keras.experiments import resolve_all
+from transfer_keras.experiments import describe_donor
 
-__all__ = ["advise", "resolve_all"]
+__all__ = ["Budget", "advise", "describe_donor"]

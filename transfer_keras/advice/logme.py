@@ -23,7 +23,7 @@ _EXACT = 1e-20  # Of the square of a class column: what rounding leaves of nothi
 
 
 def centred(features) -> np.ndarray:
-    """float64, each column about its mean; exactly nought where a column is constant.
+    """Centres each column about its mean, in float64; exactly nought where one is constant.
 
     Args:
         features: (examples, features), of any scale.
@@ -39,13 +39,13 @@ def centred(features) -> np.ndarray:
 
 
 def one_hot(labels) -> np.ndarray:
-    """float64 (examples, classes), of those classes that have examples, in order."""
+    """Encodes labels as float64 (examples, classes), of those classes that have examples."""
     labels = np.asarray(labels)
     return (labels[:, None] == np.unique(labels)).astype(np.float64)
 
 
 def logme(features, labels) -> float:
-    """The maximum log evidence of a linear model of each class, by example, averaged.
+    """Computes the maximum log evidence of a linear model of each class, by example, averaged.
 
     A class column y, one for its examples and nought for others, is modelled as
     y ~ N(F w + b, I / beta), w ~ N(0, I / alpha), b of flat prior, and the evidence is maximised
@@ -93,7 +93,7 @@ def logme(features, labels) -> float:
 def _maxima(
     spectrum: np.ndarray, within: np.ndarray, outside: np.ndarray, freedom: int
 ) -> np.ndarray:
-    """The maximum log evidence of each class column.
+    """Computes the maximum log evidence of each class column.
 
     Args:
         spectrum: (rank,), the squares of the features' singular values.

@@ -3,13 +3,14 @@
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 from scipy import stats
 
-from transfer_keras import results
 from transfer_keras.config import Experiment, render_template
+from transfer_keras.results import Workdir, write_text, write_whole
 
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
 USE = """\
@@ -20,42 +21,57 @@ interpolation="bilinear", keep_aspect_ratio=True)
 print(classes[network.predict(numpy.array(picture)[None]).argmax()])"""
 
 
-def write(
-    folder: pathlib.Path,
-    workdir: pathlib.Path,
-    treatment: str,
-    experiment: Experiment,
-    *,
-    classes: Sequence[str],
-    training_images: int,
-    advice: str,
-    compared: int,
-    others: Sequence[float],
-) -> str:
+class ChosenNetwork(NamedTuple):
+    """The network that is recommended.
+
+    Attributes:
+        treatment: its name.
+        experiment, workdir: what it belongs to, and where it is.
+        classes: names, in the order of its outputs.
+        training_images: how many it was trained on.
+    """
+
+    treatment: str
+    experiment: Experiment
+    workdir: Workdir
+    classes: Sequence[str]
+    training_images: int
+
+
+class Selection(NamedTuple):
+    """How a network was chosen.
+
+    Attributes:
+        advice: what the study found, in words.
+        compared: how many networks it is the best of.
+        top1_by_seed: of the networks of the same treatment, one a seed, itself included.
+    """
+
+    advice: str
+    compared: int
+    top1_by_seed: Sequence[float]
+
+
+def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection) -> str:
     """Writes `best.keras`, `classes.json` and `MODEL_CARD.md` to a folder.
 
     Args:
         folder: to write to.
-        workdir: where the network is.
-        treatment: its name there.
-        experiment: what it belongs to.
-        classes: names, in the order of its outputs.
-        training_images: how many it was trained on.
-        advice: what the study found, in words.
-        compared: how many networks it is the best of.
-        others: top-1 of the networks of the same treatment, one a seed, itself included.
+        chosen: the network.
+        selection: how it was chosen.
 
     Returns:
         The lines of Python that load and use it from here; those in the card do so beside it.
     """
-    model = keras.saving.load_model(results.network_path(workdir, treatment), compile=False)
-    chances = keras.layers.Softmax(dtype="float32", name="probabilities")(model.output)
+    workdir, experiment = chosen.workdir, chosen.experiment
+    model = keras.saving.load_model(workdir.network_path(chosen.treatment), compile=False)
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(model.output)
     size = model.input_shape[1]
-    with results.whole(folder / NETWORK) as partial:
-        keras.Model(model.input, chances, name=f"{model.name}_best").save(partial)
-    results.write_text(folder / CLASSES, json.dumps(list(classes), ensure_ascii=False) + "\n")
-    row = results.read_row(workdir, treatment)
-    label, predicted = results.read_answers(workdir, treatment)
+    with write_whole(folder / NETWORK) as partial:
+        keras.Model(model.input, probabilities, name=f"{model.name}_best").save(partial)
+    write_text(folder / CLASSES, json.dumps(list(chosen.classes), ensure_ascii=False) + "\n")
+    row = workdir.row(chosen.treatment)
+    label, predicted = workdir.predictions(chosen.treatment)
     own = any(type(layer).__module__.startswith("transfer_keras") for layer in model.layers)
 
     def use(*paths: object) -> str:
@@ -72,20 +88,18 @@ def write(
         size=size,
         unit=experiment.architecture.units[row.n - 1].name if row.n else None,
         interval=accuracy_interval(label == predicted),
-        recalls=_recalls(label, predicted, classes),
-        training_images=training_images,
-        advice=advice,
-        compared=compared,
-        others=others,
+        recalls=_recalls(label, predicted, chosen.classes),
+        training_images=chosen.training_images,
+        selection=selection,
         use=use(NETWORK, CLASSES),
-        versions=results.read_experiment(workdir)["versions"],
+        versions=workdir.read_facts()["versions"],
     )
-    results.write_text(folder / CARD, card)
+    write_text(folder / CARD, card)
     return use(folder / NETWORK, folder / CLASSES)
 
 
 def accuracy_interval(right: np.ndarray) -> tuple[float, float]:
-    """95 % interval of an accuracy over images, after Wilson (1927).
+    """Computes the 95 % interval of an accuracy over images, after Wilson (1927).
 
     Args:
         right: bool (images,).
@@ -98,15 +112,10 @@ def accuracy_interval(right: np.ndarray) -> tuple[float, float]:
 def _recalls(
     label: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
 ) -> list[Mapping[str, object]]:
-    """Of each class, how many pictures it has in the tests and which part of them was right."""
-    found = []
+    """Counts, of each class, its pictures in the tests and which part of them was right."""
+    recalls = []
     for place, name in enumerate(classes):
-        mine = label == place
-        found.append(
-            {
-                "name": name,
-                "images": int(mine.sum()),
-                "recall": float((predicted == label)[mine].mean()) if mine.any() else None,
-            }
-        )
-    return found
+        own = label == place
+        recall = float((predicted == label)[own].mean()) if own.any() else None
+        recalls.append({"name": name, "images": int(own.sum()), "recall": recall})
+    return recalls

@@ -1,15 +1,22 @@
-"""What to try next: the first set of n, where to look closer, and what to repeat."""
+"""What to try next: the first set of n, where to refine it, and what to repeat."""
 
 from collections.abc import Collection, Sequence
 
-from transfer_keras.results import FROZEN, TUNED, Role, Runs, compare, mean_top1, trained_units
+from transfer_keras.results import (
+    FROZEN_TRANSFER,
+    TUNED_TRANSFER,
+    Role,
+    Runs,
+    compare,
+    mean_top1,
+)
 
-_COARSE = 4  # Places that are tried first.
-_AT_ONCE = 2  # Places that a refinement adds.
+_FIRST = 4  # Cut points that are tried first.
+_AT_ONCE = 2  # Cut points that a refinement adds.
 
 
-def coarse(top: int, count: int = _COARSE) -> list[int]:
-    """Numbers of units to begin with: spread evenly, the highest among them.
+def spread_evenly(top: int, count: int = _FIRST) -> list[int]:
+    """Spreads the numbers of units to begin with, the highest among them.
 
     Args:
         top: the most units that can be transferred.
@@ -20,8 +27,10 @@ def coarse(top: int, count: int = _COARSE) -> list[int]:
 
 
 def refine(runs: Runs, top: int, tried: Collection[int]) -> list[int]:
-    """Where to look closer: the middles of the gaps beside what is best, and of that in which the
-    loss of freezing begins.
+    """Finds cut points that are worth a try.
+
+    They are the middles of the gaps beside what is best, and of that in which the loss of freezing
+    begins.
 
     Args:
         runs: of one target, all that trained so far.
@@ -33,22 +42,23 @@ def refine(runs: Runs, top: int, tried: Collection[int]) -> list[int]:
     """
     means = mean_top1(runs)
     ends = [0, *sorted(tried), top + 1]
-    places = []
-    for family in (FROZEN, TUNED):
+    gaps = []
+    for family in (FROZEN_TRANSFER, TUNED_TRANSFER):
         levels = {role.n: top1 for role, top1 in means.items() if role.family == family}
         if levels:
             best = max(levels, key=lambda n: (levels[n], n))
             begins = _last_without_loss(runs, family, best)
-            gaps = [(begins, _after(ends, begins)), (_before(ends, best), best)]
-            places += [*gaps, (best, _after(ends, best))]
-    middles = [(low + high) // 2 for low, high in places if high - low > 1]
+            gaps.append((begins, _next_above(ends, begins)))
+            gaps.append((_next_below(ends, best), best))
+            gaps.append((best, _next_above(ends, best)))
+    middles = [(low + high) // 2 for low, high in gaps if high - low > 1]
     return list(dict.fromkeys(n for n in middles if n and n not in tried))[:_AT_ONCE]
 
 
 def _last_without_loss(runs: Runs, family: str, best: int) -> int:
-    """The last n from the best on, before a loss against it is detectable."""
+    """Finds the last n from the best on, before a loss against it is detectable."""
     last = best
-    for n in (n for n in trained_units(runs, family) if n > best):
+    for n in (n for n in runs.trained_n(family) if n > best):
         comparison = compare(runs, [Role(family, n)], [Role(family, best)])
         if comparison is None:
             continue
@@ -58,15 +68,15 @@ def _last_without_loss(runs: Runs, family: str, best: int) -> int:
     return last
 
 
-def _after(ends: Sequence[int], n: int) -> int:
+def _next_above(ends: Sequence[int], n: int) -> int:
     return next(end for end in ends if end > n)
 
 
-def _before(ends: Sequence[int], n: int) -> int:
+def _next_below(ends: Sequence[int], n: int) -> int:
     return next(end for end in reversed(ends) if end < n)
 
 
-def leading(runs: Runs) -> Role:
-    """The role with the highest mean top-1, however often it was repeated."""
+def leading_role(runs: Runs) -> Role:
+    """Finds the role with the highest mean top-1, however often it was repeated."""
     means = mean_top1(runs)
     return max(means, key=lambda role: (means[role], -role.n))

@@ -1,9 +1,9 @@
-"""Hints at which lower units of a donor serve a task, before any training.
+"""Estimates how well the lower units of a donor transfer to a task, before any training.
 
-Of each unit's features of some labelled pictures: LogME, how well a linear model gives the classes
-(`logme.logme`), and CKA with the labels, how far the pictures lie by class already
-(`monitors.cka`). Neither knows what the units above would learn; `agreement` holds them against
-what a study found.
+Two scores of each unit's features of some labelled pictures: LogME, how well a linear model gives
+the classes (`logme.logme`), and CKA with the labels, how far the pictures lie by class already
+(`training.linear_cka`). Neither knows what the units above would learn; `compare_with_results`
+holds them against what a study found.
 """
 
 import math
@@ -25,7 +25,7 @@ FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
 _FEWEST_TRIED = 3  # Two are always in order or in reverse.
 
 
-class Hint(NamedTuple):
+class Score(NamedTuple):
     """What a unit's features say of the labels; higher is better.
 
     Attributes:
@@ -42,7 +42,7 @@ class Hint(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Spearman's rank correlations of hints with what frozen transfer reached.
+    """Spearman's rank correlations of scores with what frozen transfer reached.
 
     Attributes:
         n: those that were compared, in order.
@@ -54,14 +54,14 @@ class Agreement(NamedTuple):
     cka: float | None
 
 
-def hints(
+def estimate_transferability(
     model: keras.Model,
     cuts: Sequence[tuple[str, keras.KerasTensor]],
     images: np.ndarray,
     labels: np.ndarray,
     *,
     batch_size: int = 32,
-) -> list[Hint]:
+) -> list[Score]:
     """Runs the network once, in inference mode, and measures each unit's features.
 
     Feature maps are averaged to so few positions that at most 1,024 features remain, or one where
@@ -94,7 +94,7 @@ def hints(
     values = _features(model, [output for _, output in cuts], images, batch_size)
     classes = _gram(logme.one_hot(labels))
     return [
-        Hint(name, n, logme.logme(x, labels), linear_cka([_gram(x)], [classes]))
+        Score(name, n, logme.logme(x, labels), linear_cka([_gram(x)], [classes]))
         for n, ((name, _), x) in enumerate(zip(cuts, values, strict=True), 1)
     ]
 
@@ -102,7 +102,7 @@ def hints(
 def _features(
     model: keras.Model, outputs: Sequence[keras.KerasTensor], images: np.ndarray, batch_size: int
 ) -> list[np.ndarray]:
-    """Of each output, float32 (examples, features)."""
+    """Runs a network and gives float32 (examples, features) of each output."""
     network = keras.Model(model.input, list(outputs))
     pools = [_pool(output) for output in outputs]
 
@@ -111,15 +111,15 @@ def _features(
         values = keras.tree.flatten(network(tf.cast(batch, tf.float32), training=False))
         return [pool(value) for pool, value in zip(pools, values, strict=True)]
 
-    parts = [
+    batches = [
         [values.numpy() for values in run(images[start : start + batch_size])]
         for start in range(0, len(images), batch_size)
     ]
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return [np.concatenate(batch) for batch in zip(*batches, strict=True)]
 
 
 def _pool(output: keras.KerasTensor) -> keras.Sequential:
-    """Output -> (None, features), in float32, as sums of many float16 overflow."""
+    """Makes an output (None, features), in float32, as sums of many float16 overflow."""
     _, *sizes, channels = output.shape
     side = max(1, math.isqrt(_MOST_FEATURES // channels))
     pools = []
@@ -134,64 +134,67 @@ def _pool(output: keras.KerasTensor) -> keras.Sequential:
 
 
 def _gram(features: np.ndarray) -> np.ndarray:
-    """What CKA compares; of features so scaled that single precision holds their squares."""
+    """Computes what CKA compares, of features so scaled that float32 holds their squares."""
     return centred_gram(tf.constant(logme.centred(features), tf.float32)).numpy()
 
 
-def agreement(hints: Sequence[Hint], found: Mapping[int, float]) -> Agreement | None:
-    """How well hints order what frozen transfer reached.
+def compare_with_results(scores: Sequence[Score], reached: Mapping[int, float]) -> Agreement | None:
+    """Measures how well scores order what frozen transfer reached.
 
     Args:
-        hints: of one donor on one task.
-        found: n -> top-1 with n units transferred and frozen; n without a hint count for nothing.
+        scores: of one donor on one task.
+        reached: n -> top-1 with n units transferred and frozen; n without a score count for
+            nothing.
 
     Returns:
         None where fewer than three n were tried, or all reached the same.
     """
-    tried = [hint for hint in hints if hint.n in found]
-    reached = [found[hint.n] for hint in tried]
-    if len(tried) < _FEWEST_TRIED or len(set(reached)) == 1:
+    tried = [score for score in scores if score.n in reached]
+    top1 = [reached[score.n] for score in tried]
+    if len(tried) < _FEWEST_TRIED or len(set(top1)) == 1:
         return None
 
     def correlation(values):
         if np.isnan(values).any() or len(set(values)) == 1:
             return None
-        return float(stats.spearmanr(values, reached).statistic)
+        return float(stats.spearmanr(values, top1).statistic)
 
     return Agreement(
-        tuple(hint.n for hint in tried),
-        correlation([hint.logme for hint in tried]),
-        correlation([hint.cka for hint in tried]),
+        tuple(score.n for score in tried),
+        correlation([score.logme for score in tried]),
+        correlation([score.cka for score in tried]),
     )
 
 
-def words(hints: Sequence[Hint], *, pictures: int, found: Mapping[int, float] | None = None) -> str:
-    """A table for people, a line a unit, and what it is and is not.
+def describe(
+    scores: Sequence[Score], *, pictures: int, reached: Mapping[int, float] | None = None
+) -> str:
+    """Draws a table for people, a line a unit, and says what it is and is not.
 
     Args:
-        hints: of one donor on one task.
-        pictures: how many they were given.
-        found: as for `agreement`, once a study has been done.
+        scores: of one donor on one task.
+        pictures: how many they were estimated on.
+        reached: as for `compare_with_results`, once a study has been done.
     """
-    found = found or {}
-    lines = [("n", "unit", "LogME", "CKA", *(["top-1 frozen"] if found else []))]
-    for unit, n, evidence, likeness in hints:
-        line = (f"{n}", unit, f"{evidence: .3f}", f"{likeness:.3f}")
-        if found:
-            line += (f"{found[n]:.3f}" if n in found else "",)
+    reached = reached or {}
+    lines = [("n", "unit", "LogME", "CKA", *(["top-1 frozen"] if reached else []))]
+    for unit, n, evidence, similarity in scores:
+        line = (f"{n}", unit, f"{evidence: .3f}", f"{similarity:.3f}")
+        if reached:
+            line += (f"{reached[n]:.3f}" if n in reached else "",)
         lines.append(line)
-    last = (
-        f"These are hints, from the donor's features of {min(pictures, _MOST):,} pictures, without "
-        "training; higher is better."
+    note = (
+        f"These are estimates, from the donor's features of {min(pictures, _MOST):,} pictures, "
+        "without training; higher is better."
     )
-    agreed = agreement(hints, found)
-    if agreed is not None:
-        tried = ", ".join(map(str, agreed.n))
-        last += (
+    agreement = compare_with_results(scores, reached)
+    if agreement is not None:
+        tried = ", ".join(map(str, agreement.n))
+        note += (
             f"\nrank correlation with what frozen transfer reached at n = {tried}: "
-            f"LogME {_signed(agreed.logme)}, CKA {_signed(agreed.cka)}"
+            f"LogME {_signed(agreement.logme)}, CKA {_signed(agreement.cka)}"
         )
-    return f"{align_columns(lines)}\n{last}"
+    return f"{align_columns(lines)}\n{note}"
 
 
 def _signed(correlation: float | None) -> str:

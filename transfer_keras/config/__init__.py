@@ -4,37 +4,45 @@ All of it is checked before TensorFlow is imported, which takes seconds. Program
 modules `flags`, `flag_types`, `launch` and `run_flags`; importing `flags` defines them.
 """
 
-from transfer_keras.config import (
-    architectures,
-    dataset_names,
-    defaults,
-    image_folders,
-    memory,
-    tasks,
-)
+from transfer_keras.config import choices, dataset_names, defaults, image_folders, memory, tasks
 from transfer_keras.config.architectures import (
     ARCHITECTURES,
+    Architecture,
     Conv,
     NamedUnit,
     PretrainedArchitecture,
     UnitSize,
 )
-from transfer_keras.config.dataset_names import FORMULA_DEFAULT, PREPROCESSING, parse_amounts
+from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.experiment import (
-    APPLICATIONS,
-    IMAGENET,
-    LOGICAL_CPU,
-    NO_WEIGHTS,
-    PIXELS,
-    TF_CONFIG,
     Experiment,
+    Sections,
+    make_experiment,
     suits_split,
 )
-from transfer_keras.config.image_folders import DECODED, FOLDER, few, is_picture, shown, suffix
+from transfer_keras.config.image_folders import (
+    DECODED,
+    FOLDER,
+    file_suffix,
+    is_picture,
+    printable,
+)
 from transfer_keras.config.plan import Group, plan_groups
+from transfer_keras.config.sections import (
+    DataSettings,
+    DonorSettings,
+    ExecutionSettings,
+    TrainingSettings,
+)
 from transfer_keras.config.tasks import DONOR_SPLIT, NATURAL_SPLIT, WHOLE_SPLIT, Task
-from transfer_keras.config.text import align_columns, duration, first_few, one_line, render_template
+from transfer_keras.config.text import (
+    align_columns,
+    duration,
+    first_few,
+    one_line,
+    render_template,
+)
 from transfer_keras.config.treatments import (
     MODES,
     SOURCES,
@@ -46,54 +54,53 @@ from transfer_keras.config.treatments import (
 )
 
 __all__ = [
-    "APPLICATIONS",
     "ARCHITECTURES",
     "DECODED",
     "DONOR_SPLIT",
     "FOLDER",
     "FORMULA_DEFAULT",
-    "IMAGENET",
-    "LOGICAL_CPU",
     "MODES",
     "NATURAL_SPLIT",
-    "NO_WEIGHTS",
-    "PIXELS",
-    "PREPROCESSING",
     "SOURCES",
     "TARGETS",
-    "TF_CONFIG",
     "WHOLE_SPLIT",
+    "Architecture",
     "Conv",
+    "DataSettings",
+    "DonorSettings",
+    "ExecutionSettings",
     "Experiment",
     "Group",
     "Interrupted",
     "NamedUnit",
     "PretrainedArchitecture",
+    "Sections",
     "StoppedAtOnce",
     "Task",
+    "TrainingSettings",
     "Treatment",
     "UnitSize",
     "UserError",
     "WorkerLost",
     "align_columns",
-    "architectures",
+    "choices",
     "combine_treatments",
     "dataset_names",
     "defaults",
     "duration",
-    "few",
+    "file_suffix",
     "first_few",
     "image_folders",
     "is_picture",
     "is_treatment_name",
+    "make_experiment",
     "memory",
     "one_line",
     "parse_amounts",
     "parse_treatment",
     "plan_groups",
+    "printable",
     "render_template",
-    "shown",
-    "suffix",
     "suits_split",
     "tasks",
 ]

@@ -65,7 +65,7 @@ class Architecture:
     standardise: bool = False
 
     def side(self, image_size: int) -> int:
-        """Side of the feature map that the first dense layer sees; below 1, none is left."""
+        """Gives the side of the map that the first dense layer sees; below 1, none is left."""
         side = image_size
         for unit in self.units:
             if isinstance(unit, Conv):
@@ -75,7 +75,7 @@ class Architecture:
         return side
 
     def sizes(self, image_size: int, classes: int) -> tuple[UnitSize, ...]:
-        """Size of each unit, for images that are large enough and an output a class."""
+        """Gives the size of each unit, for images that are large enough and an output a class."""
         sizes, side, channels = [], image_size, 3
         for unit in self.units:
             if isinstance(unit, Conv):
@@ -94,12 +94,15 @@ class Architecture:
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """See `PretrainedArchitecture.cuts`."""
+        """Numbers the units: n is a cut after n of them."""
         return tuple(range(1, len(self.units) + 1))
+
+    def why_not(self, n: int, mode: str) -> None:
+        """Says that any n can be transferred, in any mode."""
 
     @property
     def smallest_image(self) -> int:
-        """The smallest `image_size` that leaves at least one position to the dense layers."""
+        """Finds the smallest `image_size` that leaves at least one position to the dense layers."""
         return next(size for size in range(1, 4096) if self.side(size) >= 1)
 
 
@@ -119,8 +122,8 @@ class PretrainedArchitecture:
         cuts: of each, how many of the network's own units lie below its end.
         given_sizes: of each, for an output a class of the network itself.
         image_size: side in pixels of its square input.
-        possible: the n at which it can be cut.
-        restless: the first layer that moves its weights even where it is frozen, and of which
+        cut_points: the n at which it can be cut.
+        self_updating: the first layer that moves its weights even where it is frozen, and of which
             unit it is; None: there is none.
     """
 
@@ -128,19 +131,19 @@ class PretrainedArchitecture:
     cuts: tuple[int, ...]
     given_sizes: tuple[UnitSize, ...]
     image_size: int
-    possible: tuple[int, ...]
-    restless: tuple[str, int] | None = None
+    cut_points: tuple[int, ...]
+    self_updating: tuple[str, int] | None = None
     resize: None = None
 
     def why_not(self, n: int, mode: str) -> str | None:
-        """Why n units cannot be transferred so: what is wrong, and what to do."""
-        if n and n not in self.possible:
+        """Says why n units cannot be transferred in a mode, and what to do; None where they can."""
+        if n and n not in self.cut_points:
             return (
                 "a layer of the donor is used below and above that cut. Expected one of these n: "
-                f"{', '.join(map(str, self.possible))}."
+                f"{', '.join(map(str, self.cut_points))}."
             )
-        if self.restless and mode in ("frozen", "random") and n >= self.restless[1]:
-            name, unit = self.restless
+        if self.self_updating and mode in ("frozen", "random") and n >= self.self_updating[1]:
+            name, unit = self.self_updating
             fewer = f", or freeze at most {unit - 1}" if unit > 1 else ""
             return (
                 f"'{name}' (SpectralNormalization) moves its weights even where it is frozen. "
@@ -150,16 +153,16 @@ class PretrainedArchitecture:
 
     @property
     def pad(self) -> int:
-        """As much as `ALEXNET_SMALL` has, in proportion."""
+        """Gives as much as `ALEXNET_SMALL` has, in proportion."""
         return self.image_size // 8
 
     @property
     def smallest_image(self) -> int:
-        """Its layers were made for one size."""
+        """Gives the one size that its layers were made for."""
         return self.image_size
 
     def sizes(self, image_size: int, classes: int) -> tuple[UnitSize, ...]:
-        """See `Architecture.sizes`; the last unit's is that of the network itself."""
+        """Gives the size of each unit; the last one's is that of the network itself."""
         return self.given_sizes
 
 

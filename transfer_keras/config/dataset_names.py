@@ -8,16 +8,20 @@ import zipfile
 from collections.abc import Sequence
 
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.image_folders import FOLDER, LAYOUTS, path_of, shown, split_folders
+from transfer_keras.config.image_folders import (
+    FOLDER,
+    LAYOUTS,
+    path_of,
+    printable,
+    split_folders,
+)
 
-PREPROCESSING = ("paper", "modern")  # See `preprocessing.Preprocessing`.
-POLICIES = ("error", "skip")  # For pictures that cannot be decoded.
 OWN = ("formula_images", "tiny_imagenet")
 FORMULA_DEFAULT = "40x300x32"  # Classes, images a class, pixels of `formula_images`.
 
 
 def names() -> list[str]:
-    """Our datasets and TFDS's image-classification ones, read from the files of the package."""
+    """Lists our datasets and TFDS's image-classification ones, from the package's files."""
     return sorted({*OWN, *_tfds_names()})
 
 
@@ -41,7 +45,7 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
             raise UserError(
                 f"--dataset={name}: no such folder. Expected {FOLDER}PATH with {LAYOUTS}."
             )
-        if (text := shown(name)) != name:
+        if (text := printable(name)) != name:
             raise UserError(
                 f"--dataset={text}: expected a path in UTF-8. Rename it, or make a link to it."
             )
@@ -72,7 +76,7 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
 
 
 def parse_amounts(text: str) -> dict[str, int]:
-    """ "40x300x32" -> {"classes": 40, "images_per_class": 300, "size": 32}.
+    """Reads "40x300x32" as {"classes": 40, "images_per_class": 300, "size": 32}.
 
     Raises:
         ValueError: if it is not three such numbers, or they are too small to be a dataset.
@@ -115,6 +119,6 @@ def _tfds_names() -> set[str]:
 
 
 def _snake_case(name: str) -> str:
-    """TFDS's own rule, whose function cannot be imported without TensorFlow."""
+    """Applies TFDS's own rule, whose function cannot be imported without TensorFlow."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()

@@ -40,7 +40,7 @@ class _Several(flags.ArgumentParser):
         return tuple(dict.fromkeys(value for part in parts for value in self.values(part)))
 
     def values(self, part: str) -> Iterator:
-        """What stands between two commas; ValueError if it means nothing."""
+        """Reads what stands between two commas; ValueError if it means nothing."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""The flags of a training, and of a study of several.
+"""The flags of a training, and of a study of several; importing this module defines them.
 
 Everything here runs before TensorFlow is imported (that takes seconds), so that `--help` and
 every error in a flag come at once.
@@ -10,29 +10,30 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from transfer_keras.config import dataset_names, flag_types, tasks, treatments
+from transfer_keras.config import choices, dataset_names, flag_types, tasks, treatments
 from transfer_keras.config.architectures import ARCHITECTURES
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import (
-    BATCH_NORM,
-    CLASS_WEIGHTS,
-    MEANS,
-    PRECISIONS,
-    STRATEGIES,
-    UNITS,
+    DEFAULT_NETWORK,
+    DescribeDonor,
     Experiment,
+    Sections,
+    default_setting,
+    make_experiment,
+    make_sections,
     suits_split,
 )
 from transfer_keras.config.treatments import Treatment
 
 FLAGS = flags.FLAGS
-_OPTIMIZERS = ("sgd", "adam")
-_SCHEDULES = ("step", "cosine")
 _MOST_UNITS = 999
-# What `flags_as_text` spells out for one experiment.
-_OWN = ("n", "mode", "source", "target", "treatments", "split", "examples_per_class", "seed")
-_NO_SETTINGS = ("workdir", "dry_run")  # All others are fields of `Experiment`.
-# Less is looked at where time is short.
+# What one experiment has of what a study has several of, and what makes its treatments.
+VARIED = ("split", "examples_per_class", "seed")
+TREATMENT_FLAGS = ("n", "mode", "source", "target", "treatments")
+NO_SETTINGS = ("workdir", "dry_run")  # All others are settings of an experiment.
+
+
+# Less is measured where time is short.
 QUIET = {"metrics_every": 0, "validations": 10}
 # What a sweep trains where nothing is said.
 WHOLE_CURVE = {
@@ -49,7 +50,7 @@ def _define(parser, name, default, help_text):
 
 _DATASET = flags.DEFINE_string(
     "dataset",
-    "formula_images",
+    default_setting("dataset"),
     "formula_images (drawn here, no download), tiny_imagenet, or any image-classification "
     "dataset of TFDS, as cifar10 or imagenet_resized/32x32; or folder:PATH, where pictures are in "
     "CLASS/, or in train/CLASS/ and val/CLASS/.",
@@ -75,7 +76,7 @@ _EXAMPLES_PER_CLASS = _define(
 )
 _NETWORK = flags.DEFINE_enum(
     "network",
-    "alexnet_small",
+    DEFAULT_NETWORK,
     sorted(ARCHITECTURES),
     "The network, eight units each; or see --donor.",
 )
@@ -85,9 +86,9 @@ _IMAGE_SIZE = flags.DEFINE_integer(
 _STEPS = flags.DEFINE_integer("steps", None, "Updates a network (default: by network).", 1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images an update (by network).", 1)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "The highest (by network).", 0)
-_OPTIMIZER = flags.DEFINE_enum("optimizer", None, _OPTIMIZERS, "By network.")
+_OPTIMIZER = flags.DEFINE_enum("optimizer", None, choices.OPTIMIZERS, "By network.")
 _SCHEDULE = flags.DEFINE_enum(
-    "schedule", None, _SCHEDULES, "How the learning rate falls (by network)."
+    "schedule", None, choices.SCHEDULES, "How the learning rate falls (by network)."
 )
 _WEIGHT_DECAY = flags.DEFINE_float(
     "weight_decay", None, "L2 of kernels, inside the gradient (by network).", 0
@@ -95,14 +96,14 @@ _WEIGHT_DECAY = flags.DEFINE_float(
 _PREPROCESSING = flags.DEFINE_enum(
     "preprocessing",
     None,
-    dataset_names.PREPROCESSING,
+    choices.PREPROCESSING,
     "paper: each picture whole to a square, minus the mean image; modern: its short side to the "
     "size, minus each channel's mean (by network).",
 )
 _MEAN = flags.DEFINE_enum(
     "mean",
-    "source",
-    MEANS,
+    default_setting("mean"),
+    choices.MEANS,
     "Whose mean is taken off: of the task that the units come from, as the paper's networks have "
     "it, or of the task trained on.",
 )
@@ -111,8 +112,8 @@ _AUGMENT = flags.DEFINE_bool(
 )
 _BAD_IMAGES = flags.DEFINE_enum(
     "bad_images",
-    "error",
-    dataset_names.POLICIES,
+    default_setting("bad_images"),
+    choices.BAD_IMAGES,
     "Whether pictures that cannot be decoded are refused, or left out and counted.",
 )
 _SEED = _define(
@@ -122,7 +123,10 @@ _SEED = _define(
     "All that is random follows from it. A sweep takes several, as 0-2.",
 )
 _VALIDATIONS = flags.DEFINE_integer(
-    "validations", 20, "How often each network is tested while it trains.", 1
+    "validations",
+    default_setting("validations"),
+    "How often each network is tested while it trains.",
+    1,
 )
 _METRICS_EVERY = flags.DEFINE_integer(
     "metrics_every",
@@ -133,7 +137,7 @@ _METRICS_EVERY = flags.DEFINE_integer(
 )
 _PROBES = flags.DEFINE_bool(
     "probes",
-    False,
+    default_setting("probes"),
     "Train a linear classifier on each unit of each finished network, and tell how far it gets.",
 )
 _GROUP_SIZE = flags.DEFINE_integer(
@@ -150,12 +154,15 @@ _GROUP_MEMORY = flags.DEFINE_float(
     0,
 )
 _CHECKPOINT_EVERY = flags.DEFINE_float(
-    "checkpoint_every", 60, "Seconds from one checkpoint to the next.", 0
+    "checkpoint_every",
+    default_setting("checkpoint_every"),
+    "Seconds from one checkpoint to the next.",
+    0,
 )
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
-    "auto",
-    STRATEGIES,
+    default_setting("strategy"),
+    choices.STRATEGIES,
     "one device; mirrored: all of this machine; multi_worker: those of all machines that TF_CONFIG "
     "names; auto: as many as there are. --batch_size is that of all devices together.",
 )
@@ -163,19 +170,33 @@ _DEVICES = flags.DEFINE_string(
     "devices", None, "Numbers of GPUs, as 0,2; or cpu:2, to try two devices on the CPU."
 )
 _PRECISION = flags.DEFINE_enum(
-    "precision", "float32", PRECISIONS, "What is computed in; weights are always float32."
+    "precision",
+    default_setting("precision"),
+    choices.PRECISIONS,
+    "What is computed in; weights are always float32.",
 )
 _JIT_COMPILE = flags.DEFINE_bool(
-    "jit_compile", False, "Compile the training by XLA, whose dropout draws other masks."
+    "jit_compile",
+    default_setting("jit_compile"),
+    "Compile the training by XLA, whose dropout draws other masks.",
 )
 _MEMORY_GROWTH = flags.DEFINE_bool(
-    "memory_growth", False, "Take a GPU's memory as it is needed, not all at once."
+    "memory_growth",
+    default_setting("memory_growth"),
+    "Take a GPU's memory as it is needed, not all at once.",
 )
 _VALIDATION_SPLIT = flags.DEFINE_float(
-    "validation_split", 0.2, "Part of a folder's pictures that is tested on, without val/.", 0, 1
+    "validation_split",
+    default_setting("validation_split"),
+    "Part of a folder's pictures that is tested on, without val/.",
+    0,
+    1,
 )
 _VALIDATION_SEED = flags.DEFINE_integer(
-    "validation_seed", 0, "Which of a folder's pictures are tested on, without val/.", 0
+    "validation_seed",
+    default_setting("validation_seed"),
+    "Which of a folder's pictures are tested on, without val/.",
+    0,
 )
 _DONOR = flags.DEFINE_string(
     "donor",
@@ -184,7 +205,9 @@ _DONOR = flags.DEFINE_string(
     "its like. Then all classes of the dataset are B.",
 )
 _DONOR_WEIGHTS = flags.DEFINE_string(
-    "donor_weights", "imagenet", "Of a network of keras.applications: imagenet, none, or a path."
+    "donor_weights",
+    default_setting("donor_weights"),
+    "Of a network of keras.applications: imagenet, none, or a path.",
 )
 _DONOR_PIXELS = flags.DEFINE_string(
     "donor_pixels",
@@ -192,20 +215,25 @@ _DONOR_PIXELS = flags.DEFINE_string(
     "What the donor takes, where it does not scale pixels itself: 0..255, 0..1, -1..1, or a module "
     "of keras.applications, as mobilenet_v2.",
 )
-_UNITS = flags.DEFINE_enum("units", "unit", UNITS, "What --n counts in the donor.")
+_UNITS = flags.DEFINE_enum(
+    "units", default_setting("units"), choices.UNITS, "What --n counts in the donor."
+)
 _BATCH_NORM = flags.DEFINE_enum(
     "batch_norm",
     None,
-    BATCH_NORM,
+    choices.BATCH_NORM,
     "Of the transferred units: in inference mode; scale and shift trained, statistics kept; or "
     "trained (default: train where they are fine-tuned, else frozen).",
 )
 _WARM_UP_HEAD = flags.DEFINE_integer(
-    "warm_up_head", 0, "Steps before what is transferred is fine-tuned: the new units first.", 0
+    "warm_up_head",
+    default_setting("warm_up_head"),
+    "Steps before what is transferred is fine-tuned: the new units first.",
+    0,
 )
 _LAYERWISE_DECAY = flags.DEFINE_float(
     "layerwise_decay",
-    1.0,
+    default_setting("layerwise_decay"),
     "Fine-tune each transferred unit at so many times the rate of the one above it.",
     0,
 )
@@ -217,7 +245,10 @@ _EARLY_STOPPING = flags.DEFINE_integer(
     1,
 )
 _CLASS_WEIGHTS = flags.DEFINE_enum(
-    "class_weights", "none", CLASS_WEIGHTS, "balanced: classes count the same in training."
+    "class_weights",
+    default_setting("class_weights"),
+    choices.CLASS_WEIGHTS,
+    "balanced: classes count the same in training.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -251,40 +282,89 @@ _TREATMENTS = _define(
 )
 
 
-def experiment_from_flags() -> Experiment:
-    """One translation of the flags, checked against each other and the disk.
+def experiment_from_flags(describe_donor: DescribeDonor) -> Experiment:
+    """Makes the one experiment that the flags ask for, checked against each other and the disk.
+
+    Args:
+        describe_donor: see `make_experiment`; called once all flags are found right.
 
     Raises:
         UserError: naming the flag and what to do.
     """
-    for name in ("split", "examples_per_class", "seed"):
+    sections_from_flags()
+    return make_experiment(
+        _treatments_from_flags(), describe_donor=describe_donor, **_settings_of_one()
+    )
+
+
+def sections_from_flags() -> Sections:
+    """Makes the settings of one experiment; its donor is not opened.
+
+    Raises:
+        UserError: as `experiment_from_flags`.
+    """
+    for name in VARIED:
         if len(FLAGS[name].value) > 1:
             raise UserError(
                 f"{FLAGS[name].serialize()}: a training takes one. Several are a study: "
                 "python -m transfer_keras.sweep takes the same flags."
             )
-    wanted = _treatments_from_flags()
-    return _experiment(wanted, _splits()[0], _EXAMPLES_PER_CLASS.value[0], _SEED.value[0])
+    return _checked_sections(_settings_of_one())
 
 
-def experiments_from_flags() -> tuple[Experiment, ...]:
-    """Those of a study: every split, number of examples and seed that is asked for.
+def experiments_from_flags(describe_donor: DescribeDonor) -> tuple[Experiment, ...]:
+    """Makes those of a study: every split, number of examples and seed that is asked for.
 
     Of the split "whole", which has no task B, only the treatments that need none.
 
     Raises:
         UserError: as `experiment_from_flags`.
     """
-    wanted, experiments = _treatments_from_flags(), []
+    chosen, asked = _treatments_from_flags(), []
     for seed, amount, split in itertools.product(_SEED.value, _EXAMPLES_PER_CLASS.value, _splits()):
-        there = tuple(t for t in wanted if suits_split(t, split))
-        if not there:
+        suited = tuple(t for t in chosen if suits_split(t, split))
+        if not suited:
             raise UserError(
                 f"--split={split}: there is no task B, which all of "
-                f"{', '.join(t.name for t in wanted)} need. Add treatments such as baseA or R3A."
+                f"{', '.join(t.name for t in chosen)} need. Add treatments such as baseA or R3A."
             )
-        experiments.append(_experiment(there, split, amount, seed))
-    return tuple(experiments)
+        settings = _settings(split, amount, seed)
+        _checked_sections(settings)
+        asked.append((suited, settings))
+    return tuple(
+        make_experiment(suited, describe_donor=describe_donor, **settings)
+        for suited, settings in asked
+    )
+
+
+def sections_of_study_from_flags() -> Sections:
+    """Makes the settings of the first experiment of a study; its donor is not opened.
+
+    Raises:
+        UserError: as `experiment_from_flags`.
+    """
+    return _checked_sections(_settings_of_one())
+
+
+def _settings_of_one() -> dict:
+    return _settings(_splits()[0], _EXAMPLES_PER_CLASS.value[0], _SEED.value[0])
+
+
+def _settings(split: str, examples_per_class: int | None, seed: int) -> dict:
+    """Gives the settings of one experiment, as `make_sections` takes them."""
+    given = {f.name: f.value for f in FLAGS.get_flags_for_module(__name__)}
+    for name in (*TREATMENT_FLAGS, *NO_SETTINGS):
+        given.pop(name)
+    if given["donor"]:
+        given.pop("network")
+    return given | {"split": split, "examples_per_class": examples_per_class, "seed": seed}
+
+
+def _checked_sections(settings: dict) -> Sections:
+    sections = make_sections(**settings)
+    division = [name for name in ("validation_split", "validation_seed") if is_given(name)]
+    dataset_names.check(sections.data.dataset, sections.data.data_dir, division)
+    return sections
 
 
 def _treatments_from_flags() -> tuple[Treatment, ...]:
@@ -305,7 +385,7 @@ def _treatments_from_flags() -> tuple[Treatment, ...]:
 
 
 def _splits() -> tuple[str, ...]:
-    """Those that are asked for; with a donor there is one."""
+    """Gives the splits that are asked for; with a donor there is one."""
     if not _DONOR.value:
         return _SPLIT.value
     for name in ("split", "network"):
@@ -317,34 +397,20 @@ def _splits() -> tuple[str, ...]:
     return (tasks.DONOR_SPLIT,)
 
 
-def _experiment(
-    wanted: Sequence[Treatment], split: str, examples_per_class: int | None, seed: int
-) -> Experiment:
-    given = {f.name: f.value for f in FLAGS.get_flags_for_module(__name__)}
-    for name in (*_OWN, *_NO_SETTINGS):
-        given.pop(name)
-    experiment = Experiment(
-        treatments=wanted, split=split, examples_per_class=examples_per_class, seed=seed, **given
-    )
-    division = [name for name in ("validation_split", "validation_seed") if is_given(name)]
-    dataset_names.check(experiment.dataset, experiment.data_dir, division)
-    return experiment
-
-
 def workdir_from_flags(experiment: Experiment) -> pathlib.Path:
-    """The folder of the results."""
+    """Gives the folder of the results."""
     return _workdir(experiment.default_workdir)
 
 
 def study_folder_from_flags(experiments: Sequence[Experiment], kind: str = "study") -> pathlib.Path:
-    """The folder of the experiments' workdirs, each of which has a name of its own."""
+    """Gives the folder of the experiments' workdirs, each of which has a name of its own."""
     folder = _workdir(pathlib.Path("runs") / f"{experiments[0].subject}-{kind}")
-    wanted: dict[str, Experiment] = {}
+    by_folder: dict[str, Experiment] = {}
     for experiment in experiments:
-        other = wanted.setdefault(experiment.variant_name, experiment)
+        other = by_folder.setdefault(experiment.variant_name, experiment)
         if other is not experiment:
             raise UserError(
-                f"--split={other.split},{experiment.split}: both would go to "
+                f"--split={other.data.split},{experiment.data.split}: both would go to "
                 f"{experiment.variant_name}. Give one of the files another name."
             )
     return folder
@@ -355,38 +421,15 @@ def _workdir(default: pathlib.Path) -> pathlib.Path:
 
 
 def is_given(name: str) -> bool:
-    """Whether a flag was."""
+    """Tells whether a flag was given."""
     return bool(FLAGS[name].present)
 
 
 def is_dry_run() -> bool:
-    """Whether `--dry_run` was given."""
+    """Tells whether `--dry_run` was given."""
     return _DRY_RUN.value
 
 
 def groups_are_sized() -> bool:
-    """Whether a flag says how large groups are, not this machine."""
+    """Tells whether a flag says how large groups are, not this machine."""
     return bool(_GROUP_MEMORY.value or _GROUP_SIZE.value)
-
-
-def study_flags() -> list[str]:
-    """The flags that make a study, as arguments of the program."""
-    given = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]
-    return [flag.serialize() for flag in given if flag.name != _DRY_RUN.name]
-
-
-def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
-    """The flags that were given, as a flagfile that trains this experiment again."""
-    given = [flag for flag in FLAGS.get_flags_for_module(__name__) if flag.present]
-    lines = [f.serialize() for f in given if f.name not in (*_OWN, *_NO_SETTINGS)]
-    own = {
-        "treatments": ",".join(t.name for t in experiment.treatments),
-        "split": experiment.split,
-        "examples_per_class": experiment.examples_per_class or flag_types.ALL,
-        "seed": experiment.seed,
-        "workdir": workdir,
-    }
-    if experiment.donor:  # `advise` chooses these.
-        own |= {"steps": experiment.steps, "warm_up_head": experiment.warm_up_head}
-    lines += [f"--{name}={value}" for name, value in own.items()]
-    return "".join(f"{line}\n" for line in lines)

@@ -2,9 +2,10 @@
 
 import os
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from transfer_keras.config.errors import UserError
+from transfer_keras.config.text import first_few
 
 FOLDER = "folder:"  # Before the path of pictures; see `folder.Folder`.
 LAYOUTS = "PATH/CLASS/picture.jpg, or PATH/train/CLASS/picture.jpg and PATH/val/CLASS/picture.jpg"
@@ -12,23 +13,22 @@ DECODED = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jxl", ".png", ".webp"}
 NOT_DECODED = {".avif", ".heic", ".heif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff"}
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "validation", "valid"), ("test",)
 _LEFT_BY_MACS = "__MACOSX"  # In zips: a file of the same name beside each picture.
-_NAMED = 3
 
 
 def path_of(name: str) -> pathlib.Path:
-    """The path in "folder:PATH"."""
+    """Gives the path in "folder:PATH"."""
     return pathlib.Path(os.path.expanduser(name.removeprefix(FOLDER)))
 
 
 def without_slash(name: str) -> str:
-    """The dataset "folder:PATH/" as "folder:PATH", any other as it is; links stay."""
+    """Gives the dataset "folder:PATH/" as "folder:PATH", any other as it is; links stay."""
     if not name.startswith(FOLDER):
         return name
     return name.rstrip("/") if name.strip("/") != FOLDER else name
 
 
 def split_folders(name: str) -> tuple[str, str] | None:
-    """Names of the folders for training and for validation, in any case; None where there is none.
+    """Finds the folders for training and for validation, in any case; None where there is none.
 
     Raises:
         UserError: if one is missing, or there are two; or if pictures lie beside both.
@@ -58,7 +58,7 @@ def split_folders(name: str) -> tuple[str, str] | None:
         if not found:
             raise UserError(
                 f"--dataset={name}: no folder {' or '.join(names)} for {what}. Expected {LAYOUTS}; "
-                f"found {few(list(map(shown, there)))}. {taken}"
+                f"found {first_few([printable(name) for name in there], 3)}. {taken}"
             )
     known = {os.path.realpath(root / folder) for folder in ("", *train, *held_out)}
     for folder in there:
@@ -66,27 +66,27 @@ def split_folders(name: str) -> tuple[str, str] | None:
             picture := picture_below(name, root / folder, known)
         ):
             raise UserError(
-                f"--dataset={name}: {os.path.relpath(shown(picture), root)} lies beside "
-                f"{train[0]}/ and {held_out[0]}/, and would not be used. Move {shown(folder)} "
+                f"--dataset={name}: {os.path.relpath(printable(picture), root)} lies beside "
+                f"{train[0]}/ and {held_out[0]}/, and would not be used. Move {printable(folder)} "
                 f"away, or its pictures into both. {taken}"
             )
     return train[0], held_out[0]
 
 
 def entries(name: str, folder: str | os.PathLike) -> list[os.DirEntry]:
-    """What is in a folder of the dataset `name` and not hidden, sorted."""
+    """Lists what is in a folder of the dataset `name` and not hidden, sorted."""
     try:
         with os.scandir(folder) as found:
             seen = [e for e in found if not e.name.startswith(".") and e.name != _LEFT_BY_MACS]
     except OSError as error:
         raise UserError(
-            f"--dataset={name}: the folder {shown(folder)} cannot be read ({error.strerror})."
+            f"--dataset={name}: the folder {printable(folder)} cannot be read ({error.strerror})."
         ) from error
     return sorted(seen, key=lambda entry: entry.name)
 
 
 def picture_below(name: str, folder: str | os.PathLike, known: Collection[str]) -> str | None:
-    """The path of some picture in a folder or in those below it.
+    """Finds the path of some picture in a folder or in those below it.
 
     Args:
         name: of the dataset.
@@ -108,21 +108,15 @@ def picture_below(name: str, folder: str | os.PathLike, known: Collection[str]) 
 
 
 def is_picture(entry: os.DirEntry) -> bool:
-    """Whether a file's name ends as those of pictures do."""
-    return suffix(entry) in DECODED | NOT_DECODED
+    """Tells whether a file's name ends as those of pictures do."""
+    return file_suffix(entry) in DECODED | NOT_DECODED
 
 
-def suffix(entry: os.DirEntry) -> str:
-    """As ".jpg", in lower case."""
+def file_suffix(entry: os.DirEntry) -> str:
+    """Gives the ending of a file's name, as ".jpg", in lower case."""
     return pathlib.PurePath(entry.name).suffix.lower()
 
 
-def few(names: Sequence[str]) -> str:
-    """The first of the names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def shown(path: str | os.PathLike) -> str:
-    """A path as text, whatever its bytes are."""
+def printable(path: str | os.PathLike) -> str:
+    """Gives a path as text, whatever its bytes are."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -10,12 +10,12 @@ import pathlib
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from absl import app, flags, logging
 
+from transfer_keras.config.choices import TF_CONFIG
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
-from transfer_keras.config.experiment import TF_CONFIG
 
 FLAGS = flags.FLAGS
 # Exit statuses after a signal: nothing is lost (EX_TEMPFAIL of sysexits.h); what was done since the
@@ -25,8 +25,15 @@ LOST = 69  # EX_UNAVAILABLE: another machine is gone.
 _KEPT = "What is finished and the last checkpoint are kept; run the same command to go on."
 
 
-def start(main: Callable[[], None]) -> None:
-    """Parses the flags, calls main, and turns a user's mistake into one line and status 2."""
+def start(main: Callable[[], None], defaults: Mapping[str, object] | None = None) -> None:
+    """Parses the flags, calls main, and turns a user's mistake into one line and status 2.
+
+    Args:
+        main: the program, without arguments.
+        defaults: flag -> its default in this program, where that is not the usual one.
+    """
+    for name, value in (defaults or {}).items():
+        FLAGS.set_default(name, value)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The programs train with tf.distribute.
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C.

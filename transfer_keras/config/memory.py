@@ -8,7 +8,8 @@ _PATIENCE = 10  # Seconds, for a driver that does not answer.
 
 
 def process_memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or its control group's."""
+    """Counts the bytes of memory that this process may use: the machine's, or its control
+    group's."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         with open("/sys/fs/cgroup/memory.max") as file:
@@ -20,7 +21,7 @@ def process_memory() -> int:
 
 @functools.cache
 def gpu_memory() -> int | None:
-    """Bytes of memory of its smallest GPU; None where no driver of NVIDIA's tells of one."""
+    """Counts the bytes of the smallest GPU; None where no driver of NVIDIA's tells of one."""
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=_PATIENCE, check=True)

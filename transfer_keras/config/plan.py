@@ -28,7 +28,7 @@ class Group:
 def with_bases(
     treatments: Iterable[Treatment], given: Collection[str] = ()
 ) -> tuple[Treatment, ...]:
-    """What is asked for, once each, with the bases that it needs, as donor or to compare with.
+    """Adds to treatments the bases that they need, as donor or to compare with, once each.
 
     Args:
         treatments: what is asked for.
@@ -49,7 +49,7 @@ def plan_groups(
     fits: Callable[[tuple[Treatment, ...]], bool],
     given: Collection[str] = (),
 ) -> tuple[Group, ...]:
-    """The groups of an experiment.
+    """Makes the groups of an experiment.
 
     Args:
         treatments, given: see `with_bases`.

@@ -59,12 +59,12 @@ def check_split(split: str) -> None:
 
 
 def is_file(split: str) -> bool:
-    """Whether `--split` names a file."""
+    """Tells whether `--split` names a file."""
     return not _is_named(split) and pathlib.Path(split).is_file()
 
 
 def is_by_number(split: str) -> bool:
-    """Whether it takes no names of classes to make it."""
+    """Tells whether it takes no names of classes to make it."""
     return split.isdecimal() or split in (WHOLE_SPLIT, DONOR_SPLIT)
 
 
@@ -73,7 +73,7 @@ def _is_named(split: str) -> bool:
 
 
 def read_class_list(path: str) -> list[str]:
-    """The class names in a file, sorted: one a line, `#` begins a comment.
+    """Reads the class names in a file, sorted: one a line, `#` begins a comment.
 
     Raises:
         UserError: if it cannot be read as text.
@@ -86,7 +86,7 @@ def read_class_list(path: str) -> list[str]:
 
 
 def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, ...]:
-    """Tasks A and B of a dataset.
+    """Splits the classes of a dataset into tasks A and B.
 
     Args:
         class_names: in the order of the dataset's labels. Wnids are sorted first, so that a
@@ -151,7 +151,7 @@ def _is_natural(name: str, all_names: Sequence[str]) -> bool:
 
 
 def _is_natural_wnid(wnid: str) -> bool:
-    """By its place in ILSVRC 2012; one that is not there, by both its neighbours."""
+    """Decides by its place in ILSVRC 2012; one that is not there, by both its neighbours."""
     wnids = _ilsvrc_wnids()
     place = int(np.searchsorted(wnids, wnid))
     if place < len(wnids) and wnids[place] == wnid:
@@ -166,7 +166,7 @@ def _is_natural_wnid(wnid: str) -> bool:
 
 
 def _ilsvrc_wnids() -> list[str]:
-    """The 1000 wnids, sorted, from the TFDS package."""
+    """Lists the 1000 wnids, sorted, from the TFDS package."""
     tfds = pathlib.Path(importlib.util.find_spec("tensorflow_datasets").origin).parent
     return sorted((tfds / "datasets" / "imagenet2012" / "labels.txt").read_text().split())
 

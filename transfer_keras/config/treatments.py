@@ -48,22 +48,22 @@ class Treatment:
 
     @property
     def name(self) -> str:
-        """The notation, which is its identity everywhere."""
+        """Gives the notation, which is its identity everywhere."""
         if self.donor is None:
             return f"base{self.target}"
         return f"{self.donor}{self.n}{self.target}{'+' if self.fine_tune else ''}"
 
     @property
     def family(self) -> str:
-        """What it shares with those of other n, as `AnB+`: a line of the transfer curve."""
+        """Names what it shares with those of other n, as `AnB+`: a line of the transfer curve."""
         if self.donor is None:
             return self.name
         return f"{self.donor}n{self.target}{'+' if self.fine_tune else ''}"
 
     @property
     def role(self) -> str:
-        """Its family, seen from its target: "base", `AnB`, `AnB+`, `BnB`, `BnB+` or `RnB`, where B
-        is the target and A the other task, whichever they are."""
+        """Names its family as seen from its target, which is B here whichever it is: "base", `AnB`,
+        `AnB+`, `BnB`, `BnB+` or `RnB`."""
         if self.donor is None:
             return "base"
         donor = {self.target: "B", "R": "R"}.get(self.donor, "A")
@@ -71,7 +71,7 @@ class Treatment:
 
     @property
     def mode(self) -> str:
-        """ "base", "frozen", "fine_tune" or "random"."""
+        """Gives "base", "frozen", "fine_tune" or "random"."""
         if self.donor is None:
             return "base"
         if self.donor == "R":
@@ -80,20 +80,20 @@ class Treatment:
 
     @property
     def base(self) -> "Treatment":
-        """The base of its target, with which it is compared."""
+        """Gives the base of its target, with which it is compared."""
         return Treatment(self.target)
 
     @property
     def needs(self) -> "Treatment | None":
-        """The base that its lower units come from."""
+        """Gives the base that its lower units come from."""
         return Treatment(self.donor) if self.donor in TARGETS else None
 
     def seed(self, experiment_seed: int) -> int:
-        """Seed of its fresh weights and dropout: of the experiment's seed and its name alone."""
+        """Computes the seed of its fresh weights and dropout, from seed and name alone."""
         return _seed(experiment_seed, self.name)
 
     def random_donor_seed(self, experiment_seed: int) -> int:
-        """Seed of the untrained network that all random treatments of its target take from."""
+        """Computes the seed of the untrained donor of all random treatments of its target."""
         return _seed(experiment_seed, f"R{self.target}")
 
     def __str__(self):
@@ -106,12 +106,12 @@ def _seed(*identity) -> int:
 
 
 def is_treatment_name(text: str) -> bool:
-    """Whether it is the notation of a treatment."""
+    """Tells whether a text is the notation of a treatment."""
     return bool(_NOTATION.fullmatch(text))
 
 
 def parse_treatment(text: str) -> Treatment:
-    """From the notation.
+    """Reads a treatment from the notation.
 
     Raises:
         ValueError: if it is none.
@@ -130,7 +130,7 @@ def parse_treatment(text: str) -> Treatment:
 def combine_treatments(
     n: Iterable[int], modes: Iterable[str], sources: Iterable[str], targets: Iterable[str]
 ) -> tuple[Treatment, ...]:
-    """Every combination, in the order target, mode, source, n; "random" has no source.
+    """Makes every combination, in the order target, mode, source, n; "random" has no source.
 
     Args:
         n: numbers of units.

@@ -1,4 +1,4 @@
-"""Owns a dataset's pictures as batches of task A or B, read from memory or disk."""
+"""Gives a dataset's pictures as batches of task A or B, from memory or from disk."""
 
 from transfer_keras.datasets import sources
 from transfer_keras.datasets.examples import Examples

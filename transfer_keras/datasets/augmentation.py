@@ -2,22 +2,23 @@
 
 import tensorflow as tf
 
-# One stream of random numbers a purpose.
+# Each purpose has a stream of random numbers of its own.
 _TOP, _LEFT, _MIRROR = 0, 1, 2
+# Stands for the number of places on a side whose length is not known yet.
 _MANY = 2**62
 
 
 def draw(examples, epoch, *, high: int, seed: int, purpose: int):
-    """Random integers that depend on nothing but the arguments.
+    """Draws random integers that depend on nothing but the arguments.
 
-    A keyed hash (SipHash) of the example and the epoch, so that it makes no difference in
-    which order, batch, process or run an example comes.
+    Each integer is a keyed hash (SipHash) of the example and the epoch. So it makes no difference
+    in which order, batch, process or run an example comes.
 
     Args:
         examples: integer or string tensor, the examples' identities, of any shape.
         epoch: integer tensor, broadcast against `examples`.
         high: the integers are uniform in 0..high-1.
-        seed, purpose: Python integers; another of either gives other numbers.
+        seed, purpose: Python integers; a change of either gives other numbers.
 
     Returns:
         int64 tensor of the shape of `examples`.
@@ -29,15 +30,19 @@ def draw(examples, epoch, *, high: int, seed: int, purpose: int):
 
 
 def random_window(height, width, examples, epochs, *, size: int, seed: int):
-    """Where in a picture a crop of `size` pixels lies, and whether it is mirrored.
+    """Draws the place of a crop of `size` pixels in each picture, and whether it is mirrored.
 
     Args:
-        height, width: of the picture, at least `size`; None: not known yet.
-        examples, epochs, seed: see `draw`.
+        height, width: of the picture, in pixels, at least `size`; None: not known yet.
+        examples: the examples' identities, integers or strings of any shape.
+        epochs: integers, broadcast against `examples`.
+        size: side of the crop, in pixels.
+        seed: Python integer.
 
     Returns:
-        top, left, and 1 where mirrored, each int64 of the shape of `examples`. Where a side is not
-        known, a number far above it, whose remainder by the number of places is one.
+        (top, left, mirror): int64 of the shape of `examples`; mirror is 1 where the crop is
+        mirrored, else 0. For a side that is not known, top or left is uniform in 0..2**62-1: its
+        remainder by the number of possible places is the place.
     """
     rows, columns = (side - size + 1 if side else _MANY for side in (height, width))
     top = draw(examples, epochs, high=rows, seed=seed, purpose=_TOP)

@@ -1,21 +1,25 @@
-"""Pictures that cannot be used: found, named, and refused or left out."""
+"""Finds pictures that cannot be used, names them, and refuses or skips them."""
 
 import re
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from transfer_keras.config import UserError
+from transfer_keras.config import UserError, one_line
 
+# So many pictures are named in a message.
 _NAMED = 3
 
 
 def find_fault(data: bytes, shape: Sequence[int | None]) -> str | None:
-    """What is wrong with the bytes of a picture's file; None if nothing is.
+    """Decodes a picture, and describes why it cannot be used.
 
     Args:
-        data: JPEG, PNG, GIF or BMP.
-        shape: expected (height, width, channels), None where any will do.
+        data: the bytes of a JPEG, PNG, GIF or BMP file.
+        shape: expected (height, width, channels); None for a side that may have any size.
+
+    Returns:
+        The end of a sentence whose subject is the picture; None for a picture without fault.
     """
     try:
         picture = tf.io.decode_image(data, channels=shape[-1] or 0, expand_animations=False)
@@ -26,27 +30,27 @@ def find_fault(data: bytes, shape: Sequence[int | None]) -> str | None:
     return None
 
 
-def refuse_bad_images(found: Sequence[tuple[str, str]], policy: str, *, where: str) -> None:
-    """Refuses pictures that cannot be used, unless they shall be left out.
+def refuse_bad_images(faults: Sequence[tuple[str, str]], policy: str, *, where: str) -> None:
+    """Refuses pictures that cannot be used, unless the policy is to skip them.
 
     Args:
-        found: (name, fault) of each.
-        policy: one of `--bad_images`.
-        where: of which flag they are.
+        faults: (name, fault) of each picture that cannot be used; may be empty.
+        policy: "error" or "skip", the values of `--bad_images`.
+        where: the flag, with its value, that the pictures come from.
 
     Raises:
-        UserError: naming the first of them.
+        UserError: if there are any and the policy is "error"; it names the first three.
     """
-    if found and policy == "error":
-        named = "; ".join(f"{name} {reason}" for name, reason in found[:_NAMED])
-        more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    if faults and policy == "error":
+        named = "; ".join(f"{name} {reason}" for name, reason in faults[:_NAMED])
+        more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         raise UserError(
-            f"{where}: {len(found)} pictures cannot be used: {named}{more}. Mend or remove them, "
+            f"{where}: {len(faults)} pictures cannot be used: {named}{more}. Mend or remove them, "
             "or leave them out with --bad_images=skip."
         )
 
 
 def shorten_error(error: tf.errors.OpError) -> str:
-    """TensorFlow's message without the names of its operations, in one line."""
+    """Shortens TensorFlow's message to one line of at most 160 characters, without node names."""
     text = re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*", "", error.message, flags=re.DOTALL)
-    return " ".join(text.split()).rstrip(" .:")[:160]
+    return one_line(text).rstrip(" .:")[:160]

@@ -13,13 +13,13 @@ from transfer_keras.datasets.sources import fixed_parallelism
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """The pictures of one task and split.
+    """The pictures of one task and split, in memory.
 
     Attributes:
         images: uint8 (examples, resize, resize, 3).
         labels: int32 (examples,), 0..classes-1.
-        numbers: int64 (examples,), each picture's place in the dataset, its identity.
-        preprocessing: how a batch is cut out of them.
+        numbers: int64 (examples,), each picture's place in the dataset, which is its identity.
+        preprocessing: how the crops of a batch are cut out of the pictures.
     """
 
     images: np.ndarray
@@ -34,26 +34,30 @@ class Examples:
     def of_classes(
         cls, images, labels, classes, preprocessing, *, first: int | None = None
     ) -> "Examples":
-        """Those whose label is in `classes`, relabelled by their place in it.
+        """Selects the examples of a task and gives them the task's labels.
 
         Args:
             images, labels: a whole split, as `sources.read` gives it.
-            classes: labels of the task, in the order of its new ones.
-            preprocessing: see above.
-            first: of each class so many at the most, those that come first; None: all.
+            classes: the dataset's labels of the task's classes; the new label of a class is its
+                place in this sequence.
+            preprocessing: how the crops of a batch are cut out of the pictures.
+            first: selects at most so many examples of each class, the first ones; None: all.
         """
         numbers, relabelled = choose(labels, classes, first=first)
         return cls(images[numbers], relabelled, numbers, preprocessing)
 
     def shuffled(self) -> "Examples":
-        """The same in a fixed order that mixes the classes, so that any part is a sample."""
+        """Gives the same examples in a fixed random order, so that any part is a sample of all."""
         order = mixed(len(self))
         return dataclasses.replace(
             self, images=self.images[order], labels=self.labels[order], numbers=self.numbers[order]
         )
 
     def pixels(self) -> Pixels:
-        """What is normal in all pictures: by channel, or of "paper" their mean image."""
+        """Computes the mean and the variance of the pixels over all pictures.
+
+        With the preprocessing "paper" the mean is a mean image, else one number a channel.
+        """
         mean = self.images.mean(axis=0) if self.preprocessing.kind == "paper" else None
         return pixels(channel_counts(self.images), mean)
 
@@ -66,21 +70,22 @@ class Examples:
         mean: np.ndarray | None = None,
         context: tf.distribute.InputContext = ALL_ROWS,
     ) -> tf.data.Dataset:
-        """Batches without end; each epoch a new order, the remainder left out.
+        """Gives batches without end; each epoch has a new order, and its remainder is left out.
 
-        Batch number t is a function of (seed, t) alone, so a stream can begin at any step at
-        once: the order of an epoch is a keyed permutation, evaluated where it is needed.
+        Batch number t is a function of (seed, t) alone: the order of an epoch is a keyed
+        permutation, which is evaluated for the places of one batch. So a stream can begin at any
+        step at once.
 
         Args:
             batch_size: at most the number of examples.
             seed: Python integer.
             start: number of the first batch.
-            mean: a mean image; see `Preprocessing.training`.
-            context: which rows of each batch are given; see `sharding`.
+            mean: float32 (resize, resize, 3), a mean image; see `Preprocessing.training`.
+            context: decides which rows of each batch this process reads; see `sharding`.
 
         Returns:
-            Of (images, labels): uint8 (rows, image_size, image_size, 3), or float32 with a mean
-            image; int32 (rows,).
+            A dataset of (images, labels): uint8 (rows, image_size, image_size, 3), or float32 with
+            a mean image; int32 (rows,).
         """
         places = shuffled_places(len(self), batch_size, seed, context)
         images, labels = tf.constant(self.images), tf.constant(self.labels)
@@ -102,11 +107,15 @@ class Examples:
     def evaluation(
         self, *, batch_size: int, context: tf.distribute.InputContext = ALL_ROWS
     ) -> tf.data.Dataset:
-        """One pass in order, nothing left out, centre crops.
+        """Gives the centre crops of all examples, in order, in one pass.
 
         Args:
-            batch_size: of all but the last, before it is padded.
-            context: which rows of each batch are given; those that pad it have the label -1.
+            batch_size: of every batch but the last, before it is padded.
+            context: decides which rows of each batch this process reads; see `sharding`.
+
+        Returns:
+            A dataset of (images, labels): uint8 (rows, image_size, image_size, 3); int32 (rows,),
+            -1 for rows that only pad the batch.
         """
         images, labels = tf.constant(self.images), tf.constant(self.labels)
 
@@ -119,39 +128,49 @@ class Examples:
 
 
 def choose(labels, classes, *, first: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The examples of a task.
+    """Finds the examples of a task in a split.
 
     Args:
-        labels: int32 (examples,), of a whole split.
-        classes: labels of the task, in the order of its new ones.
-        first: of each class so many at the most, those that come first; None: all.
+        labels: int32 (examples,), the dataset's labels of the whole split.
+        classes: the dataset's labels of the task's classes; the new label of a class is its place
+            in this sequence.
+        first: finds at most so many examples of each class, the first ones; None: all.
 
     Returns:
-        Their places in the split, ascending, and their new labels.
+        The examples' places in the split, int64, ascending, and their new labels, int32.
     """
     numbers = np.flatnonzero(np.isin(labels, classes))
     if first is not None:
-        kept = [numbers[labels[numbers] == label][:first] for label in classes]
-        numbers = np.sort(np.concatenate(kept))
+        by_class = [numbers[labels[numbers] == label][:first] for label in classes]
+        numbers = np.sort(np.concatenate(by_class))
     relabelled = np.full(max(labels.max(), max(classes)) + 1, -1, np.int32)
     relabelled[list(classes)] = np.arange(len(classes))
     return numbers, relabelled[labels[numbers]]
 
 
 def mixed(count: int) -> np.ndarray:
-    """A fixed random order."""
+    """Gives a fixed random order of `count` examples, int64 (count,)."""
     return np.random.default_rng(0).permutation(count)
 
 
 def in_order(count: int, batch_size: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    """Gives (places, int64; whether they are real, and do not only pad) of a process's rows of each
-    batch of a pass."""
+    """Gives the places of the examples of one pass, in order, in batches.
+
+    Args:
+        count: number of examples.
+        batch_size: of every batch but the last, before it is padded.
+        context: decides which rows of each batch this process reads; see `sharding`.
+
+    Returns:
+        A dataset of (places, real): int64 (rows,), and bool (rows,), False for rows that only pad
+        the batch. Rows that pad hold the place of the last example.
+    """
     size = padded_size(context, batch_size)
-    mine = []
+    shards = []
     for begin in range(0, count, size):
         places = np.arange(begin, begin + padded_size(context, min(size, count - begin)))
-        mine.append(places[shard(context, len(places))])
-    places = np.concatenate(mine)
+        shards.append(places[shard(context, len(places))])
+    places = np.concatenate(shards)
     rows = tf.data.Dataset.from_tensor_slices((np.minimum(places, count - 1), places < count))
     return rows.batch(size // context.num_input_pipelines)
 
@@ -159,17 +178,23 @@ def in_order(count: int, batch_size: int, context: tf.distribute.InputContext) -
 def shuffled_places(
     count: int, batch_size: int, seed: int, context: tf.distribute.InputContext = ALL_ROWS
 ) -> Callable:
-    """The order of an endless stream of batches; each epoch another, its remainder left out.
+    """Orders the examples of an endless stream of batches, each epoch anew.
+
+    The remainder of an epoch, fewer examples than a batch, is left out.
 
     Args:
-        count: of examples.
-        batch_size: at most that.
+        count: number of examples.
+        batch_size: at most the number of examples.
         seed: Python integer.
-        context: which rows of each batch are given; see `sharding`.
+        context: decides which rows of each batch this process reads; see `sharding`.
 
     Returns:
-        Number of a batch -> (places of its examples, int64 (rows,); its epoch), in a graph:
-        a keyed permutation, evaluated where it is needed.
+        A function from the number of a batch, int64, to (the places of its examples, int64
+        (rows,); its epoch, int64), to be called in a graph. The order of an epoch is a keyed
+        permutation, which is evaluated for these places alone.
+
+    Raises:
+        ValueError: if there are fewer examples than a batch has.
     """
     per_epoch = count // batch_size
     if not per_epoch:
@@ -193,12 +218,24 @@ def shuffled_places(
 
 
 def channel_counts(images: np.ndarray) -> np.ndarray:
-    """uint8 (batch, height, width, 3) -> int64 (3, 256): how often each value is in a channel."""
+    """Counts how often each value occurs in each channel.
+
+    Args:
+        images: uint8 (batch, height, width, 3).
+
+    Returns:
+        int64 (3, 256).
+    """
     return np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(3)])
 
 
 def pixels(counts: np.ndarray, mean_image: np.ndarray | None) -> Pixels:
-    """From `channel_counts`, and the mean image where that is wanted."""
+    """Computes the mean and the variance of pixels.
+
+    Args:
+        counts: int64 (3, 256), how often each value occurs in each channel.
+        mean_image: (resize, resize, 3), to be given as the mean; None: the mean of each channel.
+    """
     values = np.arange(256)
     means = [np.average(values, weights=channel) for channel in counts]
     variances = [

@@ -1,4 +1,4 @@
-"""Pictures drawn by formula: fractals (natural-like) and contours (man-made-like).
+"""Draws pictures by formula: fractals (natural-like) and contours (man-made-like).
 
 Every class is one formula with its own constants; within a class the constants vary a
 little, and position, rotation, scale, colours and background vary a lot, so that only the
@@ -14,7 +14,7 @@ _SUPERSAMPLING = 2  # Shapes are drawn at twice the size and averaged down.
 
 
 def class_names(classes: int) -> list[str]:
-    """Names of `classes` classes, fractals first: `fractal_00`, ..., `contour_00`, ..."""
+    """Names so many classes, fractals first: `fractal_00`, ..., `contour_00`, ..."""
     fractals = (classes + 1) // 2
     return [f"fractal_{i:02d}" for i in range(fractals)] + [
         f"contour_{i:02d}" for i in range(classes - fractals)
@@ -28,7 +28,7 @@ def draw_class(name: str, images: int, size: int, *, seed: int = 0) -> np.ndarra
         name: one of `class_names(...)`.
         images: how many pictures.
         size: side in pixels.
-        seed: which set of pictures of that class; the class stays the same.
+        seed: another seed gives other pictures of the same class.
 
     Returns:
         uint8 (images, size, size, 3), a pure function of the arguments.
@@ -44,7 +44,7 @@ def draw_class(name: str, images: int, size: int, *, seed: int = 0) -> np.ndarra
 
 
 def _place(rng, images: int):
-    """Rotation, scale and centre of each picture's shape, in units of half the side."""
+    """Draws rotation, scale and centre of each picture's shape, in units of half the side."""
     angle = rng.uniform(-1.6, 1.6, images)
     scale = rng.uniform(0.55, 0.95, images)
     centre = rng.uniform(-1, 1, (images, 2)) * (1 - scale)[:, None]
@@ -65,7 +65,7 @@ def _fractals(constants, rng, images: int, size: int) -> np.ndarray:
 
 
 def _choose_maps(constants) -> np.ndarray:
-    """Affine maps (k, 2, 3) whose attractor is neither dust nor a blob nor a line."""
+    """Draws affine maps (k, 2, 3) whose attractor is neither dust nor a blob nor a line."""
     while True:
         k = constants.integers(2, 5)
         maps = constants.uniform(-1, 1, (k, 2, 3))
@@ -80,11 +80,20 @@ def _choose_maps(constants) -> np.ndarray:
 
 
 def _attractor(rng, maps: np.ndarray, *, points: int) -> np.ndarray:
-    """The chaos game: (images, k, 2, 3) -> (images, points, 2), centred, in about [-1, 1]."""
+    """Plays the chaos game: follows many points through affine maps that are chosen at random.
+
+    Args:
+        rng: NumPy generator.
+        maps: (images, k, 2, 3), affine maps.
+        points: about so many points are given for each picture.
+
+    Returns:
+        (images, points, 2), centred, in about [-1, 1].
+    """
     images = len(maps)
     particles, settle = max(points // 20, 1), 12
     position = np.zeros((images, particles, 2))
-    # A map is taken as often as it covers area, or thin parts would stay empty.
+    # A map is taken as often as it covers area, since thin parts would stay empty otherwise.
     area = np.abs(np.linalg.det(maps[..., :2])) + 0.02
     bounds = np.cumsum(area / area.sum(1, keepdims=True), axis=1)
     trace = []
@@ -131,7 +140,7 @@ def _contours(constants, rng, images: int, size: int) -> np.ndarray:
 
 
 def _polygon(constants, rng, images):
-    """Straight edges between 3 to 8 corners at uneven angles and distances."""
+    """Draws straight edges between 3 to 8 corners at uneven angles and distances."""
     corners = constants.integers(3, 9)
     angles = (np.arange(corners) + constants.uniform(-0.25, 0.25, corners)) * 2 * np.pi / corners
     radii = constants.uniform(0.55, 1, corners)
@@ -140,7 +149,7 @@ def _polygon(constants, rng, images):
 
 
 def _star(constants, rng, images):
-    """3 to 9 equal points with straight edges, twisted or not."""
+    """Draws a star of 3 to 9 equal points with straight edges, twisted or not."""
     points = constants.integers(3, 10)
     twist = constants.choice([0.0, 0.35])
     inner = constants.uniform(0.3, 0.65) * np.exp(rng.normal(0, 0.06, images))
@@ -152,7 +161,7 @@ def _star(constants, rng, images):
 
 
 def _harmonics(constants, rng, images):
-    """A smooth outline: a circle with three harmonics."""
+    """Draws a smooth outline: a circle with three harmonics."""
     orders = constants.choice(np.arange(2, 8), 3, replace=False)
     amplitudes = constants.uniform(0.08, 0.3, 3) * np.exp(rng.normal(0, 0.1, (images, 3)))
     phases = constants.uniform(0, 2 * np.pi, 3)
@@ -166,7 +175,7 @@ def _harmonics(constants, rng, images):
 
 
 def _segments(theta, angles, radii):
-    """Radius at `theta` (images, h, w) of the closed polygon with these corners, in order."""
+    """Computes the radius at `theta` (images, h, w) of the closed polygon with these corners."""
     angles = angles % (2 * np.pi)
     order = np.argsort(angles)
     angles, radii = angles[order], radii[:, order]
@@ -183,7 +192,15 @@ def _segments(theta, angles, radii):
 
 
 def _paint(rng, shape: np.ndarray) -> np.ndarray:
-    """(images, size, size) coverage in 0..1 -> uint8 pictures of random colours and ground."""
+    """Paints shapes in random colours on a random ground.
+
+    Args:
+        rng: NumPy generator.
+        shape: (images, size, size), how much of each pixel the shape covers, 0..1.
+
+    Returns:
+        uint8 (images, size, size, 3).
+    """
     images, size, _ = shape.shape
     front = rng.uniform(0, 1, (images, 3))
     # Opposite to the front in brightness, so that each shape can be seen.

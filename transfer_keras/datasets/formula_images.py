@@ -1,4 +1,4 @@
-"""`formula_images`: the dataset that needs no download, as a TFDS builder."""
+"""Builds `formula_images`, the dataset that needs no download, with TFDS."""
 
 import dataclasses
 
@@ -10,11 +10,11 @@ from transfer_keras.datasets import formula
 
 @dataclasses.dataclass
 class FormulaImagesConfig(tfds.core.BuilderConfig):
-    """How much is drawn.
+    """The numbers of classes and pictures, and the size of the pictures.
 
     Attributes:
         classes: number of classes, half of them fractals, half contours.
-        images_per_class: of which one in five is for validation.
+        images_per_class: number of pictures of each class; one in five is for validation.
         size: side of a picture in pixels.
     """
 
@@ -24,12 +24,12 @@ class FormulaImagesConfig(tfds.core.BuilderConfig):
 
     @classmethod
     def parse(cls, text: str) -> "FormulaImagesConfig":
-        """From "40x300x32": classes, images per class, size."""
+        """Parses "40x300x32": classes, images per class, size."""
         return cls(text, **parse_amounts(text))
 
 
 class FormulaImages(tfds.core.GeneratorBasedBuilder):
-    """Pictures drawn by formula: fractals and contours (see `formula`)."""
+    """Pictures drawn by formula: fractals and contours, as `formula` draws them."""
 
     VERSION = tfds.core.Version("1.1.0")
 

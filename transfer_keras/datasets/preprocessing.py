@@ -1,4 +1,4 @@
-"""How a picture becomes the square that a network takes."""
+"""Turns a picture into the square that a network takes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,20 +7,23 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.config import PREPROCESSING
+from transfer_keras.config import choices
 from transfer_keras.datasets.augmentation import random_crop_and_mirror, random_window
 
-_BEYOND = 2  # Pixels that a JPEG's decoder looks at beyond the edge of a crop.
-_COARSE = 2  # Shrunk by more than that, a picture is antialiased.
-_LARGE = 2  # Times `resize` and padding: pictures are brought to that first if they are larger.
+# A JPEG's decoder uses so many pixels beyond the edge of a crop to interpolate its colours.
+_MARGIN = 2
+# A picture that is shrunk by this factor or more is antialiased.
+_COARSE = 2
+# Pictures whose short side is longer than this factor times (`resize` + `pad`) are shrunk first.
+_LARGE = 2
 
 
 class Pixels(NamedTuple):
-    """What is normal in a task's pictures, of pixel values in 0..255.
+    """The mean and the variance of the pixels of a task's pictures, for values in 0..255.
 
     Attributes:
-        mean: (3,), by channel, or (resize, resize, 3), a mean image.
-        variance: (3,), by channel.
+        mean: (3,), of each channel, or (resize, resize, 3), a mean image.
+        variance: (3,), of each channel.
     """
 
     mean: np.ndarray
@@ -29,16 +32,16 @@ class Pixels(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Sizes in pixels.
+    """The way from a picture to the square that the network takes; sizes are in pixels.
 
     Attributes:
         image_size: side of the square that the network takes.
-        resize: side to which a picture is brought first.
-        pad: zeros around it in training, so that the crop can move.
-        augment: random crop and mirror in training; without it, the centre as in tests.
-        kind: "paper" brings the whole picture to a square, by bilinear interpolation alone as
-            Caffe did, and takes a mean image off; "modern" brings its short side to `resize` and
-            takes the mean of each channel off.
+        resize: side to which a picture is resized first.
+        pad: width of the border of zeros in training, so that the crop can move.
+        augment: True: random crops and mirrors in training; False: the centre, as in tests.
+        kind: "paper" resizes the whole picture to a square, by bilinear interpolation without
+            antialiasing as Caffe did, and subtracts a mean image; "modern" resizes the short side
+            to `resize` and subtracts the mean of each channel.
     """
 
     image_size: int
@@ -53,35 +56,45 @@ class Preprocessing:
                 "image_size must be positive and at most resize. "
                 f"Received: image_size={self.image_size}, resize={self.resize}"
             )
-        if self.kind not in PREPROCESSING:
-            raise ValueError(f"kind must be one of {PREPROCESSING}. Received: {self.kind!r}")
+        if self.kind not in choices.PREPROCESSING:
+            raise ValueError(
+                f"kind must be one of {choices.PREPROCESSING}. Received: {self.kind!r}"
+            )
 
     @property
     def large(self) -> int:
-        """Short side to which larger pictures are brought before `view` cuts anything out of them:
-        so they can be kept in memory, where photographs of many megapixels cannot."""
+        """Gives the length to which the short side of larger pictures is shrunk before any crop.
+
+        Shrunk pictures fit in memory, where photographs of many megapixels do not.
+        """
         return _LARGE * (self.resize + self.pad)
 
     def shrunk(self, image):
-        """uint8 (height, width, 3) -> the same, or smaller if its short side is above `large`."""
+        """Shrinks a picture whose short side is longer than `large`; uint8 (height, width, 3)."""
         shape = tf.shape(image)[:2]
         short = tf.reduce_min(shape)
 
         def smaller():
             scale = self.large / tf.cast(short, tf.float64)
             size = tf.cast(tf.round(tf.cast(shape, tf.float64) * scale), tf.int32)
-            return _resized(image, size, antialias=True)
+            return _resize(image, size, antialias=True)
 
         return tf.cond(short > self.large, smaller, lambda: image)
 
     @property
     def stored_shape(self) -> tuple[int, int, int]:
-        """Of what `store` gives."""
+        """Gives the shape of the pictures that `store` makes."""
         return (self.resize, self.resize, 3)
 
     def store(self, image):
-        """Any uint8 (height, width, channels) -> uint8 (resize, resize, 3), as kept in memory;
-        of "modern" a square picture."""
+        """Resizes a picture to the square in which it is held in memory.
+
+        Args:
+            image: uint8 (height, width, 1 or 3); with the kind "modern" it must be square.
+
+        Returns:
+            uint8 (resize, resize, 3).
+        """
         if image.shape[-1] == 1:
             image = tf.image.grayscale_to_rgb(image)
         size = (self.resize, self.resize)
@@ -89,27 +102,29 @@ class Preprocessing:
             image = tf.cond(
                 tf.reduce_all(tf.shape(image)[:2] == size),
                 lambda: image,
-                lambda: _resized(image, size, antialias=self.kind == "modern"),
+                lambda: _resize(image, size, antialias=self.kind == "modern"),
             )
         elif image.shape[:2] != size:
-            image = _resized(image, size, antialias=self.kind == "modern")
+            image = _resize(image, size, antialias=self.kind == "modern")
         return tf.ensure_shape(image, self.stored_shape)
 
     def training(self, images, numbers, epoch, *, seed: int, mean=None):
-        """What a network is trained on.
+        """Cuts out the crops that a network is trained on, and mirrors every second one.
+
+        Each crop and mirror is a pure function of (seed, epoch, number). Without augmentation the
+        crops are the centres.
 
         Args:
             images: uint8 (batch, resize, resize, 3).
             numbers: int64 (batch,), the examples' identities.
-            epoch: integer, or one a picture.
+            epoch: integer scalar, or integers (batch,).
             seed: Python integer.
-            mean: float32 (resize, resize, 3), a mean image, of which the network takes the centre
-                off. As Caffe, it is taken off each crop at its own place: here, and its centre is
-                added for the network to take off. None: nothing is done.
+            mean: float32 (resize, resize, 3), a mean image; None: there is none. Caffe subtracts
+                it from the picture before the crop is cut, but the network subtracts its centre
+                from each crop. So it is subtracted here, and its centre is added.
 
         Returns:
-            (batch, image_size, image_size, 3), uint8, or float32 with a mean image; each crop and
-            mirror a pure function of (seed, epoch, number); the centre where nothing is augmented.
+            (batch, image_size, image_size, 3), uint8, or float32 with a mean image.
         """
         if not self.augment:
             return self.centre(images)
@@ -122,21 +137,30 @@ class Preprocessing:
         return images if mean is None else images + self.centre(mean[None])
 
     def centre(self, images):
-        """(batch, resize, resize, 3) -> the central (batch, image_size, image_size, 3)."""
+        """Cuts the centre out of pictures.
+
+        Args:
+            images: (batch, resize, resize, 3).
+
+        Returns:
+            (batch, image_size, image_size, 3) of the same dtype.
+        """
         low = (self.resize - self.image_size) // 2
         return images[:, low : low + self.image_size, low : low + self.image_size]
 
     def view(self, encoded, window: Callable | None = None, *, pad: int = 0):
-        """A crop of a picture of any shape, of which no more is decoded than it takes, unless it is
-        larger than `large`.
+        """Decodes a crop of a picture of any shape.
 
-        The short side counts as `resize + pad` pixels, on which the crop has its place.
+        The place of the crop is given on a scale on which the short side of the picture has
+        `resize + pad` pixels. Of a JPEG whose short side is at most `large`, no more is decoded
+        than the crop needs; other pictures are decoded as a whole.
 
         Args:
             encoded: string, the bytes of the picture's file.
-            pad: see above; none in tests, which so see the picture as large as in a square.
-            window: (height, width) on that scale -> (top, left, mirror), int64: of the crop, and
-                whether it is mirrored. None: the centre, as tests see it.
+            window: function from (height, width) on that scale to (top, left, mirror), all int64:
+                the corner of the crop, and 1 if it is mirrored. None: the centre, as in tests.
+            pad: pixels that are added to the scale; 0 in tests, so that they see the picture as
+                large as in a square.
 
         Returns:
             uint8 (image_size, image_size, 3).
@@ -146,7 +170,8 @@ class Preprocessing:
             short = tf.cast(tf.reduce_min(shape), tf.float32)
             scale = short / (self.resize + pad)
             side = tf.cast(tf.round(self.image_size * scale), tf.int32)
-            if window is None:  # Of the picture's own pixels, as Keras and Pillow have it.
+            if window is None:
+                # The centre of the picture's own pixels, as Keras and Pillow have it.
                 return (shape - side) // 2, side, tf.constant(0, tf.int64)
             height, width = tf.unstack(
                 tf.cast(tf.round(tf.cast(shape, tf.float32) / scale), tf.int64)
@@ -155,13 +180,13 @@ class Preprocessing:
             corner = tf.cast(tf.round(tf.cast(tf.stack([top, left]), tf.float32) * scale), tf.int32)
             return tf.minimum(corner, shape - side), side, mirror
 
-        def of_jpeg():
+        def crop_of_jpeg():
             corner, side, mirror = place(tf.io.extract_jpeg_shape(encoded)[:2])
             box = tf.concat([corner, [side, side]], axis=0)
             return tf.io.decode_and_crop_jpeg(encoded, box, channels=3), mirror
 
-        def of_others():
-            image = self.shrunk(decoded(encoded))
+        def crop_of_whole():
+            image = self.shrunk(decode(encoded))
             corner, side, mirror = place(tf.shape(image)[:2])
             box = tf.stack([side, side, 3])
             return tf.slice(image, tf.concat([corner, [0]], axis=0), box), mirror
@@ -169,24 +194,30 @@ class Preprocessing:
         def is_small_jpeg():
             return tf.reduce_min(tf.io.extract_jpeg_shape(encoded)[:2]) <= self.large
 
+        # `extract_jpeg_shape` fails on other formats, so it stands behind `is_jpeg`.
         in_part = tf.cond(tf.io.is_jpeg(encoded), is_small_jpeg, lambda: False)
-        image, mirror = tf.cond(in_part, of_jpeg, of_others)
+        image, mirror = tf.cond(in_part, crop_of_jpeg, crop_of_whole)
         size = (self.image_size, self.image_size)
         image = tf.cond(
             tf.shape(image)[0] < _COARSE * self.image_size,
-            lambda: _resized(image, size, antialias=False),
-            lambda: _resized(image, size, antialias=True),
+            lambda: _resize(image, size, antialias=False),
+            lambda: _resize(image, size, antialias=True),
         )
-        return tf.ensure_shape(mirrored(image, mirror), (*size, 3))
+        return tf.ensure_shape(mirror_where(image, mirror), (*size, 3))
 
     def crop(self, encoded, window, *, mean=None):
-        """As `store` and `training`, of one picture; of a JPEG that is as large as it is stored,
-        no more is decoded than it takes.
+        """Decodes a crop of a picture that `store` would resize to a square.
+
+        The result is what `store` and then `training` give for the picture. Of a JPEG that has the
+        stored shape already, no more is decoded than the crop needs.
 
         Args:
             encoded: string, the bytes of the picture's file.
             window: (top, left, mirror) of the crop, int64 scalars; see `windows`.
-            mean: see `training`.
+            mean: float32 (resize, resize, 3), a mean image; see `training`. None: there is none.
+
+        Returns:
+            (image_size, image_size, 3), uint8, or float32 with a mean image.
         """
         (top, left, mirror), size, side = window, self.image_size, self.resize
 
@@ -195,53 +226,57 @@ class Preprocessing:
                 pixels = tf.pad(pixels, [[self.pad, self.pad], [self.pad, self.pad], [0, 0]])
             return tf.slice(pixels, tf.stack([top, left, 0]), (size, size, 3))
 
-        def of_whole():
-            return cut(self.store(decoded(encoded)))
+        def crop_of_whole():
+            return cut(self.store(decode(encoded)))
 
-        def of_part():
-            # Colours at an edge are interpolated from beyond it.
-            low, high = tf.maximum(left - _BEYOND, 0), tf.minimum(left + size + _BEYOND, side)
+        def crop_of_jpeg():
+            # Colours at an edge are interpolated from beyond it, so a margin is decoded too.
+            low, high = tf.maximum(left - _MARGIN, 0), tf.minimum(left + size + _MARGIN, side)
             box = tf.cast(tf.stack([top, low, size, high - low]), tf.int32)
             pixels = tf.io.decode_and_crop_jpeg(encoded, box, channels=3)
             return tf.slice(pixels, tf.stack([0, left - low, 0]), (size, size, 3))
 
-        def is_stored():
+        def has_stored_shape():
             return tf.reduce_all(tf.io.extract_jpeg_shape(encoded)[:2] == side)
 
         if self.pad:
-            image = of_whole()
+            image = crop_of_whole()
         else:
-            as_it_is = tf.cond(tf.io.is_jpeg(encoded), is_stored, lambda: False)
-            image = tf.cond(as_it_is, of_part, of_whole)
+            in_part = tf.cond(tf.io.is_jpeg(encoded), has_stored_shape, lambda: False)
+            image = tf.cond(in_part, crop_of_jpeg, crop_of_whole)
         image = tf.ensure_shape(image, (size, size, 3))
         if mean is not None:
             image = tf.cast(image, tf.float32) - cut(mean)
-        image = mirrored(image, mirror)
+        image = mirror_where(image, mirror)
         return image if mean is None else image + self.centre(mean[None])[0]
 
     def windows(self, numbers, epoch, *, seed: int, square: bool):
-        """Where the crops of pictures lie in training, as `random_window` gives it: a pure
-        function of (seed, epoch, number).
+        """Draws the places of the crops of pictures in training.
+
+        They are a pure function of (seed, epoch, number).
 
         Args:
-            numbers: int64 (batch,).
+            numbers: int64 (batch,), the examples' identities.
             epoch: int64 scalar.
             seed: Python integer.
-            square: whether the pictures are brought to squares.
+            square: whether the pictures are resized to squares; if not, their shapes are not known.
+
+        Returns:
+            (top, left, mirror), each int64 (batch,), as `augmentation.random_window` gives them.
         """
         side = self.resize + 2 * self.pad if square else None
         return random_window(side, side, numbers, epoch, size=self.image_size, seed=seed)
 
 
-def decoded(encoded):
-    """The bytes of a picture's file -> uint8 (height, width, 3)."""
+def decode(encoded):
+    """Decodes the bytes of a picture's file, string -> uint8 (height, width, 3)."""
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
-def mirrored(image, mirror):
-    """(height, width, channels), mirrored where the integer `mirror` is 1."""
+def mirror_where(image, mirror):
+    """Mirrors a picture (height, width, channels) if the integer `mirror` is 1."""
     return tf.cond(mirror == 1, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def _resized(image, size, *, antialias: bool):
+def _resize(image, size, *, antialias: bool):
     return tf.cast(tf.round(tf.image.resize(image, size, antialias=antialias)), tf.uint8)

@@ -1,7 +1,7 @@
-"""The examples of a split where they lie on disk, read one by one when they are wanted.
+"""Reads the examples of a split from disk, one by one, in any order.
 
-Reading at random is what makes the order of an epoch a pure function of its number, and lets a
-stream begin at any step at once, however large the dataset is.
+Since any example can be read at any time, the order of an epoch can be a pure function of its
+number, and a stream can begin at any step at once, however large the dataset is.
 """
 
 import concurrent.futures
@@ -19,9 +19,12 @@ import tqdm
 from transfer_keras.config import UserError
 from transfer_keras.datasets.bad_images import find_fault, shorten_error
 
-_OPEN_FILES = 200  # At a time; systems allow 1,024, and ImageNet has as many.
-_FRAME = 12  # Bytes before a record in a TFRecord file: its length, and that one's checksum.
-_TAIL = 4  # The checksum of the record.
+# So many files are open at a time: systems allow 1,024, and ImageNet has 1,024.
+_OPEN_FILES = 200
+# Bytes before a record in a TFRecord file: the length of the record, and the length's checksum.
+_HEADER = 12
+# Bytes after a record in a TFRecord file: the checksum of the record.
+_FOOTER = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,12 +32,13 @@ class Records:
     """A split on disk.
 
     Attributes:
-        labels: int32 (examples,), the dataset's own, in its order.
-        fetch: int64 (batch,), places of examples -> string (batch,), what `encoded` takes; called
-            in a graph.
-        encoded: string, of one example -> string, the bytes of the picture's file; called in a
-            graph, of many examples at a time.
-        name: place -> what a person finds the example by.
+        labels: int32 (examples,), the dataset's own labels, in the order on disk; -1 for examples
+            that belong to no class.
+        fetch: function from the places of examples, int64 (batch,), to what `encoded` takes,
+            string (batch,); called in a graph.
+        encoded: function from one string of `fetch` to the bytes of the picture's file, string;
+            called in a graph, for many examples in parallel.
+        name: function from the place of an example to the name by which a person finds it.
     """
 
     labels: np.ndarray
@@ -46,32 +50,38 @@ class Records:
         return len(self.labels)
 
     def without(self, places: Collection[int]) -> "Records":
-        """The same, but these are of no class."""
+        """Gives the same examples, but those at the given places belong to no class."""
         labels = self.labels.copy()
         labels[list(places)] = -1
         return dataclasses.replace(self, labels=labels)
 
-    def kept(self, places: Sequence[int], smaller: Callable, title: str) -> "Records":
-        """The same, with these examples in memory; no other can be read.
+    def in_memory(self, places: Sequence[int], shrink: Callable, title: str) -> "Records":
+        """Reads the pictures at some places, and holds their files in memory.
+
+        A picture that `shrink` makes smaller is held as a PNG file, which loses nothing.
 
         Args:
-            places: of the examples.
-            smaller: uint8 (height, width, 3) -> the same, or smaller, as it shall be kept.
+            places: of the examples to read.
+            shrink: function from a picture, uint8 (height, width, 3), to the picture that is held:
+                the same, or a smaller one.
             title: of the progress bar.
 
+        Returns:
+            Records of the same examples, of which only those at `places` can be read.
+
         Raises:
-            tf.errors.OpError: if one cannot be decoded.
+            tf.errors.OpError: if a picture cannot be decoded.
         """
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
         def read(place):
             encoded = self.encoded(self.fetch(place[None])[0])
             image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-            small = smaller(image)
+            small = shrink(image)
             return tf.cond(
                 tf.reduce_all(tf.shape(small) == tf.shape(image)),
                 lambda: encoded,
-                lambda: tf.io.encode_png(small, compression=1),  # Nothing is lost.
+                lambda: tf.io.encode_png(small, compression=1),
             )
 
         pictures = np.full(len(self), b"", object)
@@ -88,15 +98,18 @@ class Records:
 
         return dataclasses.replace(self, fetch=fetch, encoded=lambda picture: picture)
 
-    def faults(self, places: Sequence[int], title: str) -> dict[int, str]:
-        """Those of the examples that cannot be decoded, and why; decodes all of them.
+    def find_faults(self, places: Sequence[int], title: str) -> dict[int, str]:
+        """Decodes the pictures at some places, and finds those that cannot be used.
 
         Args:
-            places: of the examples.
+            places: of the examples to decode.
             title: of the progress bar.
+
+        Returns:
+            Place -> fault, for each picture that cannot be used.
         """
 
-        def look(place):
+        def check(place):
             try:
                 data = self.encoded(self.fetch(tf.constant([place], tf.int64))[0]).numpy()
             except tf.errors.OpError as error:
@@ -104,15 +117,16 @@ class Records:
             return find_fault(data, (None, None, 3))
 
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            bar = tqdm.tqdm(pool.map(look, places), title, len(places), unit=" images", leave=False)
-            return {place: why for place, why in zip(places, bar, strict=True) if why}
+            faults = pool.map(check, places)
+            bar = tqdm.tqdm(faults, title, len(places), unit=" images", leave=False)
+            return {place: fault for place, fault in zip(places, bar, strict=True) if fault}
 
 
 def of_files(paths: Sequence[str], labels: np.ndarray) -> Records:
-    """A picture a file.
+    """Gives the records of pictures that have a file each.
 
     Args:
-        paths: of the files.
+        paths: of the files, text or bytes.
         labels: int32 (files,).
     """
     names = tf.constant(list(paths))
@@ -122,14 +136,15 @@ def of_files(paths: Sequence[str], labels: np.ndarray) -> Records:
 
 
 def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: str) -> Records:
-    """A split that TFDS has prepared as TFRecord files.
+    """Gives the records of a split that TFDS has prepared as TFRecord files.
 
-    Where each record lies is found in one pass over the files, and kept beside them.
+    The first call finds the place of each record in one pass over the files, and writes these
+    places to an index file in the same folder.
 
     Args:
-        builder: of the dataset, which is on disk.
+        builder: of the dataset, whose files are on disk.
         split: in TFDS's notation.
-        image, label: names of the features.
+        image, label: names of the two features.
 
     Raises:
         UserError: if the files are of another format.
@@ -140,41 +155,52 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
             f"{builder.info.file_format.value}. Prepare it as tfrecord, TFDS's default."
         )
 
-    def label_of(record):
+    def deserialize(record, feature):
         decoders = {image: tfds.decode.SkipDecoding()}
-        return builder.info.features.deserialize_example(record, decoders=decoders)[label]
+        return builder.info.features.deserialize_example(record, decoders=decoders)[feature]
 
+    # Where the records lie.
+    # The index of a file has the length and the label of each of its records. The lengths add up
+    # to the place of each record. TFDS's instructions say which records belong to the split.
     instructions = builder.info.splits[split].file_instructions
-    found = _indexed([pathlib.Path(i.filename) for i in instructions], label_of, split)
-    files, offsets, lengths, labels = [], [], [], []
-    for number, (instruction, index) in enumerate(zip(instructions, found, strict=True)):
-        end = None if instruction.take < 0 else instruction.skip + instruction.take
-        part = slice(instruction.skip, end)
-        begin = np.cumsum(index[0] + _FRAME + _TAIL) - index[0] - _TAIL
-        files.append(np.full(len(index[0][part]), number))
-        offsets.append(begin[part])
-        lengths.append(index[0][part])
-        labels.append(index[1][part])
-    file, offset, length = map(np.concatenate, (files, offsets, lengths))
     paths = [instruction.filename for instruction in instructions]
+    indices = _index(
+        list(map(pathlib.Path, paths)), lambda record: deserialize(record, label), split
+    )
+    files, offsets, lengths, labels = [], [], [], []
+    for number, (instruction, index) in enumerate(zip(instructions, indices, strict=True)):
+        end = None if instruction.take < 0 else instruction.skip + instruction.take
+        in_split = slice(instruction.skip, end)
+        begin = np.cumsum(index[0] + _HEADER + _FOOTER) - index[0] - _FOOTER
+        files.append(np.full(len(index[0][in_split]), number))
+        offsets.append(begin[in_split])
+        lengths.append(index[0][in_split])
+        labels.append(index[1][in_split])
+    file, offset, length = map(np.concatenate, (files, offsets, lengths))
 
+    # How a record is read.
+    # Many threads read from the same open files, with `os.pread`, which has no position. A file
+    # that leaves the cache is closed when no thread refers to it any more.
     @functools.lru_cache(_OPEN_FILES)
-    def opened(number):
-        return open(paths[number], "rb", buffering=0)  # Closed when nothing refers to it any more.
+    def open_file(number):
+        return open(paths[number], "rb", buffering=0)
 
     def read(index):
         records = []
         for place in index:
-            shard = opened(file[place])  # Held until it is read: others may fill the cache.
-            records.append(os.pread(shard.fileno(), length[place], offset[place]))
+            # The name refers to the file until it is read: another thread may fill the cache.
+            opened = open_file(file[place])
+            records.append(os.pread(opened.fileno(), length[place], offset[place]))
         return np.array(records, object)
 
     def fetch(index):
         return tf.ensure_shape(tf.numpy_function(read, [index], tf.string), index.shape)
 
+    # What a record holds.
+    # TFDS takes the record apart and leaves the picture encoded. So a crop of it can be decoded
+    # without the rest.
     def encoded(record):
-        decoders = {image: tfds.decode.SkipDecoding()}
-        return builder.info.features.deserialize_example(record, decoders=decoders)[image]
+        return deserialize(record, image)
 
     def name(place: int) -> str:
         return f"record {place:,} of {split}"
@@ -182,30 +208,42 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
     return Records(np.concatenate(labels).astype(np.int32), fetch, encoded, name)
 
 
-def _indexed(paths: Sequence[pathlib.Path], label_of: Callable, split: str) -> list[np.ndarray]:
-    """Of each file int64 (2, records): lengths in bytes, and labels; from an index beside them
-    where that is of these files."""
-    kept = paths[0].with_name(f"index-{split.partition('[')[0]}.npz")
+def _index(paths: Sequence[pathlib.Path], label_of: Callable, split: str) -> list[np.ndarray]:
+    """Finds the length and the label of each record of some files.
+
+    They are read from the index file if that was made for files of the same sizes. Else the files
+    are scanned, and the index file is written if the folder can be written to.
+
+    Args:
+        paths: of the TFRecord files, all in one folder.
+        label_of: function from a record, string, to its label; called in a graph.
+        split: in TFDS's notation, which names the index file.
+
+    Returns:
+        For each file int64 (2, records): the lengths in bytes, and the labels.
+    """
+    index_file = paths[0].with_name(f"index-{split.partition('[')[0]}.npz")
     sizes = np.array([path.stat().st_size for path in paths])
-    if kept.exists():
-        with np.load(kept) as index:
+    if index_file.exists():
+        with np.load(index_file) as index:
             if np.array_equal(index["sizes"], sizes):
                 return np.split(index["records"], index["ends"][:-1], axis=1)
 
     def scan(path: pathlib.Path) -> np.ndarray:
-        def facts(record):
+        def describe(record):
             return tf.stack([tf.cast(tf.strings.length(record), tf.int64), label_of(record)])
 
-        records = tf.data.TFRecordDataset(str(path)).map(facts)
+        records = tf.data.TFRecordDataset(str(path)).map(describe)
         return np.array(list(records.as_numpy_iterator()), np.int64).reshape(-1, 2).T
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         scanned = pool.map(scan, paths)
         bar = tqdm.tqdm(scanned, f"indexing {split}", len(paths), unit=" files", leave=False)
-        found = list(bar)
-    if os.access(kept.parent, os.W_OK):  # Else it is made again each time.
-        partial = kept.with_name(f".{os.getpid()}-{kept.name}")
-        ends = np.cumsum([index.shape[1] for index in found])
-        np.savez(partial, sizes=sizes, ends=ends, records=np.concatenate(found, axis=1))
-        partial.replace(kept)
-    return found
+        indices = list(bar)
+    if os.access(index_file.parent, os.W_OK):
+        # Another process must not read a file that is half written.
+        partial = index_file.with_name(f".{os.getpid()}-{index_file.name}")
+        ends = np.cumsum([index.shape[1] for index in indices])
+        np.savez(partial, sizes=sizes, ends=ends, records=np.concatenate(indices, axis=1))
+        partial.replace(index_file)
+    return indices

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
-from transfer_keras.config import FOLDER, FORMULA_DEFAULT, UserError
+from transfer_keras.config import FOLDER, FORMULA_DEFAULT, UserError, one_line
 from transfer_keras.datasets import records
 from transfer_keras.datasets.bad_images import find_fault, refuse_bad_images, shorten_error
 from transfer_keras.datasets.folder import Folder
@@ -35,49 +35,49 @@ class Source:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """In the order of the labels."""
+        """Gives the names of the classes, in the order of their labels."""
         return tuple(self.builder.info.features[self.label].names)
 
     @property
     def names_known(self) -> bool:
-        """Whether the classes have names: some datasets have only numbers until they are here."""
+        """Tells whether the classes have names; of some datasets these come with the download."""
         return self.class_names != tuple(map(str, range(len(self.class_names))))
 
     @property
     def identity(self) -> str:
-        """TFDS's name of just these data: dataset, config, version."""
+        """Gives TFDS's name of just these data: dataset, config, version."""
         return self.builder.info.full_name
 
     @property
     def square(self) -> bool:
-        """Whether all its pictures are squares of one size."""
+        """Tells whether all pictures are squares of one size."""
         height, width, _ = self.builder.info.features[self.image].shape
         return height == width is not None
 
     @property
     def train(self) -> str:
-        """The split that is trained on, in TFDS's notation; known once it is prepared."""
+        """Names the split that is trained on, in TFDS's notation; known once it is prepared."""
         return self._splits()[0]
 
     @property
     def test(self) -> str:
-        """The split that is tested on: the second, or the last tenth of an only one."""
+        """Names the split that is tested on: the second, or the last tenth of a single one."""
         return self._splits()[1]
 
     def _splits(self) -> tuple[str, str]:
         splits = self.builder.info.splits
-        found = [name for name in ("train", "validation", "test") if name in splits]
-        found = [name for name in found if splits[name].num_examples]
-        if len(found) >= 2:
-            return found[0], found[1]
-        only = found[0] if found else next(iter(splits))
+        names = [name for name in ("train", "validation", "test") if name in splits]
+        names = [name for name in names if splits[name].num_examples]
+        if len(names) >= 2:
+            return names[0], names[1]
+        only = names[0] if names else next(iter(splits))
         return f"{only}[:90%]", f"{only}[90%:]"
 
     @property
     def at_hand(self) -> bool:
-        """Whether nothing has to be downloaded first."""
-        made_here = isinstance(self.builder, FormulaImages | TinyImagenet)
-        return made_here or self.builder.is_prepared()
+        """Tells whether nothing has to be downloaded first."""
+        needs_no_download = isinstance(self.builder, FormulaImages | TinyImagenet)
+        return needs_no_download or self.builder.is_prepared()
 
     def prepare(self) -> None:
         """Makes or downloads the files that are not on disk.
@@ -95,22 +95,26 @@ class Source:
         ) as error:
             raise UserError(
                 f"--dataset={self.name}: TFDS could not prepare it in {self.builder.data_dir}: "
-                f"{_one_line(error)}"
+                f"{one_line(error)}"
             ) from error
 
     @property
     def skipped(self) -> list[str]:
-        """A line for each picture that was left out when it was prepared."""
+        """Lists the pictures that were left out when the dataset was prepared, a line for each."""
         metadata = self.builder.info.metadata or {}
         return [f"{split}: {line}" for split in sorted(metadata) for line in metadata[split]]
 
     def size(self, split: str) -> int:
-        """Number of examples in a split."""
+        """Counts the examples of a split."""
         return self.builder.info.splits[split].num_examples
 
     def records(self, split: str) -> records.Records:
-        """The examples of a split on disk; see `records.of_tfds`."""
-        with _readable(self):
+        """Gives the examples of a split on disk, as `records.of_tfds` does.
+
+        Raises:
+            UserError: if the files are of another format than TFRecord, or cannot be read.
+        """
+        with _files_readable(self):
             return records.of_tfds(self.builder, split, self.image, self.label)
 
 
@@ -126,9 +130,10 @@ def open_source(
 
     Args:
         name: "dataset" or "dataset/config": one of ours or any of TFDS; or "folder:PATH".
-        data_dir: see `catalogue.check`, which is to be called first.
-        bad_images: see `bad_images.refuse_bad_images`.
-        validation_split, validation_seed: see `folder.Folder`; of no other dataset.
+        data_dir: the folder of prepared datasets, or of "tiny_imagenet" the zip or folder to
+            read. `config.dataset_names.check` must have accepted it.
+        bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`.
+        validation_split, validation_seed: see `folder.Folder`; other datasets ignore them.
 
     Raises:
         UserError: if it is no dataset of labelled pictures, or its config does not exist.
@@ -142,12 +147,15 @@ def open_source(
         )
     dataset, _, config = name.partition("/")
     if dataset == "formula_images":
-        builder = _made(name, FormulaImages, config=config or FORMULA_DEFAULT, data_dir=data_dir)
+        builder = _make_builder(
+            name, FormulaImages, config=config or FORMULA_DEFAULT, data_dir=data_dir
+        )
     elif dataset == "tiny_imagenet":
-        builder = _made(name, TinyImagenet, config=TinyImagenetConfig.of(data_dir, bad_images))
+        config = TinyImagenetConfig.of(data_dir, bad_images)
+        builder = _make_builder(name, TinyImagenet, config=config)
     else:
         _check_config(name, dataset, config)
-        builder = _made(name, tfds.builder, name, data_dir=data_dir)
+        builder = _make_builder(name, tfds.builder, name, data_dir=data_dir)
     return Source(name, builder, *_features(name, builder.info))
 
 
@@ -155,7 +163,8 @@ def _check_config(name: str, dataset: str, config: str) -> None:
     try:
         known = [c.name for c in tfds.builder_cls(dataset).BUILDER_CONFIGS]
     except tfds.core.registered.DatasetNotFoundError:
-        return  # Found as files in --data_dir alone.
+        # It may exist as files in --data_dir alone, which `tfds.builder` finds.
+        return
     if config and not known:
         raise UserError(f"--dataset={name}: {dataset} has no configs. Give --dataset={dataset}.")
     if known and config not in known and (config or len(known) > 1):
@@ -164,16 +173,18 @@ def _check_config(name: str, dataset: str, config: str) -> None:
         )
 
 
-def _made(name: str, make, *args, **kwargs) -> tfds.core.DatasetBuilder:
+def _make_builder(name: str, make, *args, **kwargs) -> tfds.core.DatasetBuilder:
+    """Makes a builder; an error of TFDS becomes a `UserError` that names the flag."""
     try:
         return make(*args, **kwargs)
     except UserError:
         raise
     except (ValueError, tfds.core.registered.DatasetNotFoundError) as error:
-        raise UserError(f"--dataset={name}: {_one_line(error)}") from error
+        raise UserError(f"--dataset={name}: {one_line(error)}") from error
 
 
 def _features(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
+    """Finds the names of the features that hold the picture and the label."""
     keys = info.supervised_keys or ("image", "label")
     kinds = [type(info.features[key]) for key in keys if key in info.features]
     if kinds != [tfds.features.Image, tfds.features.ClassLabel]:
@@ -184,27 +195,24 @@ def _features(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
     return keys
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def read(source: Source, split: str, preprocessing: Preprocessing, *, bad_images: str = "error"):
     """Decodes a whole split, in the order in which it lies on disk.
 
     Args:
         source: an open dataset.
         split: `source.train` or `source.test`.
-        preprocessing: says to which size each picture is brought.
-        bad_images: see `bad_images.refuse_bad_images`.
+        preprocessing: decides to which size each picture is resized.
+        bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`.
 
     Returns:
-        (images, labels, skipped): uint8 (examples, resize, resize, 3) and int32 (examples,), the
+        (images, labels, skipped): uint8 (examples, resize, resize, 3); int32 (examples,), the
         dataset's own labels; and a line for each picture that was left out.
 
     Raises:
-        UserError: if files cannot be read, or a picture not and `bad_images` is "error".
+        UserError: if a file cannot be read, or a picture cannot be decoded and `bad_images` is
+            "error".
     """
-    with _readable(source):
+    with _files_readable(source):
         try:
             examples = source.builder.as_dataset(
                 split=split, shuffle_files=False, read_config=_in_order()
@@ -212,14 +220,16 @@ def read(source: Source, split: str, preprocessing: Preprocessing, *, bad_images
             images, labels = _decode(source, preprocessing, examples, source.size(split), split)
             return images, labels, []
         except tf.errors.InvalidArgumentError:
-            bad = _bad(source, split)
+            # The error does not say which picture it is about.
+            bad = _find_faults(source, split)
             if not bad:
                 raise
-        return _without(source, split, preprocessing, bad, bad_images)
+        return _read_without(source, split, preprocessing, bad, bad_images)
 
 
 @contextlib.contextmanager
-def _readable(source: Source):
+def _files_readable(source: Source):
+    """Turns an error of TensorFlow in its block into a `UserError` that names the files."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -229,8 +239,8 @@ def _readable(source: Source):
         ) from error
 
 
-def _without(source: Source, split: str, preprocessing: Preprocessing, bad, bad_images: str):
-    """As `read`, without the bad pictures."""
+def _read_without(source: Source, split: str, preprocessing: Preprocessing, bad, bad_images: str):
+    """Reads a split as `read` does, without the pictures that `_find_faults` gave."""
     refuse_bad_images(
         [(name, reason) for _, name, reason in bad], bad_images, where=f"--dataset={source.name}"
     )
@@ -248,11 +258,12 @@ def _without(source: Source, split: str, preprocessing: Preprocessing, bad, bad_
 
 
 def _in_order(**more) -> tfds.ReadConfig:
-    """One file after the other, as `records` has them."""
+    """Configures TFDS to read one file after the other, the order that `records` has."""
     return tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1, **more)
 
 
 def _undecoded(source: Source, split: str) -> tf.data.Dataset:
+    """Gives the examples of a split, their pictures encoded, with TFDS's name of each."""
     return source.builder.as_dataset(
         split=split,
         shuffle_files=False,
@@ -262,10 +273,12 @@ def _undecoded(source: Source, split: str) -> tf.data.Dataset:
 
 
 def _decode(source: Source, preprocessing: Preprocessing, examples, count: int, split: str):
+    """Decodes `count` examples into arrays: (images, labels), as `read` returns them."""
     size = preprocessing.resize
+    # The number of threads is fixed, since autotuning is off; see `fixed_parallelism`.
     pictures = examples.map(
         lambda e: (preprocessing.store(e[source.image]), e[source.label]),
-        num_parallel_calls=os.cpu_count(),  # Autotuning is off; see `fixed_parallelism`.
+        num_parallel_calls=os.cpu_count(),
         deterministic=True,
     )
     pictures = pictures.batch(256).with_options(fixed_parallelism())
@@ -279,8 +292,11 @@ def _decode(source: Source, preprocessing: Preprocessing, examples, count: int, 
     return images, labels
 
 
-def _bad(source: Source, split: str) -> list[tuple[int, str, str]]:
-    """(place, name, fault) of each picture that cannot be decoded; slow, one at a time."""
+def _find_faults(source: Source, split: str) -> list[tuple[int, str, str]]:
+    """Finds (place, name, fault) of each picture that cannot be decoded.
+
+    It decodes one picture at a time, which is slow.
+    """
     shape = source.builder.info.features[source.image].shape
     return [
         (place, example["tfds_id"].decode(), reason)
@@ -290,7 +306,7 @@ def _bad(source: Source, split: str) -> list[tuple[int, str, str]]:
 
 
 def fixed_parallelism() -> tf.data.Options:
-    """No autotuning: its threads can block the end of an iterator for seconds."""
+    """Gives options without autotuning, whose threads can block an iterator's end for seconds."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return options

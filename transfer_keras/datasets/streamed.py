@@ -1,4 +1,4 @@
-"""A task's pictures on disk, decoded while they are needed; the same streams as `examples`."""
+"""A task's pictures on disk, as endless shuffled batches or as one pass, decoded on the way."""
 
 import dataclasses
 import os
@@ -17,26 +17,28 @@ from transfer_keras.datasets.examples import (
     pixels,
     shuffled_places,
 )
-from transfer_keras.datasets.preprocessing import Pixels, Preprocessing, decoded
+from transfer_keras.datasets.preprocessing import Pixels, Preprocessing, decode
 from transfer_keras.datasets.records import Records
 from transfer_keras.datasets.sharding import ALL_ROWS, padded_size
 from transfer_keras.datasets.sources import fixed_parallelism
 
+# Size of the batches in which all pictures are read.
 _READ_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StreamedExamples:
-    """The pictures of one task and split, of which none is in memory.
+    """The pictures of one task and split, which stay on disk.
 
-    Streams are those of `Examples` with the same pictures, value for value.
+    The streams equal those of `Examples` of the same pictures, value for value.
 
     Attributes:
-        records: where the pictures are.
+        records: the split on disk that the pictures are read from.
         labels: int32 (examples,), 0..classes-1.
-        numbers: int64 (examples,), each picture's place in `records`, its identity.
-        preprocessing: how a picture becomes what a network takes.
-        square: whether they are brought to squares whole, as those in memory are.
+        numbers: int64 (examples,), each picture's place in `records`, which is its identity.
+        preprocessing: how a picture becomes the square that a network takes.
+        square: True: whole pictures are resized to squares, as those of `Examples` are; False:
+            crops are cut out of pictures of any shape.
     """
 
     records: Records
@@ -52,28 +54,44 @@ class StreamedExamples:
     def of_classes(
         cls, records, classes, preprocessing, *, first: int | None = None, square: bool = True
     ) -> "StreamedExamples":
-        """See `Examples.of_classes`."""
+        """Selects the examples of a task and gives them the task's labels.
+
+        Args:
+            records: a whole split on disk.
+            classes: the dataset's labels of the task's classes; the new label of a class is its
+                place in this sequence.
+            preprocessing: how a picture becomes the square that a network takes.
+            first: selects at most so many examples of each class, the first ones; None: all.
+            square: whether whole pictures are resized to squares.
+        """
         numbers, labels = choose(records.labels, classes, first=first)
         return cls(records, labels, numbers, preprocessing, square)
 
     def shuffled(self) -> "StreamedExamples":
-        """The same in a fixed order that mixes the classes, so that any part is a sample."""
+        """Gives the same examples in a fixed random order, so that any part is a sample of all."""
         order = mixed(len(self))
         return dataclasses.replace(self, labels=self.labels[order], numbers=self.numbers[order])
 
     def part(self, which: slice) -> "StreamedExamples":
-        """Some of them."""
+        """Selects the examples at the places of a slice."""
         return dataclasses.replace(self, labels=self.labels[which], numbers=self.numbers[which])
 
     def in_memory(self, title: str) -> Examples:
-        """The same, decoded once and for all."""
+        """Reads and decodes all pictures, and holds them in memory.
+
+        Args:
+            title: of the progress bar.
+        """
         images = np.empty((len(self), *self.preprocessing.stored_shape), np.uint8)
         for place, batch in self._all(title):
             images[place : place + len(batch)] = batch
         return Examples(images, self.labels, self.numbers, self.preprocessing)
 
     def pixels(self) -> Pixels:
-        """See `Examples.pixels`; in one pass over all pictures."""
+        """Computes the mean and the variance of the pixels, in one pass over all pictures.
+
+        With the preprocessing "paper" the mean is a mean image, else one number a channel.
+        """
         total, counts = 0, np.zeros((3, 256), np.int64)
         for _, batch in self._all("what is normal in the pictures"):
             counts += channel_counts(batch)
@@ -90,7 +108,20 @@ class StreamedExamples:
         mean: np.ndarray | None = None,
         context: tf.distribute.InputContext = ALL_ROWS,
     ) -> tf.data.Dataset:
-        """See `Examples.training`."""
+        """Gives batches without end; each epoch has a new order, and its remainder is left out.
+
+        A stream can begin at any step at once.
+
+        Args:
+            batch_size: at most the number of examples.
+            seed: Python integer.
+            start: number of the first batch.
+            mean: float32 (resize, resize, 3), a mean image; see `Preprocessing.training`.
+            context: decides which rows of each batch this process reads; see `sharding`.
+
+        Returns:
+            A dataset of (images, labels), equal to that of `Examples.training`.
+        """
         places = shuffled_places(len(self), batch_size, seed, context)
         cut, numbers = self.preprocessing, tf.constant(self.numbers)
 
@@ -101,9 +132,10 @@ class StreamedExamples:
 
         def picture(encoded, top, left, mirror):
             if not cut.augment:
-                return self._tested(encoded)
+                return self._centre(encoded)
             if self.square:
                 return cut.crop(encoded, (top, left, mirror), mean=mean)
+            # The shape is known only now; see `random_window` for the remainder.
             rest = cut.image_size - 1
             return cut.view(
                 encoded,
@@ -120,25 +152,41 @@ class StreamedExamples:
     def evaluation(
         self, *, batch_size: int, context: tf.distribute.InputContext = ALL_ROWS
     ) -> tf.data.Dataset:
-        """See `Examples.evaluation`."""
-        places = in_order(len(self), batch_size, context)
-        pictures = self._pictures(places, lambda encoded, real: (self._tested(encoded), real))
-        batches = pictures.batch(padded_size(context, batch_size) // context.num_input_pipelines)
-        return batches.map(lambda seen, labels: (seen[0], tf.where(seen[1], labels, -1))).prefetch(
-            2
-        )
+        """Gives the centre crops of all examples, in order, in one pass.
 
-    def _tested(self, encoded):
+        Args:
+            batch_size: of every batch but the last, before it is padded.
+            context: decides which rows of each batch this process reads; see `sharding`.
+
+        Returns:
+            A dataset of (images, labels), equal to that of `Examples.evaluation`.
+        """
+        places = in_order(len(self), batch_size, context)
+        pictures = self._pictures(places, lambda encoded, real: (self._centre(encoded), real))
+        batches = pictures.batch(padded_size(context, batch_size) // context.num_input_pipelines)
+
+        def mark_padding(row, labels):
+            images, real = row
+            return images, tf.where(real, labels, -1)
+
+        return batches.map(mark_padding).prefetch(2)
+
+    def _centre(self, encoded):
+        """Decodes the centre crop of a picture, uint8 (image_size, image_size, 3)."""
         return self.preprocessing.centre(self._stored(encoded)[None])[0]
 
     def _stored(self, encoded):
-        """uint8 (resize, resize, 3), or of "modern" pictures that are not square what tests see."""
+        """Decodes a picture as it is held in memory or measured.
+
+        It is a square, uint8 (resize, resize, 3); or the centre crop, uint8 (image_size,
+        image_size, 3), if whole pictures are not resized to squares.
+        """
         if self.square:
-            return self.preprocessing.store(decoded(encoded))
+            return self.preprocessing.store(decode(encoded))
         return self.preprocessing.view(encoded)
 
     def _all(self, title: str) -> Iterator[tuple[int, np.ndarray]]:
-        """(place of the first, uint8 (batch, ...)) of all, in order, as `_stored`."""
+        """Reads all pictures in order, and gives (place of the first, uint8 (batch, ...))."""
         places = in_order(len(self), _READ_AT_ONCE, ALL_ROWS)
         pictures = self._pictures(places, lambda encoded, _: self._stored(encoded))
         with tqdm.tqdm(total=len(self), desc=title, unit=" images", leave=False) as bar:
@@ -147,7 +195,15 @@ class StreamedExamples:
                 bar.update(len(images))
 
     def _pictures(self, places: tf.data.Dataset, picture: Callable) -> tf.data.Dataset:
-        """Of batches of places and more: (picture(encoded, what more there is), label) of each."""
+        """Reads and decodes the examples of batches of places, one by one.
+
+        Args:
+            places: dataset of (places, ...): int64 (batch,), and tensors of as many rows.
+            picture: function from (encoded, ...), of one example, to its picture.
+
+        Returns:
+            A dataset of (picture, label), one example each.
+        """
         numbers, labels = tf.constant(self.numbers), tf.constant(self.labels)
 
         def fetch(index, *more):

@@ -21,16 +21,18 @@ class TaskPair:
     """The classes of a dataset as two tasks; no picture is read before `read`.
 
     Args:
-        dataset, data_dir, bad_images, validation_split, validation_seed: see
-            `sources.open_source`.
-        split: see `tasks.split_classes`.
-        examples_per_class: the first so many of each class are trained on; None: all.
-        prepare: whether a dataset that names its classes only then is prepared at once.
+        dataset: its name; see `sources.open_source` for this and for `data_dir`, `bad_images`,
+            `validation_split` and `validation_seed`.
+        split: how the classes are divided; see `config.tasks.split_classes`.
+        examples_per_class: trains on at most so many examples of each class, the first ones;
+            None: on all.
+        prepare: whether a dataset whose classes have names only once it is prepared is prepared
+            at once.
 
     Attributes:
-        tasks: "A" and "B" -> `tasks.Task`; of the split "whole" there is no B.
-        identity: name of just these data.
-        skipped: a line for each picture that was left out, once they are read.
+        tasks: "A" and "B" -> `config.tasks.Task`; the split "whole" has no B.
+        identity: the name of just these data.
+        skipped: a line for each picture that was left out, once the pictures are read.
 
     Raises:
         UserError: if there is no such dataset, or the split does not fit it.
@@ -65,33 +67,34 @@ class TaskPair:
                     f"--split={split}: the names of its classes come with the data, which are not "
                     "here yet. Leave out --dry_run, or give a split by number."
                 )
-        made = tasks.split_classes(self._source.class_names, split)
-        self.tasks = {task.name: task for task in made}
+        divided = tasks.split_classes(self._source.class_names, split)
+        self.tasks = {task.name: task for task in divided}
         self.identity = self._source.identity
         self.skipped: list[str] = []
 
     @property
     def at_hand(self) -> bool:
-        """Whether nothing has to be downloaded first."""
+        """Tells whether nothing has to be downloaded first."""
         return self._source.at_hand
 
     def read(
         self, preprocessing: Preprocessing, *, batch_size: int, in_memory: bool | None = None
     ) -> tuple[dict[str, AnyExamples], dict[str, AnyExamples]]:
-        """Prepares the dataset where it is not on disk, and reads what the memory holds.
+        """Prepares the dataset if it is not on disk, and reads its pictures if they fit in memory.
 
         Args:
-            preprocessing: of both tasks.
+            preprocessing: of the pictures of both tasks.
             batch_size: of training.
-            in_memory: whether pictures are held there, which changes no number; None: where they
-                fit.
+            in_memory: whether the pictures are held in memory, which changes no number; None: if
+                they fit.
 
         Returns:
-            (train, test), each as `tasks`; the examples of tests in a fixed random order.
+            (train, test), each name of a task -> its examples; those of tests are in a fixed
+            random order.
 
         Raises:
-            UserError: if the data cannot be had, or are too few for a batch, a test, or the
-                examples wanted of each class.
+            UserError: if the data cannot be had, a class has no example, no class has
+                `examples_per_class` examples, or a task has fewer than a batch.
         """
         source = self._source
         source.prepare()
@@ -119,7 +122,9 @@ class TaskPair:
     def _read(
         self, split: str, preprocessing: Preprocessing, *, in_memory: bool, first: int | None = None
     ) -> dict[str, AnyExamples]:
+        """Reads the examples of each task from a split."""
         source = self._source
+        # Squares of one size are decoded in one pass over the files.
         if in_memory and self._square and isinstance(source, sources.Source):
             images, labels, skipped = sources.read(
                 source, split, preprocessing, bad_images=self._bad_images
@@ -129,11 +134,12 @@ class TaskPair:
                 name: Examples.of_classes(images, labels, task.labels, preprocessing, first=first)
                 for name, task in self.tasks.items()
             }
+        # All other pictures are read one by one.
         records = source.records(split)
         if self._bad_images == "skip":
-            bad = records.faults(range(len(records)), f"checking {split}")
-            self.skipped += [f"{records.name(place)} {why}" for place, why in bad.items()]
-            records = records.without(bad)
+            faults = records.find_faults(range(len(records)), f"checking {split}")
+            self.skipped += [f"{records.name(place)} {fault}" for place, fault in faults.items()]
+            records = records.without(faults)
         examples = {
             name: StreamedExamples.of_classes(
                 records, task.labels, preprocessing, first=first, square=self._square
@@ -146,26 +152,29 @@ class TaskPair:
             if self._square:
                 return {n: e.in_memory(f"reading {split}, {n}") for n, e in examples.items()}
             places = np.concatenate([e.numbers for e in examples.values()])
-            kept = records.kept(places, preprocessing.shrunk, f"reading {split}")
-            return {n: dataclasses.replace(e, records=kept) for n, e in examples.items()}
+            records = records.in_memory(places, preprocessing.shrunk, f"reading {split}")
+            return {n: dataclasses.replace(e, records=records) for n, e in examples.items()}
         except tf.errors.OpError:
+            # The error does not say which picture it is about.
             self.refuse_faults(examples)
             raise
 
     def refuse_faults(self, examples: Mapping[str, AnyExamples]) -> None:
-        """Looks through all pictures that are still on disk for some that cannot be decoded.
+        """Refuses pictures that cannot be decoded, of the examples that are read from disk.
 
         Args:
-            examples: some of what `read` gives.
+            examples: name of a task -> its examples, as `read` gives them.
 
         Raises:
-            UserError: if there are any, naming them.
+            UserError: if there are any; it names them.
         """
         for name, of_task in examples.items():
             if isinstance(of_task, StreamedExamples):
                 records = of_task.records
-                bad = records.faults(of_task.numbers.tolist(), f"looking for faults in {name}")
-                named = [(records.name(place), why) for place, why in bad.items()]
+                faults = records.find_faults(
+                    of_task.numbers.tolist(), f"looking for faults in {name}"
+                )
+                named = [(records.name(place), fault) for place, fault in faults.items()]
                 refuse_bad_images(named, "error", where=f"--dataset={self._source.name}")
 
     def _check_classes(self, name: str, examples: AnyExamples, kind: str) -> None:
@@ -179,17 +188,19 @@ class TaskPair:
             )
 
     def _check_examples_per_class(self, train: dict[str, AnyExamples]) -> None:
-        wanted = self._examples_per_class
+        count = self._examples_per_class
         largest = max(np.bincount(examples.labels).max() for examples in train.values())
-        if wanted and largest < wanted:
+        if count and largest < count:
             raise UserError(
-                f"--examples_per_class={wanted}: no class of {self._source.name} has so many; the "
+                f"--examples_per_class={count}: no class of {self._source.name} has so many; the "
                 f"largest has {largest}. Give fewer, or 'all'."
             )
 
 
 def _fits(source: sources.Source | Folder, side: int) -> bool:
-    """Whether half of the memory holds all pictures three times: as they are read, by task, and
-    by TensorFlow."""
+    """Tells whether half of the memory can hold all pictures three times.
+
+    Each picture is held in its split as it is read, in its task, and in a constant of TensorFlow.
+    """
     images = source.size(source.train) + source.size(source.test)
     return 3 * images * side**2 * 3 <= memory.process_memory() / 2

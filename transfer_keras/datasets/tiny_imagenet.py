@@ -1,4 +1,4 @@
-"""`tiny_imagenet`: the distributed zip, or the folder made of it, as a TFDS builder."""
+"""Builds `tiny_imagenet` with TFDS, from the distributed zip or the folder made of it."""
 
 import dataclasses
 import hashlib
@@ -17,19 +17,24 @@ from transfer_keras.datasets.bad_images import find_fault, refuse_bad_images
 
 @dataclasses.dataclass
 class TinyImagenetConfig(tfds.core.BuilderConfig):
-    """Which copy is read. Its name has a digest of the file list, so that copies keep apart."""
+    """The copy that is read; its name has a digest of the file list, so no two copies share one.
+
+    Attributes:
+        source: path of the zip or folder.
+        bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`.
+    """
 
     source: str = ""
     bad_images: str = "error"
 
     @classmethod
     def of(cls, source: str | pathlib.Path, bad_images: str = "error") -> "TinyImagenetConfig":
-        """The config for a zip or a folder.
+        """Makes the config for a zip or a folder.
 
         Args:
             source: its path.
-            bad_images: see `bad_images.refuse_bad_images`; what is prepared without the bad
-                ones is another config.
+            bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`. With
+                "skip" the config has another name, since other pictures are prepared.
 
         Raises:
             UserError: if it is neither, is damaged, or lacks a file of the layout.
@@ -43,7 +48,7 @@ class TinyImagenetConfig(tfds.core.BuilderConfig):
 
 
 class TinyImagenet(tfds.core.GeneratorBasedBuilder):
-    """Tiny ImageNet, 64x64 pictures labelled by wnid, with whatever classes the copy holds.
+    """Tiny ImageNet: 64x64 pictures labelled by wnid, of the classes that the copy has.
 
     Layout: `wnids.txt`, `words.txt`, `train/<wnid>/images/*.JPEG`, `val/images/*.JPEG` and
     `val/val_annotations.txt` (file name and wnid, separated by tabs), in a folder or zip, at
@@ -78,23 +83,23 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         shape = self.info.features["image"].shape
         wnids = set(self.info.features["label"].names)
         policy, where = self.builder_config.bad_images, f"--data_dir={self.builder_config.source}"
-        seen, bad = set(), []
+        seen, faults = set(), []
         for name, wnid in files(tree):
             if wnid not in wnids:
                 continue
             try:
                 data = tree.read(name)
-                reason = find_fault(data, shape)
+                fault = find_fault(data, shape)
             except Damaged as error:
-                reason = f"is damaged ({error.__cause__})"
-            if reason:
-                bad.append((name, reason))
+                fault = f"is damaged ({error.__cause__})"
+            if fault:
+                faults.append((name, fault))
                 continue
             seen.add(wnid)
             yield name, {"image": io.BytesIO(data), "label": wnid}
-        refuse_bad_images(bad, policy, where=where)
+        refuse_bad_images(faults, policy, where=where)
         split = files.__name__.strip("_")
-        self.info.metadata[split] = [f"{name} {reason}" for name, reason in bad]
+        self.info.metadata[split] = [f"{name} {fault}" for name, fault in faults]
         if missing := sorted(wnids - seen):
             raise UserError(
                 f"{where}: {len(missing)} classes of wnids.txt have no {split} picture: "
@@ -143,6 +148,12 @@ class Tree:
         }
 
     def read(self, name: str) -> bytes:
+        """Reads a file.
+
+        Raises:
+            Damaged: if a file of the zip does not have its checksum.
+            UserError: if there is no such file.
+        """
         if name not in self.sizes:
             raise UserError(f"--data_dir={self._path}: {self._root}{name} is missing.")
         if self._zip:
@@ -156,6 +167,11 @@ class Tree:
         return (self._path / (self._root + name)).read_bytes()
 
     def lines(self, name: str) -> list[str]:
+        """Reads the lines of a text file, without empty ones and space around them.
+
+        Raises:
+            UserError: if there is no such file, or it is no text.
+        """
         try:
             lines = self.read(name).decode().splitlines()
         except UnicodeDecodeError as error:
@@ -166,7 +182,7 @@ class Tree:
 
 
 def _train(tree: Tree) -> Iterator[tuple[str, str]]:
-    """(file, wnid) of the training pictures."""
+    """Gives (file, wnid) of each training picture."""
     for name in sorted(tree.sizes):
         match name.split("/"):
             case "train", wnid, "images", _:
@@ -174,6 +190,7 @@ def _train(tree: Tree) -> Iterator[tuple[str, str]]:
 
 
 def _validation(tree: Tree) -> Iterator[tuple[str, str]]:
+    """Gives (file, wnid) of each validation picture."""
     for line in tree.lines("val/val_annotations.txt"):
         name, *fields = line.split("\t")
         if not fields:

@@ -5,15 +5,20 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.config import LOGICAL_CPU, TF_CONFIG, Experiment, UserError, WorkerLost
-from transfer_keras.networks import pretrained
+from transfer_keras.config import (
+    ExecutionSettings,
+    TrainingSettings,
+    UserError,
+    WorkerLost,
+    choices,
+)
 
 _LONGEST = 200  # Characters of TensorFlow's words.
 _LOST = (
@@ -46,11 +51,11 @@ class Devices:
 
     @property
     def replicas(self) -> int:
-        """Devices of all workers."""
+        """Counts the devices of all workers."""
         return self.strategy.num_replicas_in_sync
 
     def share(self, value: Any) -> Any:
-        """The chief's value, at every worker; each waits for the others.
+        """Gives every worker the chief's value; each waits for the others.
 
         Args:
             value: what JSON takes; only the chief's counts.
@@ -64,7 +69,7 @@ class Devices:
         return json.loads(self._sum(padded).astype(np.uint8).tobytes())
 
     def _sum(self, vector: np.ndarray) -> np.ndarray:
-        """Over all workers, each of which gives int64 of one length."""
+        """Sums vectors, int64 of one length, over all workers."""
         here = self.replicas // self.workers
         return self._over_replicas(tf.constant(vector, tf.int64)).numpy() // here
 
@@ -78,8 +83,8 @@ class Devices:
         return total
 
 
-def use_devices(experiment: Experiment) -> Devices:
-    """Those that an experiment asks for; also sets the precision.
+def use_devices(training: TrainingSettings, execution: ExecutionSettings) -> Devices:
+    """Takes the devices that an experiment asks for; also sets the precision.
 
     To be called before anything else that TensorFlow does: then its devices can be chosen. All
     experiments of a process have the same.
@@ -87,30 +92,30 @@ def use_devices(experiment: Experiment) -> Devices:
     Raises:
         UserError: if there are no such devices, or a batch does not divide by them.
     """
-    keras.mixed_precision.set_dtype_policy(experiment.precision)
-    found = _open(experiment.strategy, experiment.devices, experiment.memory_growth)
-    size, replicas = experiment.batch_size, found.replicas
+    keras.mixed_precision.set_dtype_policy(training.precision)
+    devices = _open(execution.strategy, execution.devices, execution.memory_growth)
+    size, replicas = training.batch_size, devices.replicas
     if size % replicas:
         below, above = size // replicas * replicas, -(-size // replicas) * replicas
         near = " or ".join(str(n) for n in (below, above) if n)
         raise UserError(
-            f"--batch_size={size}: does not divide by {replicas} devices ({found.name}). "
+            f"--batch_size={size}: does not divide by {replicas} devices ({devices.name}). "
             f"Give {near}, or other --devices."
         )
-    return found
+    return devices
 
 
-def describe_devices(found: Devices, experiment: Experiment) -> str:
-    """A line that says what a training runs on."""
-    size, replicas = experiment.batch_size, found.replicas
+def describe_devices(devices: Devices, training: TrainingSettings) -> str:
+    """Writes a line that says what a training runs on."""
+    size, replicas = training.batch_size, devices.replicas
     batch = f", batches of {size}" + (f" = {replicas} x {size // replicas}" if replicas > 1 else "")
-    compiled = ", compiled by XLA" if experiment.jit_compile else ""
-    return f"Runs on {found.name}{batch}, {experiment.precision}{compiled}."
+    compiled = ", compiled by XLA" if training.jit_compile else ""
+    return f"Runs on {devices.name}{batch}, {training.precision}{compiled}."
 
 
 @contextlib.contextmanager
-def report_lost_workers(found: Devices) -> Iterator[None]:
-    """Within it, what TensorFlow raises when another worker is gone is told as that.
+def report_lost_workers(devices: Devices) -> Iterator[None]:
+    """Turns what TensorFlow raises when another worker is gone into one error that says so.
 
     Raises:
         WorkerLost: then.
@@ -118,12 +123,12 @@ def report_lost_workers(found: Devices) -> Iterator[None]:
     try:
         yield
     except _LOST as error:
-        told = [
+        lines = [
             line for line in error.message.splitlines() if "ollective" in line or "/task:" in line
         ]
-        if found.workers == 1 or not told:
+        if devices.workers == 1 or not lines:
             raise
-        raise WorkerLost(told[0].strip()[:_LONGEST]) from error
+        raise WorkerLost(lines[0].strip()[:_LONGEST]) from error
 
 
 def hide_gpus() -> None:
@@ -131,62 +136,49 @@ def hide_gpus() -> None:
     tf.config.set_visible_devices([], "GPU")
 
 
-def resolve_all(experiments: Sequence[Experiment], *, train_here: bool) -> tuple[Experiment, ...]:
-    """`pretrained.resolve`, as the first thing that a program does with TensorFlow.
-
-    Args:
-        experiments: of one study.
-        train_here: whether this process will train: its devices are chosen before they are used.
-    """
-    if experiments[0].donor:
-        if train_here:
-            use_devices(experiments[0])
-        else:
-            hide_gpus()
-    return tuple(map(pretrained.resolve, experiments))
-
-
 @functools.cache
-def _open(kind: str, wanted: str | None, memory_growth: bool) -> Devices:
+def _open(kind: str, names: str | None, memory_growth: bool) -> Devices:
     workers = _workers()
     if kind == "auto" and workers and len(workers) > 1:
         kind = "multi_worker"
     if kind == "multi_worker" and not workers:
+        variable = choices.TF_CONFIG
         raise UserError(
-            f"--strategy=multi_worker: {TF_CONFIG} is not set. Set it on each machine, as "
-            f"{TF_CONFIG}='{_EXAMPLE}', with its own index."
+            f"--strategy=multi_worker: {variable} is not set. Set it on each machine, as "
+            f"{variable}='{_EXAMPLE}', with its own index."
         )
-    here, words = _choose(wanted, memory_growth, first=kind == "one")
+    devices, description = _choose(names, memory_growth, first=kind == "one")
     if kind == "multi_worker":
-        return _multi_worker(workers, words)
+        return _multi_worker(workers, description)
     if kind == "auto":
-        kind = "mirrored" if len(here) > 1 else "one"
-    strategy = tf.distribute.MirroredStrategy(here) if kind == "mirrored" else None
-    return Devices(strategy or tf.distribute.get_strategy(), 1, True, words)
+        kind = "mirrored" if len(devices) > 1 else "one"
+    strategy = tf.distribute.MirroredStrategy(devices) if kind == "mirrored" else None
+    return Devices(strategy or tf.distribute.get_strategy(), 1, True, description)
 
 
-def _choose(wanted: str | None, memory_growth: bool, *, first: bool) -> tuple[list[str], str]:
-    """The names of the devices, as TensorFlow has them, and what they are.
+def _choose(names: str | None, memory_growth: bool, *, first: bool) -> tuple[list[str], str]:
+    """Gives the names of the devices, as TensorFlow has them, and what they are, for people.
 
     Args:
-        wanted: see `Experiment.devices`.
+        names: see `ExecutionSettings.devices`.
         memory_growth: whether memory of GPUs is taken as it is needed.
         first: only the first.
     """
-    if wanted and wanted.startswith(LOGICAL_CPU):
-        count = int(wanted.removeprefix(LOGICAL_CPU))
+    if names and names.startswith(choices.LOGICAL_CPU):
+        count = 1 if first else int(names.removeprefix(choices.LOGICAL_CPU))
         (cpu,) = tf.config.list_physical_devices("CPU")
-        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(1 if first else count)]
+        logical = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
         tf.config.set_visible_devices([], "GPU")
-        tf.config.set_logical_device_configuration(cpu, parts)
-        return [f"CPU:{k}" for k in range(len(parts))], f"{len(parts)} logical devices of the CPU"
+        tf.config.set_logical_device_configuration(cpu, logical)
+        return [f"CPU:{k}" for k in range(count)], f"{count} logical devices of the CPU"
     gpus = tf.config.list_physical_devices("GPU")
-    if wanted:
-        numbers = [int(number) for number in wanted.split(",")]
+    if names:
+        numbers = [int(number) for number in names.split(",")]
         if missing := [number for number in numbers if number >= len(gpus)]:
             raise UserError(
-                f"--devices={wanted}: there is no GPU {missing[0]}; TensorFlow finds {len(gpus)}. "
-                f"Leave --devices out, or give {LOGICAL_CPU}2 to try two devices on the CPU."
+                f"--devices={names}: there is no GPU {missing[0]}; TensorFlow finds {len(gpus)}. "
+                f"Leave --devices out, or give {choices.LOGICAL_CPU}2 to try two devices on the "
+                "CPU."
             )
         gpus = [gpus[number] for number in numbers]
     if not gpus:
@@ -201,9 +193,9 @@ def _choose(wanted: str | None, memory_growth: bool, *, first: bool) -> tuple[li
 
 
 def _workers() -> list[str]:
-    """The tasks that train, as TensorFlow's variable names them, the chief first; none if it is not
-    set."""
-    text = os.environ.get(TF_CONFIG)
+    """Lists the tasks that train, as TensorFlow's variable names them, the chief first; none if it
+    is not set."""
+    text = os.environ.get(choices.TF_CONFIG)
     if not text:
         return []
     try:
@@ -215,19 +207,20 @@ def _workers() -> list[str]:
         known = f"{task['type']}:{int(task['index'])}" in tasks
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{TF_CONFIG} cannot be read ({type(error).__name__}: {error}). Expected {_EXAMPLE}"
+            f"{choices.TF_CONFIG} cannot be read ({type(error).__name__}: {error}). Expected "
+            f"{_EXAMPLE}"
         ) from error
     if not known:
         raise UserError(
-            f"{TF_CONFIG}: task {task['type']}:{task['index']} is none of {', '.join(tasks)}. Give "
-            "each process its own type and index."
+            f"{choices.TF_CONFIG}: task {task['type']}:{task['index']} is none of "
+            f"{', '.join(tasks)}. Give each process its own type and index."
         )
     return tasks
 
 
-def _multi_worker(workers: list[str], words: str) -> Devices:
+def _multi_worker(workers: list[str], description: str) -> Devices:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     resolver = strategy.cluster_resolver
     own = f"{resolver.task_type}:{resolver.task_id}"
-    name = f"{len(workers)} machines, this one ({own}) with {words}"
+    name = f"{len(workers)} machines, this one ({own}) with {description}"
     return Devices(strategy, len(workers), own == workers[0], name)

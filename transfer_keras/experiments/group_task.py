@@ -4,119 +4,130 @@ It begins when the bases that it needs are done, writes into the workdir that al
 and goes on from the group's checkpoint where another was cut off.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from transfer_keras import results
-from transfer_keras.config import Experiment, Group, UserError, parse_treatment
+from transfer_keras.config import Experiment, Group, UserError
+from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import open_tasks, read_data
 from transfer_keras.experiments.devices import describe_devices, use_devices
 from transfer_keras.experiments.group_training import train_group
 from transfer_keras.experiments.grouping import plan_experiment
-from transfer_keras.experiments.probes import train_probes
-from transfer_keras.experiments.run import (
-    missing_groups,
-    name_bad_images,
-    treatments_without_probes,
-    write_experiment_facts,
-)
-from transfer_keras.results import hold_lock
-from transfer_keras.training import Stop, signals_wait
+from transfer_keras.experiments.probes import train_probes, treatments_without_probes
+from transfer_keras.experiments.run import begin_run, missing_groups, name_bad_images
+from transfer_keras.experiments.sweep import FlagsOf, workdir_in
+from transfer_keras.results import Workdir
+from transfer_keras.training import Stop, defer_signals
 
 _LEASE = 180  # Seconds for which a file system may keep the lock of a machine that has died.
 
 
+class GroupTask(NamedTuple):
+    """A group of an experiment, and where its results go."""
+
+    experiment: Experiment
+    workdir: Workdir
+    group: Group
+
+    def __str__(self):
+        return f"{self.experiment.variant}: {self.group}"
+
+    @property
+    def bases_before(self) -> list[str]:
+        """Names the bases that have to be done before it."""
+        treatments = self.group.treatments
+        bases = {base.name for t in treatments for base in (t.needs, t.base) if base}
+        return sorted(bases - set(self.group.names))
+
+
 def train_group_task(
-    experiment: Experiment,
-    workdir: pathlib.Path,
-    names: Sequence[str],
-    *,
-    say: Callable[[str], None] = print,
-    stop: Stop | None = None,
+    task: GroupTask, *, log: Callable[[str], None] = print, stop: Stop | None = None
 ) -> None:
-    """One group of an experiment that was begun, on this machine; its linear probes too.
+    """Trains one group of an experiment that was begun, on this machine; its linear probes too.
 
     Args:
-        experiment: whose.
-        workdir: of it.
-        names: of the group's treatments.
-        say: called with a line for the user now and then.
-        stop: see `loop.train`.
+        task: which.
+        log: called with a line for the user now and then.
+        stop: see `training.Resume`.
 
     Raises:
-        UserError: if a base is not done; see also `group_training.train_group`.
+        UserError: if a base is not done; see also `train_group`.
     """
-    group = Group(tuple(map(parse_treatment, names)))
-    if missing := [name for name in bases_before(group) if not results.is_done(workdir, name)]:
+    experiment, workdir, group = task
+    if missing := [name for name in task.bases_before if not workdir.is_done(name)]:
         raise UserError(f"{group} needs {', '.join(missing)}, which is not in {workdir}.")
-    found = use_devices(experiment)
-    say(describe_devices(found, experiment))
+    devices = use_devices(experiment.training, experiment.execution)
+    log(describe_devices(devices, experiment.training))
     data = read_data(experiment)
+    run = Run(experiment, workdir, data, devices, log, stop or Stop())
     with name_bad_images(data):
-        if not all(results.is_done(workdir, name) for name in names):
-            train_group(
-                experiment, workdir, data, group, found, say=say, stop=stop, patience=_LEASE
-            )
-        if experiment.probes:
-            left = treatments_without_probes(workdir, group.treatments)
-            train_probes(experiment, workdir, data, left, stop=stop or Stop())
+        if workdir.missing(group.treatments):
+            train_group(run, group, patience=_LEASE)
+        if experiment.execution.probes:
+            train_probes(run, treatments_without_probes(workdir, group.treatments))
 
 
 def train_numbered_task(
     experiments: Sequence[Experiment], folder: pathlib.Path, number: int
 ) -> None:
-    """One group of a study, by its number in the script that `slurm.write_slurm_script` writes.
+    """Trains one group of a study, by its number in the script that `write_slurm_script` writes.
 
     Raises:
         UserError: if there is no such group; see also `train_group_task`.
     """
-    use_devices(experiments[0])
+    use_devices(experiments[0].training, experiments[0].execution)
     tasks = group_tasks(experiments, folder)
     if number >= len(tasks):
         raise UserError(f"--task={number}: the study has {len(tasks)} groups, from 0 on.")
-    experiment, workdir, group = tasks[number]
-    if not (workdir / results.EXPERIMENT).exists():
+    workdir = tasks[number].workdir
+    if not workdir.has_facts:
         raise UserError(
             f"--task={number}: {workdir} was not made yet. Run the same with --cluster=slurm first."
         )
-    with signals_wait() as stop:
-        train_group_task(experiment, workdir, group.names, stop=stop)
+    with defer_signals() as stop:
+        train_group_task(tasks[number], stop=stop)
 
 
-def group_tasks(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[tuple]:
-    """All (experiment, workdir, group) of a study, bases first, whatever is done already."""
-    found = [
-        (experiment, workdir, group)
-        for experiment, workdir in study_workdirs(experiments, folder)
+def group_tasks(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[GroupTask]:
+    """Lists all groups of a study, bases first, whatever is done already."""
+    tasks = [
+        GroupTask(experiment, workdir_in(folder.resolve(), experiment), group)
+        for experiment in experiments
         for group in plan_experiment(experiment, open_tasks(experiment).tasks)
     ]
-    return sorted(found, key=lambda task: task[2].treatments[0].donor is not None)
+    return sorted(tasks, key=lambda task: task.group.treatments[0].donor is not None)
 
 
-def study_workdirs(
-    experiments: Sequence[Experiment], folder: pathlib.Path
-) -> list[tuple[Experiment, pathlib.Path]]:
-    """Pairs each experiment of a study with its workdir."""
-    return [(one, folder.resolve() / one.variant_name) for one in experiments]
+def begin_experiment(
+    experiment: Experiment,
+    folder: pathlib.Path,
+    flags: FlagsOf,
+    log: Callable[[str], None],
+    locks: contextlib.ExitStack,
+) -> list[GroupTask]:
+    """Makes the workdir of an experiment and lists what is missing in it.
 
-
-def begin_experiment(experiment, workdir: pathlib.Path, flags, say, stack) -> list[Group]:
-    """What is left of an experiment, whose workdir is made and held."""
-    results.check_workdir(workdir, experiment.identity)
-    wanted = experiment.wanted
-    done = [t for t in wanted if results.is_done(workdir, t.name)]
-    unprobed = treatments_without_probes(workdir, done) if experiment.probes else []
-    if len(done) == len(wanted) and not unprobed:
+    Args:
+        experiment: of a study.
+        folder: of the study, at the same place on all machines.
+        flags: see `run_sweep`.
+        log: called with a line for the user now and then.
+        locks: holds the workdir until it is closed.
+    """
+    workdir = workdir_in(folder.resolve(), experiment)
+    workdir.check(experiment.identity)
+    treatments = experiment.all_treatments
+    without_probes = []
+    if experiment.execution.probes:
+        without_probes = treatments_without_probes(workdir, treatments)
+    if not workdir.missing(treatments) and not without_probes:
         return []
     data = read_data(experiment)
-    workdir.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(hold_lock(workdir, say=say))
-    write_experiment_facts(experiment, workdir, data.pair, flags(experiment, workdir))
-    left = missing_groups(experiment, workdir, data.pair)
-    return [*left, *(Group((treatment,)) for treatment in unprobed)]
-
-
-def bases_before(group: Group) -> list[str]:
-    """The bases that have to be done before it."""
-    bases = {base.name for t in group.treatments for base in (t.needs, t.base) if base}
-    return sorted(bases - set(group.names))
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    locks.enter_context(workdir.lock(log=log))
+    run = Run(experiment, workdir, data, devices=None, log=log)
+    begin_run(run, flags(experiment, workdir.path))
+    groups = [*missing_groups(run), *(Group((treatment,)) for treatment in without_probes)]
+    return [GroupTask(experiment, workdir, group) for group in groups]

@@ -3,222 +3,207 @@
 import contextlib
 import functools
 import math
-import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
-from transfer_keras import results, surgery
-from transfer_keras.config import Experiment, Group, Treatment, UserError, parse_treatment
-from transfer_keras.experiments import data, recipes
-from transfer_keras.experiments.devices import Devices
-from transfer_keras.experiments.group_networks import make_networks, mean_image, pixels_of_task
-from transfer_keras.experiments.tensorboard import write_result
-from transfer_keras.experiments.unit_metrics import watch_units
-from transfer_keras.results import hold_lock
+from transfer_keras import surgery
+from transfer_keras.config import Group, Treatment, UserError, parse_treatment
+from transfer_keras.experiments import tensorboard
+from transfer_keras.experiments.context import Run
+from transfer_keras.experiments.group_networks import make_networks
+from transfer_keras.experiments.recipes import make_recipe
+from transfer_keras.experiments.unit_metrics import measure_units
+from transfer_keras.results import Row, Workdir, hold_lock, write_whole
 from transfer_keras.training import (
     Checkpoints,
     Events,
-    Monitor,
     Progress,
+    Resume,
     Scalars,
-    Stop,
+    Schedule,
+    Streams,
     Trained,
-    Watch,
-    filters,
-    loop,
+    UnitMetrics,
+    draw_filters,
+    is_image_kernel,
+    train_networks,
 )
 
-_TEST_BATCH = 256  # Of the networks made here; donors may be of any size.
 _LOGS_PER_RUN = 100
 
 
-def train_group(
-    experiment: Experiment,
-    workdir: pathlib.Path,
-    data: data.Data,
-    group: Group,
-    devices: Devices,
-    *,
-    say: Callable[[str], None] = print,
-    stop: Stop | None = None,
-    monitors: Sequence[Monitor] = (),
-    patience: float = 0,
-) -> None:
+def train_group(run: Run, group: Group, *, patience: float = 0) -> None:
     """Makes the networks of a group, trains them together, and leaves each on disk.
 
     Args:
-        experiment: how.
-        workdir: where their donors are, and where they go.
-        data: from `data.read_data`.
+        run: of the chief of all workers.
         group: of treatments whose donors are done.
-        devices: where; this is the chief of their workers.
-        say: called with a line for the user now and then.
-        stop: see `loop.train`.
-        monitors: see `experiment.run`.
         patience: seconds for which another process may still hold the group.
 
     Raises:
-        Interrupted: see `loop.train`.
+        Interrupted: see `training.train_networks`.
         UserError: if another process trains it.
     """
-    folder = results.begin_group(workdir, group.names)
-    with hold_lock(folder, say=lambda _: None, patience=patience):
-        _train(experiment, workdir, data, group, devices, say, stop, monitors)
-    results.remove_group(workdir, group.names)
+    folder = run.workdir.begin_group(group.names)
+    with hold_lock(folder, log=lambda line: None, patience=patience):
+        _train_held_group(run, group)
+    run.workdir.remove_group(group.names)
 
 
-def _train(experiment, workdir, data, group: Group, devices: Devices, say, stop, monitors) -> None:
-    """`train` by the process that holds the group."""
-    waiting = [t for t in group.treatments if not results.is_done(workdir, t.name)]
-    if not waiting:  # Another process was here first.
+def _train_held_group(run: Run, group: Group) -> None:
+    """Trains a group that this process holds."""
+    missing = run.workdir.missing(group.treatments)
+    if not missing:  # Another process was here first.
         return
-    folder = results.group_folder(workdir, group.names)
-    checkpoints = Checkpoints(folder, every=experiment.checkpoint_every, warn=say)
+
+    # What an earlier process has left: a checkpoint to go on from, or parts of networks that
+    # count for nothing. What each network needs is written before the other workers are told
+    # that they may begin; from then on they do the same as this one.
+    folder = run.workdir.group_folder(group.names)
+    checkpoint_every = run.experiment.execution.checkpoint_every
+    checkpoints = Checkpoints(folder, every=checkpoint_every, warn=run.log)
     saved = checkpoints.latest()
     if saved:
-        say(f"Going on with {group} from its checkpoint.")
+        run.log(f"Going on with {group} from its checkpoint.")
     else:
-        for treatment in waiting:  # What a run that was cut off has left.
-            shutil.rmtree(workdir / treatment.name, ignore_errors=True)
-    for task in {experiment.pixels_of(t) for t in group.treatments if not experiment.donor}:
-        pixels_of_task(experiment, workdir, data, task)
+        for treatment in missing:
+            shutil.rmtree(run.workdir / treatment.name, ignore_errors=True)
+    run.source.prepare(group.treatments)
     step = saved[1]["step"] if saved else 0
-    devices.share([group.names, step])  # From here on the other workers do the same.
-    fused, frozen, references = make_networks(
-        experiment, workdir, data, group.treatments, devices.strategy
-    )
+    run.devices.share([group.names, step])
+
+    # The training itself, with all that looks on. Networks that are done already are trained
+    # again with the others, as their checkpoint has them, and are not written again.
+    networks = make_networks(run, group.treatments)
+    begin = step + 1 if saved else 0
     with contextlib.ExitStack() as stack:
-        begin = step + 1 if saved else 0
-        runs = {t.name: stack.enter_context(Events(workdir / t.name, begin)) for t in waiting}
-        progress = stack.enter_context(Progress(str(group), experiment.steps))
-        watch, ours = None, [progress, Scalars(runs)]
-        if experiment.metrics_every:
-            every = experiment.metrics_every
-            test = data.test[group.target].evaluation(batch_size=_test_batch(experiment))
-            cuts = {t.name: experiment.cut(t) for t in group.treatments}
-            watch, units = watch_units(every, fused, runs, references, test, cuts)
-            ours.append(units)
-        del references  # What was wanted of them is in the monitor.
-        loop_of_group = _loop(experiment, workdir, data, group.treatments, devices, fused)
-        trained = loop_of_group(
-            watch=watch,
-            monitors=[*ours, *monitors],
-            checkpoints=checkpoints,
-            saved=saved,
-            stop=stop,
+        events = {t.name: stack.enter_context(Events(run.workdir / t.name, begin)) for t in missing}
+        progress = stack.enter_context(Progress(str(group), run.experiment.training.steps))
+        monitors, unit_metrics = [progress, Scalars(events)], None
+        if run.experiment.execution.metrics_every:
+            test = _test_stream(run, group.target, tf.distribute.InputContext())
+            unit_metrics, unit_monitor = measure_units(run, networks, events, test)
+            monitors.append(unit_monitor)
+        fused, frozen = networks.fused, networks.frozen
+        del networks  # What was wanted of the donors is in the monitor.
+        train = _training_of(run, group.treatments, fused, unit_metrics)
+        trained = train(
+            resume=Resume(checkpoints, saved, run.stop), monitors=[*monitors, *run.monitors]
         )
-        classes = data.pair.tasks[group.target].class_names
-        for treatment in waiting:
-            name = treatment.name
-            network = surgery.extract(fused, name)
-            surgery.assert_unchanged(network, frozen[name])
-            row = _row(treatment, network, trained[name], len(group.treatments))
-            _leave(workdir, row, network, trained[name])
-            write_result(experiment, workdir, runs[name], row, classes)
-            results.write_row(workdir, row)  # Last: where it is, all is.
+        _save_networks(run, missing, fused, frozen, trained, events, len(group.treatments))
 
 
-def follow_group(
-    experiment: Experiment,
-    workdir: pathlib.Path,
-    data: data.Data,
-    names: Sequence[str],
-    step: int,
-    devices: Devices,
-    stop: Stop,
+def _save_networks(
+    run: Run,
+    treatments: Sequence[Treatment],
+    fused: keras.Model,
+    frozen: Mapping[str, Mapping[str, str]],
+    trained: Mapping[str, Trained],
+    events: Mapping[str, Events],
+    group_size: int,
 ) -> None:
-    """The part of a worker that is not the chief in `train`: it writes nothing.
+    """Takes each network out of the group, checks it, and writes it and its row."""
+    for treatment in treatments:
+        name = treatment.name
+        network = surgery.extract(fused, name)
+        surgery.assert_unchanged(network, frozen[name])
+        row = _make_row(treatment, network, trained[name], group_size)
+        _save_network(run.workdir, row, network, trained[name])
+        tensorboard.write_result(run, events[name], row)
+        run.workdir.write_row(row)  # Last: where it is, all is.
+
+
+def follow_group(run: Run, names: Sequence[str], step: int) -> None:
+    """Does the part of a worker that is not the chief in `train_group`: it writes nothing.
 
     Args:
-        experiment, workdir, data, devices: as the chief's.
+        run: of this worker.
         names: of the group's treatments.
         step: the updates that were done when the chief began.
-        stop: see `loop.train`.
 
     Raises:
-        Interrupted: see `loop.train`.
-        UserError: if what the chief has written is not here.
+        Interrupted: see `training.train_networks`.
+        UserError: if what the chief has written cannot be seen here.
     """
     treatments = tuple(map(parse_treatment, names))
-    saved = Checkpoints(results.group_folder(workdir, names), every=math.inf, warn=print).latest()
-    here = tuple(names) in results.groups_begun(workdir)
-    if not here or (saved[1]["step"] if saved else 0) != step:
+    folder = run.workdir.group_folder(names)
+    saved = Checkpoints(folder, every=math.inf, warn=run.log).latest()
+    is_visible = tuple(names) in run.workdir.groups
+    if not is_visible or (saved[1]["step"] if saved else 0) != step:
         raise UserError(
-            f"--workdir={workdir}: what the first machine wrote there cannot be seen from this "
+            f"--workdir={run.workdir}: what the first machine wrote there cannot be seen from this "
             "one. Give a folder that all of them share."
         )
-    fused, _, _ = make_networks(experiment, workdir, data, treatments, devices.strategy)
-    watch = None
-    if experiment.metrics_every:  # Gradients are summed up over all.
-        watch = Watch(experiment.metrics_every, [], lambda values: None)
-    _loop(experiment, workdir, data, treatments, devices, fused)(
-        watch=watch, saved=saved, stop=stop
-    )
+    fused = make_networks(run, treatments).fused
+    unit_metrics = None
+    if every := run.experiment.execution.metrics_every:  # Gradients are summed up over all.
+        unit_metrics = UnitMetrics(every, [], lambda values: None)
+    train = _training_of(run, treatments, fused, unit_metrics)
+    train(resume=Resume(saved=saved, stop=run.stop))
 
 
-def _loop(
-    experiment: Experiment,
-    workdir: pathlib.Path,
-    data: data.Data,
+def _training_of(
+    run: Run,
     treatments: Sequence[Treatment],
-    devices: Devices,
     fused: keras.Model,
+    unit_metrics: UnitMetrics | None,
 ) -> Callable[..., dict[str, Trained]]:
-    """`loop.train` with what every worker gives it."""
-    target = treatments[0].target
-    mean = mean_image(experiment, workdir, data, treatments)
-
-    def test(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return data.test[target].evaluation(batch_size=_test_batch(experiment), context=context)
+    """Gives `training.train_networks` what every worker gives it."""
+    target, training = treatments[0].target, run.experiment.training
+    train = run.data.train[target]
+    mean = run.source.mean_image(treatments)
 
     def batches(start: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return data.train[target].training(
-            batch_size=experiment.batch_size,
-            seed=experiment.seed,
+        return train.training(
+            batch_size=training.batch_size,
+            seed=training.seed,
             start=start,
             mean=mean,
             context=context,
         )
 
     return functools.partial(
-        loop.train,
+        train_networks,
         fused,
-        batches=batches,
-        test=test,
-        recipe=recipes.recipe(experiment, fused, treatments, data.train[target].labels),
-        strategy=devices.strategy,
-        validate_every=experiment.validate_every,
-        log_every=math.ceil(experiment.steps / _LOGS_PER_RUN),
-        jit_compile=experiment.jit_compile,
-        patience=experiment.early_stopping,
+        make_recipe(run.experiment, fused, treatments, train.labels),
+        Streams(batches, functools.partial(_test_stream, run, target), run.devices.strategy),
+        Schedule(
+            validate_every=training.validate_every,
+            log_every=math.ceil(training.steps / _LOGS_PER_RUN),
+            unit_metrics=unit_metrics,
+            patience=training.early_stopping,
+            jit_compile=training.jit_compile,
+        ),
     )
 
 
-def _test_batch(experiment: Experiment) -> int:
-    return experiment.batch_size if experiment.donor else _TEST_BATCH
+def _test_stream(run: Run, target: str, context: tf.distribute.InputContext) -> tf.data.Dataset:
+    return run.data.test[target].evaluation(batch_size=run.source.test_batch, context=context)
 
 
-def _leave(workdir: pathlib.Path, row: results.Row, network: keras.Model, trained: Trained) -> None:
+def _save_network(workdir: Workdir, row: Row, network: keras.Model, trained: Trained) -> None:
     """Writes all of a network but its row."""
-    with results.whole(results.network_path(workdir, row.treatment)) as partial:
+    with write_whole(workdir.network_path(row.treatment)) as partial:
         network.save(partial)
     kernel = next(iter(surgery.units(network)[0].kernels), None)
-    if kernel is not None and filters.is_shown(kernel.shape):
-        with results.whole(results.filters_path(workdir, row.treatment)) as partial:
-            picture = filters.grid(keras.ops.convert_to_numpy(kernel))
+    if kernel is not None and is_image_kernel(kernel.shape):
+        with write_whole(workdir.filters_path(row.treatment)) as partial:
+            picture = draw_filters(keras.ops.convert_to_numpy(kernel))
             partial.write_bytes(tf.io.encode_png(picture).numpy())
-    results.write_predictions(workdir, row.treatment, trained.predictions._asdict())
+    workdir.write_predictions(row.treatment, trained.predictions._asdict())
 
 
-def _row(treatment: Treatment, network: keras.Model, trained: Trained, group: int) -> results.Row:
+def _make_row(treatment: Treatment, network: keras.Model, trained: Trained, group: int) -> Row:
+    """Makes the row of a network; `group` networks were trained together."""
+
     def scalars(weights: Iterable) -> int:
         return sum(int(tf.size(w.value)) for w in weights)
 
     loss, top1 = trained.predictions.scores
-    return results.Row(
+    return Row(
         treatment=treatment.name,
         donor=treatment.donor,
         n=treatment.n,

@@ -6,7 +6,14 @@ The estimate is made from the table of the network, before anything is built.
 from collections.abc import Iterable, Mapping, Sized
 from typing import NamedTuple
 
-from transfer_keras.config import Experiment, Group, Treatment, plan_groups
+from transfer_keras.config import (
+    ExecutionSettings,
+    Experiment,
+    Group,
+    Treatment,
+    memory,
+    plan_groups,
+)
 
 _FLOAT = 4  # Bytes of a float32.
 _PROCESS = 2**30  # Bytes of TensorFlow itself and of pictures on their way, by measurement.
@@ -24,13 +31,13 @@ class Estimate(NamedTuple):
 def estimate_memory(
     experiment: Experiment, classes: int, treatments: Iterable[Treatment]
 ) -> Estimate:
-    """Of treatments trained as one group.
+    """Estimates what treatments hold that are trained as one group.
 
     Each network is there as itself and in the fused model; what it trains has a gradient, the
     optimiser's values and activations with their gradients; of each donor, the frozen part of
     the treatment that has most of it is there once more, and its activations. Where units are
-    watched, what is trained is there twice more, as it was before the first and the last step, and
-    what is frozen once. And there is the process itself.
+    measured, what is trained is there twice more, as it was before the first and the last step,
+    and what is frozen once. And there is the process itself.
 
     Args:
         experiment: says which network, on which images, by which optimiser.
@@ -38,10 +45,10 @@ def estimate_memory(
         treatments: of one target.
     """
     sizes = experiment.architecture.sizes(experiment.image_size, classes)
-    batch = experiment.batch_size
+    batch = experiment.training.batch_size
     parameters = trained = held = 0
-    watched = experiment.metrics_every > 0
-    trained_copies = 2 + _SLOTS[experiment.optimizer] + 2 * watched
+    measured = experiment.execution.metrics_every > 0
+    trained_copies = 2 + _SLOTS[experiment.training.optimizer] + 2 * measured
     frozen: dict[str, int] = {}
     for treatment in treatments:
         below = 0 if treatment.mode in ("base", "fine_tune") else treatment.n
@@ -54,34 +61,50 @@ def estimate_memory(
             frozen[treatment.donor] = max(below, frozen.get(treatment.donor, 0))
     for below in frozen.values():
         held += sum(
-            (1 + watched) * size.parameters + batch * size.activations for size in sizes[:below]
+            (1 + measured) * size.parameters + batch * size.activations for size in sizes[:below]
         )
     return Estimate(parameters, trained, _PROCESS + _FLOAT * held)
 
 
+def memory_limit(execution: ExecutionSettings) -> float:
+    """Gives the GiB that a group may take: half of a GPU's memory, or else of the machine's, where
+    nothing is said."""
+    if execution.group_memory is not None:
+        return execution.group_memory
+    gpu = None if execution.on_logical_cpu else memory.gpu_memory()
+    return (gpu or memory.process_memory()) / 2**31
+
+
 def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple[Group, ...]:
-    """The plan of an experiment, its groups as large as its settings allow.
+    """Plans an experiment, its groups as large as its settings allow.
 
     Args:
         experiment: its `group_size` treatments at the most go together, or where that is None,
-            as many as by estimate fit `group_memory`; with mean images, those of one.
+            as many as by estimate fit `memory_limit`; with mean images, those of one.
         tasks: "A" and "B" -> the task, whose length is its number of classes.
+
+    Example:
+        >>> from transfer_keras.config import make_experiment
+        >>> experiment = make_experiment(["A1B", "A2B", "R1B"], group_size=2)
+        >>> for group in plan_experiment(experiment, {"A": range(20), "B": range(20)}):
+        ...     print(group)
+        baseA
+        baseB
+        A1B, A2B
+        R1B
     """
-
-    one_mean = experiment.preprocessing == "paper"  # Image, taken off the stream of a group.
-    wanted = experiment.treatments
+    one_mean = experiment.data.preprocessing == "paper"  # Taken off the stream of a group.
+    treatments = experiment.treatments
     if one_mean:
-        wanted = sorted(wanted, key=experiment.pixels_of)
+        treatments = sorted(treatments, key=experiment.pixels_of)
+    size, limit = experiment.execution.group_size, memory_limit(experiment.execution)
 
-    def fits(treatments: tuple[Treatment, ...]) -> bool:
-        if (
-            experiment.preprocessing == "paper"
-            and len(set(map(experiment.pixels_of, treatments))) > 1
-        ):
+    def fits(together: tuple[Treatment, ...]) -> bool:
+        if one_mean and len(set(map(experiment.pixels_of, together))) > 1:
             return False
-        if experiment.group_size:
-            return len(treatments) <= experiment.group_size
-        needed = estimate_memory(experiment, len(tasks[treatments[0].target]), treatments).bytes
-        return needed <= experiment.group_memory * 2**30
+        if size:
+            return len(together) <= size
+        classes = len(tasks[together[0].target])
+        return estimate_memory(experiment, classes, together).bytes <= limit * 2**30
 
-    return plan_groups(wanted, fits, experiment.given)
+    return plan_groups(treatments, fits, experiment.given_bases)

@@ -5,19 +5,18 @@ Alain and Bengio (2016), "Understanding intermediate layers using linear classif
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Iterable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras import results, surgery
-from transfer_keras.config import Experiment, Interrupted, Treatment
+from transfer_keras import surgery
+from transfer_keras.config import Interrupted, Treatment
 from transfer_keras.datasets import AnyExamples
-from transfer_keras.experiments.data import Data
-from transfer_keras.experiments.group_networks import mean_image, trained_network
-from transfer_keras.training import Events, Progress, Stop, layout, scalar
+from transfer_keras.experiments.context import Run
+from transfer_keras.results import Workdir
+from transfer_keras.training import PROBE_TAG, Events, Progress, Stop, scalar_summary
 
 _BATCH = 256
 _EPOCHS = 10
@@ -43,8 +42,11 @@ class _Probes(keras.Model):
 
 
 def _head(output: keras.KerasTensor, classes: int) -> keras.Sequential:
-    """Logistic regression on a unit's output, standardised; feature maps are averaged to fewer
-    positions where there are many. It begins at zero, and its problem is convex."""
+    """Makes a logistic regression on a unit's output, standardised.
+
+    Feature maps are averaged to fewer positions where there are many. It begins at zero, and its
+    problem is convex.
+    """
     layers = []
     if len(output.shape) == 4:
         _, height, width, channels = output.shape
@@ -60,40 +62,39 @@ def _head(output: keras.KerasTensor, classes: int) -> keras.Sequential:
     return keras.Sequential(layers)
 
 
-def train_probes(
-    experiment: Experiment,
-    workdir: pathlib.Path,
-    data: Data,
-    treatments: Iterable[Treatment],
-    *,
-    stop: Stop,
-) -> None:
-    """Trains the probes of finished networks and writes their accuracies into row and run.
+def train_probes(run: Run, treatments: Iterable[Treatment]) -> None:
+    """Trains the probes of finished networks and writes their accuracies into row and TensorBoard.
 
     Args:
-        experiment: what they belong to.
-        workdir: where they are.
-        data: of the tasks.
+        run: what they belong to.
         treatments: those that have no probes yet.
-        stop: looked at after each step.
 
     Raises:
-        Interrupted: if `stop` was requested; the networks before this one have theirs.
+        Interrupted: if a stop was requested; the networks before this one have theirs.
         UserError: if the file of a network is damaged.
     """
     for treatment in treatments:
-        network = trained_network(experiment, workdir, data, treatment)
-        train, test = data.train[treatment.target], data.test[treatment.target]
-        row = results.read_row(workdir, treatment.name)
-        mean = mean_image(experiment, workdir, data, [treatment])
+        row = run.workdir.row(treatment.name)
         top1 = probe_accuracies(
-            network, row.classes, train, test, seed=experiment.seed, mean=mean, stop=stop
+            run.source.trained(treatment),
+            row.classes,
+            run.data.train[treatment.target],
+            run.data.test[treatment.target],
+            seed=run.experiment.training.seed,
+            mean=run.source.mean_image([treatment]),
+            stop=run.stop,
         )
         after = row.steps + 1  # What a run that was killed here has written counts no more.
-        with Events(workdir / treatment.name, after) as tensorboard:
-            points = [scalar(f"{unit}/{layout.PROBE}", value) for unit, value in top1.items()]
-            tensorboard.write(after, *points)
-        results.write_row(workdir, dataclasses.replace(row, probes=top1))
+        with Events(run.workdir / treatment.name, after) as events:
+            points = [scalar_summary(f"{unit}/{PROBE_TAG}", value) for unit, value in top1.items()]
+            events.write(after, *points)
+        run.workdir.write_row(dataclasses.replace(row, probes=top1))
+
+
+def treatments_without_probes(workdir: Workdir, treatments: Iterable[Treatment]) -> list[Treatment]:
+    """Lists the treatments that are done and have no linear probes."""
+    done = [treatment for treatment in treatments if workdir.is_done(treatment.name)]
+    return [treatment for treatment in done if workdir.row(treatment.name).probes is None]
 
 
 def probe_accuracies(
@@ -106,7 +107,7 @@ def probe_accuracies(
     mean: np.ndarray | None,
     stop: Stop,
 ) -> dict[str, float]:
-    """Top-1 on the test images that a logistic classifier reaches from each unit's output.
+    """Measures the top-1 on the test images that a logistic classifier reaches from each unit.
 
     Args:
         network: takes what `train` and `test` give; it is not changed.
@@ -133,7 +134,7 @@ def probe_accuracies(
     def labelled(images, labels):
         return tf.cast(images, tf.float32), dict.fromkeys(units, labels)
 
-    def look(step, logs):
+    def show(step, logs):
         bar.advance(step + 1)
         if stop.requested:
             raise Interrupted(title)
@@ -143,10 +144,10 @@ def probe_accuracies(
         model.fit(
             train.training(batch_size=batch, seed=seed, mean=mean).map(labelled),
             steps_per_epoch=steps,
-            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=look)],
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=show)],
             shuffle=False,  # The stream is shuffled.
             verbose=0,
         )
     examples = test.evaluation(batch_size=_BATCH).map(labelled)
-    found = model.evaluate(examples, verbose=0, return_dict=True)
-    return {unit: found[f"{unit}_accuracy"] for unit in units}
+    metrics = model.evaluate(examples, verbose=0, return_dict=True)
+    return {unit: metrics[f"{unit}_accuracy"] for unit in units}

@@ -9,15 +9,11 @@ from collections.abc import Callable, Sequence
 
 import tqdm
 
-from transfer_keras.config import Experiment, Group, UserError
+from transfer_keras.config import Experiment, UserError
 from transfer_keras.experiments.devices import hide_gpus
-from transfer_keras.experiments.group_task import (
-    bases_before,
-    begin_experiment,
-    study_workdirs,
-    train_group_task,
-)
-from transfer_keras.experiments.sweep import check_sweep_data
+from transfer_keras.experiments.group_task import GroupTask, begin_experiment, train_group_task
+from transfer_keras.experiments.grouping import memory_limit
+from transfer_keras.experiments.sweep import FlagsOf, check_sweep_data
 from transfer_keras.experiments.tensorboard import write_curve
 
 _RETRIES = 20  # Of a group whose machine is lost.
@@ -31,44 +27,45 @@ def run_on_ray(
     experiments: Sequence[Experiment],
     folder: pathlib.Path,
     *,
-    flags: Callable[[Experiment, pathlib.Path], str],
+    flags: FlagsOf,
     address: str | None,
     gpus: int | None,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> None:
     """Trains on a Ray cluster what is not on disk yet.
 
     Args:
         experiments: of one study.
         folder: of the study, at the same place on all machines.
-        flags: see `sweep.run_sweep`.
+        flags: see `run_sweep`.
         address: of a cluster that is there; None: one of this machine, for as long as it takes.
         gpus: of each group; None: one, where the cluster has any.
-        say: called with a line for the user now and then.
+        log: called with a line for the user now and then.
 
     Raises:
-        UserError: see `experiment.run`; or if Ray is not installed or not to be reached.
+        UserError: see `run_experiment`; or if Ray is not installed or not to be reached.
     """
     hide_gpus()  # They are the tasks'.
     check_sweep_data(experiments, folder)
-    ray = _connected(address)
+    ray = _connect(address)
     try:
-        resources = _resources(ray, gpus, experiments[0].group_memory)
+        resources = _group_resources(ray, gpus, memory_limit(experiments[0].execution))
         nodes = sum(node["Alive"] for node in ray.nodes())
-        say(f"Ray: {nodes} machine(s); a group takes {_words(resources)}.")
-        with contextlib.ExitStack() as stack:
-            tasks = {}
-            for experiment, workdir in study_workdirs(experiments, folder):
-                if groups := begin_experiment(experiment, workdir, flags, say, stack):
-                    tasks |= _submit(ray, resources, experiment, workdir, groups)
-            if not tasks:
-                say("All groups are on disk already.")
-            _wait(ray, tasks)
+        log(f"Ray: {nodes} machine(s); a group takes {_describe_resources(resources)}.")
+        with contextlib.ExitStack() as locks:
+            submitted: dict = {}
+            for experiment in experiments:
+                if tasks := begin_experiment(experiment, folder, flags, log, locks):
+                    submitted |= _submit(ray, resources, tasks)
+            if not submitted:
+                log("All groups are on disk already.")
+            _wait(ray, submitted)
     finally:
         ray.shutdown()
 
 
-def _connected(address: str | None):
+def _connect(address: str | None):
+    """Gives the module `ray`, connected to a cluster; without an address to one of its own."""
     # Without a token anybody who reaches it may use it.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     own = {}
@@ -101,7 +98,7 @@ def _connected(address: str | None):
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself would try for minutes."""
+    """Refuses an address where nothing answers; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=_PATIENCE):
@@ -113,9 +110,15 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def _resources(ray, gpus: int | None, memory: float) -> dict[str, float]:
-    """What a group asks for: its GPUs with their share of the CPUs, or a machine's CPUs and memory
-    in GiB."""
+def _group_resources(ray, gpus: int | None, memory: float) -> dict[str, float]:
+    """Says what a group asks for: its GPUs with their share of the CPUs, or a machine's CPUs and
+    memory.
+
+    Args:
+        ray: the module, connected.
+        gpus: of a group; None: one, where the cluster has any.
+        memory: of a group, in GiB.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     with_gpus = [node for node in nodes if node.get("GPU")]
     gpus = (1 if with_gpus else 0) if gpus is None else gpus
@@ -125,60 +128,65 @@ def _resources(ray, gpus: int | None, memory: float) -> dict[str, float]:
             raise UserError(f"--cluster_gpus={gpus}: no machine has so many; the most is {most:g}.")
         share = min(node.get("CPU", 0) / node["GPU"] for node in with_gpus)
         return {"num_gpus": gpus, "num_cpus": int(share * gpus)}
-    wanted = int(memory * 2**30)
-    able = [node for node in nodes if node.get("CPU") and node.get("memory", 0) >= wanted]
+    needed = int(memory * 2**30)
+    able = [node for node in nodes if node.get("CPU") and node.get("memory", 0) >= needed]
     if not able:
         most = max(node.get("memory", 0) for node in nodes) / 2**30
         raise UserError(
             f"--group_memory={memory:.1f}: no machine of the cluster has a CPU and so many GiB; "
             f"the most is {most:.1f}."
         )
-    return {"num_cpus": min(node["CPU"] for node in able), "memory": wanted}
+    return {"num_cpus": min(node["CPU"] for node in able), "memory": needed}
 
 
-def _words(resources: dict[str, float]) -> str:
+def _describe_resources(resources: dict[str, float]) -> str:
     units = {"num_cpus": "CPU", "num_gpus": "GPU"}
-    words = [f"{resources[name]:g} {unit}" for name, unit in units.items() if name in resources]
+    parts = [f"{resources[name]:g} {unit}" for name, unit in units.items() if name in resources]
     if "memory" in resources:
-        words.append(f"{resources['memory'] / 2**30:.1f} GiB")
-    return ", ".join(words)
+        parts.append(f"{resources['memory'] / 2**30:.1f} GiB")
+    return ", ".join(parts)
 
 
-def _submit(ray, resources, experiment, workdir: pathlib.Path, groups: Sequence[Group]) -> dict:
-    """What each task is of."""
+def _submit(ray, resources: dict[str, float], tasks: Sequence[GroupTask]) -> dict:
+    """Submits the tasks of one experiment; gives Ray's reference of each -> the task."""
 
-    def task(here, names, *before):
-        os.chdir(here)  # What is named by a relative path is found.
-        train_group_task(experiment, workdir, names, say=lambda _: None)
+    def train(working_folder, task, *bases):
+        os.chdir(working_folder)  # Relative paths of data and donors then lead to the same files.
+        train_group_task(task, log=lambda line: None)
 
-    remote = ray.remote(max_retries=_RETRIES, **resources)(task)
-    by_name, tasks = {}, {}
-    for group in groups:
-        before = [by_name[name] for name in bases_before(group) if name in by_name]
-        reference = remote.remote(os.getcwd(), group.names, *before)
-        by_name |= dict.fromkeys(group.names, reference)
-        tasks[reference] = (experiment, workdir, group)
-    return tasks
+    remote = ray.remote(max_retries=_RETRIES, **resources)(train)
+    by_name, submitted = {}, {}
+    for task in tasks:
+        bases = [by_name[name] for name in task.bases_before if name in by_name]
+        reference = remote.remote(os.getcwd(), task, *bases)
+        by_name |= dict.fromkeys(task.group.names, reference)
+        submitted[reference] = task
+    return submitted
 
 
-def _wait(ray, tasks: dict) -> None:
-    left = list(tasks)
-    with tqdm.tqdm(total=len(left), unit=" groups", disable=not left) as bar:
-        while left:
-            (done,), left = ray.wait(left, num_returns=1)
-            experiment, workdir, group = tasks[done]
+def _wait(ray, submitted: dict) -> None:
+    """Waits for all tasks.
+
+    Raises:
+        UserError: if one of them failed.
+    """
+    pending = list(submitted)
+    with tqdm.tqdm(total=len(pending), unit=" groups", disable=not pending) as bar:
+        while pending:
+            (reference,), pending = ray.wait(pending, num_returns=1)
+            task = submitted[reference]
             try:
-                ray.get(done)
+                ray.get(reference)
             except ray.exceptions.RayError as error:
                 cause = getattr(error, "cause", None) or error
                 if isinstance(cause, UserError):
                     raise cause from error
                 gist = str(cause).strip().splitlines()[0] if str(cause).strip() else ""
                 raise UserError(
-                    f"{group} of {experiment.variant} failed on the cluster: "
+                    f"{task.group} of {task.experiment.variant} failed on the cluster: "
                     f"{type(cause).__name__}: {gist} Ray's logs have the rest; run the same again "
                     "to go on."
                 ) from error
-            bar.set_postfix_str(f"{experiment.variant}: {group}")
+            bar.set_postfix_str(str(task))
             bar.update()
-            write_curve(experiment, workdir)
+            write_curve(task.experiment, task.workdir)

@@ -8,22 +8,14 @@ is tested on the same images as the base of its target.
 import contextlib
 import importlib.metadata
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from transfer_keras import results
-from transfer_keras.config import (
-    Experiment,
-    Group,
-    Interrupted,
-    Treatment,
-    UserError,
-    parse_treatment,
-)
-from transfer_keras.datasets import TaskPair
-from transfer_keras.experiments import data
-from transfer_keras.experiments.data import read_data
+from transfer_keras.config import Experiment, Group, Interrupted, Treatment, UserError
+from transfer_keras.config import parse_treatment as parse
+from transfer_keras.experiments.context import Run
+from transfer_keras.experiments.data import TaskData, read_data
 from transfer_keras.experiments.devices import (
     Devices,
     describe_devices,
@@ -32,18 +24,21 @@ from transfer_keras.experiments.devices import (
 )
 from transfer_keras.experiments.group_training import follow_group, train_group
 from transfer_keras.experiments.grouping import plan_experiment
-from transfer_keras.experiments.probes import train_probes
+from transfer_keras.experiments.probes import train_probes, treatments_without_probes
 from transfer_keras.experiments.tensorboard import write_curve, write_experiment_page
-from transfer_keras.results import check_lock, hold_lock
-from transfer_keras.training import Monitor, signals_wait
+from transfer_keras.results import Workdir, write_text
+from transfer_keras.training import Monitor, defer_signals
+
+_PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")  # Whose versions are kept.
 
 
 def run_experiment(
     experiment: Experiment,
-    workdir: pathlib.Path,
+    workdir: Workdir | pathlib.Path,
     *,
-    say: Callable[[str], None] = print,
+    data: TaskData | None = None,
     flags: str = "",
+    log: Callable[[str], None] = print,
     monitors: Sequence[Monitor] = (),
     deadline: float | None = None,
 ) -> tuple[Treatment, ...]:
@@ -51,9 +46,12 @@ def run_experiment(
 
     Args:
         experiment: what is wanted.
-        workdir: a new folder, or one of the same experiment; see `results` for what it holds.
-        say: called with a line for the user now and then.
+        workdir: a new folder, or one of the same experiment; see `results.workdir` for what it
+            holds.
+        data: of the experiment, where it is read already; only the seed, the steps and the
+            treatments may differ from those of the experiment that it was read for.
         flags: what repeats the run, to be kept beside the results.
+        log: called with a line for the user now and then.
         monitors: what looks on besides TensorBoard and the progress bar.
         deadline: a moment of `time.monotonic()`, after which it stops as after a signal.
 
@@ -66,63 +64,82 @@ def run_experiment(
             another experiment.
         Interrupted: after a signal, or the deadline.
         WorkerLost: if another worker has ended.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from transfer_keras.config import make_experiment
+        >>> experiment = make_experiment(["baseB"], dataset="formula_images/6x30x8",
+        ...                              image_size=16, steps=2, batch_size=4)
+        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "run"
+        >>> for treatment in run_experiment(experiment, folder, log=lambda line: None):
+        ...     print(treatment, (folder / treatment.name / "row.json").exists())
+        baseB True
     """
-    found = use_devices(experiment)
-    with report_lost_workers(found):
-        if not found.is_chief:
-            _follow(experiment, workdir, found)
+    workdir = Workdir(getattr(workdir, "path", workdir))
+    devices = use_devices(experiment.training, experiment.execution)
+    with report_lost_workers(devices):
+        if not devices.is_chief:
+            _follow(experiment, workdir, devices)
             return ()
-        done = _lead(experiment, workdir, found, say, flags, monitors, deadline)
-        found.share(None)
-    return done
+        treatments = _lead(experiment, workdir, devices, data, flags, log, monitors, deadline)
+        devices.share(None)
+    return treatments
 
 
 def _lead(
-    experiment, workdir: pathlib.Path, found: Devices, say, flags: str, monitors, deadline
+    experiment: Experiment,
+    workdir: Workdir,
+    devices: Devices,
+    data: TaskData | None,
+    flags: str,
+    log: Callable[[str], None],
+    monitors: Sequence[Monitor],
+    deadline: float | None,
 ) -> tuple[Treatment, ...]:
-    """`run` by the process that writes."""
-    results.check_workdir(workdir, experiment.identity)
-    wanted = experiment.wanted
-    if _report_done(experiment, workdir, wanted, say):
-        _tidy(experiment, workdir, say)
-        return wanted
-    check_lock(workdir)
-    say(describe_devices(found, experiment))
-    data = read_data(experiment)
+    """Runs an experiment by the process that writes."""
+    workdir.check(experiment.identity)
+    treatments = experiment.all_treatments
+    if _report_done(experiment, workdir, log):
+        _finish_clean_up(experiment, workdir, log)
+        return treatments
+    workdir.check_lock()
+    log(describe_devices(devices, experiment.training))
+    data = data or read_data(experiment)
     if skipped := data.pair.skipped:
-        say(f"{len(skipped)} pictures left out (named in {workdir}/experiment.json).")
-    workdir.mkdir(parents=True, exist_ok=True)
-    with hold_lock(workdir, say=say):
-        write_experiment_facts(experiment, workdir, data.pair, flags)
-        with signals_wait(deadline) as stop, name_bad_images(data), report_lost_workers(found):
-            for group in missing_groups(experiment, workdir, data.pair):
+        log(f"{len(skipped)} pictures left out (named in {workdir}/experiment.json).")
+    workdir.path.mkdir(parents=True, exist_ok=True)
+    with workdir.lock(log=log), defer_signals(deadline) as stop:
+        run = Run(experiment, workdir, data, devices, log, stop, monitors)
+        begin_run(run, flags)
+        with name_bad_images(data), report_lost_workers(devices):
+            for group in missing_groups(run):
                 if stop.requested:
                     raise Interrupted(f"the end of a group, before {group}")
-                train_group(
-                    experiment, workdir, data, group, found, say=say, stop=stop, monitors=monitors
-                )
+                train_group(run, group)
                 write_curve(experiment, workdir)
             write_curve(experiment, workdir)  # If the run that ended it was killed before.
-            if experiment.probes:
-                train_probes(
-                    experiment, workdir, data, treatments_without_probes(workdir, wanted), stop=stop
-                )
-    return wanted
+            if experiment.execution.probes:
+                train_probes(run, treatments_without_probes(workdir, treatments))
+    return treatments
 
 
-def _follow(experiment: Experiment, workdir: pathlib.Path, found: Devices) -> None:
-    """`run` by the other workers."""
+def _follow(experiment: Experiment, workdir: Workdir, devices: Devices) -> None:
+    """Runs an experiment by the other workers: each group that the chief names."""
     data = None
-    with signals_wait() as stop:
-        while order := found.share(None):
+    with defer_signals() as stop:
+        while order := devices.share(None):
             data = data or read_data(experiment)
-            with name_bad_images(data), report_lost_workers(found):
-                follow_group(experiment, workdir, data, *order, found, stop)
+            with name_bad_images(data), report_lost_workers(devices):
+                follow_group(Run(experiment, workdir, data, devices, stop=stop), *order)
 
 
 @contextlib.contextmanager
-def name_bad_images(data: data.Data) -> Iterator[None]:
-    """Where pictures come from disk, one that cannot be decoded is met in the middle."""
+def name_bad_images(data: TaskData) -> Iterator[None]:
+    """Names a picture that cannot be decoded, where it is met in the middle of a training.
+
+    Raises:
+        UserError: then.
+    """
     try:
         yield
     except tf.errors.OpError:
@@ -131,77 +148,57 @@ def name_bad_images(data: data.Data) -> Iterator[None]:
         raise
 
 
-def _report_done(experiment, workdir: pathlib.Path, wanted: Sequence[Treatment], say) -> bool:
-    """Says what is on disk already; whether that is all."""
-    done = [t.name for t in wanted if results.is_done(workdir, t.name)]
+def _report_done(experiment: Experiment, workdir: Workdir, log: Callable[[str], None]) -> bool:
+    """Logs what is on disk already, and tells whether that is all."""
+    treatments = experiment.all_treatments
+    done = [treatment.name for treatment in treatments if workdir.is_done(treatment.name)]
     if done:
-        say(f"On disk already, not trained again: {', '.join(done)}")
-    probed = not (experiment.probes and treatments_without_probes(workdir, wanted))
-    return probed and len(done) == len(wanted)
+        log(f"On disk already, not trained again: {', '.join(done)}")
+    probes_missing = experiment.execution.probes and treatments_without_probes(workdir, treatments)
+    return not probes_missing and len(done) == len(treatments)
 
 
-def treatments_without_probes(
-    workdir: pathlib.Path, treatments: Iterable[Treatment]
-) -> list[Treatment]:
-    """Those that are done and have no linear probes."""
-    return [
-        t
-        for t in treatments
-        if results.is_done(workdir, t.name) and results.read_row(workdir, t.name).probes is None
-    ]
-
-
-def _tidy(experiment: Experiment, workdir: pathlib.Path, say) -> None:
+def _finish_clean_up(experiment: Experiment, workdir: Workdir, log: Callable[[str], None]) -> None:
     """Does what a run that was killed at its very end has left undone, if that can be done now."""
-    with contextlib.suppress(UserError, OSError), hold_lock(workdir, say=say):
-        results.remove_finished_groups(workdir)
+    with contextlib.suppress(UserError, OSError), workdir.lock(log=log):
+        workdir.remove_finished_groups()
         write_curve(experiment, workdir)
 
 
-def missing_groups(experiment: Experiment, workdir: pathlib.Path, pair: TaskPair) -> list[Group]:
-    """What is left to train, bases first; what was begun comes before others, whole: so are its
-    checkpoints."""
-    planned = plan_experiment(experiment, pair.tasks)
-    left = {
-        t for group in planned for t in group.treatments if not results.is_done(workdir, t.name)
-    }
+def missing_groups(run: Run) -> list[Group]:
+    """Lists the groups that are not trained yet, bases first.
+
+    Those that were begun come before others, and whole, as their checkpoints are.
+    """
+    planned = plan_experiment(run.experiment, run.data.pair.tasks)
+    missing = {t for group in planned for t in run.workdir.missing(group.treatments)}
     begun = []
-    for names in results.groups_begun(workdir):
-        group = Group(tuple(map(parse_treatment, names)))
-        waiting = {t for t in group.treatments if not results.is_done(workdir, t.name)}
-        if waiting and waiting <= left:
+    for names in run.workdir.groups:
+        group = Group(tuple(map(parse, names)))
+        to_train = set(run.workdir.missing(group.treatments))
+        if to_train and to_train <= missing:
             begun.append(group)
-            left -= waiting
-    parts = [Group(tuple(t for t in group.treatments if t in left)) for group in planned]
-    groups = [*begun, *(group for group in parts if group.treatments)]
-    return sorted(groups, key=lambda group: group.treatments[0].donor is not None)  # Bases first.
+            missing -= to_train
+    remaining = [Group(tuple(t for t in group.treatments if t in missing)) for group in planned]
+    groups = [*begun, *(group for group in remaining if group.treatments)]
+    return sorted(groups, key=lambda group: group.treatments[0].donor is not None)
 
 
-def write_experiment_facts(
-    experiment: Experiment, workdir: pathlib.Path, pair: TaskPair, flags: str
-) -> None:
+def begin_run(run: Run, flags: str) -> None:
     """Writes what an experiment is into its workdir, which is held by this process.
 
     Args:
-        experiment: what it is.
-        workdir: an existing folder.
-        pair: its tasks, whose pictures were read.
-        flags: see `run`.
+        run: its workdir is an existing folder.
+        flags: see `run_experiment`.
 
     Raises:
         UserError: if the workdir's results were made with other data.
     """
-    versions = {
-        name: importlib.metadata.version(name)
-        for name in ("tensorflow", "keras", "tensorflow-datasets", "numpy")
-    }
+    pair = run.data.pair
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     classes = {name: task.class_names for name, task in pair.tasks.items()}
-    results.write_experiment(
-        workdir,
-        experiment.identity,
-        data={"dataset": pair.identity, **classes, "skipped_images": pair.skipped},
-        versions=versions,
-    )
-    write_experiment_page(experiment, workdir, pair.tasks, versions)
-    results.write_text(workdir / "run.flags", flags)
-    results.remove_finished_groups(workdir)
+    facts = {"dataset": pair.identity, **classes, "skipped_images": pair.skipped}
+    run.workdir.write_facts(run.experiment.identity, data=facts, versions=versions)
+    write_experiment_page(run, versions)
+    write_text(run.workdir / "run.flags", flags)
+    run.workdir.remove_finished_groups()

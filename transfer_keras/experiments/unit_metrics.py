@@ -1,4 +1,4 @@
-"""Which units of a group's networks are watched, and what they are likened to."""
+"""Which units of a group's networks are measured, and what they are compared to."""
 
 import functools
 from collections.abc import Mapping
@@ -8,67 +8,70 @@ import tensorflow as tf
 
 from transfer_keras import surgery
 from transfer_keras.config import parse_treatment
+from transfer_keras.experiments.context import Run
+from transfer_keras.experiments.group_networks import GroupNetworks
 from transfer_keras.training import (
     Events,
+    MeasuredNetwork,
+    MeasuredUnit,
+    UnitActivations,
+    UnitMetrics,
     UnitMonitor,
-    Watch,
-    WatchedNetwork,
-    WatchedUnit,
-    activations,
+    combine_summaries,
+    summarise_activations,
 )
 
 
-def watch_units(
-    every: int,
-    fused: keras.Model,
-    runs: Mapping[str, Events],
-    references: Mapping[str, Mapping[str, keras.Model]],
-    test: tf.data.Dataset,
-    cuts: Mapping[str, int],
-) -> tuple[Watch, UnitMonitor]:
-    """What the loop measures of each unit, and the monitor that writes it.
+def measure_units(
+    run: Run, networks: GroupNetworks, events: Mapping[str, Events], test: tf.data.Dataset
+) -> tuple[UnitMetrics, UnitMonitor]:
+    """Makes what the loop measures of each unit, and the monitor that writes it.
 
     Args:
-        every: steps from one look to the next.
-        fused: the networks of a group, before the first step.
-        runs: name of each treatment that is watched -> its run.
-        references: see `group_models.Models`; only read here.
-        test: of (images, labels), as the networks are tested.
-        cuts: name of each treatment -> how many of its units came from a donor.
+        run: says how often.
+        networks: of a group, before the first step; their references are only read here.
+        events: name of each treatment that is measured -> its run in TensorBoard.
+        test: (images, labels), as the networks are tested.
     """
-    everyone = {id(m): m for name in runs for m in references[name].values()}
-    known = {key: _answers(model, test) for key, model in everyone.items()}
+    references = networks.references
+    models = {id(model): model for name in events for model in references[name].values()}
+    known = {key: _activations(model, test) for key, model in models.items()}
     tensors: list[keras.KerasTensor] = []
-    likened: list[bool] = []
-    networks = {}
-    for name in runs:
+    compared: list[bool] = []
+    measured = {}
+    for name in events:
         treatment = parse_treatment(name)
-        units = surgery.fused_units(fused, name)
-        watched = []
+        transferred = run.experiment.units_transferred(treatment)
+        units = surgery.fused_units(networks.fused, name)
+        measured_units = []
         for unit in units:
-            like = {k: known[id(model)][unit.index - 1] for k, model in references[name].items()}
-            if unit.index <= cuts[name] and not treatment.fine_tune:
-                answers = like["donor"]  # A frozen unit is the donor's.
+            compared_to = {
+                role: known[id(model)][unit.index - 1] for role, model in references[name].items()
+            }
+            if unit.index <= transferred and not treatment.fine_tune:
+                activations = compared_to["donor"]  # A frozen unit is the donor's.
             else:
-                answers = len(tensors)
+                activations = len(tensors)
                 tensors.append(unit.output)
-                likened.append(bool(like))
-            watched.append(WatchedUnit(unit.name, unit.kernels, answers, like))
+                compared.append(bool(compared_to))
+            measured_units.append(MeasuredUnit(unit.name, unit.kernels, activations, compared_to))
         trainable = [v for u in units for layer in u.layers for v in layer.trainable_variables]
-        networks[name] = WatchedNetwork(watched, cuts[name], trainable)
-    monitor = UnitMonitor(runs, networks, fused.trainable_variables)
-    return Watch(every, tensors, functools.partial(activations.keep, likened=likened)), monitor
+        measured[name] = MeasuredNetwork(measured_units, transferred, trainable)
+    monitor = UnitMonitor(events, measured, networks.fused.trainable_variables)
+    every = run.experiment.execution.metrics_every
+    summarise = functools.partial(summarise_activations, compared=compared)
+    return UnitMetrics(every, tensors, summarise), monitor
 
 
-def _answers(model: keras.Model, test: tf.data.Dataset) -> list[activations.Answers]:
-    """What each unit of a network answers to the images of a look."""
+def _activations(model: keras.Model, test: tf.data.Dataset) -> list[UnitActivations]:
+    """Measures each unit of a network on the images of a measurement."""
     outputs = keras.Model(model.input, [unit.output for unit in surgery.units(model)])
-    batches, seen = [], 0
+    batches, images_seen = [], 0
     for images, _ in test:
-        if seen >= Watch.images:
+        if images_seen >= UnitMetrics.images:
             break
         values = outputs(tf.cast(images, tf.float32), training=False)
-        kept = activations.keep(values, [True] * len(values))
-        batches.append(tf.nest.map_structure(lambda x: x.numpy(), kept))
-        seen += len(images)
-    return [activations.answers(unit) for unit in zip(*batches, strict=True)]
+        summaries = summarise_activations(values, compared=[True] * len(values))
+        batches.append(tf.nest.map_structure(lambda x: x.numpy(), summaries))
+        images_seen += len(images)
+    return [combine_summaries(unit) for unit in zip(*batches, strict=True)]

@@ -3,8 +3,4 @@
 from transfer_keras.networks import alexnet, pretrained
 from transfer_keras.networks.trained import load_trained
 
-__all__ = [
-    "alexnet",
-    "load_trained",
-    "pretrained",
-]
+__all__ = ["alexnet", "load_trained", "pretrained"]

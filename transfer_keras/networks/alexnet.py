@@ -97,7 +97,7 @@ def build(
     mean: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
     variance: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> keras.Model:
-    """A network with initial weights from Keras's global random state.
+    """Builds a network with initial weights from Keras's global random state.
 
     Args:
         name: a key of `architectures.ARCHITECTURES`.

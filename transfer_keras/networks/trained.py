@@ -10,7 +10,7 @@ import zlib
 import keras
 
 from transfer_keras import surgery
-from transfer_keras.config import UserError
+from transfer_keras.config import UserError, one_line
 
 # What Keras, h5py and zipfile raise for a file that is damaged or holds code.
 UNUSABLE = (
@@ -42,13 +42,12 @@ def load_trained(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
     """
     advice = f"Remove the folder {path.parent} to have it trained again"
     donor = open_file(path, advice)
-    found = _described(donor)
-    expected = _described(blueprint)
-    if found != expected:
+    layers, expected_layers = _describe_layers(donor), _describe_layers(blueprint)
+    if layers != expected_layers:
         differing = next(
-            f"{here or 'nothing'}, expected {there or 'nothing'}"
-            for here, there in itertools.zip_longest(found, expected)
-            if here != there
+            f"{layer or 'nothing'}, expected {expected or 'nothing'}"
+            for layer, expected in itertools.zip_longest(layers, expected_layers)
+            if layer != expected
         )
         raise UserError(
             f"{path} is another network than {blueprint.name}: it has {differing}. {advice}."
@@ -57,7 +56,7 @@ def load_trained(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
 
 
 def open_file(path: pathlib.Path, advice: str) -> keras.Model:
-    """Any network from the disk; no code in the file is run.
+    """Opens any network from the disk; no code in the file is run.
 
     Args:
         path: a `.keras` file.
@@ -72,15 +71,15 @@ def open_file(path: pathlib.Path, advice: str) -> keras.Model:
     try:
         return surgery.load(path)
     except UNUSABLE as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         if unknown := re.search(r"Could not locate (class|function) '[^']+'", reason):
             reason = f"{unknown[0]}: it must be made of Keras's own layers"
         reason = reason[:300]
         raise UserError(f"{path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
 
 
-def _described(model: keras.Model) -> list[str]:
-    """A line a weighted layer: its kind, name and shapes; of the last without its outputs."""
+def _describe_layers(model: keras.Model) -> list[str]:
+    """Writes a line a weighted layer: its kind, name and shapes; of the last without outputs."""
     weighted = [layer for layer in model.layers if layer.weights]
     lines = [
         f"{type(layer).__name__} '{layer.name}' {[tuple(w.shape) for w in layer.weights]}"

@@ -1,142 +1,152 @@
-"""What the figures of a report show, from the runs of a study."""
+"""The contents of a report's figures, from the runs of a study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from transfer_keras.results import paper
-from transfer_keras.results.comparison import BASE, Role, Run, Runs, compare, units
+from transfer_keras.results.comparison import (
+    BASE,
+    FROZEN_TRANSFER,
+    RANDOM_UNITS,
+    Role,
+    Run,
+    Runs,
+    compare,
+)
 from transfer_keras.results.figures import dissimilar, reduced, transfer
 from transfer_keras.results.figures.drawing import Mean
 from transfer_keras.results.figures.styles import STYLES
 from transfer_keras.results.study import RANDOM, Kind, Network, Study
 
 _REDUCED = Role("reduced")
-_FROZEN = ("AnB", "RnB")  # What figure 3 shows.
-# By whether a split is of random halves, which are alike and one line: of others, each target is.
-_TARGETS = {True: (("", "AB"),), False: ((", towards A", "A"), (", towards B", "B"))}
+# The families of figure 3.
+_FROZEN = (FROZEN_TRANSFER, RANDOM_UNITS)
+# By whether a split is random: the end of each line's label, and the targets of the line. Random
+# targets are alike and make one line; of other splits, each target has its own.
+_LINES = {True: (("", "AB"),), False: ((", towards A", "A"), (", towards B", "B"))}
 
 
-def transfer_curve(runs: Runs, failed: Sequence[Network], of_paper: Runs) -> transfer.Transfer:
-    """Figure 2 of one kind of split.
+def transfer_curve(runs: Runs, failed: Sequence[Network], paper_runs: Runs) -> transfer.Transfer:
+    """Collects figure 2 of one kind of split.
 
     Args:
         runs: of the networks that trained.
         failed: the networks that did not.
-        of_paper: to be drawn faintly; empty: nothing is.
+        paper_runs: the paper's, to be drawn faintly; empty: nothing is.
     """
-    lonely = {(n.half, n.seed) for n in failed if n.row.n}  # Compared, though it failed.
-    bases = [
-        _point(BASE, run[BASE])
-        for half, seeds in runs.items()
-        for seed, run in seeds.items()
-        if BASE in run and (len(run) > 1 or (half, seed) in lonely)
-    ]
+    # A base is shown where something is compared with it, be it a network that failed.
+    failed_beside_base = {(network.target, network.seed) for network in failed if network.row.n}
+    bases, points = [], {}
+    for target, seed, role, run in runs.networks():
+        if role != BASE:
+            points.setdefault(role.family, []).append(_point(role, run))
+        elif len(runs.by_seed(target)[seed]) > 1 or (target, seed) in failed_beside_base:
+            bases.append(_point(BASE, run))
     base = float(np.mean([point.top1 for point in bases])) if bases else float("nan")
-    points: dict[str, list] = {}
-    for run in (run for seeds in runs.values() for run in seeds.values()):
-        for role, one in run.items():
-            if role != BASE:
-                points.setdefault(role.family, []).append(_point(role, one))
-    lost: dict[str, list[int]] = {}
+    failed_n: dict[str, list[int]] = {}
     for network in failed:
         if network.row.n:
-            lost.setdefault(network.role.family, []).append(network.row.n)
+            failed_n.setdefault(network.role.family, []).append(network.row.n)
     means = {family: _means(runs, family, base) for family in STYLES if family in points}
     overlay = None
-    if of_paper:
-        theirs = transfer_curve(of_paper, [], {})
-        values = {family: _values(found) for family, found in theirs.means.items()}
-        overlay = (theirs.base, values)
+    if paper_runs:
+        of_paper = transfer_curve(paper_runs, [], Runs())
+        overlay = (of_paper.base, {family: _values(m) for family, m in of_paper.means.items()})
     ordered = {family: points[family] for family in means}
-    return transfer.Transfer(bases, ordered, lost, means, overlay)
+    return transfer.Transfer(bases, ordered, failed_n, means, overlay)
 
 
 def dissimilar_splits(study: Study, *, overlay: bool) -> dissimilar.Dissimilar | None:
-    """Figure 3: the kinds of splits side by side, of the most examples a class that there are.
+    """Collects figure 3: the kinds of splits side by side, of the most examples of each class.
+
+    Args:
+        study: all its kinds of splits.
+        overlay: whether the paper's values are drawn too.
 
     Returns:
         None where there is only one kind with frozen transfer or random units.
     """
     most = _most(network.kind.examples_per_class for network in study.networks)
     kinds = [kind for kind in ordered_kinds(study) if kind.examples_per_class == most]
-    levels, losses, shown = [], [], set()
+    levels, losses, kinds_shown = [], [], set()
     for style, kind in enumerate(kinds):
-        runs = study.runs.get(kind, {})
-        failed = [n for n in study.networks if n.kind == kind and n.row.outcome != "trained"]
+        runs = study.runs_of(kind)
         for family in _FROZEN:
-            lost = [n for n in failed if n.role.family == family]
-            if units(runs, family) or lost:
-                shown.add(kind)
+            failed = [n for n in study.failed(kind) if n.role.family == family]
+            if runs.trained_n(family) or failed:
+                kinds_shown.add(kind)
                 means = _means(runs, family, 0.0, scale=100)
-                places = [n.row.n for n in lost]
+                failed_n = [network.row.n for network in failed]
                 label = _label(kind, family)
-                losses.append(dissimilar.Series(label, means, places, family, style))
-                levels += _of_targets(kind, family, style, runs, lost)
-    if len(shown) < 2 or not levels:
+                losses.append(dissimilar.Series(label, means, failed_n, family, style))
+                levels += _levels_by_target(kind, family, style, runs, failed)
+    if len(kinds_shown) < 2 or not levels:
         return None
-    theirs = []
+    of_paper = _losses_of_paper(kinds) if overlay and most is None else []
+    return dissimilar.Dissimilar(levels, losses, of_paper)
+
+
+def _losses_of_paper(kinds: Sequence[Kind]) -> list[dissimilar.Series]:
+    """Collects the paper's lines; each has the style of the same kind in the study, if any."""
+    lines = []
     for number, kind in enumerate((Kind(RANDOM), Kind("natural"), Kind("whole"))):
-        runs = paper.runs(kind.split) if overlay and most is None else {}
+        runs = paper.read_runs(kind.split)
         for family in _FROZEN:
             if means := _means(runs, family, 0.0, scale=100):
                 style = kinds.index(kind) if kind in kinds else len(kinds) + number
-                theirs.append(dissimilar.Series(_label(kind, family), means, [], family, style))
-    return dissimilar.Dissimilar(levels, losses, theirs)
+                lines.append(dissimilar.Series(_label(kind, family), means, [], family, style))
+    return lines
 
 
-def _of_targets(
-    kind: Kind, family: str, style: int, runs: Runs, lost: Sequence[Network]
+def _levels_by_target(
+    kind: Kind, family: str, style: int, runs: Runs, failed: Sequence[Network]
 ) -> list[dissimilar.Series]:
-    """Top-1 of a family towards each target, from the base on."""
-    found = []
-    for words, targets in _TARGETS[kind.split == RANDOM]:
-        part = {half: seeds for half, seeds in runs.items() if half.target in targets}
-        places = [network.row.n for network in lost if network.row.target in targets]
-        bases = [run[BASE].top1 for run in _with_base(part)]
-        if bases and (places or units(part, family)):
+    """Collects the lines of a family's top-1 towards each target, with the base at n = 0."""
+    lines = []
+    for label_end, targets in _LINES[kind.split == RANDOM]:
+        runs_towards = runs.towards(targets)
+        failed_n = [network.row.n for network in failed if network.row.target in targets]
+        bases = [run.top1 for run in runs_towards.of(BASE)]
+        if bases and (failed_n or runs_towards.trained_n(family)):
             base = float(np.mean(bases))
-            means = {0: Mean(base), **_means(part, family, base)}
-            label, hollow = f"{_label(kind, family)}{words}", targets == "B"
-            found.append(dissimilar.Series(label, means, places, family, style, hollow))
-    return found
+            means = {0: Mean(base), **_means(runs_towards, family, base)}
+            label, hollow = f"{_label(kind, family)}{label_end}", targets == "B"
+            lines.append(dissimilar.Series(label, means, failed_n, family, style, hollow))
+    return lines
 
 
 def reduced_data(study: Study) -> list[reduced.Series]:
-    """The bases of each kind of split of which there are several numbers of examples a class."""
-    found = []
+    """Collects the bases of each kind of split that has several numbers of examples a class."""
+    lines = []
     kinds = ordered_kinds(study)
     for split in dict.fromkeys(kind.split for kind in kinds):
         amounts = [kind.examples_per_class for kind in kinds if kind.split == split]
-        runs = {amount: study.runs.get(Kind(split, amount), {}) for amount in amounts}
-        points = {
-            amount: [run[BASE].top1 for run in _with_base(of_amount)]
-            for amount, of_amount in runs.items()
-        }
+        runs = {amount: study.runs_of(Kind(split, amount)) for amount in amounts}
+        points = [
+            (amount, base.top1) for amount, at_amount in runs.items() for base in at_amount.of(BASE)
+        ]
         failed = [
             network.kind.examples_per_class
             for network in study.networks
-            if network.kind.split == split
-            and not network.row.n
-            and network.row.outcome != "trained"
+            if network.kind.split == split and not network.row.n and not network.trained
         ]
-        if len({*failed, *(amount for amount in amounts if points[amount])}) > 1:
-            flat = [(amount, top1) for amount in amounts for top1 in points[amount]]
-            found.append(reduced.Series(split, flat, _against_most(runs), failed))
-    return found
+        if len({*failed, *(amount for amount, _ in points)}) > 1:
+            lines.append(reduced.Series(split, points, _against_most(runs), failed))
+    return lines
 
 
-def papers_reduced_data() -> dict[int | None, float]:
-    """Examples a class -> top-1 of the paper's base on all classes."""
-    found: dict[int | None, float] = {}
-    for amount in paper.AMOUNTS:
-        for run in _with_base(paper.runs("whole", examples_per_class=amount)):
-            found[amount] = run[BASE].top1
-    return found
+def reduced_data_of_paper() -> dict[int | None, float]:
+    """Gives examples of each class -> top-1 of the paper's base on all classes."""
+    return {
+        amount: base.top1
+        for amount in paper.AMOUNTS
+        for base in paper.read_runs("whole", examples_per_class=amount).of(BASE)
+    }
 
 
 def ordered_kinds(study: Study) -> list[Kind]:
-    """Those of which there are networks: random halves first, and all examples before fewer."""
+    """Lists the kinds of splits of a study: random ones first, and all examples before fewer."""
     kinds = {network.kind for network in study.networks}
     return sorted(
         kinds, key=lambda kind: (kind.split != RANDOM, kind.split, -_size(kind.examples_per_class))
@@ -147,7 +157,7 @@ def _size(amount: int | None) -> float:
     return float("inf") if amount is None else amount
 
 
-def _most(amounts) -> int | None:
+def _most(amounts: Iterable[int | None]) -> int | None:
     return max(amounts, key=_size)
 
 
@@ -155,26 +165,26 @@ def _label(kind: Kind, family: str) -> str:
     return f"{str(kind).replace(RANDOM, 'random halves')}: {STYLES[family].label}"
 
 
-def _with_base(runs: Runs) -> list[Mapping[Role, Run]]:
-    return [run for seeds in runs.values() for run in seeds.values() if BASE in run]
-
-
 def _point(role: Role, run: Run) -> transfer.Point:
     return transfer.Point(role.n, run.top1, run.best)
 
 
 def _means(runs: Runs, family: str, base: float, *, scale: float = 1) -> dict[int, Mean]:
-    found = {n: _mean(runs, Role(family, n), base, scale) for n in units(runs, family)}
-    return {n: mean for n, mean in found.items() if mean}
+    means = {n: _mean(runs, Role(family, n), base, scale) for n in runs.trained_n(family)}
+    return {n: mean for n, mean in means.items() if mean}
 
 
 def _mean(runs: Runs, role: Role, base: float, scale: float) -> Mean | None:
-    """The mean base plus the mean paired difference, so that no half counts without its base."""
-    pairs = [run[role].top1 - run[BASE].top1 for run in _with_base(runs) if role in run]
+    """Adds the mean paired difference to the mean base, so that no target counts without a base."""
+    pairs = runs.pairs(role)
     if not pairs:
         return None
-    found = compare(runs, [role], [BASE])
-    differences = found.interval if found else [float(np.mean(pairs))]
+    comparison = compare(runs, [role], [BASE])
+    differences = (
+        comparison.interval
+        if comparison
+        else [float(np.mean([run.top1 - base_run.top1 for run, base_run in pairs]))]
+    )
     return Mean(*(base + scale * difference for difference in differences))
 
 
@@ -183,27 +193,29 @@ def _values(means: Mapping[int, Mean]) -> dict[int, float]:
 
 
 def _against_most(runs: Mapping[int | None, Runs]) -> dict[int | None, Mean]:
-    """Amount -> mean top-1 of the bases, with the width of the interval of their difference from
-    those of the largest amount, pair by pair."""
-    trained = [amount for amount, of_amount in runs.items() if _with_base(of_amount)]
-    found = {}
-    for amount in trained:
-        value = float(np.mean([run[BASE].top1 for run in _with_base(runs[amount])]))
-        found[amount] = Mean(value)
-        beside = _beside(runs[_most(trained)], runs[amount])
-        compared = compare(beside, [_REDUCED], [BASE]) if amount != _most(trained) else None
-        if compared:
-            estimate, low, high = compared.interval
-            found[amount] = Mean(value, value + low - estimate, value + high - estimate)
-    return found
+    """Averages the bases of each number of examples.
+
+    The bars are those of the paired difference from the bases of the largest number.
+    """
+    trained = {amount: at_amount for amount, at_amount in runs.items() if at_amount.of(BASE)}
+    means = {}
+    for amount, at_amount in trained.items():
+        value = float(np.mean([base.top1 for base in at_amount.of(BASE)]))
+        means[amount] = Mean(value)
+        most = _most(trained)
+        if amount == most:
+            continue
+        if comparison := compare(_bases_of_both(trained[most], at_amount), [_REDUCED], [BASE]):
+            estimate, low, high = comparison.interval
+            means[amount] = Mean(value, value + low - estimate, value + high - estimate)
+    return means
 
 
-def _beside(runs: Runs, others: Runs) -> Runs:
-    """The bases of both, half by half and seed by seed; those of the second as `_REDUCED`."""
-    found: dict = {}
-    for half, seeds in runs.items():
-        for seed, run in seeds.items():
-            other = others.get(half, {}).get(seed, {})
-            if BASE in run and BASE in other:
-                found.setdefault(half, {})[seed] = {BASE: run[BASE], _REDUCED: other[BASE]}
-    return found
+def _bases_of_both(runs: Runs, reduced_runs: Runs) -> Runs:
+    """Joins the bases of two numbers of examples by target and seed; the second as `_REDUCED`."""
+    joined: dict = {}
+    for target, seed, role, run in runs.networks():
+        reduced_base = reduced_runs.by_seed(target).get(seed, {}).get(BASE)
+        if role == BASE and reduced_base:
+            joined.setdefault(target, {})[seed] = {BASE: run, _REDUCED: reduced_base}
+    return Runs(joined)

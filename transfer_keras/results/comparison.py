@@ -1,15 +1,32 @@
-"""What a study says: treatments compared over targets, splits and seeds, always paired."""
+"""Networks compared over targets, splits and seeds, always in pairs.
 
-from collections.abc import Mapping, Sequence
+A pair is two networks of one target task and one seed; both were tested on the same images.
+"""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from transfer_keras.results import statistics
 
+# Families of networks in the paper's notation, as `config.Treatment.role` gives them. B is the
+# target and A the other task, whichever they are.
+FROZEN_TRANSFER = "AnB"
+TUNED_TRANSFER = "AnB+"
+FROZEN_SELFFER = "BnB"
+TUNED_SELFFER = "BnB+"
+RANDOM_UNITS = "RnB"
+
+# What an interval is taken over; see `Comparison.over`.
+OVER_SPLITS = "splits"
+OVER_SEEDS_AND_IMAGES = "seeds and images"
+OVER_IMAGES = "images"
+
 
 class Role(NamedTuple):
-    """What a network is to its target: see `Treatment.role`; n is 0 for a base."""
+    """A family of networks at one n: what a network is to its target; n is 0 for a base."""
 
     family: str
     n: int = 0
@@ -19,12 +36,12 @@ BASE = Role("base")
 
 
 class Run(NamedTuple):
-    """How one network did.
+    """The test result of one network.
 
     Attributes:
-        top1: on the test images of its target, after the last step.
-        right: bool (test images,), where it was right; None: not known.
-        best: the mean of its best tests, which is optimistic; None: not known.
+        top1: fraction of its target's test images that it got right, after the last step.
+        right: bool (test images,), whether it was right on each; None: not known.
+        best: mean top-1 of its best tests, which is optimistic; None: not known.
     """
 
     top1: float
@@ -32,32 +49,92 @@ class Run(NamedTuple):
     best: float | None = None
 
 
-class Half(NamedTuple):
-    """One task of one split; networks of one half are tested on the same images."""
+class TargetTask(NamedTuple):
+    """One task of one split; all networks of a target task are tested on the same images."""
 
     split: str
     target: str
 
 
-Runs = Mapping[Half, Mapping[int, Mapping[Role, Run]]]  # By half, seed and role.
+RunsBySeed = Mapping[int, Mapping[Role, Run]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Runs:
+    """The runs of all networks that trained, of experiments that may be compared.
+
+    Attributes:
+        by_target: target task -> seed -> role -> run. It is copied.
+    """
+
+    by_target: Mapping[TargetTask, RunsBySeed] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        copied = {
+            target: {seed: dict(by_role) for seed, by_role in by_seed.items()}
+            for target, by_seed in self.by_target.items()
+        }
+        object.__setattr__(self, "by_target", copied)
+
+    def __bool__(self):
+        return bool(self.by_target)
+
+    def targets(self) -> list[TargetTask]:
+        """Lists the target tasks that have runs."""
+        return list(self.by_target)
+
+    def by_seed(self, target: TargetTask) -> RunsBySeed:
+        """Gives seed -> role -> run of one target task; empty where it has no runs."""
+        return self.by_target.get(target, {})
+
+    def networks(self) -> list[tuple[TargetTask, int, Role, Run]]:
+        """Lists (target task, seed, role, run) of every network."""
+        return [
+            (target, seed, role, run)
+            for target, by_seed in self.by_target.items()
+            for seed, by_role in by_seed.items()
+            for role, run in by_role.items()
+        ]
+
+    def of(self, role: Role) -> list[Run]:
+        """Lists all runs of one role, over all targets and seeds."""
+        return [run for _, _, one, run in self.networks() if one == role]
+
+    def pairs(self, role: Role, base: Role = BASE) -> list[tuple[Run, Run]]:
+        """Lists (run of the role, run of the base), each two of one target and one seed."""
+        return [
+            (by_role[role], by_role[base])
+            for by_seed in self.by_target.values()
+            for by_role in by_seed.values()
+            if role in by_role and base in by_role
+        ]
+
+    def trained_n(self, family: str) -> list[int]:
+        """Lists every n at which a network of the family trained, ascending."""
+        return sorted({role.n for _, _, role, _ in self.networks() if role.family == family})
+
+    def towards(self, names: Collection[str]) -> "Runs":
+        """Gives the runs of those target tasks whose name, "A" or "B", is among `names`."""
+        return Runs({task: runs for task, runs in self.by_target.items() if task.target in names})
 
 
 class Comparison(NamedTuple):
     """The mean difference of two roles, in fractions of the test images.
 
     Attributes:
-        interval: with its bounds, of 95 % where nothing else was asked for.
-        p_value: of no difference, two-sided.
-        over: "splits": halves are the sample, each the mean of its seeds; "seeds and images" or
-            "images": of these halves alone.
-        halves, pairs: how many targets, and how many pairs of networks.
-        deviation: standard deviation between halves; None of fewer than two.
+        interval: the mean and its bounds, of 95 % where nothing else was asked for.
+        p_value: two-sided, of the hypothesis that there is no difference.
+        over: what the interval is taken over. "splits": targets are the sample, each the mean of
+            its seeds. "seeds and images" or "images": the interval holds for these targets alone.
+        targets: number of target tasks.
+        pairs: number of pairs of networks.
+        deviation: standard deviation between targets; None where there are fewer than two.
     """
 
     interval: statistics.Interval
     p_value: float
     over: str
-    halves: int
+    targets: int
     pairs: int
     deviation: float | None
 
@@ -65,95 +142,125 @@ class Comparison(NamedTuple):
 def compare(
     runs: Runs, one: Sequence[Role], other: Sequence[Role], *, confidence: float = 0.95
 ) -> Comparison | None:
-    """The mean difference of roles, pair by pair, over halves and seeds that have all of them.
+    """Estimates the mean difference of roles, pair by pair, over targets and seeds.
 
-    With two splits or more, halves are the sample, since what a half's classes do is shared by all
-    its seeds and images: Student's t over the halves' means. The two halves of a split are taken
-    as independent, as they are in the paper's runs. Else what is known is of this split alone, and
-    seeds and images are the sample.
+    With two splits or more, target tasks are the sample, since all seeds and images of a target
+    share the effect of its classes: Student's t over the targets' means. The two targets of one
+    split are taken as independent, as they are in the paper's runs. With one split, nothing is
+    known of other splits, and seeds and images are the sample.
 
     Args:
         runs: of one kind of split.
-        one, other: as many roles each; the mean over the pairs is taken.
+        one: roles; the mean over the pairs (one[i], other[i]) is taken.
+        other: as many roles.
         confidence: level of the interval.
 
     Returns:
-        None where nothing can be said: no half has them, or there is one and its images are not
-        known.
+        The comparison; None where no target has all the roles, or one split alone has them and
+        its answers to the images are not known.
+
+    Example:
+        >>> import numpy as np
+        >>> from transfer_keras.results import (
+        ...     BASE, FROZEN_TRANSFER, Role, Run, Runs, TargetTask, compare
+        ... )
+        >>> target = TargetTask(split="0", target="B")
+        >>> by_role = {
+        ...     BASE: Run(0.50, np.arange(100) < 50),
+        ...     Role(FROZEN_TRANSFER, 3): Run(0.60, np.arange(100) < 60),
+        ... }
+        >>> comparison = compare(Runs({target: {0: by_role}}), [Role(FROZEN_TRANSFER, 3)], [BASE])
+        >>> [f"{value:+.3f}" for value in comparison.interval]
+        ['+0.100', '+0.034', '+0.162']
+        >>> comparison.over, comparison.targets, comparison.pairs
+        ('images', 1, 1)
     """
-    found: dict[Half, list] = {}
-    for half, seeds in runs.items():
-        pairs = [
-            [(roles[a], roles[b]) for a, b in zip(one, other, strict=True)]
-            for roles in seeds.values()
-            if roles.keys() >= {*one, *other}
-        ]
-        if pairs:
-            found[half] = pairs
-    if not found:
+    # Which networks make pairs. The two of a pair share target and seed, and so their test images
+    # and the difficulty of their classes. A seed counts only where it has all the roles asked for,
+    # so that no difference comes from what one side lacks.
+    pairs_by_target = _pairs(runs, one, other)
+    if not pairs_by_target:
         return None
+    networks = [
+        run
+        for seeds in pairs_by_target.values()
+        for pairs in seeds
+        for pair in pairs
+        for run in pair
+    ]
+    images_known = all(run.right is not None for run in networks)
+
+    # What the sample is. Two splits or more say what another split of these classes would give.
+    # Within one split, only other seeds and other images can be spoken of. Targets that agree
+    # exactly have no variance of their own; then the images of each give it.
     means = [
-        np.mean([a.top1 - b.top1 for pairs in seeds for a, b in pairs]) for seeds in found.values()
+        np.mean([a.top1 - b.top1 for pairs in seeds for a, b in pairs])
+        for seeds in pairs_by_target.values()
     ]
-    splits = {half.split for half in found}
-    everything = [
-        run for seeds in found.values() for pairs in seeds for pair in pairs for run in pair
-    ]
-    known = all(run.right is not None for run in everything)
-    if len(splits) > 1:
-        estimate, over = statistics.over_replicates(means), "splits"
-        if not estimate.variance and known:  # All alike: no certainty, but coarse images.
-            estimate = statistics.average(map(_of_half, found.values()))
-    elif known:
-        estimate = statistics.average(map(_of_half, found.values()))
-        several = min(map(len, found.values())) > 1
-        over = "seeds and images" if several else "images"
-    else:
+    several_splits = len({target.split for target in pairs_by_target}) > 1
+    if not several_splits and not images_known:
         return None
+    estimate = statistics.over_replicates(means) if several_splits else None
+    if estimate is None or (not estimate.variance and images_known):
+        estimate = statistics.average(map(_over_one_target, pairs_by_target.values()))
+    several_seeds = min(map(len, pairs_by_target.values())) > 1
+    within = OVER_SEEDS_AND_IMAGES if several_seeds else OVER_IMAGES
+    over = OVER_SPLITS if several_splits else within
+
+    # How wide the interval is. Two networks alone get the interval that the experiment's own table
+    # shows, so that report and table agree. No difference of two fractions exceeds 1; Student's t
+    # with few degrees of freedom does not know that.
     interval = estimate.interval(confidence=confidence)
-    if known and len(everything) == 2:  # As in the table of the experiment.
-        answers = (run.right for run in everything)
-        interval = statistics.paired_difference(*answers, confidence=confidence)
+    if images_known and len(networks) == 2:
+        first, second = networks
+        interval = statistics.paired_difference(first.right, second.right, confidence=confidence)
     return Comparison(
         interval._replace(low=max(interval.low, -1.0), high=min(interval.high, 1.0)),
         estimate.p_value,
         over,
-        len(found),
-        sum(map(len, found.values())),
+        len(pairs_by_target),
+        sum(map(len, pairs_by_target.values())),
         float(np.std(means, ddof=1)) if len(means) > 1 else None,
     )
 
 
-def _of_half(seeds: Sequence[Sequence[tuple[Run, Run]]]) -> statistics.Estimate:
+# For each seed of one target, the pairs of runs of the roles that are compared.
+_Pairs = Sequence[Sequence[tuple[Run, Run]]]
+
+
+def _pairs(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> dict[TargetTask, _Pairs]:
+    """Gives for each target the seeds that have all the roles, each as its pairs of runs."""
+    pairs_by_target = {}
+    for target in runs.targets():
+        pairs = [
+            [(by_role[a], by_role[b]) for a, b in zip(one, other, strict=True)]
+            for by_role in runs.by_seed(target).values()
+            if by_role.keys() >= {*one, *other}
+        ]
+        if pairs:
+            pairs_by_target[target] = pairs
+    return pairs_by_target
+
+
+def _over_one_target(seeds: _Pairs) -> statistics.Estimate:
     differences = [
         np.mean([a.right.astype(float) - b.right for a, b in pairs], axis=0) for pairs in seeds
     ]
     return statistics.over_seeds_and_images(differences)
 
 
-def unpaired(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> float | None:
-    """Difference of two means, each over all networks of its roles, whatever their target: so the
-    paper's table 1 was made.
+def unpaired_difference(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> float | None:
+    """Subtracts two means, each over all networks of its roles, whatever their target.
+
+    The paper's table 1 was made so.
 
     Returns:
-        None where one of the two has no network.
+        The difference of top-1; None where one of the two has no network.
     """
     means = []
     for roles in (one, other):
-        found = [
-            run[role].top1
-            for seeds in runs.values()
-            for run in seeds.values()
-            for role in roles
-            if role in run
-        ]
-        if not found:
+        top1 = [run.top1 for _, _, role, run in runs.networks() if role in roles]
+        if not top1:
             return None
-        means.append(float(np.mean(found)))
+        means.append(float(np.mean(top1)))
     return means[0] - means[1]
-
-
-def units(runs: Runs, family: str) -> list[int]:
-    """Every n at which a network of the family trained, ascending."""
-    roles = {role for seeds in runs.values() for run in seeds.values() for role in run}
-    return sorted(role.n for role in roles if role.family == family)

@@ -5,13 +5,18 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-PARTIAL = ".partial-"  # Before the name of a file that is being written.
+# The beginning of a file's name while it is being written.
+PARTIAL = ".partial-"
 
 
 @contextlib.contextmanager
-def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives another name to write to, and renames it to `path` once all went well."""
-    path.parent.mkdir(exist_ok=True)  # Not above it: a workdir that is gone stays gone.
+def write_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives another path to write to, and renames it to `path` once all went well.
+
+    The folder of `path` is made where it is missing, but no folder above it: a workdir that was
+    removed stays removed.
+    """
+    path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{path.name}")
     try:
         yield partial
@@ -24,5 +29,5 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    with whole(path) as partial:
+    with write_whole(path) as partial:
         partial.write_text(text)

@@ -1,4 +1,4 @@
-"""What a study found, in words and numbers."""
+"""The differences that a study found, in numbers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,71 +8,101 @@ import numpy as np
 from transfer_keras.results import statistics
 from transfer_keras.results.comparison import (
     BASE,
+    FROZEN_SELFFER,
+    FROZEN_TRANSFER,
+    OVER_SPLITS,
+    RANDOM_UNITS,
+    TUNED_SELFFER,
+    TUNED_TRANSFER,
     Comparison,
     Role,
     Run,
     Runs,
     compare,
-    units,
-    unpaired,
+    unpaired_difference,
 )
-from transfer_keras.results.figures.styles import STYLES
 
-_RANGES = ((1, 7), (3, 7), (5, 7))  # Of n, in the paper's table 1.
-_UNDECIDED = -0.10  # An interval that reaches below this decides nothing.
+# Ranges of n in the paper's table 1.
+_RANGES = ((1, 7), (3, 7), (5, 7))
+# Families in the order of a table's columns.
+_FAMILIES = (
+    BASE.family,
+    FROZEN_SELFFER,
+    TUNED_SELFFER,
+    FROZEN_TRANSFER,
+    TUNED_TRANSFER,
+    RANDOM_UNITS,
+)
+# Name of each gap, and the families whose difference it is.
+_GAPS = (
+    ("co-adaptation (BnB - base)", FROZEN_SELFFER, BASE.family),
+    ("specificity (AnB - BnB)", FROZEN_TRANSFER, FROZEN_SELFFER),
+    ("transfer, frozen (AnB - base)", FROZEN_TRANSFER, BASE.family),
+    ("selffer, fine-tuned (BnB+ - base)", TUNED_SELFFER, BASE.family),
+    ("transfer, fine-tuned (AnB+ - base)", TUNED_TRANSFER, BASE.family),
+    ("transfer against selffer, fine-tuned (AnB+ - BnB+)", TUNED_TRANSFER, TUNED_SELFFER),
+    ("random (RnB - base)", RANDOM_UNITS, BASE.family),
+)
 
 
 class Finding(NamedTuple):
-    """One comparison in words: what, at which n, and what came out."""
+    """One gap at one n.
 
-    what: str
-    n: str
+    Attributes:
+        gap: its name.
+        n: number of units transferred.
+        comparison: the difference of the two families.
+    """
+
+    gap: str
+    n: int
     comparison: Comparison
 
     @property
     def p_value(self) -> str:
+        """Writes the p-value with three digits."""
         return f"{self.comparison.p_value:.3f}" if self.comparison.p_value >= 0.001 else "< 0.001"
 
     @property
     def to_decide(self) -> float | None:
-        """How many targets would show a difference of this size, if it is real; infinity: more
-        than 10,000; None: not known."""
+        """Estimates how many targets would show a difference of this size, if it is real.
+
+        Returns:
+            Infinity for more than 10,000; None where the variance between splits is not known.
+        """
         deviation = self.comparison.deviation
-        if deviation is None or self.comparison.over != "splits":
+        if deviation is None or self.comparison.over != OVER_SPLITS:
             return None
-        found = statistics.replicates_to_decide(self.comparison.interval.estimate, deviation)
-        return found or float("inf")
+        targets = statistics.replicates_to_decide(self.comparison.interval.estimate, deviation)
+        return targets or float("inf")
 
     @property
     def points(self) -> str:
-        low, high = (100 * bound for bound in self.comparison.interval[1:])
-        return f"{100 * self.comparison.interval.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+        """Writes the difference and its interval in points."""
+        return _points(self.comparison)
 
 
-_GAPS = (
-    ("co-adaptation (BnB - base)", "BnB", "base"),
-    ("specificity (AnB - BnB)", "AnB", "BnB"),
-    ("transfer, frozen (AnB - base)", "AnB", "base"),
-    ("selffer, fine-tuned (BnB+ - base)", "BnB+", "base"),
-    ("transfer, fine-tuned (AnB+ - base)", "AnB+", "base"),
-    ("transfer against selffer, fine-tuned (AnB+ - BnB+)", "AnB+", "BnB+"),
-    ("random (RnB - base)", "RnB", "base"),
-)
+def _points(comparison: Comparison) -> str:
+    low, high = (100 * bound for bound in comparison.interval[1:])
+    return f"{100 * comparison.interval.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def findings(runs: Runs) -> list[Finding]:
-    """Every gap at every n for which there are pairs."""
-    found = []
-    for what, one, other in _GAPS:
-        for n in units(runs, one):
-            against = BASE if other == "base" else Role(other, n)
-            if comparison := compare(runs, [Role(one, n)], [against]):
-                found.append(Finding(what, str(n), comparison))
-    return found
+def find_gaps(runs: Runs) -> list[Finding]:
+    """Compares the families of every gap at every n for which there are pairs."""
+    return [
+        Finding(gap, n, comparison)
+        for gap, family, other in _GAPS
+        for n in runs.trained_n(family)
+        if (comparison := compare(runs, [Role(family, n)], [_role(other, n)]))
+    ]
+
+
+def _role(family: str, n: int) -> Role:
+    return BASE if family == BASE.family else Role(family, n)
 
 
 class Level(NamedTuple):
-    """Mean top-1 of networks, and the mean of each one's ten best tests; None: not known."""
+    """Mean top-1 of networks, and the mean over each one's best tests; None: not known."""
 
     top1: float
     best: float | None
@@ -80,14 +110,13 @@ class Level(NamedTuple):
 
 
 def levels(runs: Runs) -> dict[str, dict[int, Level]]:
-    """Family -> n -> the mean over all networks that trained, whatever their target."""
-    found: dict[str, dict[int, list[Run]]] = {family: {} for family in ("base", *STYLES)}
-    for run in (run for seeds in runs.values() for run in seeds.values()):
-        for role, one in run.items():
-            found[role.family].setdefault(role.n, []).append(one)
+    """Gives family -> n -> the mean over all networks that trained, whatever their target."""
+    by_family: dict[str, dict[int, list[Run]]] = {family: {} for family in _FAMILIES}
+    for _, _, role, run in runs.networks():
+        by_family[role.family].setdefault(role.n, []).append(run)
     return {
         family: {n: _level(networks) for n, networks in sorted(by_n.items())}
-        for family, by_n in found.items()
+        for family, by_n in by_family.items()
         if by_n
     }
 
@@ -99,78 +128,27 @@ def _level(networks: Sequence[Run]) -> Level:
 
 
 def table_1(runs: Runs) -> list[list[str]]:
-    """Mean gains of transfer with fine-tuning over ranges of n: which n, the gain over the base,
-    the same unpaired, over the fine-tuned selffer, unpaired; empty where none was tried."""
-    if not units(runs, "AnB+"):
+    """Makes the paper's table 1: mean gains of transfer with fine-tuning over ranges of n.
+
+    Returns:
+        For each range: the n that were tried, the gain over the base, the same unpaired, the gain
+        over the fine-tuned selffer, the same unpaired; empty where no such transfer was tried.
+    """
+    if not runs.trained_n(TUNED_TRANSFER):
         return []
     return [_gains(runs, first, last) for first, last in _RANGES]
 
 
 def _gains(runs: Runs, first: int, last: int) -> list[str]:
-    tried = [n for n in units(runs, "AnB+") if first <= n <= last]
+    tried = [n for n in runs.trained_n(TUNED_TRANSFER) if first <= n <= last]
     cells = [", ".join(map(str, tried))]
-    for other in ("base", "BnB+"):
-        common = [n for n in tried if other == "base" or n in units(runs, other)]
-        transferred = [Role("AnB+", n) for n in common]
-        against = [BASE if other == "base" else Role(other, n) for n in common]
+    for family in (BASE.family, TUNED_SELFFER):
+        comparable = runs.trained_n(family)
+        common = [n for n in tried if family == BASE.family or n in comparable]
+        transferred = [Role(TUNED_TRANSFER, n) for n in common]
+        against = [_role(family, n) for n in common]
         comparison = compare(runs, transferred, against) if common else None
-        simple = unpaired(runs, transferred, list(dict.fromkeys(against))) if common else None
-        cells.append(Finding("", "", comparison).points if comparison else "")
-        cells.append(f"{100 * simple:+.1f}" if simple is not None else "")
+        unpaired = unpaired_difference(runs, transferred, against) if common else None
+        cells.append(_points(comparison) if comparison else "")
+        cells.append(f"{100 * unpaired:+.1f}" if unpaired is not None else "")
     return cells
-
-
-def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
-    """How many units to freeze, in words.
-
-    Freezing is advised up to the last n below which no loss from the base is detectable: at each
-    n that was tried up to it, the 95 % interval of AnB - base reaches 0 or above, and not below
-    `_UNDECIDED`; and no AnB failed to train.
-
-    Args:
-        runs: of one kind of split.
-        failed: roles of which a network did not train.
-    """
-    found = {n: compare(runs, [Role("AnB", n)], [BASE]) for n in units(runs, "AnB")}
-    found = {n: comparison for n, comparison in found.items() if comparison}
-    tried = sorted({*found, *(role.n for role in failed if role.family == "AnB")})
-    if not found:
-        return "No advice yet: frozen transfer (AnB) and its base are needed."
-    fine, words = 0, []
-    for n in tried:
-        if Role("AnB", n) in failed:
-            reason = f"freezing n = {n} does not always train"
-        elif found[n].interval.high < 0:
-            reason = f"freezing n = {n} loses {_bounds(found[n], -1)}"
-        elif found[n].interval.low < _UNDECIDED:
-            reason = f"what freezing n = {n} costs is not decided, {_bounds(found[n])}"
-        else:
-            fine = n
-            continue
-        tuned = compare(runs, [Role("AnB+", n)], [BASE])
-        gain = compare(runs, [Role("AnB+", n)], [Role("AnB", n)])
-        if tuned and tuned.interval.high < 0:
-            words.append(f"{reason}; fine-tuned, {_change(tuned)}: train from scratch instead.")
-        elif tuned and (n not in found or (gain and gain.interval.low > 0)):
-            words.append(f"From unit {n} on, fine-tune: {reason}; fine-tuned, {_change(tuned)}.")
-        else:
-            words.append(f"{reason}.")
-        break
-    if fine:
-        words.insert(0, f"Freeze up to unit {fine}: {_change(found[fine])}.")
-    words.append(f"Tried: n = {', '.join(map(str, tried))}.")
-    return " ".join(word[0].upper() + word[1:] for word in words)
-
-
-def _change(comparison: Comparison) -> str:
-    _, low, high = comparison.interval
-    what = "it gains" if low > 0 else "it loses" if high < 0 else "no loss is detectable"
-    return f"{what} ({_bounds(comparison)})"
-
-
-def _bounds(comparison: Comparison, sign: int = 1) -> str:
-    """In points; with sign -1 of a loss."""
-    estimate, *bounds = (sign * 100 * value for value in comparison.interval)
-    values = [estimate, *sorted(bounds)]
-    shown = [f"{value:+.1f}" if sign > 0 else f"{value:.1f}" for value in values]
-    return f"{shown[0]} points, 95 % {shown[1]} to {shown[2]}, over {comparison.over}"

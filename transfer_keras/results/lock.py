@@ -1,4 +1,4 @@
-"""One process at a time on a workdir."""
+"""A lock that one process at a time holds on a folder."""
 
 import contextlib
 import datetime
@@ -8,42 +8,45 @@ import pathlib
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from transfer_keras.config import UserError
 
 NAME = ".lock"
 
 
-def check_lock(workdir: pathlib.Path) -> None:
-    """Refuses a workdir that another process holds; writes nothing.
+def check_lock(folder: pathlib.Path) -> None:
+    """Refuses a folder that another process holds; writes nothing.
 
     Raises:
-        UserError: see `hold`.
+        UserError: if another process holds it, naming that process.
     """
-    if (workdir / NAME).exists():
-        with (workdir / NAME).open("r+") as file:
-            _take(file, workdir)
+    if (folder / NAME).exists():
+        with (folder / NAME).open("r+") as file:
+            _take(file, folder)
 
 
 @contextlib.contextmanager
 def hold_lock(
-    workdir: pathlib.Path, *, say: Callable[[str], None], patience: float = 0
+    folder: pathlib.Path, *, log: Callable[[str], None], patience: float = 0
 ) -> Iterator[None]:
-    """Holds the workdir's lock; the system releases it when the process ends, however it does.
+    """Holds a folder's lock; the system releases it when the process ends, however it ends.
 
     Args:
-        workdir: an existing folder.
-        say: called with a line if the last holder did not end by itself.
-        patience: seconds to wait for another process; a file system on the network gives the lock
-            of a machine that has died back after a while.
+        folder: an existing folder: a workdir, or that of a group in training.
+        log: called with a line if the last holder did not end by itself.
+        patience: seconds to wait for another process. A file system on the network needs a while
+            to release the lock of a machine that has died.
 
     Raises:
-        UserError: if another process holds it, naming that.
+        UserError: if another process holds it, naming that process.
     """
-    with (workdir / NAME).open("a+") as file:
-        _take(file, workdir, patience)
-        if left := _read(file):
-            say(f"The last run on {workdir}, {left}, was cut off; going on from what it left.")
+    with (folder / NAME).open("a+") as file:
+        _take(file, folder, patience)
+        if last_holder := _read(file):
+            log(
+                f"The last run on {folder}, {last_holder}, was cut off; going on from what it left."
+            )
         now = datetime.datetime.now(datetime.UTC)
         _write(file, f"process {os.getpid()} on {socket.gethostname()} since {now:%F %T} UTC")
         try:
@@ -52,7 +55,8 @@ def hold_lock(
             _write(file, "")
 
 
-def _take(file, workdir: pathlib.Path, patience: float = 0) -> None:
+def _take(file: TextIO, folder: pathlib.Path, patience: float = 0) -> None:
+    """Takes the system's lock of the open file, and tries once a second while patience lasts."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -63,17 +67,17 @@ def _take(file, workdir: pathlib.Path, patience: float = 0) -> None:
                 time.sleep(1)
                 continue
             raise UserError(
-                f"--workdir={workdir}: in use by {_read(file) or 'another process'}. Wait for it, "
+                f"--workdir={folder}: in use by {_read(file) or 'another process'}. Wait for it, "
                 "stop it, or give another --workdir."
             ) from error
 
 
-def _read(file) -> str:
+def _read(file: TextIO) -> str:
     file.seek(0)
     return file.read().strip()
 
 
-def _write(file, text: str) -> None:
+def _write(file: TextIO, text: str) -> None:
     file.truncate(0)
     file.write(text)
     file.flush()

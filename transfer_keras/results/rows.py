@@ -10,22 +10,27 @@ class Row:
 
     Attributes:
         treatment: its name, as `A3B+`.
-        donor, n, target, mode: see `treatments.Treatment`.
+        donor: task that the lower units come from, "A" or "B"; "R": untrained; None for a base.
+        n: number of units that come from the donor; 0 for a base.
+        target: task that it was trained on, "A" or "B".
+        mode: "base", "frozen", "fine_tune" or "random".
         top1: fraction of the test images that it got right, after the last step.
         loss: mean cross-entropy on the test images, in nats; None where it is no number.
-        outcome: "trained"; "diverged" if a loss is no number; "at chance" if that on training
-            images ended within 1 % of ln(classes).
+        outcome: `choices.TRAINED`; `choices.DIVERGED` if a loss is no number;
+            `choices.AT_CHANCE` if the loss on training images ended within 1 % of ln(classes).
         training_loss: mean cross-entropy on training images over the last hundredth of the
             steps, in nats; None where it is no number.
-        test_images, classes: how many.
-        steps: updates done.
-        best_step: the update after which it was taken: the last, or with early stopping that of
-            its best test.
-        group: how many treatments were trained together with it, itself counted.
-        seconds: spent on training and testing that group.
-        parameters, trainable_parameters: number of scalars.
-        validation: (step, loss, top1) of every test on the way, the last included.
+        test_images: number of test images.
+        classes: number of the target's classes.
+        steps: number of updates.
+        group: number of treatments that were trained together, this one included.
+        seconds: time that training and testing of that group took.
+        parameters: number of scalars in the network.
+        trainable_parameters: number of those that were trained.
+        validation: (step, loss, top1) of every test during training, the last included.
         probes: unit -> top-1 of a linear classifier on its output; None: none were asked for.
+        best_step: the update after which the network was saved: the last, or with early stopping
+            that of its best test.
     """
 
     treatment: str

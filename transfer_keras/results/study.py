@@ -3,32 +3,32 @@
 import hashlib
 import json
 import pathlib
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from transfer_keras.config import UserError, is_treatment_name, parse_treatment
-from transfer_keras.results.comparison import Half, Role, Run, Runs
+from transfer_keras.config import UserError, choices, is_treatment_name, parse_treatment
+from transfer_keras.results.comparison import Role, Run, Runs, TargetTask
 from transfer_keras.results.rows import Row
-from transfer_keras.results.workdir import (
-    check_workdir,
-    done,
-    read_answers,
-    read_experiment,
-    read_row,
-)
+from transfer_keras.results.workdir import EXPERIMENT, Workdir
 
-# What may differ between the experiments of one study.
+# The name of all random splits together: their targets are one sample.
+RANDOM = "random"
+
+# Settings in which the experiments of one study may differ.
 _VARIED = {"split", "seed", "examples_per_class"}
-_BEST = 10 / 450  # The part of the tests that the paper's figures are the mean of.
-RANDOM = "random"  # What all random halves are a sample of.
+# The fraction of the tests that the paper's figures are the mean of.
+_BEST = 10 / 450
 
 
 class Kind(NamedTuple):
-    """What is compared with nothing outside it: "random" halves, "natural", "whole" or a list of
-    classes, trained on so many examples of each class (None: all)."""
+    """A kind of split: only experiments of one kind are compared with each other.
+
+    Attributes:
+        split: "random", "natural", "whole", "donor", or the short name of a list of classes.
+        examples_per_class: number of training examples of each class; None: all.
+    """
 
     split: str
     examples_per_class: int | None = None
@@ -38,39 +38,57 @@ class Kind(NamedTuple):
         return f"{self.split}{amount}"
 
 
-class Network(NamedTuple):
-    """One trained network of a study."""
+class Variant(NamedTuple):
+    """The settings that tell the experiments of one study apart."""
 
-    folder: pathlib.Path
+    split: str
+    examples_per_class: int | None
+    seed: int
+
+
+class Network(NamedTuple):
+    """One network of a study that is done, whether it learned or not."""
+
+    workdir: Workdir
     split: str
     examples_per_class: int | None
     seed: int
     row: Row
 
     @property
+    def folder(self) -> str:
+        """Gives the name of its workdir, without the folders above it."""
+        return self.workdir.path.name
+
+    @property
     def kind(self) -> Kind:
-        """All random halves are of one kind."""
+        """Gives its kind of split; all random splits are of one kind."""
         return Kind(RANDOM if self.split.isdecimal() else self.split, self.examples_per_class)
 
     @property
-    def half(self) -> Half:
-        """The task that it was trained on."""
-        return Half(self.split, self.row.target)
+    def target(self) -> TargetTask:
+        """Gives the task that it was trained on."""
+        return TargetTask(self.split, self.row.target)
 
     @property
     def role(self) -> Role:
-        """What it is to its target."""
+        """Gives its family and n, as its target sees them."""
         return Role(parse_treatment(self.row.treatment).role, self.row.n)
+
+    @property
+    def trained(self) -> bool:
+        """Tells whether it learned."""
+        return self.row.outcome == choices.TRAINED
 
 
 class Study(NamedTuple):
-    """What was found on disk.
+    """The experiments that were found on disk.
 
     Attributes:
         settings: those that all experiments share.
-        versions: of packages, of the first experiment.
-        networks: all that are done, by folder and treatment.
-        runs: of each kind, what `analysis` takes.
+        versions: name of each package -> its version, of the first experiment.
+        networks: all that are done, by workdir and treatment.
+        runs: kind of split -> the runs of its networks that learned.
     """
 
     settings: Mapping[str, object]
@@ -78,12 +96,25 @@ class Study(NamedTuple):
     networks: list[Network]
     runs: Mapping[Kind, Runs]
 
+    def runs_of(self, kind: Kind) -> Runs:
+        """Gives the runs of one kind of split; empty where none of its networks learned."""
+        return self.runs.get(kind, Runs())
+
+    def failed(self, kind: Kind) -> list[Network]:
+        """Lists the networks of one kind of split that did not learn."""
+        return [
+            network for network in self.networks if network.kind == kind and not network.trained
+        ]
+
 
 def read_study(folder: pathlib.Path) -> Study:
-    """Reads a workdir, or a folder of workdirs; also while they are still trained.
+    """Reads a workdir, or a folder of workdirs, which may still be in training.
+
+    Args:
+        folder: the workdir of one experiment, or the folder above several.
 
     Raises:
-        UserError: if there is none, none of their networks is done, they differ in more than
+        UserError: if there is no workdir, none of their networks is done, they differ in more than
             split, seed and number of examples or do not differ in these, or networks of one target
             were tested on other images.
     """
@@ -91,109 +122,152 @@ def read_study(folder: pathlib.Path) -> Study:
     workdirs = _workdirs(folder)
     if not workdirs:
         raise UserError(
-            f"--workdir={folder}: no experiment.json here or one folder below. Give the workdir of "
+            f"--workdir={folder}: no {EXPERIMENT} here or one folder below. Give the workdir of "
             "an experiment, or the folder of a study."
         )
-    facts = [read_experiment(workdir) for workdir in workdirs]
-    settings = _shared(
-        folder, {w.name: f["settings"] for w, f in zip(workdirs, facts, strict=True)}
+
+    # The facts of the experiments. They must make one study: equal in all but split, seed and
+    # number of examples, and different in at least one of these.
+    facts = [workdir.read_facts() for workdir in workdirs]
+    names = [workdir.path.name for workdir in workdirs]
+    settings = _shared_settings(
+        folder, {name: fact["settings"] for name, fact in zip(names, facts, strict=True)}
     )
+    variants = [_variant(fact["settings"]) for fact in facts]
+    _check_variants(folder, names, variants)
+
+    # The networks. Their answers are compared image by image, so all networks of a target must have
+    # been tested on the same images. What did not learn is listed as a failure and is no result.
     networks: list[Network] = []
-    folders: dict[tuple, pathlib.Path] = {}
-    labels: dict[Half, np.ndarray] = {}
-    runs: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
-    for workdir, fact in zip(workdirs, facts, strict=True):
-        variant = _variant(fact["settings"])
-        if variant in folders:
-            raise UserError(
-                f"--workdir={folder}: {folders[variant].name} and {workdir.name} are of the same "
-                "split, seed and number of examples. Move one of them elsewhere."
-            )
-        folders[variant] = workdir
-        for name in filter(is_treatment_name, done(workdir)):
-            try:
-                row = read_row(workdir, name)
-                label, predicted = read_answers(workdir, name)
-            except FileNotFoundError:  # Removed while we read.
-                continue
-            network = Network(workdir, *variant, row)
+    labels: dict[TargetTask, np.ndarray] = {}
+    runs: dict[Kind, dict[TargetTask, dict[int, dict[Role, Run]]]] = {}
+    for workdir, variant in zip(workdirs, variants, strict=True):
+        for network, label, predicted in _read_networks(workdir, variant):
+            _check_images(network, labels.setdefault(network.target, label), label)
             networks.append(network)
-            if not np.array_equal(labels.setdefault(network.half, label), label):
-                raise UserError(
-                    f"{workdir / name} was tested on other images than other networks of split "
-                    f"{network.split} and target {row.target}. Remove what was made with other "
-                    "data."
-                )
-            if row.outcome == "trained":  # Else it is a failure, and no result.
-                roles = runs[network.kind][network.half][network.seed]
-                roles[network.role] = Run(row.top1, label == predicted, best_tests(row))
+            if network.trained:
+                row = network.row
+                by_seed = runs.setdefault(network.kind, {}).setdefault(network.target, {})
+                run = Run(row.top1, label == predicted, best_tests(row))
+                by_seed.setdefault(network.seed, {})[network.role] = run
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
-    return Study(settings, facts[0]["versions"], networks, runs)
+    by_kind = {kind: Runs(by_target) for kind, by_target in runs.items()}
+    return Study(settings, facts[0]["versions"], networks, by_kind)
 
 
-def check_study(folder: pathlib.Path, wanted: Mapping[str, Mapping]) -> None:
+def _check_variants(
+    folder: pathlib.Path, names: Sequence[str], variants: Sequence[Variant]
+) -> None:
+    """Refuses two experiments of the same split, seed and number of examples."""
+    first_of: dict[Variant, str] = {}
+    for name, variant in zip(names, variants, strict=True):
+        if variant in first_of:
+            raise UserError(
+                f"--workdir={folder}: {first_of[variant]} and {name} are of the same "
+                "split, seed and number of examples. Move one of them elsewhere."
+            )
+        first_of[variant] = name
+
+
+def _read_networks(
+    workdir: Workdir, variant: Variant
+) -> Iterator[tuple[Network, np.ndarray, np.ndarray]]:
+    """Reads (network, label, predicted) of every treatment that is done."""
+    for name in filter(is_treatment_name, workdir.done):
+        try:
+            row = workdir.row(name)
+            label, predicted = workdir.predictions(name)
+        except FileNotFoundError:
+            # Someone removed the network after it was listed.
+            continue
+        yield Network(workdir, *variant, row), label, predicted
+
+
+def _check_images(network: Network, expected: np.ndarray, label: np.ndarray) -> None:
+    if not np.array_equal(expected, label):
+        raise UserError(
+            f"{network.workdir / network.row.treatment} was tested on other images than other "
+            f"networks of split {network.split} and target {network.row.target}. Remove what was "
+            "made with other data."
+        )
+
+
+def check_study(folder: pathlib.Path, identities: Mapping[str, Mapping]) -> None:
     """Refuses a folder that cannot hold these experiments as one study; writes nothing.
 
     Args:
-        folder: of a study, or none yet.
-        wanted: name of each workdir in it -> `settings.Experiment.identity`.
+        folder: of a study; it need not exist yet.
+        identities: name of each workdir in it -> what makes its experiment what it is; see
+            `config.Experiment.identity`.
 
     Raises:
-        UserError: naming what differs, or is there twice.
+        UserError: naming what differs, or the two that are the same.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--workdir={folder}: is a file. Give a folder.")
-    if (folder / "experiment.json").exists():
+    if Workdir(folder).has_facts:
         raise UserError(
             f"--workdir={folder}: is the workdir of one experiment. Give a new folder, or that of "
             "a study."
         )
-    there = {w.name: read_experiment(w)["settings"] for w in _workdirs(folder)}
-    asked = json.loads(json.dumps(next(iter(wanted.values()))))
-    _shared(folder, {**there, "what is asked for": asked})
-    names = {_variant(settings): name for name, settings in there.items()}
-    for name, identity in wanted.items():
+    existing = {w.path.name: w.read_facts()["settings"] for w in _workdirs(folder)}
+    first = json.loads(json.dumps(next(iter(identities.values()))))
+    _shared_settings(folder, {**existing, "what is asked for": first})
+    names = {_variant(settings): name for name, settings in existing.items()}
+    for name, identity in identities.items():
         other = names.setdefault(_variant(identity), name)
         if other != name:
             raise UserError(
                 f"--workdir={folder}: {other} and {name} are the same classes, seed and number of "
                 "examples. Ask for one of them, or move it elsewhere."
             )
-        check_workdir(folder / name, identity)
+        Workdir(folder / name).check(identity)
 
 
-def _workdirs(folder: pathlib.Path) -> list[pathlib.Path]:
-    found = [*folder.glob("experiment.json"), *folder.glob("*/experiment.json")]
-    return sorted(path.parent for path in found)
+def _workdirs(folder: pathlib.Path) -> list[Workdir]:
+    """Finds the workdirs at a folder and one folder below it, sorted by path."""
+    paths = [*folder.glob(EXPERIMENT), *folder.glob(f"*/{EXPERIMENT}")]
+    return [Workdir(parent) for parent in sorted(path.parent for path in paths)]
 
 
-def _variant(settings: Mapping) -> tuple[str, int | None, int]:
-    """(split, examples a class, seed)."""
-    return _named(settings["split"]), settings.get("examples_per_class"), settings["seed"]
+def _variant(settings: Mapping) -> Variant:
+    split = _short_name(settings["split"])
+    return Variant(split, settings.get("examples_per_class"), settings["seed"])
 
 
 def best_tests(row: Row) -> float:
-    """Mean top-1 of the best tests, 10 of each 450 as in the paper, at least one: optimistic."""
+    """Averages the top-1 of a network's best tests, which is optimistic.
+
+    Of each 450 tests the best 10 count, as in the paper, and at least one.
+    """
     top1 = sorted((test[-1] for test in row.validation), reverse=True)
     return float(np.mean(top1[: max(1, round(_BEST * len(top1)))]))
 
 
-def _named(split: str | list[str]) -> str:
-    """A short name also for a split that is a list of A's classes."""
+def _short_name(split: str | list[str]) -> str:
+    """Gives a split's name, and a short one of a split that is a list of A's classes."""
     if isinstance(split, str):
         return split
     return f"list-{hashlib.sha256(json.dumps(split).encode()).hexdigest()[:6]}"
 
 
-def _shared(folder: pathlib.Path, settings: Mapping[str, Mapping]) -> dict:
-    """What all experiments, by name, have in common; UserError if more than may be differs."""
-    (one, first), *others = settings.items()
-    for name, found in others:
+def _shared_settings(folder: pathlib.Path, settings: Mapping[str, Mapping]) -> dict:
+    """Gives the settings that all experiments of a study share.
+
+    Args:
+        folder: of the study.
+        settings: name of each experiment -> its settings.
+
+    Raises:
+        UserError: if experiments differ in more than split, seed and number of examples.
+    """
+    (first_name, first), *rest = settings.items()
+    for name, compared in rest:
         differing = [
-            f"{key} is {first.get(key)!r} in {one} and {found.get(key)!r} in {name}"
-            for key in sorted({*first, *found} - _VARIED)
-            if first.get(key) != found.get(key)
+            f"{key} is {first.get(key)!r} in {first_name} and {compared.get(key)!r} in {name}"
+            for key in sorted({*first, *compared} - _VARIED)
+            if first.get(key) != compared.get(key)
         ]
         if differing:
             raise UserError(

@@ -1,4 +1,4 @@
-"""The blocks that a network's layers have in their names."""
+"""Finds the blocks of a network in the names of its layers."""
 
 import itertools
 import re
@@ -8,7 +8,7 @@ import keras
 
 from transfer_keras.surgery.units import Unit, has_kernel, units
 
-# All up to this is the block's name; what follows is the place inside the block.
+# What this matches is the block's name; the rest of a layer's name is its place in the block.
 _BLOCK = re.compile(
     r"""^(?:.*?_)??(?:
         (?:conv|stack|stage|group)_?\d+_[xyz]?block_?\d+  # ResNet, DenseNet, ConvNeXt, RegNet
@@ -22,50 +22,59 @@ _SEPARABLE = re.compile(r"^((?:.*_)?conv)_(?:dw|pw)_(\d+)(?=_|$)")  # MobileNet
 
 
 def block_names(model: keras.Model) -> Callable[[keras.Layer], str]:
-    """The blocks of a network by its layers' names, for `units(model, blocks=...)`.
+    """Finds the blocks of a network by its layers' names, for `units(model, blocks=...)`.
 
-    Knows how the networks of `keras.applications` name their layers, with any prefix:
-    "block_3_expand" and "block_3_project" are of "block_3", "conv2_block1_1_conv" of
-    "conv2_block1", "conv_dw_3" and "conv_pw_3" of "conv_3". A unit is a block of its own, under
-    its own name, if no weighted layer in it names a block, or several; and so is each unit of a
-    block that is not in one piece. Units that share a weighted layer are one block, with all
-    between them. So any network has blocks, if it has units.
+    It knows how the networks of `keras.applications` name their layers, with any prefix:
+    "block_3_expand" and "block_3_project" belong to "block_3", "conv2_block1_1_conv" to
+    "conv2_block1", "conv_dw_3" and "conv_pw_3" to "conv_3". A unit is a block of its own, under
+    its own name, if no weighted layer in it names a block, or if they name several; and so is each
+    unit of a block that is not in one piece. Units that share a weighted layer form one block,
+    with all units between them. So any network that has units has blocks.
 
     Args:
         model: a functional model or a built `Sequential`.
 
     Returns:
-        Layer -> name of its block. It goes by the layer's name, so it serves for copies too.
+        A function from a layer to the name of its block. It uses the layer's name alone, so it
+        also works for copies of the layer.
 
     Raises:
-        NotRebuildable, NotACutPoint: see `units`.
+        NotRebuildable: if the model has no graph.
+        NotACutPoint: if the model has no unit.
     """
-    parts = units(model)
-    told = [_told(unit) for unit in parts]
-    runs = [name for name, _ in itertools.groupby(told)]
-    told = [name if runs.count(name) == 1 else None for name in told]
-    runs = itertools.groupby(range(len(parts)), key=lambda i: told[i] or i)
+    model_units = units(model)
+
+    # The name of a block counts only if its units follow one another.
+    names = [_block_of_unit(unit) for unit in model_units]
+    runs = [name for name, _ in itertools.groupby(names)]
+    names = [name if runs.count(name) == 1 else None for name in names]
+
+    # Units of the same name form a block, and each unit without a name one of its own.
+    groups = itertools.groupby(range(len(model_units)), key=lambda i: names[i] or i)
     blocks: dict[str, list[Unit]] = {}
-    for places in _joined([list(run) for _, run in runs], parts):
-        names = {told[place] for place in places}
-        name = names.pop() if len(names) == 1 else None
-        name = name or parts[places[0]].name
+    for places in _join_sharing([list(group) for _, group in groups], model_units):
+        names_in_block = {names[place] for place in places}
+        name = names_in_block.pop() if len(names_in_block) == 1 else None
+        name = name or model_units[places[0]].name
         while name in blocks:
             name += "_"
-        blocks[name] = [parts[place] for place in places]
+        blocks[name] = [model_units[place] for place in places]
+
+    # A layer that is called in several blocks belongs to the first.
     known: dict[str, str] = {}
-    for name, inside in blocks.items():
-        for unit in inside:
+    for name, members in blocks.items():
+        for unit in members:
             for layer in unit.layers:
                 known.setdefault(layer.name, name)
 
     def block_of(layer: keras.Layer) -> str:
-        return known.get(layer.name) or _in_name(layer.name) or layer.name
+        return known.get(layer.name) or _block_in_name(layer.name) or layer.name
 
     return block_of
 
 
-def _in_name(name: str) -> str | None:
+def _block_in_name(name: str) -> str | None:
+    """Finds the name of a block in the name of a layer."""
     match = _SEPARABLE.match(name)
     if match:
         return f"{match[1]}_{match[2]}"
@@ -73,16 +82,17 @@ def _in_name(name: str) -> str | None:
     return match and match[0]
 
 
-def _told(unit: Unit) -> str | None:
-    """The block that the weighted layers of a unit name, if it is one."""
-    found = {_in_name(layer.name) for layer in unit.layers if has_kernel(layer)} - {None}
-    return found.pop() if len(found) == 1 else None
+def _block_of_unit(unit: Unit) -> str | None:
+    """Finds the block that the weighted layers of a unit name, if they name just one."""
+    names = {_block_in_name(layer.name) for layer in unit.layers if has_kernel(layer)} - {None}
+    return names.pop() if len(names) == 1 else None
 
 
-def _joined(groups: list[list[int]], parts: list[Unit]) -> list[list[int]]:
-    """Joins groups that hold the same weighted layer, and all between them."""
+def _join_sharing(groups: list[list[int]], model_units: list[Unit]) -> list[list[int]]:
+    """Joins groups of units that hold the same weighted layer, with all groups between them."""
     kernels = [
-        [id(x) for place in group for x in parts[place].layers if has_kernel(x)] for group in groups
+        [id(x) for place in group for x in model_units[place].layers if has_kernel(x)]
+        for group in groups
     ]
     last = {layer: place for place, layers in enumerate(kernels) for layer in layers}
     joined: list[list[int]] = []

@@ -1,11 +1,24 @@
-"""The ways in which surgery can fail, each with its own name.
+"""The ways in which surgery can fail, each with its own name, and the text of their messages.
 
 Every message says what was found, what was expected and what to do.
 """
 
+from collections.abc import Sequence
+
+
+def one_line(error: Exception | None) -> str:
+    """Folds the message of an error into one line."""
+    return " ".join(str(error).split())
+
+
+def first_few(names: Sequence[str], most: int = 8) -> str:
+    """Lists the first names, and says how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
+
 
 class SurgeryError(ValueError):
-    """Base of all errors that this package raises on purpose."""
+    """Base class of the errors that this package raises on purpose."""
 
 
 class NotACutPoint(SurgeryError):

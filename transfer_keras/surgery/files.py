@@ -1,4 +1,4 @@
-"""`.keras` files that keep the flags of layers inside composite layers too."""
+"""Writes and loads `.keras` files that also keep the flags of layers inside composite layers."""
 
 import json
 import pathlib
@@ -10,6 +10,7 @@ import keras
 from transfer_keras.surgery import graph
 from transfer_keras.surgery.freezing import set_flag
 
+# Name of the file inside the `.keras` archive; it lists the flag of each layer.
 _MEMBER = "surgery_flags.json"
 
 
@@ -31,14 +32,14 @@ def save(model: keras.Model, path: str | pathlib.Path) -> None:
 
 
 def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> keras.Model:
-    """Loads a `.keras` file, uncompiled; one of `save` with the flags of all layers.
+    """Loads a `.keras` file, uncompiled, with the flags of all layers if `save` wrote it.
 
-    A file that holds code (a Lambda) is refused by Keras; it is never loaded with
+    Keras refuses a file that holds code (a Lambda); such a file is never loaded with
     `safe_mode=False`.
 
     Args:
         path: the file.
-        custom_objects: classes by name that are not registered.
+        custom_objects: name -> class, for classes that are not registered.
 
     Raises:
         ValueError: from Keras, if it is no such file or holds code.

@@ -1,4 +1,4 @@
-"""Freezing layers, and the proof that what was frozen did not move."""
+"""Freezes layers, and proves that what was frozen did not change."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +11,24 @@ from transfer_keras.surgery.batch_norm import FixedStatisticsBatchNormalization
 
 
 def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
-    """Sets the flag of the layers and of every layer inside them, the same on every backend.
+    """Sets the flag of layers and of every layer inside them, the same on every backend.
 
     On TensorFlow, setting a flag to the value that it already has leaves the layers inside as
-    they were; so each is set to the opposite first.
+    they were; so each flag is set to the opposite first.
+
+    Args:
+        layers: any layers or models.
+        value: True to train them, False to freeze them.
+
+    Example:
+        >>> network = keras.Sequential([
+        ...     keras.Input((8,)),
+        ...     keras.layers.Dense(6, name="one"),
+        ...     keras.layers.Dense(3, name="two"),
+        ... ])
+        >>> surgery.set_trainable([network.get_layer("one")], False)
+        >>> [layer.name for layer in network.layers if layer.trainable]
+        ['two']
     """
     for layer in layers:
         for inner in graph.flat_layers(layer):
@@ -22,36 +36,52 @@ def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
 
 
 def set_flag(layer: keras.Layer, value: bool) -> None:
-    """Sets the flag of a layer; those inside it follow, even if it had that value already."""
+    """Sets the flag of a layer and of the layers inside it, even if it had that value already."""
     layer.trainable = not value
     layer.trainable = value
 
 
 def copy_flags(pairs: Sequence[tuple[keras.Layer, keras.Layer]]) -> None:
-    """Gives the second of each pair the flag of the first; parents before children."""
+    """Gives the second of each pair the flag of the first; parents must come before children."""
     for old, new in pairs:
         set_flag(new, old.trainable)
     for old, new in pairs:
         for source, target in zip(old.weights, new.weights, strict=True):
-            if target.trainable != source.trainable:  # One weight was frozen by itself.
+            # A single weight can be frozen by itself.
+            if target.trainable != source.trainable:
                 target.trainable = source.trainable
 
 
 def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
-    """Digests of weights, BatchNorm statistics included; seeds of dropout are no weights.
+    """Computes digests of weights, BatchNorm statistics included.
+
+    The seeds of dropout are not weights and have no digest.
 
     Args:
         model: any built model.
-        frozen_only: of the layers whose `trainable` is False only, else of all.
+        frozen_only: whether only frozen weights are digested: those of layers whose `trainable`
+            is False, and the statistics of `FixedStatisticsBatchNormalization`.
 
     Returns:
-        "layer/index of the inner layer/weight" -> SHA-256 of dtype, shape and bytes.
+        "layer/index of the inner layer/index of the weight:its name" -> SHA-256 of dtype, shape
+        and bytes.
+
+    Example:
+        >>> network = keras.Sequential([
+        ...     keras.Input((8,)),
+        ...     keras.layers.Dense(6, name="one", trainable=False),
+        ...     keras.layers.Dense(3, name="two"),
+        ... ])
+        >>> list(surgery.snapshot(network))
+        ['one/0/0:kernel', 'one/0/1:bias']
+        >>> len(surgery.snapshot(network, frozen_only=False))
+        4
     """
     digests = {}
     for layer in model.layers:
         for index, inner in enumerate(graph.flat_layers(layer)):
             for place, weight in enumerate(_own_weights(inner)):
-                if frozen_only and not _is_still(inner, weight):
+                if frozen_only and not _is_frozen(inner, weight):
                     continue
                 digests[f"{layer.name}/{index}/{place}:{weight.name}"] = digest(weight)
     return digests
@@ -60,31 +90,49 @@ def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
 def assert_unchanged(model: keras.Model, before: Mapping[str, str]) -> None:
     """Compares the model with an earlier `snapshot` of it.
 
+    Args:
+        model: any built model.
+        before: from `snapshot`, of this model or of one that it is a copy of.
+
     Raises:
-        FrozenWeightChanged: naming every weight of the snapshot that differs or is gone.
+        FrozenWeightChanged: if a weight of the snapshot differs or is missing; the message names
+            every such weight.
+
+    Example:
+        >>> network = keras.Sequential(
+        ...     [keras.Input((8,)), keras.layers.Dense(3, name="one", trainable=False)], name="net"
+        ... )
+        >>> before = surgery.snapshot(network)
+        >>> surgery.assert_unchanged(network, before)
+        >>> _ = network.get_layer("one").bias.assign([1, 2, 3])
+        >>> surgery.assert_unchanged(network, before)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        transfer_keras...FrozenWeightChanged: 1 of 2 frozen weights of 'net' changed: ...
     """
     now = snapshot(model, frozen_only=False)
-    moved = [name for name, digest in before.items() if now.get(name) != digest]
-    if moved:
+    changed = [name for name, digest in before.items() if now.get(name) != digest]
+    if changed:
         raise errors.FrozenWeightChanged(
-            f"{len(moved)} of {len(before)} frozen weights of '{model.name}' changed: "
-            f"{', '.join(moved)}. Expected: bit-identical. A flag was set after the training "
+            f"{len(changed)} of {len(before)} frozen weights of '{model.name}' changed: "
+            f"{', '.join(changed)}. Expected: bit-identical. A flag was set after the training "
             "step had been built, or something assigned to them."
         )
 
 
-def _is_still(layer: keras.Layer, weight) -> bool:
-    """Whether training may not move a weight of this layer."""
+def _is_frozen(layer: keras.Layer, weight) -> bool:
+    """Tells whether training must not change a weight of this layer."""
     fixed = isinstance(layer, FixedStatisticsBatchNormalization)
     return not layer.trainable or (fixed and not weight.trainable)
 
 
 def _own_weights(layer: keras.Layer) -> list:
+    """Lists the weights of a layer that belong to no layer inside it."""
     inside = {id(w) for child in graph.flat_layers(layer)[1:] for w in child.weights}
     return [weight for weight in layer.weights if id(weight) not in inside]
 
 
 def digest(array) -> str:
-    """SHA-256 of an array's dtype, shape and bytes."""
+    """Computes the SHA-256 of an array's dtype, shape and bytes, as hexadecimal digits."""
     value = np.ascontiguousarray(keras.ops.convert_to_numpy(array))
     return hashlib.sha256(f"{value.dtype}{value.shape}".encode() + value.tobytes()).hexdigest()

@@ -1,10 +1,10 @@
 """Makes a layer again, with initial values that depend on a seed and the layer's place only.
 
 Keras draws every seed that was not given from Python's `random`, when an initialiser or a
-dropout layer is made, which for composite layers is when they are built. So all seeds are
-taken out of a layer's config, and the layer is made and built while `random` is in a state
-of our choosing. This holds for composite layers and on every backend; calling an initialiser
-again does not: it returns the values that it returned before.
+dropout layer is made; for composite layers that is when they are built. So all seeds are
+removed from a layer's config, and the layer is made and built while `random` is in a state
+of our choosing. This works for composite layers and on every backend. Calling an initialiser
+again would not work: it returns the values that it returned before.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from transfer_keras.surgery import errors, graph
 
 @contextlib.contextmanager
 def random_state(*identity):
-    """Python's `random` in a state made of `identity` alone; the caller's state comes back."""
+    """Sets Python's `random` to a state made of `identity` alone, and restores the caller's."""
     digest = hashlib.sha256(repr(identity).encode()).digest()
     before = random.getstate()
     random.seed(int.from_bytes(digest, "big"))
@@ -30,18 +30,18 @@ def random_state(*identity):
 
 
 def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.Layer:
-    """A new layer of the same config with other seeds; call within `random_state`.
+    """Makes a new layer of the same config with other seeds; call it within `random_state`.
 
-    The seeds of initialisers are removed, so that composite layers, which hand theirs on to
-    several layers inside, do not give these the same values.
+    The seeds of initialisers are removed. Else composite layers, which hand theirs on to several
+    layers inside, would give these the same values.
 
     Args:
         layer: any layer that can be rebuilt from its config.
-        kind: class to make; None: the layer's own.
+        kind: the class of the new layer; None: the layer's own.
         **changes: entries of the config to replace.
 
     Raises:
-        NotRebuildable: if the config cannot be read or the class not be made from it.
+        NotRebuildable: if the config cannot be read, or the layer cannot be made from it.
     """
     with _named_error(layer):
         config = without_seeds(copy.deepcopy(layer.get_config()))
@@ -52,7 +52,7 @@ def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.
 
 
 def renamed(layer: keras.Layer, name: str, **changes) -> keras.Layer:
-    """A new layer of the very same config, seeds included, under another name.
+    """Makes a new layer of the very same config, seeds included, under another name.
 
     Args:
         layer: any layer or operation that can be rebuilt from its config.
@@ -60,7 +60,7 @@ def renamed(layer: keras.Layer, name: str, **changes) -> keras.Layer:
         **changes: other entries of the config to replace.
 
     Raises:
-        NotRebuildable: see `remake`.
+        NotRebuildable: if the config cannot be read, or the layer cannot be made from it.
     """
     with _named_error(layer):
         return type(layer).from_config({**layer.get_config(), "name": name, **changes})
@@ -68,21 +68,21 @@ def renamed(layer: keras.Layer, name: str, **changes) -> keras.Layer:
 
 @contextlib.contextmanager
 def _named_error(layer: keras.Layer):
+    """Turns an error of its block into a `NotRebuildable` that names the layer."""
     try:
         yield
     except (NotImplementedError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
         raise errors.NotRebuildable(
             f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its "
-            f"config: {reason}. Give the class a `get_config` that returns all arguments of its "
-            "`__init__`, register classes and functions that it names with "
+            f"config: {errors.one_line(error)}. Give the class a `get_config` that returns all "
+            "arguments of its `__init__`, register classes and functions that it names with "
             "`keras.saving.register_keras_serializable`, or share the layer: "
             f"`share=['{layer.name}']`."
         ) from error
 
 
 def without_seeds(config):
-    """The same config, every entry named "seed" at any depth None."""
+    """Copies a config with every entry named "seed", at any depth, set to None."""
     if isinstance(config, dict):
         return {k: None if k == "seed" else without_seeds(v) for k, v in config.items()}
     if isinstance(config, list | tuple):

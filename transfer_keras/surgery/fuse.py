@@ -1,4 +1,4 @@
-"""One flat model out of many that take the same input, and each of them out of it again."""
+"""Fuses networks that take the same input into one flat model, and extracts them again."""
 
 import dataclasses
 import json
@@ -12,30 +12,54 @@ from transfer_keras.surgery import errors, freezing, fresh, graph
 from transfer_keras.surgery.rebuild import duplicate
 from transfer_keras.surgery.units import Units, units
 
-# Between a network's name and a layer's: Keras allows no slash in the name of a layer, PyTorch no
-# dot, TensorFlow no plus sign.
+# Stands between the name of a network and that of a layer. Keras allows no slash in the name of a
+# layer, PyTorch no dot, TensorFlow no plus sign.
 _SEPARATOR = "--"
 
 
 def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
-    """One flat graph of several networks, with one input and one output a name.
+    """Fuses several networks into one flat graph, with one input and one output for each name.
 
-    What is trained stays disjoint, so the gradient of the sum of their losses is each one's own.
-    Weights, flags and the states of dropout seeds are copied. Layers of the same name, config
-    and weights that see the same tensor, have nothing to train and nothing random, are one layer
-    in the fused model: the lower part of a frozen donor runs once for all networks that have it.
-    It bears the name of the first of them. A layer is not shared if its network calls it twice
-    or if Keras cannot serialise its config, nor is one with a vocabulary.
+    Networks share nothing that is trained, so the gradient of the sum of their losses is, for each
+    weight, the gradient of its own network's loss. Weights, flags and the states of dropout seeds
+    are copied. The lower part of a frozen donor runs once for all networks that have it: layers
+    become one layer of the fused model if they have the same name, config and weights, see the
+    same tensor, and have nothing to train and nothing random. That layer is named after the first
+    network. A layer is not shared if its network calls it twice, if Keras cannot serialise its
+    config, or if it has a vocabulary.
 
     Args:
-        models: functional models of one output each that take inputs of one shape and dtype.
+        models: name -> functional model or built `Sequential`, of one output each; they take
+            inputs of one shape and dtype. They are not changed.
 
     Returns:
-        An uncompiled model: the common input -> {name: that network's output}.
+        An uncompiled model from the common input to {name: that network's output}.
 
     Raises:
-        ShapeMismatch: if the models take different inputs.
+        ValueError: if a name is empty or has a slash.
+        ShapeMismatch: if the models take different inputs, or have several outputs.
+        NotRebuildable: if a layer cannot be made again from its config, or has tied weights, LoRA
+            or quantisation.
+
+    Example:
+        >>> donor = keras.Sequential([
+        ...     keras.Input((8,), name="pixels"),
+        ...     keras.layers.Dense(6, "relu", name="one"),
+        ...     keras.layers.Dense(3, name="two"),
+        ... ])
+        >>> networks = {
+        ...     name: surgery.transplant(donor, 1, head=head, seed=head).model
+        ...     for name, head in {"a": 4, "b": 5}.items()
+        ... }
+        >>> fused = surgery.fuse(networks)
+        >>> {name: output.shape for name, output in fused.output.items()}
+        {'a': (None, 4), 'b': (None, 5)}
+        >>> [layer.name for layer in fused.layers]
+        ['pixels', '0-a--one', '0-a--two', '1-b--two']
     """
+    # What is fused.
+    # Each name becomes part of the names of layers, where a slash is forbidden. Each network has
+    # one output, and all take the same input.
     models = {name: graph.functional(model) for name, model in models.items()}
     for name in models:
         if not isinstance(name, str) or not name or "/" in name:
@@ -46,80 +70,103 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
             f"Expected one network or more, of one output each. Received: {outputs} outputs."
         )
     _check_inputs(models)
+
+    # One input for all.
+    # It is made like the first network's and has its name. All networks are built upon it, so
+    # layers of several networks can see the same tensor.
     first = next(iter(models.values())).inputs[0]
-    shared = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
+    shared_input = keras.Input(batch_shape=first.shape, dtype=first.dtype, name=first.name)
+
+    # One copy of each network.
+    # Its layers get a prefix with its number and name, since names must be unique. `calls` holds
+    # the calls made so far: a frozen layer that was called on the same tensor is not copied again.
     outputs, calls = {}, {}
     for name, model in models.items():
-        prefix = f"{len(outputs)}-{_plain(name)}{_SEPARATOR}"
+        prefix = f"{len(outputs)}-{_plain_name(name)}{_SEPARATOR}"
         prefixed = {x.name: prefix + x.name for x in model.operations}
-        outputs[name] = _copy(model, prefixed, shared, calls).outputs[0]
-    return keras.Model(shared, outputs, name="fused")
+        outputs[name] = _copy(model, prefixed, shared_input, calls).outputs[0]
+    return keras.Model(shared_input, outputs, name="fused")
 
 
 def extract(fused: keras.Model, name: str) -> keras.Model:
-    """One network out of a model that `fuse` made: it stands alone, saves and reloads.
+    """Copies one network out of a model that `fuse` made; the copy can be saved and reloaded.
 
     Args:
-        fused: a model made by `fuse`, trained or not.
+        fused: a model made by `fuse`, trained or not; it is not changed.
         name: one of the names that it was made with.
 
     Returns:
-        A new model with its own copies of the weights and flags, layers under their old names;
-        its own name is the given one, "_" for what is neither letter nor digit.
+        An uncompiled model with its own copies of the weights and flags. Its layers have their
+        old names. Its own name is the given one, with "_" for each character that is neither
+        letter nor digit.
 
     Raises:
         KeyError: if there is no such name.
+
+    Example:
+        >>> networks = {
+        ...     name: keras.Sequential(
+        ...         [keras.Input((8,)), keras.layers.Dense(units, name="head")]
+        ...     )
+        ...     for name, units in {"a": 4, "b": 5}.items()
+        ... }
+        >>> network = surgery.extract(surgery.fuse(networks), "b")
+        >>> network.name, network.output.shape
+        ('b', (None, 5))
+        >>> [layer.name for layer in network.layers[1:]]
+        ['head']
     """
-    part = _part(fused, name)
-    renamed = {x.name: _own_name(x.name) for x in part.operations}
-    return _copy(part, renamed)
+    network = _network_inside(fused, name)
+    renamed = {x.name: _own_name(x.name) for x in network.operations}
+    return _copy(network, renamed)
 
 
 def fused_units(fused: keras.Model, name: str) -> Units:
-    """The units of one network inside a model that `fuse` made.
+    """Finds the units of one network inside a model that `fuse` made.
 
     Args:
         fused: a model made by `fuse`, trained or not.
         name: one of the names that it was made with.
 
     Returns:
-        As `units` gives them, with the fused model's layers and tensors, and the network's own
-        names for the units. Networks that share a layer have the same layer here.
+        The units as `units` gives them, with the layers and tensors of the fused model, and the
+        network's own names for the units. A layer that networks share is in the units of each.
 
     Raises:
         KeyError: if there is no such name.
     """
-    found = units(_part(fused, name))
-    return Units(dataclasses.replace(unit, name=_own_name(unit.name)) for unit in found)
+    inside = units(_network_inside(fused, name))
+    return Units(dataclasses.replace(unit, name=_own_name(unit.name)) for unit in inside)
 
 
-def _part(fused: keras.Model, name: str) -> keras.Model:
-    """One network with the layers of the fused model."""
+def _network_inside(fused: keras.Model, name: str) -> keras.Model:
+    """Gives one network, made of the layers of the fused model."""
     outputs = fused.output
     if not isinstance(outputs, dict) or name not in outputs:
         known = sorted(outputs) if isinstance(outputs, dict) else "none: not a fused model"
         raise KeyError(f"No network named {name!r} in '{fused.name}'. Expected one of {known}")
-    return keras.Model(fused.input, outputs[name], name=_plain(name))
+    return keras.Model(fused.input, outputs[name], name=_plain_name(name))
 
 
-def _plain(name: str) -> str:
-    """As TensorFlow takes it for the name of what it compiles, in `predict` and `fit`."""
+def _plain_name(name: str) -> str:
+    """Replaces the characters that TensorFlow refuses in the name of a function it compiles."""
     return re.sub(r"[^A-Za-z0-9]", "_", name)
 
 
 def _own_name(layer_name: str) -> str:
+    """Removes the prefix of a network from the name of a layer or unit."""
     return layer_name.split(_SEPARATOR, 1)[-1]
 
 
 def _copy(model: keras.Model, renamed: Mapping[str, str], inputs=None, calls=None) -> keras.Model:
-    """An exact copy under other layer names.
+    """Copies a model, its layers under other names.
 
     Args:
         model: functional.
-        renamed: a new name for each of its layers and operations.
+        renamed: name of each of its layers and operations -> new name.
         inputs: a tensor to build upon; None: new inputs.
-        calls: calls made before that may serve again, to which the copy's are added; None:
-            nothing is shared.
+        calls: calls that were made for other models, and whose results may be used again; those
+            made here are added. None: nothing is shared.
     """
     counts = Counter(id(node.operation) for node in graph.nodes(model))
     originals = {}
@@ -134,27 +181,31 @@ def _copy(model: keras.Model, renamed: Mapping[str, str], inputs=None, calls=Non
         identity = _identity(old) if calls is not None and counts[id(old)] == 1 else None
         if identity is None:
             return new(*args, **kwargs)
-        key = (*identity, _described(args, kwargs))
+        key = (*identity, _describe_arguments(args, kwargs))
         if key not in calls:
-            calls[key] = new(*args, **kwargs), (args, kwargs)  # Kept, so that no id serves twice.
+            # The key names tensors by their `id`, so the arguments are held: no other object can
+            # get the same one.
+            calls[key] = new(*args, **kwargs), (args, kwargs)
         return calls[key][0]
 
     return duplicate(model, make, call=call, inputs=inputs)
 
 
 def _identity(operation) -> tuple | None:
-    """Equal for layers and operations that do the same; None for what no two networks share."""
+    """Gives a key that is equal for layers and operations that do the same.
+
+    It is None for those that two networks must not share: layers that are trained, that draw
+    random numbers, or that hold more than weights.
+    """
     is_layer = isinstance(operation, keras.Layer)
     layers = graph.flat_layers(operation) if is_layer else []
     if is_layer:
-        random = len(operation.variables) > len(operation.weights)  # The states of its seeds.
+        # The states of its seeds are variables and no weights.
+        is_random = len(operation.variables) > len(operation.weights)
         norms = [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
-        if (
-            random
-            or any(norm.trainable for norm in norms)  # Its statistics move in training.
-            or operation.trainable_variables
-            or any(hasattr(x, "save_assets") for x in layers)
-        ):
+        updates_statistics = any(norm.trainable for norm in norms)
+        has_assets = any(hasattr(x, "save_assets") for x in layers)
+        if is_random or updates_statistics or operation.trainable_variables or has_assets:
             return None
     try:
         config = keras.saving.serialize_keras_object(fresh.without_seeds(operation.get_config()))
@@ -169,8 +220,8 @@ def _identity(operation) -> tuple | None:
     return type(operation), text, tuple(state)
 
 
-def _described(args, kwargs) -> str:
-    """Arguments of a call, tensors of the graph by their identity."""
+def _describe_arguments(args, kwargs) -> str:
+    """Writes the arguments of a call as text, tensors of the graph by their identity."""
 
     def leaf(value):
         if isinstance(value, keras.KerasTensor):
@@ -181,14 +232,14 @@ def _described(args, kwargs) -> str:
 
 
 def _check_inputs(models: Mapping[str, keras.Model]) -> None:
-    found = {
+    received = {
         name: [(tuple(tensor.shape), tensor.dtype) for tensor in model.inputs]
         for name, model in models.items()
     }
-    expected = next(iter(found.values()))
-    wrong = {name: inputs for name, inputs in found.items() if inputs != expected}
-    if wrong or len(expected) != 1:
+    expected = next(iter(received.values()))
+    differing = {name: inputs for name, inputs in received.items() if inputs != expected}
+    if differing or len(expected) != 1:
         raise errors.ShapeMismatch(
             f"Networks that are fused must take one input of the same shape and dtype. "
-            f"Expected: {expected}. Received: {wrong or expected}"
+            f"Expected: {expected}. Received: {differing or expected}"
         )

@@ -1,7 +1,6 @@
-"""The graph of a functional model: its nodes in order, and the places where it can be cut.
+"""Reads the graph of a functional model: its nodes in order, and the places where it can be cut.
 
-Keras keeps the graph in attributes that have no public name; this is the only module that
-reads them.
+Keras keeps the graph in attributes that are not public; this is the only module that reads them.
 """
 
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from transfer_keras.surgery import errors
 
 
 def functional(model: keras.Model) -> keras.Model:
-    """The model as a functional one; a built `Sequential` is one inside.
+    """Gives a model as a functional one; a built `Sequential` holds one.
 
     Raises:
-        NotRebuildable: for a subclassed or unbuilt model, which has no graph.
+        NotRebuildable: if the model is subclassed or not built, so that it has no graph.
     """
     if isinstance(model, keras.Sequential) and model.built and model.inputs:
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
@@ -34,7 +33,19 @@ def functional(model: keras.Model) -> keras.Model:
 
 
 def nodes(model: keras.Model) -> list:
-    """Calls of layers and operations in an order in which they can run, without the inputs."""
+    """Lists the calls of a network's layers and operations in an order in which they can run.
+
+    Args:
+        model: a functional model or a built `Sequential`.
+
+    Returns:
+        Keras's nodes, without those of the inputs. A node has `operation` (the layer or
+        `keras.ops` that is called), `arguments`, `input_tensors` and `output_tensors`. A layer that
+        is called twice has two nodes.
+
+    Raises:
+        NotRebuildable: if the model has no graph.
+    """
     by_depth = functional(model)._nodes_by_depth
     return [
         node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]
@@ -43,54 +54,69 @@ def nodes(model: keras.Model) -> list:
 
 
 def maker(tensor):
-    """The layer or operation that a `KerasTensor` comes from."""
+    """Gives the layer or operation that a `KerasTensor` comes from."""
     return tensor._keras_history.operation
 
 
 def origins(tensor) -> list:
-    """The inputs that a `KerasTensor` was made from; none for what is not part of a graph."""
-    found, seen, waiting = [], set(), [tensor] if hasattr(tensor, "_keras_history") else []
-    while waiting:
-        tensor = waiting.pop()
+    """Finds the inputs that a `KerasTensor` was made from; none if it is not part of a graph."""
+    inputs, visited, pending = [], set(), [tensor] if hasattr(tensor, "_keras_history") else []
+    while pending:
+        tensor = pending.pop()
         history = tensor._keras_history
         node = history.operation._inbound_nodes[history.node_index]
-        if id(node) in seen:
+        if id(node) in visited:
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         if node.is_input:
-            found.append(tensor)
-        waiting += reversed(node.input_tensors)
-    return found
+            inputs.append(tensor)
+        pending += reversed(node.input_tensors)
+    return inputs
 
 
 def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
-    """The layer and all layers inside it, parents before children, in a fixed order."""
+    """Lists a layer and all layers inside it, at any depth.
+
+    Args:
+        layer: any layer or model.
+
+    Returns:
+        The layer itself first; parents before children, in an order that is the same for every
+        copy of the layer.
+    """
     return list(layer._flatten_layers())
 
 
 def is_leaf(operation) -> bool:
-    """Whether it is a layer with no layer inside it."""
+    """Tells whether something is a layer with no layer inside it."""
     return isinstance(operation, keras.Layer) and len(flat_layers(operation)) == 1
 
 
 def segments(model: keras.Model) -> Iterator[tuple[list, object]]:
     """Splits the graph at its cut points.
 
-    A cut point is a tensor through which every path from the inputs to the outputs goes. In
-    any order in which the nodes can run, it is the only tensor alive at its moment: all that
-    comes before it are its ancestors, all that comes after its descendants. So one walk that
-    counts the tensors alive finds them all.
+    A cut point is a tensor through which every path from the inputs to the outputs goes. A tensor
+    is alive from the node that makes it to the last node that uses it. In any order in which the
+    nodes can run, a cut point is for a moment the only tensor alive: all tensors before it are its
+    ancestors, all after it its descendants. So one walk that follows the tensors alive finds all
+    cut points.
 
     Yields:
-        (nodes, tensor): the nodes since the last cut point and the cut point that ends them,
-        in order; the model's output ends the last if it is single.
+        (nodes, tensor): the nodes since the last cut point, in order, and the cut point that ends
+        them. The model's output ends the last segment if it is the only one; else None does.
     """
+    # How often each tensor is used.
+    # A tensor dies with its last use; outputs never die.
     order = nodes(model)
     outputs = {id(tensor) for tensor in model.outputs}
     uses: dict[int, int] = {}
     for node in order:
         for tensor in node.input_tensors:
             uses[id(tensor)] = uses.get(id(tensor), 0) + 1
+
+    # The walk.
+    # It begins with the inputs alive. A segment ends where a single tensor is alive and the node
+    # has just made it.
     alive = {id(tensor) for tensor in model.inputs if id(tensor) in uses}
     alive |= {id(tensor) for tensor in model.inputs} & outputs
     segment = []

@@ -1,4 +1,4 @@
-"""A Keras callback that stops a `fit` in which something frozen moves."""
+"""Stops a `fit` in which a frozen weight changes, as a Keras callback."""
 
 import weakref
 
@@ -6,25 +6,25 @@ import keras
 
 from transfer_keras.surgery import errors, freezing, graph
 
-# The training step that each model was last seen with (weakly: it holds the model), and the flags
-# at that time.
+# Model -> its training step when it was last trained, and the flags at that time. The reference to
+# the step is weak, since the step holds the model.
 _BUILT: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class FrozenGuard(keras.callbacks.Callback):
-    """Watches that frozen weights and BatchNorm statistics stay bit-identical during `fit`.
+    """Checks during `fit` that frozen weights and BatchNorm statistics stay bit-identical.
 
-    Also refuses to train when a `trainable` flag was set after the training step had been
-    built: Keras on TensorFlow goes on with the old flags then and says nothing. Compile again
+    It also refuses to train if a `trainable` flag was set after the training step had been built:
+    Keras on TensorFlow then goes on with the old flags and says nothing. Compile the model again
     after setting flags.
 
     Args:
-        every: batches between two checks within an epoch; None: at the end of each epoch. A
-            check reads all frozen weights.
+        every: checks after so many batches, beside the check at the end of each epoch; None:
+            only then. A check reads all frozen weights.
 
     Raises:
-        StaleFlags: at the beginning of `fit`, or when a flag is set in its course.
-        FrozenWeightChanged: when a frozen weight or statistic moved.
+        StaleFlags: at the beginning of `fit`, or when a flag is set during `fit`.
+        FrozenWeightChanged: when a frozen weight or statistic has changed.
 
     Example:
         model.fit(images, labels, callbacks=[surgery.FrozenGuard()])
@@ -37,6 +37,7 @@ class FrozenGuard(keras.callbacks.Callback):
         self._trainable: set[int] = set()
 
     def on_train_begin(self, logs=None):
+        """Refuses stale flags, and takes the digests that later checks compare with."""
         optimizer = self.model.optimizer
         self._trainable = _identities(self.model.trainable_variables)
         if optimizer.built:
@@ -45,10 +46,12 @@ class FrozenGuard(keras.callbacks.Callback):
         self._frozen = freezing.snapshot(self.model)
 
     def on_train_batch_end(self, batch, logs=None):
+        """Checks the frozen weights if `every` batches have passed."""
         if self._every and (batch + 1) % self._every == 0:
             self._check()
 
     def on_epoch_end(self, epoch, logs=None):
+        """Checks the frozen weights."""
         self._check()
 
     def _check(self):
@@ -56,7 +59,11 @@ class FrozenGuard(keras.callbacks.Callback):
         self._compare(self._trainable, "this `fit` began")
 
     def _compare_flags(self) -> None:
-        """Catches what the optimiser cannot know: layers that train no weight of their own."""
+        """Refuses flags that changed since the training step was built.
+
+        The optimiser shows only flags of layers with weights to train. This compares all flags,
+        such as those of dropout.
+        """
         flags = [inner.trainable for inner in graph.flat_layers(self.model)]
         step, before = _BUILT.get(self.model, (lambda: None, flags))
         if step() is self.model.train_function and before != flags:
@@ -67,6 +74,7 @@ class FrozenGuard(keras.callbacks.Callback):
         _BUILT[self.model] = (weakref.ref(self.model.train_function), flags)
 
     def _compare(self, before: set[int], when: str) -> None:
+        """Refuses to go on if other variables are trainable than before."""
         now = _identities(self.model.trainable_variables)
         if now != before:
             changed = [w.path for w in self.model.weights if id(w) in now ^ before]

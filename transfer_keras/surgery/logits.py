@@ -1,4 +1,4 @@
-"""A network without the softmax or sigmoid at its end, or the logarithm of one."""
+"""Removes the softmax or sigmoid at the end of a network, or the logarithm of one."""
 
 import keras
 
@@ -7,7 +7,8 @@ from transfer_keras.surgery.flatten import flatten
 from transfer_keras.surgery.rebuild import duplicate
 
 _LAYERS = keras.layers
-# These apply their `activation` last; in a recurrent layer, for one, it means something else.
+# These layers apply their `activation` last. In other layers, such as recurrent ones, it means
+# something else.
 _ACTIVATED = (
     _LAYERS.Dense,
     _LAYERS.EinsumDense,
@@ -33,24 +34,34 @@ _RESHAPING_OPERATIONS = ("Reshape", "Squeeze", "ExpandDims", "Cast")
 
 
 def logits(model: keras.Model) -> keras.Model:
-    """The same network without the softmax or sigmoid that makes its outputs probabilities.
+    """Copies a network without the softmax or sigmoid that makes its outputs probabilities.
 
-    A `Softmax`, an `Activation` of softmax or sigmoid, or such a `keras.ops` at the end is left
-    off, and so is the logarithm of either; a last dense layer or convolution that applies it itself
-    becomes linear. What only reshapes may follow and stays. Of several outputs each loses its own,
-    of two in a row the last goes. If the last layer is a nested model, the network is opened first
-    (see `flatten`).
+    A `Softmax`, an `Activation` of softmax or sigmoid, or such a `keras.ops` at the end is removed,
+    and so is the logarithm of either. A last dense layer or convolution that applies it itself
+    becomes linear. Layers that only reshape may follow it, and stay. Of several outputs each loses
+    its own; of two such layers in a row the last is removed. If the last layer is a nested model,
+    the network is opened first (see `flatten`).
 
     Args:
         model: a functional model or a built `Sequential`; it is not changed.
 
     Returns:
-        An uncompiled model that shares nothing with the given one: the same inputs -> logits of
-        the same shape and dtype. A network that ends in neither comes back as an equal copy.
+        An uncompiled model that shares nothing with the given one. It takes the same inputs and
+        gives logits of the same shape and dtype. A network that ends in neither softmax nor
+        sigmoid comes back as an equal copy.
 
     Raises:
         NotRebuildable: if a layer cannot be made again from its config, or the probabilities
             are used inside the network too.
+
+    Example:
+        >>> network = keras.Sequential([
+        ...     keras.Input((8,)),
+        ...     keras.layers.Dense(3, name="head"),
+        ...     keras.layers.Softmax(name="probabilities"),
+        ... ])
+        >>> [layer.name for layer in surgery.logits(network).layers[1:]]
+        ['head']
     """
     model = graph.functional(model)
     ends = [_end(model, output) for output in model.outputs]
@@ -59,13 +70,14 @@ def logits(model: keras.Model) -> keras.Model:
         if any(end not in opened.layers for end in ends if isinstance(end, keras.Model)):
             return logits(opened)
     linear = {id(end) for end in ends if isinstance(end, _ACTIVATED) and _is_activation(end)}
-    left_off = {id(end) for end in ends if _is_activation(end)} - linear
+    removed = {id(end) for end in ends if _is_activation(end)} - linear
+    # Identity of the copy of what is removed -> dtype of its output.
     dtypes = {}
 
     def make(operation):
         changes = {"activation": "linear"} if id(operation) in linear else {}
         new = fresh.renamed(operation, operation.name, **changes)
-        if id(operation) in left_off:
+        if id(operation) in removed:
             dtypes[id(new)] = operation.output.dtype
         return new
 
@@ -73,14 +85,15 @@ def logits(model: keras.Model) -> keras.Model:
         if id(new) not in dtypes:
             return new(*args, **kwargs)
         tensor = keras.tree.flatten((args, kwargs))[0]
-        dtype = dtypes[id(new)]  # In mixed precision it is a softmax that leads to float32.
+        # In mixed precision it is often the softmax that changes to float32.
+        dtype = dtypes[id(new)]
         return tensor if tensor.dtype == dtype else keras.ops.cast(tensor, dtype)
 
     return duplicate(model, make, call=call)
 
 
 def _end(model: keras.Model, output):
-    """The last layer or operation before an output that does more than reshape."""
+    """Finds the last layer or operation before an output that does more than reshape."""
     makers = {id(tensor): node for node in graph.nodes(model) for tensor in node.output_tensors}
     uses = [id(tensor) for node in graph.nodes(model) for tensor in node.input_tensors]
     uses += [id(tensor) for tensor in model.outputs]
@@ -102,7 +115,7 @@ def _end(model: keras.Model, output):
 
 
 def _is_activation(operation) -> bool:
-    """Whether softmax or sigmoid, or its logarithm, is the last thing that it does."""
+    """Tells whether an operation ends in softmax or sigmoid, or in the logarithm of either."""
     if isinstance(operation, (*_ACTIVATED, _LAYERS.Activation)):
         return any(operation.activation is function for function in _FUNCTIONS)
     if isinstance(operation, keras.Layer):
@@ -111,6 +124,7 @@ def _is_activation(operation) -> bool:
 
 
 def _only_reshapes(operation) -> bool:
+    """Tells whether an operation changes the shape or the dtype at most."""
     if isinstance(operation, keras.Layer):
         linear = isinstance(operation, _LAYERS.Activation) and (
             operation.activation is keras.activations.linear

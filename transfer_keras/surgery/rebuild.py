@@ -1,4 +1,4 @@
-"""Makes a model's graph again out of other layers, and copies what layers hold."""
+"""Makes a model's graph again with other layers, and copies what layers hold."""
 
 import tempfile
 from collections.abc import Callable, Collection
@@ -20,25 +20,27 @@ def rebuild(
     inputs=None,
     name: str | None = None,
 ) -> tuple[keras.Model, Pairs]:
-    """The graph of a model over new layers.
+    """Makes the graph of a model again with new layers.
 
     Args:
         model: functional.
-        make: gives the new layer or operation (`keras.ops`) for each of the model's, called once
-            each, in their order.
-        seed: with the place of a layer among the model's, decides on its initial values.
-        call: (new layer, its arguments) -> its outputs, or those of another that does the same.
+        make: function from a layer or operation (`keras.ops`) of the model to the new one; it is
+            called once for each, in their order.
+        seed: decides, with the place of a layer among the model's, on the layer's initial values.
+        call: function that calls a new layer: from (layer, *args, **kwargs) to the outputs. It
+            may give the outputs of another layer that does the same.
         inputs: a tensor to build upon, in place of the model's single input; None: new inputs.
         name: of the new model; None: the old name.
 
     Returns:
-        (new model, [(old layer, new layer)] without the inputs and without those that `call`
-        left out).
+        (new model, [(old layer, new layer)]). The pairs are without the inputs and without layers
+        that `call` left out of the graph.
     """
     pairs: Pairs = []
+    # Identity of a new layer or operation -> the place of the old one among the model's.
     places: dict[int, int] = {}
 
-    def made(operation):
+    def make_seeded(operation):
         place = len(places)
         with fresh.random_state("config", seed, place):
             new = make(operation)
@@ -47,7 +49,7 @@ def rebuild(
             pairs.append((operation, new))
         return new
 
-    def called(operation, *args, **kwargs):
+    def call_seeded(operation, *args, **kwargs):
         if id(operation) not in places:
             return operation(*args, **kwargs)
         with fresh.random_state("build", seed, places[id(operation)]):
@@ -56,7 +58,7 @@ def rebuild(
     if inputs is not None:
         inputs = keras.tree.pack_sequence_as(model.input, [inputs])
     copy = keras.models.clone_model(
-        model, input_tensors=inputs, clone_function=made, call_function=called
+        model, input_tensors=inputs, clone_function=make_seeded, call_function=call_seeded
     )
     used = {id(operation) for operation in copy.operations}
     pairs = [(old, new) for old, new in pairs if id(new) in used]
@@ -64,7 +66,7 @@ def rebuild(
 
 
 def flat_pairs(pairs: Pairs) -> Pairs:
-    """The pairs and the pairs of all layers inside them."""
+    """Lists pairs of layers and the pairs of all layers inside them, parents before children."""
     return [
         inner
         for old, new in pairs
@@ -75,7 +77,7 @@ def flat_pairs(pairs: Pairs) -> Pairs:
 def copy_own_state(old: keras.Layer, new: keras.Layer) -> None:
     """Copies what a `.keras` file holds of one layer: weights, constants, vocabularies.
 
-    Layers inside it are not copied; see `flat_pairs`.
+    The state of layers inside it is not copied; `flat_pairs` gives their pairs.
     """
     store: dict = {}
     old.save_own_variables(store)
@@ -87,7 +89,7 @@ def copy_own_state(old: keras.Layer, new: keras.Layer) -> None:
 
 
 def copy_seed_states(old: keras.Layer, new: keras.Layer) -> None:
-    """Copies how far the random numbers of dropout have come, in a layer and all inside it."""
+    """Copies the states of random seeds (dropout), in a layer and in all layers inside it."""
     own = {id(weight) for layer in (old, new) for weight in layer.weights}
     states = ([v for v in layer.variables if id(v) not in own] for layer in (old, new))
     for source, target in zip(*states, strict=True):
@@ -95,23 +97,28 @@ def copy_seed_states(old: keras.Layer, new: keras.Layer) -> None:
 
 
 def _copied(value) -> np.ndarray:
-    """A copy in memory of its own: a training step in JAX gives its weights' buffers away."""
+    """Copies an array into memory of its own: a training step in JAX frees the weights' buffers."""
     return np.array(keras.ops.convert_to_numpy(value))
 
 
 def check_rebuildable(model: keras.Model, shared: Collection[str] = ()) -> None:
-    """Refuses what would come out silently different.
+    """Refuses models of which a rebuilt copy would be different without an error.
+
+    Args:
+        model: functional.
+        shared: names of layers that are used as they are and not made again.
 
     Raises:
-        NotRebuildable: for weights tied between layers, and for LoRA or quantised layers.
+        NotRebuildable: if weights are tied between layers, or a layer has LoRA or quantised
+            weights.
     """
     owners: dict[int, keras.Layer] = {}
     for layer in model.layers:
         for weight in layer.weights:
-            other = owners.setdefault(id(weight), layer)
-            if other is not layer:
+            owner = owners.setdefault(id(weight), layer)
+            if owner is not layer:
                 raise errors.NotRebuildable(
-                    f"Layers '{other.name}' and '{layer.name}' of '{model.name}' are tied: both "
+                    f"Layers '{owner.name}' and '{layer.name}' of '{model.name}' are tied: both "
                     f"hold {weight.path}. Made again they would not be. Put both into one "
                     "composite layer, which is rebuilt as one."
                 )
@@ -120,10 +127,14 @@ def check_rebuildable(model: keras.Model, shared: Collection[str] = ()) -> None:
 
 
 def check_layer(layer: keras.Layer, of: str) -> None:
-    """Refuses what a layer's config does not restore.
+    """Refuses a layer with weights that its config does not restore.
+
+    Args:
+        layer: any layer; layers inside it are checked too.
+        of: name of the model that it belongs to, for the message.
 
     Raises:
-        NotRebuildable: for LoRA or quantised weights, naming the model that the layer is of.
+        NotRebuildable: if it has LoRA or quantised weights.
     """
     for inner in graph.flat_layers(layer):
         if getattr(inner, "lora_enabled", False) or getattr(inner, "quantization_mode", None):
@@ -135,15 +146,17 @@ def check_layer(layer: keras.Layer, of: str) -> None:
 
 
 def duplicate(model: keras.Model, make: Callable[[keras.Layer], keras.Layer], **options):
-    """The graph of a model over other layers that hold the same: weights, flags, seed states.
+    """Copies a model: its graph with other layers of the same weights, flags and seed states.
 
     Args:
         model: functional.
-        make: see `rebuild`; initial values do not matter, since all is written over.
-        **options: of `rebuild`.
+        make: function from a layer or operation of the model to the new one; its initial values
+            do not matter, since they are overwritten.
+        **options: further arguments of `rebuild`.
 
     Raises:
-        NotRebuildable: see `check_rebuildable`, or if a layer cannot be made from its config.
+        NotRebuildable: if `check_rebuildable` refuses the model, or a layer cannot be made from
+            its config.
     """
     check_rebuildable(model)
     copy, pairs = rebuild(model, make, seed=None, **options)

@@ -1,4 +1,4 @@
-"""The units of a network: its "layers" in the sense of Yosinski et al. (2014)."""
+"""Divides a network into units: its "layers" in the sense of Yosinski et al. (2014)."""
 
 import dataclasses
 import itertools
@@ -19,9 +19,10 @@ class Unit:
 
     Attributes:
         index: its place from the input, beginning with 1.
-        name: of its first layer that has a weight of rank 2 or more; with blocks, the block's.
-        layers: the layers of it, in order; one that is called twice stands once.
-        output: the `KerasTensor` that ends it; None where no single tensor does.
+        name: the name of its first layer that has a weight of rank 2 or more; with blocks, the
+            name of the block.
+        layers: its layers, in order; a layer that is called twice is listed once.
+        output: the `KerasTensor` that ends it; None if no single tensor does.
         parameters: number of scalars in its weights.
     """
 
@@ -33,7 +34,7 @@ class Unit:
 
     @property
     def kernels(self) -> list:
-        """Its weights of rank 2 or more, in order, each once."""
+        """Lists the weights of rank 2 or more, in order, each once."""
         weights = {id(w): w for layer in self.layers for w in layer.weights if len(w.shape) >= 2}
         return list(weights.values())
 
@@ -42,6 +43,7 @@ class Units(list[Unit]):
     """A list of `Unit` that prints as a table from which a person can choose n."""
 
     def __str__(self):
+        """Draws the table, a row for each unit."""
         width = max([len(unit.name) for unit in self] + [4])
         total = sum(unit.parameters for unit in self) or 1
         lines = [f"  n  {'unit':<{width}}  layers    parameters  so far  output"]
@@ -68,20 +70,32 @@ def units(
 
     Args:
         model: a functional model or a built `Sequential`.
-        blocks: merges units into blocks: a regular expression, of which the part that is found
-            in a layer's name is the block's name, or a function from a layer to that name.
-        expand: name of a composite layer -> function that gives the layers inside it in order,
-            which then count as layers of the network. They can be copied, frozen and made
-            fresh, but the network cannot be cut in two between them.
+        blocks: merges units into blocks: a regular expression, whose match in a layer's name is
+            the name of the block; or a function from a layer to that name.
+        expand: name of a composite layer -> function that gives the layers inside it, in order.
+            These then count as layers of the network. They can be copied, frozen and made fresh,
+            but the network cannot be cut in two between them.
 
     Returns:
         The units from the input up. Together they hold every layer but the inputs.
 
     Raises:
         NotRebuildable: if the model has no graph.
-        NotACutPoint: if it has no weight of rank 2 or more, so nothing to transfer.
+        NotACutPoint: if it has no weight of rank 2 or more, so that it has no unit.
         UnmatchedLayer: if a weighted layer matches no block, one unit holds layers of two, a
             block is not in one piece, or `expand` does not give each weight once.
+
+    Example:
+        >>> network = keras.Sequential([
+        ...     keras.Input((8,)),
+        ...     keras.layers.Dense(6, "relu", name="one"),
+        ...     keras.layers.Dropout(0.5, name="one_dropout"),
+        ...     keras.layers.Dense(3, name="two"),
+        ... ])
+        >>> for unit in surgery.units(network):
+        ...     print(unit.index, unit.name, [layer.name for layer in unit.layers], unit.parameters)
+        1 one ['one', 'one_dropout'] 54
+        2 two ['two'] 21
     """
     model = graph.functional(model)
     _check_expand(model, expand or {})
@@ -110,14 +124,17 @@ class _Piece:
 
     @property
     def kernels(self) -> list:
+        """Lists the weighted layers."""
         return [layer for layer in self.layers if has_kernel(layer)]
 
     @property
     def name(self) -> str:
+        """Names the piece as the unit that it becomes."""
         return self.block or self.kernels[0].name
 
     @property
     def parameters(self) -> int:
+        """Counts the scalars in the weights."""
         weights = {id(w): w for layer in self.layers for w in layer.weights}
         return sum(_size(weight) for weight in weights.values())
 
@@ -127,11 +144,12 @@ class _Piece:
 
 
 def has_kernel(layer) -> bool:
-    """Whether a layer holds a weight of rank 2 or more."""
+    """Tells whether a layer, or a layer inside it, holds a weight of rank 2 or more."""
     return any(len(weight.shape) >= 2 for weight in layer.weights)
 
 
 def _size(weight) -> int:
+    """Counts the scalars in a weight."""
     size = 1
     for side in weight.shape:
         size *= side
@@ -139,7 +157,7 @@ def _size(weight) -> int:
 
 
 def _pieces(nodes, tensor, expand: Expand) -> list[_Piece]:
-    """A segment as one piece, or as several where a composite layer in it is opened."""
+    """Makes one piece of a segment, or several if a composite layer in it is opened."""
     pieces = [_Piece([], None)]
     for node in nodes:
         layer = node.operation
@@ -154,6 +172,7 @@ def _pieces(nodes, tensor, expand: Expand) -> list[_Piece]:
 
 
 def _merge_weightless(pieces: list[_Piece]) -> list[_Piece]:
+    """Merges pieces without kernel into the piece before them, leading ones into the first."""
     merged: list[_Piece] = []
     leading = _Piece([], None)
     for piece in pieces:
@@ -168,6 +187,7 @@ def _merge_weightless(pieces: list[_Piece]) -> list[_Piece]:
 
 
 def _merge_blocks(pieces: list[_Piece], blocks: Blocks) -> list[_Piece]:
+    """Merges the pieces of each block, and checks that every block is in one piece."""
     if isinstance(blocks, str):
         pattern = re.compile(blocks)
 
@@ -180,30 +200,31 @@ def _merge_blocks(pieces: list[_Piece], blocks: Blocks) -> list[_Piece]:
     unmatched = [x.name for piece in pieces for x in piece.kernels if not block_of(x)]
     if unmatched:
         raise errors.UnmatchedLayer(
-            f"{len(unmatched)} weighted layers match no block: {_list(unmatched)}. Received: "
-            f"blocks={blocks!r}. Widen it so that each layer has a block, the first and last "
-            "ones too."
+            f"{len(unmatched)} weighted layers match no block: {errors.first_few(unmatched)}. "
+            f"Received: blocks={blocks!r}. Widen it so that each layer has a block, the first and "
+            "last ones too."
         )
     for piece in pieces:
-        found = sorted({block_of(layer) for layer in piece.kernels})
-        if len(found) > 1:
+        names = sorted({block_of(layer) for layer in piece.kernels})
+        if len(names) > 1:
             raise errors.UnmatchedLayer(
-                f"Unit '{piece.name}' holds layers of blocks {', '.join(found)}, and cannot be cut "
+                f"Unit '{piece.name}' holds layers of blocks {', '.join(names)}, and cannot be cut "
                 "between them. Give these one name."
             )
-        piece.block = found[0]
+        piece.block = names[0]
     runs = [list(run) for _, run in itertools.groupby(pieces, key=lambda piece: piece.block)]
     names = [run[0].block for run in runs]
     split = sorted({name for name in names if names.count(name) > 1})
     if split:
         raise errors.UnmatchedLayer(
-            f"Blocks {_list(split)} are not in one piece: others lie between their units. "
-            f"Found in order: {_list(names)}."
+            f"Blocks {errors.first_few(split)} are not in one piece: others lie between their "
+            f"units. Found in order: {errors.first_few(names)}."
         )
     return [sum(run[1:], start=run[0]) for run in runs]
 
 
 def _check_expand(model, expand: Expand) -> None:
+    """Checks that `expand` names layers of the model and gives each of their weights once."""
     for name, inside in expand.items():
         layer = next((layer for layer in model.layers if layer.name == name), None)
         if layer is None:
@@ -215,10 +236,6 @@ def _check_expand(model, expand: Expand) -> None:
         if missing or twice:
             raise errors.UnmatchedLayer(
                 f"expand['{name}'] must give each weight of the layer once. Missing: "
-                f"{_list(missing) or 'none'}; more than once: {_list(twice) or 'none'}."
+                f"{errors.first_few(missing) or 'none'}; more than once: "
+                f"{errors.first_few(twice) or 'none'}."
             )
-
-
-def _list(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more

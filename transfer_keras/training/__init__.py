@@ -1,48 +1,81 @@
-"""Owns the training of many networks in one pass, exactly resumable; monitors look on."""
+"""Owns the training of many networks in one pass, exactly resumable, and its monitors."""
 
-from transfer_keras.training import loop
 from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.learning_rates import Rates
-from transfer_keras.training.loop import Monitor
-from transfer_keras.training.monitors import activations, filters, layout
+from transfer_keras.training.hooks import Monitor
+from transfer_keras.training.learning_rates import LearningRates
+from transfer_keras.training.loop import Resume, Schedule, Streams, train_networks
+from transfer_keras.training.monitors.activations import (
+    ActivationSummary,
+    UnitActivations,
+    combine_summaries,
+    summarise_activations,
+)
 from transfer_keras.training.monitors.cka import centred_gram, linear_cka
-from transfer_keras.training.monitors.events import Events, png, scalar, text
+from transfer_keras.training.monitors.events import (
+    Events,
+    png_summary,
+    scalar_summary,
+    text_summary,
+)
+from transfer_keras.training.monitors.filters import draw_filters, is_image_kernel
+from transfer_keras.training.monitors.layout import (
+    DIFFERENCE_TAG,
+    PROBE_TAG,
+    TOP1_TAG,
+    custom_scalars_layout,
+    hparams_columns,
+    hparams_row,
+)
 from transfer_keras.training.monitors.progress import Progress
 from transfer_keras.training.monitors.scalars import Scalars
-from transfer_keras.training.monitors.stopwatch import Lap, Stopwatch
-from transfer_keras.training.monitors.units import UnitMonitor, WatchedNetwork, WatchedUnit
+from transfer_keras.training.monitors.stopwatch import Stopwatch, TrainingTimes
+from transfer_keras.training.monitors.units import MeasuredNetwork, MeasuredUnit, UnitMonitor
 from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.scores import TRAINED, Trained
-from transfer_keras.training.signals import Stop, signals_wait
+from transfer_keras.training.scores import Predictions, Scores, Trained
+from transfer_keras.training.signals import Stop, defer_signals
 from transfer_keras.training.step import make_train_step
-from transfer_keras.training.unit_metrics import Watch
+from transfer_keras.training.unit_metrics import UnitMeasurement, UnitMetrics
 
 __all__ = [
-    "TRAINED",
+    "DIFFERENCE_TAG",
+    "PROBE_TAG",
+    "TOP1_TAG",
+    "ActivationSummary",
     "Checkpoints",
     "Events",
-    "Lap",
+    "LearningRates",
+    "MeasuredNetwork",
+    "MeasuredUnit",
     "Monitor",
+    "Predictions",
     "Progress",
-    "Rates",
     "Recipe",
+    "Resume",
     "Scalars",
+    "Schedule",
+    "Scores",
     "Stop",
     "Stopwatch",
+    "Streams",
     "Trained",
+    "TrainingTimes",
+    "UnitActivations",
+    "UnitMeasurement",
+    "UnitMetrics",
     "UnitMonitor",
-    "Watch",
-    "WatchedNetwork",
-    "WatchedUnit",
-    "activations",
     "centred_gram",
-    "filters",
-    "layout",
+    "combine_summaries",
+    "custom_scalars_layout",
+    "defer_signals",
+    "draw_filters",
+    "hparams_columns",
+    "hparams_row",
+    "is_image_kernel",
     "linear_cka",
-    "loop",
     "make_train_step",
-    "png",
-    "scalar",
-    "signals_wait",
-    "text",
+    "png_summary",
+    "scalar_summary",
+    "summarise_activations",
+    "text_summary",
+    "train_networks",
 ]

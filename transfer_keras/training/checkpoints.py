@@ -1,4 +1,4 @@
-"""Checkpoints in the middle of a training: each whole, with a digest, the last two kept."""
+"""Checkpoints in the middle of a training: each with a digest, the last two kept."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,13 +19,13 @@ class Checkpoints:
     """The checkpoints of one training in a folder of their own.
 
     A file is a NumPy `.npz` followed by the SHA-256 of it in hexadecimal. It is written under
-    another name, flushed to the disk and renamed, so that a file under its own name is whole
-    unless the disk has lost it; then its digest says so.
+    another name, flushed to the disk and renamed. A file under its final name is thus complete
+    unless the disk has lost a part of it; then its digest does not match.
 
     Args:
         folder: an existing one.
-        every: seconds from one to the next.
-        warn: called with a line when one cannot be used.
+        every: seconds from one checkpoint to the next.
+        warn: called with one line of text when a checkpoint cannot be used.
     """
 
     def __init__(self, folder: pathlib.Path, *, every: float, warn: Callable[[str], None]):
@@ -33,19 +34,19 @@ class Checkpoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next."""
+        """Tells whether it is time for the next checkpoint."""
         return time.monotonic() - self._last >= self._every
 
     def save(self, step: int, arrays: Sequence[np.ndarray], facts: dict) -> None:
-        """Writes one and removes all but the last two.
+        """Writes a checkpoint and removes all but the last two.
 
         Args:
-            step: by which it is named; the highest is the latest.
+            step: names the file; the highest is the latest.
             arrays: the state, in an order that the reader knows.
-            facts: the rest of it, as JSON takes it.
+            facts: the rest of the state, of types that JSON has.
 
         Raises:
-            OSError: if it cannot be written; those that were there are left as they were.
+            OSError: if it cannot be written; the earlier checkpoints are left as they were.
         """
         path = self._folder / f"{step:010d}.npz"
         partial = self._folder / "next.partial"
@@ -63,30 +64,35 @@ class Checkpoints:
             _flush_folder(self._folder)
         finally:
             partial.unlink(missing_ok=True)
-        for old in self._there()[:-_KEPT]:
+        for old in self._paths()[:-_KEPT]:
             old.unlink()
         self._last = time.monotonic()
 
     def latest(self) -> tuple[list[np.ndarray], dict] | None:
-        """The arrays and facts of the last that is whole; those that are not are set aside."""
-        for path in reversed(self._there()):
-            found = _read(path)
-            if found:
-                return found
+        """Reads the last undamaged checkpoint; renames the damaged ones.
+
+        Returns:
+            Its arrays and facts; None if there is no undamaged checkpoint.
+        """
+        for path in reversed(self._paths()):
+            saved = _read(path)
+            if saved:
+                return saved
             aside = path.with_suffix(".damaged")
             path.replace(aside)
             self._warn(f"Checkpoint {path} is damaged: set aside as {aside.name}.")
         return None
 
-    def _there(self) -> list[pathlib.Path]:
+    def _paths(self) -> list[pathlib.Path]:
+        """Lists the checkpoints, the earliest first."""
         return sorted(self._folder.glob("*.npz"))
 
 
 def _read(path: pathlib.Path) -> tuple[list[np.ndarray], dict] | None:
-    """None if its digest is not that of its content."""
+    """Reads a checkpoint; gives None if its digest is not that of its content."""
     with path.open("rb") as file:
         size = path.stat().st_size - _DIGEST_LENGTH
-        if size <= 0 or _digest_of(file, size) != file.read(_DIGEST_LENGTH):
+        if size <= 0 or _digest(file, size) != file.read(_DIGEST_LENGTH):
             return None
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
@@ -94,12 +100,13 @@ def _read(path: pathlib.Path) -> tuple[list[np.ndarray], dict] | None:
             return [arrays[name] for name in sorted(arrays.files) if name != _FACTS], facts
 
 
-def _digest_of(file, size: int) -> bytes:
-    digest, left = hashlib.sha256(), size
-    while left:
-        block = file.read(min(left, 1 << 20))
+def _digest(file: BinaryIO, size: int) -> bytes:
+    """Computes the digest of the next `size` bytes, in hexadecimal."""
+    digest, remaining = hashlib.sha256(), size
+    while remaining:
+        block = file.read(min(remaining, 1 << 20))
         digest.update(block)
-        left -= len(block)
+        remaining -= len(block)
     return digest.hexdigest().encode()
 
 

@@ -1,4 +1,4 @@
-"""Which test of each network counts, and when its training is over."""
+"""Early stopping: which test of each network counts, and when its training is done."""
 
 import dataclasses
 import math
@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
+from transfer_keras.training.keras_internals import all_layers, own_variables
 from transfer_keras.training.scores import Predictions, Scores
 
 
 @dataclasses.dataclass
-class Standing:
-    """What the tests of one network came to.
+class StoppingState:
+    """The summary of one network's tests. Checkpoints hold it under the names of its fields.
 
     Attributes:
-        step: of the test that counts; 0 before the first.
-        loss: the lowest of a test, in nats.
-        waited: tests since, in which it has not fallen.
-        tested: step of the last test, none after the network was done.
-        scores: training scores then.
+        step: the step of the test that counts; 0 before the first test.
+        loss: the lowest test loss so far, in nats.
+        waited: number of tests since it last fell.
+        tested: the step of the last test; tests after the network was done are left out.
+        scores: training scores at the last test.
     """
 
     step: int = 0
@@ -33,39 +34,42 @@ class EarlyStopping:
     """Follows the tests of all networks of a group.
 
     A network is done when its test loss has not fallen below its lowest for `patience` tests in a
-    row; a loss that is no number never does. What counts for it is its best test, the first of
-    equals. Its later tests are not looked at, so that it ends as if it were trained alone.
+    row; a loss that is not a number never does. Its best test counts, the first of equals. Its
+    later tests are ignored, so that it ends as if it were trained alone.
 
     All workers of a training see the same predictions, and so decide alike.
 
     Args:
-        model: see `step.make_train_step`.
-        patience: counted in tests; None: no network is ever done, and its last test counts.
+        model: the fused model, images -> {name: logits}.
+        patience: number of tests; None: no network is ever done, and its last test counts.
 
     Attributes:
-        standings: by the networks' names.
-        predictions: by the networks' names, at the test that counts.
+        states: network's name -> its stopping state.
+        predictions: network's name -> its predictions at the test that counts.
+
+    Raises:
+        ValueError: if the patience is less than one test.
     """
 
     def __init__(self, model: keras.Model, patience: int | None):
         if patience is not None and patience < 1:
             raise ValueError(f"patience must be at least one test. Received: {patience}")
         self._patience = patience
-        self.standings = {name: Standing() for name in model.output}
+        self.states = {name: StoppingState() for name in model.output}
         self.predictions: dict[str, Predictions] = {}
-        self._weights: dict[str, list[np.ndarray]] = {}
-        self._variables = {} if patience is None else _moving(model)
+        self._best_weights: dict[str, list[np.ndarray]] = {}
+        self._variables = {} if patience is None else _variables_not_frozen(model)
 
     @property
-    def over(self) -> bool:
-        """Whether all networks are done."""
-        return all(map(self._done, self.standings.values()))
+    def all_done(self) -> bool:
+        """Tells whether all networks are done."""
+        return all(map(self._is_done, self.states.values()))
 
     @property
     def may_end(self) -> bool:
-        """Whether all may be done after the next test."""
+        """Tells whether all networks may be done after the next test."""
         return self._patience is not None and all(
-            standing.waited >= self._patience - 1 for standing in self.standings.values()
+            state.waited >= self._patience - 1 for state in self.states.values()
         )
 
     def test(
@@ -74,48 +78,51 @@ class EarlyStopping:
         """Takes note of a test.
 
         Args:
-            step: the updates done.
+            step: number of updates done.
             predictions: of all networks.
-            scores: training scores of all networks up to here.
+            scores: training scores of all networks since the last log.
         """
-        for name, standing in self.standings.items():
-            if self._done(standing):
+        for name, state in self.states.items():
+            if self._is_done(state):
                 continue
             loss = predictions[name].scores.loss
-            better = loss < standing.loss
-            if better or not standing.step or self._patience is None:
-                standing.step = step
+            better = loss < state.loss
+            if better or not state.step or self._patience is None:
+                state.step = step
                 self.predictions[name] = predictions[name]
-                self._weights[name] = [v.numpy().copy() for v in self._variables.get(name, ())]
-            standing.loss = loss if better else standing.loss
-            standing.waited = 0 if better else standing.waited + 1
-            standing.tested, standing.scores = step, scores[name]
+                variables = self._variables.get(name, ())
+                self._best_weights[name] = [v.numpy().copy() for v in variables]
+            state.loss = loss if better else state.loss
+            state.waited = 0 if better else state.waited + 1
+            state.tested, state.scores = step, scores[name]
 
-    def put_back(self) -> None:
+    def restore_best_weights(self) -> None:
         """Gives each network the weights that it had at the test that counts."""
         for name, variables in self._variables.items():
-            for variable, value in zip(variables, self._weights[name], strict=True):
+            for variable, value in zip(variables, self._best_weights[name], strict=True):
                 variable.assign(value)
 
     def arrays(self) -> list[np.ndarray]:
-        """For a checkpoint; none without patience."""
+        """Lists the arrays that a checkpoint holds; none without patience."""
         return [
             array
             for name in self._variables
-            if self.standings[name].step
-            for array in (*self.predictions[name], *self._weights[name])
+            if self.states[name].step
+            for array in (*self.predictions[name], *self._best_weights[name])
         ]
 
     def facts(self) -> dict:
-        """For a checkpoint, as JSON takes it; none without patience."""
-        return {name: dataclasses.asdict(self.standings[name]) for name in self._variables}
+        """Gives what a checkpoint holds besides, of types that JSON has; none without patience."""
+        return {name: dataclasses.asdict(self.states[name]) for name in self._variables}
 
-    def restore(self, arrays: Sequence[np.ndarray], facts: Mapping[str, Mapping]) -> Sequence:
-        """From a checkpoint.
+    def restore(
+        self, arrays: Sequence[np.ndarray], facts: Mapping[str, Mapping]
+    ) -> Sequence[np.ndarray]:
+        """Takes the state from a checkpoint.
 
         Args:
-            arrays: of which the last are its own.
-            facts: its own.
+            arrays: those of the checkpoint, of which the last are what `arrays` gave.
+            facts: what `facts` gave.
 
         Returns:
             The other arrays.
@@ -126,33 +133,34 @@ class EarlyStopping:
         if facts.keys() != self._variables.keys():
             raise ValueError(f"Expected {list(self._variables)}. Received: {list(facts)}")
         for name, fact in reversed(facts.items()):
-            standing = Standing(**fact)
-            if not standing.step:
+            state = StoppingState(**fact)
+            if not state.step:
                 continue
-            standing.scores = Scores(*standing.scores)
+            state.scores = Scores(*state.scores)
             count = len(Predictions._fields) + len(self._variables[name])
             arrays, own = arrays[:-count], arrays[-count:]
-            self.standings[name] = standing
+            self.states[name] = state
             self.predictions[name] = Predictions(*own[: len(Predictions._fields)])
-            self._weights[name] = list(own[len(Predictions._fields) :])
+            self._best_weights[name] = list(own[len(Predictions._fields) :])
         return arrays
 
-    def _done(self, standing: Standing) -> bool:
-        return self._patience is not None and standing.waited >= self._patience
+    def _is_done(self, state: StoppingState) -> bool:
+        return self._patience is not None and state.waited >= self._patience
 
 
-def _moving(model: keras.Model) -> dict[str, list[keras.Variable]]:
-    """All variables of each network that training moves: not the weights of frozen layers. No two
-    networks that `surgery.fuse` put together share any."""
-    found = {}
+def _variables_not_frozen(model: keras.Model) -> dict[str, list[keras.Variable]]:
+    """Lists, for each network, all variables that training changes: not those of frozen layers.
+
+    No two networks that `surgery.fuse` put together share any.
+    """
+    variables = {}
     for name, output in model.output.items():
         network = keras.Model(model.input, output)
-        layers = list(network._flatten_layers())
         frozen = {
-            id(v)
-            for layer in layers
+            id(variable)
+            for layer in all_layers(network)
             if not layer.trainable
-            for v in (*layer._trainable_variables, *layer._non_trainable_variables)
+            for variable in own_variables(layer)
         }
-        found[name] = [v for v in network.variables if id(v) not in frozen]
-    return found
+        variables[name] = [v for v in network.variables if id(v) not in frozen]
+    return variables

@@ -1,4 +1,4 @@
-"""Learning rates by variable, and a warm-up in which a part of the networks waits."""
+"""Learning rates by variable, and a warm-up in which a part of the networks is frozen."""
 
 import contextlib
 import dataclasses
@@ -7,41 +7,50 @@ from collections.abc import Iterator, Sequence
 
 import keras
 
+from transfer_keras.training.keras_internals import variable_index
+
 
 @dataclasses.dataclass(frozen=True)
-class Rates:
-    """How the learning rate of each variable differs from the recipe's.
+class LearningRates:
+    """The difference of each variable's learning rate from the recipe's.
 
     Attributes:
-        factors: by which it is multiplied, one for each of `model.trainable_variables`.
-        late: one for each too: whether the variable stays as it is in the warm-up.
-        warm_up: the first so many steps. An optimiser's moments go on in them.
-        still: batch normalisations, of the same model, that run in inference mode in the
-            warm-up: their statistics, and what they have to train, stay as they are.
+        factors: the learning rate is multiplied by them; one for each of
+            `model.trainable_variables`.
+        frozen_in_warm_up: one for each variable too: whether it is unchanged in the warm-up.
+        warm_up: number of steps of the warm-up, from the first on. The moments of an optimizer
+            are updated in it.
+        frozen_batch_norm: BatchNormalization layers of the same model that run in inference mode
+            in the warm-up: their statistics and trainable variables are unchanged in it.
     """
 
     factors: Sequence[float]
-    late: Sequence[bool]
+    frozen_in_warm_up: Sequence[bool]
     warm_up: int
-    still: Sequence[keras.layers.Layer] = ()
+    frozen_batch_norm: Sequence[keras.layers.Layer] = ()
 
     def __post_init__(self):
-        if len(self.factors) != len(self.late):
+        if len(self.factors) != len(self.frozen_in_warm_up):
             raise ValueError(
-                "factors and late must have one entry a variable each. Received: "
-                f"{len(self.factors)} and {len(self.late)}"
+                "factors and frozen_in_warm_up must have one entry a variable each. Received: "
+                f"{len(self.factors)} and {len(self.frozen_in_warm_up)}"
             )
         wrong = [factor for factor in self.factors if not 0 <= factor < math.inf]
         if wrong:
             raise ValueError(f"factors must be finite and not negative. Received: {wrong[:3]}")
         if self.warm_up < 0:
             raise ValueError(f"warm_up must not be negative. Received: {self.warm_up}")
-        kinds = {type(layer).__name__ for layer in self.still if not _is_norm(layer)}
+        kinds = {type(layer).__name__ for layer in self.frozen_batch_norm if not _is_norm(layer)}
         if kinds:
-            raise ValueError(f"still: expected batch normalisations. Received: {sorted(kinds)}")
+            raise ValueError(
+                f"frozen_batch_norm: expected batch normalisations. Received: {sorted(kinds)}"
+            )
 
-    def waiting(self, variables: Sequence[keras.Variable]) -> frozenset[int]:
-        """The places of the variables that stay as they are in the warm-up.
+    def places_frozen_in_warm_up(self, variables: Sequence[keras.Variable]) -> frozenset[int]:
+        """Finds the places of the variables that are unchanged in the warm-up.
+
+        Args:
+            variables: `model.trainable_variables`.
 
         Raises:
             ValueError: if there are more variables than factors, or fewer.
@@ -51,23 +60,26 @@ class Rates:
                 f"factors: expected one for each of {len(variables)} variables. "
                 f"Received: {len(self.factors)}"
             )
-        held = {id(v) for layer in self.still for v in layer.trainable_variables}
+        of_norms = {id(v) for layer in self.frozen_batch_norm for v in layer.trainable_variables}
         return frozenset(
             place
-            for place, (late, variable) in enumerate(zip(self.late, variables, strict=True))
-            if late or id(variable) in held
+            for place, variable in enumerate(variables)
+            if self.frozen_in_warm_up[place] or id(variable) in of_norms
         )
 
 
-def _is_norm(layer) -> bool:
+def _is_norm(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
 @contextlib.contextmanager
 def inference_mode(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
-    """Batch normalisations that are called within it use their statistics and leave them.
+    """Makes BatchNormalization layers use their statistics and not update them.
 
     Keras gives no other way into a functional model: it ignores `training=False` of one layer.
+
+    Args:
+        layers: those that are called within the context; frozen ones are left alone.
     """
     layers = [layer for layer in layers if layer.trainable]
     flags = [(v, v.trainable) for layer in layers for v in layer.weights]
@@ -83,33 +95,35 @@ def inference_mode(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
 
 
 class _ByVariable:
-    """Before a Keras optimiser's class: each variable has its own learning rate.
+    """Gives each variable its own learning rate; stands before the class of a Keras optimizer.
 
     Args:
-        rates: of the variables that it is built with.
-        others: as of the Keras optimiser.
+        *args, **kwargs: passed on to the Keras optimizer.
+        learning_rates: those of the variables that the optimizer is built with.
     """
 
-    def __init__(self, *others, rates: Rates, **named):
-        super().__init__(*others, **named)
-        self._rates = rates
+    def __init__(self, *args, learning_rates: LearningRates, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._rates_by_variable = learning_rates
 
     def build(self, variables):
-        self._waiting = self._rates.waiting(variables)
+        """Makes the state of the optimizer for the variables."""
+        self._frozen_places = self._rates_by_variable.places_frozen_in_warm_up(variables)
         super().build(variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        place = self._get_variable_index(variable)
-        learning_rate = learning_rate * self._rates.factors[place]
-        if place in self._waiting:
-            warm = keras.ops.less(self.iterations, self._rates.warm_up)
+        """Updates one variable with its own learning rate."""
+        place = variable_index(self, variable)
+        learning_rate = learning_rate * self._rates_by_variable.factors[place]
+        if place in self._frozen_places:
+            warm = keras.ops.less(self.iterations, self._rates_by_variable.warm_up)
             learning_rate = keras.ops.where(warm, 0.0, learning_rate)
         super().update_step(gradient, variable, learning_rate)
 
 
 class SGD(_ByVariable, keras.optimizers.SGD):
-    """Momentum has the learning rate in it: that of a variable that waits stays zero."""
+    """SGD, whose momentum contains the learning rate: it stays zero for a frozen variable."""
 
 
 class Adam(_ByVariable, keras.optimizers.Adam):
-    """Its moments have not: those of a variable that waits go on."""
+    """Adam, whose moments do not contain the learning rate: a frozen variable's are updated."""

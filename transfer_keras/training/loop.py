@@ -1,12 +1,11 @@
 """The training loop.
 
-Our own and not Keras's `fit`, which cannot do multi-worker training on Keras 3
+It is our own and not Keras's `fit`, which cannot do multi-worker training on Keras 3
 (keras-team/keras issue 20585).
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -15,167 +14,250 @@ import tensorflow as tf
 from transfer_keras.config import Interrupted
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.early_stopping import EarlyStopping
+from transfer_keras.training.hooks import Monitor, call_hook
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.replicas import distribute
-from transfer_keras.training.scores import Scores, Trained, outcome
+from transfer_keras.training.scores import Trained, outcome
 from transfer_keras.training.signals import Stop
-from transfer_keras.training.state import State
-from transfer_keras.training.step import make_test, make_test_in_parts, make_train_step
-from transfer_keras.training.unit_metrics import Look, Watch
+from transfer_keras.training.state import TrainingState
+from transfer_keras.training.step import make_train_step
+from transfer_keras.training.testing import make_test
+from transfer_keras.training.unit_metrics import UnitMeasurement, UnitMetrics
 
 
-class Monitor(Protocol):
-    """What looks on. Steps count the updates done; mappings are by the networks' names.
+@dataclasses.dataclass(frozen=True)
+class Streams:
+    """The examples of a training, and the devices that they go to.
 
-    Of a network that is done before the others of its group, all goes on to be shown: only what
-    `end` is given leaves its later tests out.
+    Attributes:
+        batches: (number of the first batch, input context) -> the endless (images, labels) from
+            that batch on, `Recipe.batch_size` examples each. A process gets its rows of each batch
+            by its input context.
+        test: input context -> one pass over the (images, labels) on which the networks are
+            tested. A process gets its rows of each batch; a row that only fills a batch has the
+            label -1.
+        strategy: holds the devices; the model was made in its scope.
     """
 
-    def begin(self, step: int) -> None:
-        """The training begins after this many steps: 0, or those before an interruption."""
-
-    def training(self, step: int, scores: Mapping[str, Scores]) -> None:
-        """Scores over the batches since the last call."""
-
-    def look(self, step: int, look: Look) -> None:
-        """What `watch` asks for."""
-
-    def validation(self, step: int, scores: Mapping[str, Scores]) -> None:
-        """Scores on all test images."""
-
-    def end(self, step: int, trained: Mapping[str, Trained]) -> None:
-        """All steps are done, or all networks; each has the weights that count for it."""
+    batches: Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
+    test: Callable[[tf.distribute.InputContext], tf.data.Dataset]
+    strategy: tf.distribute.Strategy
 
 
-def train(
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """What happens in a training besides the updates, and when.
+
+    Attributes:
+        validate_every: steps from one test to the next; the last step is always tested.
+        log_every: steps from one log of the training scores to the next; the last step always
+            has one.
+        unit_metrics: what is measured of units, and when; None: nothing. It changes no weight.
+        patience: a network is done when its test loss has not fallen below its lowest for so many
+            tests in a row. The training ends when all are done, or after all steps, and each
+            network then has the weights of its best test. None: of the last step.
+        jit_compile: whether XLA compiles the forward and the backward pass.
+    """
+
+    validate_every: int
+    log_every: int
+    unit_metrics: UnitMetrics | None = None
+    patience: int | None = None
+    jit_compile: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Resume:
+    """How a training can be interrupted, and from where it goes on.
+
+    Attributes:
+        checkpoints: where they are written; None: nowhere.
+        saved: what `Checkpoints.latest` gave, from which the training goes on; None: it begins at
+            its first step.
+        stop: is read after each step; None: nothing requests a stop.
+    """
+
+    checkpoints: Checkpoints | None = None
+    saved: tuple[Sequence[np.ndarray], dict] | None = None
+    stop: Stop | None = None
+
+
+_NO_RESUME = Resume()
+
+
+def train_networks(
     model: keras.Model,
-    batches: Callable[[int, tf.distribute.InputContext], tf.data.Dataset],
-    test: Callable[[tf.distribute.InputContext], tf.data.Dataset],
-    *,
     recipe: Recipe,
-    strategy: tf.distribute.Strategy,
-    validate_every: int,
-    log_every: int,
-    jit_compile: bool = False,
-    watch: Watch | None = None,
+    streams: Streams,
+    schedule: Schedule,
+    *,
+    resume: Resume = _NO_RESUME,
     monitors: Sequence[Monitor] = (),
-    checkpoints: Checkpoints | None = None,
-    saved: tuple[Sequence[np.ndarray], dict] | None = None,
-    stop: Stop | None = None,
-    patience: int | None = None,
 ) -> dict[str, Trained]:
     """Trains all networks of a fused model, in place.
 
     Args:
-        model: see `step.make_train_step`.
-        batches: number of a batch -> the endless (images, labels) from it on, of
-            `recipe.batch_size` examples each; those rows of each that are a process's by its
-            input context.
-        test: one pass over the (images, labels) on which the networks are tested; those rows of
-            each batch that are a process's, where a row that only fills up has the label -1.
-        recipe: how.
-        strategy: where; the model was made in its scope.
-        validate_every, log_every: steps between two calls of the monitors; the last step is
-            always among them.
-        jit_compile: see `step.make_train_step`.
-        watch: what the monitors are shown besides the scores. Nothing of it touches a weight.
-        monitors: what looks on.
-        checkpoints: where to write to; None: nothing is written.
-        saved: what to go on from, as `checkpoints.latest()` gives it; None: the beginning.
-        stop: looked at after each step.
-        patience: so many tests in a row in which a network's loss does not fall below its lowest,
-            and it is done: see `EarlyStopping`. The training ends when all are, or after all
-            steps, and each network then has the weights of its best test. None: of the last step.
+        model: images, float32 -> {name: logits}, as `surgery.fuse` makes it.
+        recipe: the number of steps, the optimizer and its settings.
+        streams: the examples and the devices.
+        schedule: when the networks are tested and measured, and when they are done.
+        resume: checkpoints and requests to stop; by default there are none.
+        monitors: are called at the hooks that they have.
 
     Returns:
-        How each network ended. One that diverges does not touch the others.
+        The result of each network, by name. One that diverges does not affect the others.
 
     Raises:
-        Interrupted: if `stop` was requested before the last step; a checkpoint is saved then.
+        Interrupted: if a stop was requested before the last step; a checkpoint is saved first.
+        ValueError: if class weights or learning rates do not fit the model.
         UserError: if the checkpoint is of another model, or of another kind of training.
     """
-    with strategy.scope():
-        optimizer = recipe.make_optimizer()
-    step_function = make_train_step(model, optimizer, recipe, strategy, jit_compile=jit_compile)
-    run_test = _tests(model, test, strategy, watch)
-    stopping = EarlyStopping(model, patience)
-    state = State(model, optimizer, stopping, recipe.batch_size)
-    if saved:
-        state.restore(*saved)
-
-    def tell(what: str, *facts) -> None:
-        for monitor in monitors:
-            getattr(monitor, what)(*facts)
-
-    tell("begin", state.step)
-    if watch and not state.step:
-        _, measured = run_test(scores=False, activations=True)
-        tell("look", 0, Look(None, None, measured))
-    begin = state.step
-    stream = distribute(strategy, lambda context: batches(begin, context))
-    for step, (images, labels) in zip(range(begin + 1, recipe.steps + 1), stream, strict=False):
-        last = step == recipe.steps
-        testing = last or step % validate_every == 0
-        may_end = last or (testing and stopping.may_end)
-        measuring = watch is not None and (may_end or step % watch.every == 0)
-        before = [v.numpy().copy() for v in model.trainable_variables] if measuring else None
-        watched, still = tf.constant(measuring), recipe.holds_still(step)
-        sums, norms = step_function(images, labels, watched, still)
-        state.count(sums)
-        logging = last or step % log_every == 0
-        if logging:
-            tell("training", step, state.log())
-        predictions, measured = run_test(scores=testing, activations=measuring)
-        if testing:
-            stopping.test(step, predictions, state.scores())
-            last = last or stopping.over
-        if last and not logging:
-            tell("training", step, state.log())
-        if measuring and (last or step % watch.every == 0):
-            tell("look", step, Look(norms.numpy(), before, measured))
-        if testing:
-            tested = {name: found.scores for name, found in predictions.items()}
-            state.tests.append((step, tested))
-            tell("validation", step, tested)
-        interrupted = not last and stop is not None and stop.requested
-        if checkpoints and not last and (interrupted or checkpoints.due):
-            state.save(checkpoints)
-        if interrupted:
-            raise Interrupted(f"step {step:,} of {recipe.steps:,}")
-        if last:
+    training = _Training(model, recipe, streams, schedule, resume, monitors)
+    training.begin()
+    for step, (images, labels) in training.batches():
+        is_last = training.do_step(step, images, labels)
+        if is_last:
             break
-    stopping.put_back()
-    trained = _trained(model, stopping, state)
-    tell("end", state.step, trained)
-    return trained
+        training.save_if_due(step)
+    return training.end()
 
 
-def _trained(model: keras.Model, stopping: EarlyStopping, state: State) -> dict[str, Trained]:
-    """What counts for each network."""
-    trained = {}
-    for name, logits in model.output.items():
-        standing, predictions = stopping.standings[name], stopping.predictions[name]
-        trained[name] = Trained(
-            predictions,
-            standing.scores,
-            outcome(standing.scores.loss, predictions.scores.loss, logits.shape[-1]),
-            tuple((step, *of[name]) for step, of in state.tests if step <= standing.tested),
-            state.seconds,
-            standing.step,
+class _Training:
+    """One training from its first step to its results, in five chapters."""
+
+    # 1. Preparation.
+    # Optimizer, train step, test, early stopping and state are made for the model.
+    # A checkpoint then overwrites the values of all of them.
+
+    def __init__(
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        streams: Streams,
+        schedule: Schedule,
+        resume: Resume,
+        monitors: Sequence[Monitor],
+    ):
+        self._model, self._recipe, self._streams = model, recipe, streams
+        self._schedule, self._resume, self._monitors = schedule, resume, monitors
+        strategy = streams.strategy
+        with strategy.scope():
+            optimizer = recipe.make_optimizer()
+        self._update = make_train_step(
+            model, optimizer, recipe, strategy, jit_compile=schedule.jit_compile
         )
-    return trained
+        self._test = make_test(model, streams.test, strategy, schedule.unit_metrics)
+        self._stopping = EarlyStopping(model, schedule.patience)
+        self._state = TrainingState(model, optimizer, self._stopping, recipe.batch_size)
+        if resume.saved:
+            self._state.restore(*resume.saved)
 
+    # 2. The beginning.
+    # Units are measured before the first step, but not again where a training goes on.
+    # The stream begins at the batch that follows the steps done.
 
-def _tests(model, test, strategy, watch) -> Callable:
-    """(scores, activations) -> what `step.make_test` gives; the scores on all devices."""
-    run = make_test(model, watch)
-    if strategy.num_replicas_in_sync == 1:
-        return functools.partial(run, test(tf.distribute.InputContext()))
-    whole, in_parts = test(tf.distribute.InputContext()), make_test_in_parts(model, strategy)
-    parts = distribute(strategy, test)
+    def begin(self) -> None:
+        """Tells the monitors that the training begins, and takes the first measurement."""
+        self._call("on_train_begin", self._state.step)
+        if self._schedule.unit_metrics and not self._state.step:
+            _, activations = self._test(scores=False, activations=True)
+            self._call("on_unit_metrics", 0, UnitMeasurement(None, None, activations))
 
-    def both(*, scores: bool, activations: bool):
-        _, measured = run(whole, scores=False, activations=activations)
-        return in_parts(parts) if scores else {}, measured
+    def batches(self) -> Iterator[tuple[int, tuple]]:
+        """Numbers the batches of all steps that remain."""
+        done = self._state.step
+        stream = distribute(
+            self._streams.strategy, lambda context: self._streams.batches(done, context)
+        )
+        return zip(range(done + 1, self._recipe.steps + 1), stream, strict=False)
 
-    return both
+    # 3. One step: an update, and what is due after it, always in the same order.
+    # With early stopping only the test shows whether a step is the last.
+    # Where it may be, units are measured in advance; monitors get the result only if it is.
+
+    def do_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> bool:
+        """Does one step of the training, and calls the hooks that are due.
+
+        Returns:
+            Whether it was the last.
+        """
+        schedule, units = self._schedule, self._schedule.unit_metrics
+        is_last = step == self._recipe.steps
+        log = is_last or step % schedule.log_every == 0
+        test = is_last or step % schedule.validate_every == 0
+        measurement_due = units is not None and (is_last or step % units.every == 0)
+        measure = measurement_due or (units is not None and test and self._stopping.may_end)
+        weights_before = self._copy_weights() if measure else None
+        sums, norms = self._update(
+            images, labels, tf.constant(measure), self._recipe.freezes_batch_norm(step)
+        )
+        self._state.count(sums)
+        if log:
+            self._call("on_log", step, self._state.log())
+        predictions, activations = self._test(scores=test, activations=measure)
+        if test:
+            self._stopping.test(step, predictions, self._state.scores())
+            is_last = is_last or self._stopping.all_done
+        if is_last and not log:
+            self._call("on_log", step, self._state.log())
+        if measurement_due or (measure and is_last):
+            measurement = UnitMeasurement(norms.numpy(), weights_before, activations)
+            self._call("on_unit_metrics", step, measurement)
+        if test:
+            scores = {name: of_network.scores for name, of_network in predictions.items()}
+            self._state.tests.append((step, scores))
+            self._call("on_test_end", step, scores)
+        return is_last
+
+    def _copy_weights(self) -> list[np.ndarray]:
+        """Copies the values of the trainable variables."""
+        return [variable.numpy().copy() for variable in self._model.trainable_variables]
+
+    def _call(self, hook: str, *arguments: object) -> None:
+        """Calls a hook of all monitors."""
+        call_hook(self._monitors, hook, *arguments)
+
+    # 4. Interruption.
+    # A checkpoint is written when its time has come, or when a stop is requested.
+    # The last step needs none: the results follow it.
+
+    def save_if_due(self, step: int) -> None:
+        """Writes a checkpoint if one is due.
+
+        Raises:
+            Interrupted: if a stop is requested.
+        """
+        checkpoints, stop = self._resume.checkpoints, self._resume.stop
+        interrupted = stop is not None and stop.requested
+        if checkpoints and (interrupted or checkpoints.due):
+            self._state.save(checkpoints)
+        if interrupted:
+            raise Interrupted(f"step {step:,} of {self._recipe.steps:,}")
+
+    # 5. The end.
+    # With patience each network gets the weights of its best test, else it keeps its last ones.
+    # Tests after a network was done are left out of its result.
+
+    def end(self) -> dict[str, Trained]:
+        """Gives each network its final weights, and tells the monitors the results."""
+        self._stopping.restore_best_weights()
+        trained = {
+            name: self._result(name, logits.shape[-1])
+            for name, logits in self._model.output.items()
+        }
+        self._call("on_train_end", self._state.step, trained)
+        return trained
+
+    def _result(self, name: str, classes: int) -> Trained:
+        """Collects the result of one network."""
+        state, predictions = self._stopping.states[name], self._stopping.predictions[name]
+        return Trained(
+            predictions,
+            state.scores,
+            outcome(state.scores.loss, predictions.scores.loss, classes),
+            tuple(
+                (step, *scores[name]) for step, scores in self._state.tests if step <= state.tested
+            ),
+            self._state.seconds,
+            state.step,
+        )

@@ -1,4 +1,4 @@
-"""The optimisers: the paper's SGD, and Adam."""
+"""The optimizers: the paper's SGD, and Adam."""
 
 import dataclasses
 import itertools
@@ -8,11 +8,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from transfer_keras.training import learning_rates as by_variable
-from transfer_keras.training.learning_rates import Rates
-
-OPTIMIZERS = ("sgd", "adam")
-SCHEDULES = ("step", "cosine")
+from transfer_keras.config import choices
+from transfer_keras.training.learning_rates import SGD, Adam, LearningRates
 
 # The paper's training: the rate falls to a tenth every 100,000 of 450,000 steps.
 _DROP_EVERY = 100 / 450
@@ -20,19 +17,19 @@ _DROP_EVERY = 100 / 450
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a group of networks is trained.
+    """The settings with which a group of networks is trained.
 
     Attributes:
         steps: number of updates.
         batch_size: examples an update, over all devices.
         learning_rate: the highest.
-        optimizer: "sgd" has momentum 0.9 and, as Caffe, twice the rate for biases; "adam".
+        optimizer: "sgd" has momentum 0.9 and, as Caffe, twice the rate for biases; or "adam".
         schedule: "step" divides the rate by ten after each 100/450 of the steps; "cosine"
             lets it fall to zero.
-        weight_decay: of kernels, added to their gradient before momentum (L2).
-        class_weights: one for each class: by that of its label the loss of an example is
-            multiplied in the gradient, and only there. None: all are one.
-        rates: by variable; None: the same for all.
+        weight_decay: factor of the kernels that is added to their gradient before momentum (L2).
+        class_weights: one for each class; in the gradient, and only there, the loss of an example
+            is multiplied by the weight of its label's class. None: all are one.
+        learning_rates: how those of single variables differ; None: all are the same.
     """
 
     steps: int
@@ -42,29 +39,28 @@ class Recipe:
     schedule: str = "step"
     weight_decay: float = 0.0
     class_weights: tuple[float, ...] | None = None
-    rates: Rates | None = None
+    learning_rates: LearningRates | None = None
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive. Received: {getattr(self, name)}")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer: expected {OPTIMIZERS}. Received: {self.optimizer!r}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule: expected {SCHEDULES}. Received: {self.schedule!r}")
+        for name, expected in (("optimizer", choices.OPTIMIZERS), ("schedule", choices.SCHEDULES)):
+            if getattr(self, name) not in expected:
+                raise ValueError(f"{name}: expected {expected}. Received: {getattr(self, name)!r}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative. Received: {self.weight_decay}")
         wrong = [w for w in self.class_weights or () if not 0 <= w < math.inf]
         if wrong:
             raise ValueError(f"class_weights: finite, not negative. Received: {wrong[:3]}")
-        if self.rates and not self.rates.warm_up < self.steps:
+        if self.learning_rates and not self.learning_rates.warm_up < self.steps:
             raise ValueError(
-                f"warm_up must leave at least one step. Received: {self.rates.warm_up} of "
+                f"warm_up must leave at least one step. Received: {self.learning_rates.warm_up} of "
                 f"{self.steps} steps"
             )
 
-    def make_schedule(self):
-        """Learning rate by step, as Keras takes it."""
+    def make_schedule(self) -> keras.optimizers.schedules.LearningRateSchedule:
+        """Makes the learning rate by step, as Keras takes it."""
         if self.schedule == "cosine":
             return keras.optimizers.schedules.CosineDecay(self.learning_rate, self.steps)
         drops = itertools.takewhile(
@@ -79,17 +75,24 @@ class Recipe:
         )
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
-        """A Keras optimiser that has no state yet."""
-        kinds, settings = keras.optimizers, {}
-        if self.rates:
-            kinds, settings = by_variable, {"rates": self.rates}
+        """Makes a Keras optimizer that has no state yet."""
+        schedule, rates = self.make_schedule(), self.learning_rates
         if self.optimizer == "adam":
-            return kinds.Adam(self.make_schedule(), **settings)
-        return kinds.SGD(self.make_schedule(), momentum=0.9, **settings)
+            return (
+                Adam(schedule, learning_rates=rates) if rates else keras.optimizers.Adam(schedule)
+            )
+        if rates:
+            return SGD(schedule, momentum=0.9, learning_rates=rates)
+        return keras.optimizers.SGD(schedule, momentum=0.9)
 
-    def holds_still(self, step: int) -> bool:
-        """Whether `rates.still` are in inference mode at this update, counted from 1."""
-        return bool(self.rates and self.rates.still) and step <= self.rates.warm_up
+    def freezes_batch_norm(self, step: int) -> bool:
+        """Tells whether `learning_rates.frozen_batch_norm` are in inference mode at an update.
+
+        Args:
+            step: the update, counted from 1.
+        """
+        rates = self.learning_rates
+        return bool(rates and rates.frozen_batch_norm) and step <= rates.warm_up
 
     def adjust(self, gradients: Sequence, variables: Sequence) -> list:
         """Adds weight decay to the kernels' gradients and, with SGD, doubles the biases'.

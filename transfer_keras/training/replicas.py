@@ -1,4 +1,4 @@
-"""What several devices do differently: their parts of a batch, and of a dropout's mask."""
+"""Several devices: each takes its rows of a batch, and of a dropout's mask."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,48 +6,54 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
+from transfer_keras.training.keras_internals import all_layers
+
 
 def distribute(
     strategy: tf.distribute.Strategy,
     stream: Callable[[tf.distribute.InputContext], tf.data.Dataset],
 ):
-    """A stream of batches to all devices.
+    """Distributes a stream of batches over all devices.
 
     Args:
-        strategy: where it goes.
-        stream: input context of a process -> its rows of every (images, labels), as many as of
-            every other process.
+        strategy: holds the devices.
+        stream: makes, of the input context of a process, its rows of every (images, labels); all
+            processes have the same number of rows.
 
     Returns:
-        What gives `strategy.run` its arguments, batch by batch; replica by replica the rows are in
-        the order of the batch.
+        A distributed dataset: it yields the arguments of `strategy.run`, batch by batch. Replica
+        by replica, the rows are in the order of the batch.
     """
 
-    def of_process(context):
-        here = context.num_replicas_in_sync // context.num_input_pipelines
+    def batches_of_process(context):
+        replicas = context.num_replicas_in_sync // context.num_input_pipelines
         batches = stream(context)
-        if here == 1:
+        if replicas == 1:
             return batches
 
         def split(values):
+            """Reshapes (rows, ...) to (replicas, rows of one, ...)."""
             shape = tf.shape(values)
-            static = values.shape[0] and values.shape[0] // here
-            parts = tf.reshape(values, tf.concat([[here, shape[0] // here], shape[1:]], axis=0))
-            return tf.ensure_shape(parts, (here, static, *values.shape[1:]))
+            static = values.shape[0] and values.shape[0] // replicas
+            first = [[replicas, shape[0] // replicas], shape[1:]]
+            return tf.ensure_shape(
+                tf.reshape(values, tf.concat(first, axis=0)), (replicas, static, *values.shape[1:])
+            )
 
-        return batches.map(lambda *values: tuple(map(split, values))).unbatch().prefetch(here)
+        return batches.map(lambda *values: tuple(map(split, values))).unbatch().prefetch(replicas)
 
-    return strategy.distribute_datasets_from_function(of_process)
+    return strategy.distribute_datasets_from_function(batches_of_process)
 
 
-class _OwnPart(keras.layers.Dropout):
+class _ShardedDropout(keras.layers.Dropout):
     """Draws the mask of the whole batch, and takes the rows of this replica.
 
     All replicas draw the same mask, from the same seed, and it is the one that a single device
-    draws; its state moves on by `moved_on`.
+    draws. `advance_seed` has to be called after each step.
     """
 
     def call(self, inputs, training=False):
+        """Drops the same values of these rows as a single device drops."""
         if not training or not self.rate:
             return inputs
         replica = tf.distribute.get_replica_context()
@@ -61,8 +67,8 @@ class _OwnPart(keras.layers.Dropout):
         begin = tf.cast(replica.replica_id_in_sync_group, tf.int32) * rows
         return inputs * tf.reshape(mask[begin : begin + rows], tf.shape(inputs))
 
-    def moved_on(self) -> None:
-        """As after a call by a single device."""
+    def advance_seed(self) -> None:
+        """Changes the state of the seed as one call on a single device does."""
         state = self.seed_generator.state
         state.assign(state + tf.constant([0, 1], state.dtype))
 
@@ -70,28 +76,28 @@ class _OwnPart(keras.layers.Dropout):
 @contextlib.contextmanager
 def masks_of_whole_batch(
     model: keras.Model, strategy: tf.distribute.Strategy
-) -> Iterator[list[_OwnPart]]:
-    """Within it, the dropouts of a model draw on many devices what they draw on one.
+) -> Iterator[list[_ShardedDropout]]:
+    """Makes the dropouts of a model draw on many devices what they draw on one.
 
-    Keras's own cannot: every replica would draw the same mask for its part of the batch.
+    Keras's own cannot: every replica would draw the same mask for its rows of the batch.
 
     Args:
-        model: of which each dropout is called once a step.
-        strategy: where it runs; on one device nothing is changed.
+        model: calls each of its dropouts once a step.
+        strategy: holds the devices; with a single one nothing is changed.
 
     Yields:
-        The dropouts, which `moved_on` has to follow each step.
+        The dropouts whose `advance_seed` has to be called after each step.
     """
     several = strategy.num_replicas_in_sync > 1
-    kinds = {
+    classes = {
         layer: type(layer)
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if several and type(layer) is keras.layers.Dropout and not layer.noise_shape
     }
-    for layer in kinds:
-        layer.__class__ = _OwnPart
+    for layer in classes:
+        layer.__class__ = _ShardedDropout
     try:
-        yield list(kinds)
+        yield list(classes)
     finally:
-        for layer, kind in kinds.items():
-            layer.__class__ = kind
+        for layer, own_class in classes.items():
+            layer.__class__ = own_class

@@ -1,23 +1,30 @@
-"""What is measured of a network in training."""
+"""The scores of a network: while it trains, on the test images, and at its end."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-TRAINED, DIVERGED, AT_CHANCE = "trained", "diverged", "at chance"
-_CHANCE = 0.01  # Relative distance from the loss of a network that says nothing.
+from transfer_keras.config import choices
+
+# Relative distance from the loss of a network that gives all classes the same probability.
+_CHANCE = 0.01
 
 
 class Scores(NamedTuple):
-    """Means over examples: cross-entropy in nats, and top-1 as a fraction."""
+    """Means over examples.
+
+    Attributes:
+        loss: cross-entropy in nats.
+        accuracy: top-1, a fraction from 0 to 1.
+    """
 
     loss: float
     accuracy: float
 
 
 class Predictions(NamedTuple):
-    """What one network says of each test image, in the fixed order of `TaskPair`.
+    """The predictions of one network for all test images, in their fixed order.
 
     Attributes:
         label: int32 (examples,), the truth.
@@ -31,20 +38,22 @@ class Predictions(NamedTuple):
 
     @property
     def scores(self) -> Scores:
+        """Gives the mean loss and the top-1 accuracy of the predictions."""
         return Scores(float(self.loss.mean()), float((self.label == self.predicted).mean()))
 
 
 class Trained(NamedTuple):
-    """The end of one network's training.
+    """The result of one network's training.
 
     Attributes:
         predictions: on the test images, at `step`.
-        scores: on the training images since the last log before the end: of the group, or with
-            patience the network's own.
-        outcome: see `outcome`.
-        tests: (step, loss, top-1) of every test on the way to that end, the last included.
-        seconds: that the training of its group took, interruptions left out.
-        step: that its weights are of: the last, or with patience that of its best test.
+        scores: on the training images between the last log and the end. The end is that of the
+            group, or with patience that of the network itself.
+        outcome: one of `choices.TRAINED`, `choices.DIVERGED` and `choices.AT_CHANCE`.
+        tests: (step, loss, top-1) of every test up to that end, the last included.
+        seconds: duration of the training of its group, without interruptions.
+        step: the step that the weights are from: the last, or with patience that of the best
+            test.
     """
 
     predictions: Predictions
@@ -56,18 +65,19 @@ class Trained(NamedTuple):
 
 
 def outcome(loss: float, test_loss: float, classes: int) -> str:
-    """How a training ended.
+    """Decides how a training ended.
 
     Args:
         loss: mean cross-entropy on training images at the end, in nats.
-        test_loss: on test images.
-        classes: how many.
+        test_loss: mean cross-entropy on test images, in nats.
+        classes: number of classes.
 
     Returns:
-        `DIVERGED` if a loss is no number; `AT_CHANCE` if that on training images is within 1 %
-        of ln(classes), which is what equal probabilities for all classes cost; else `TRAINED`.
+        `choices.DIVERGED` if a loss is not finite; `choices.AT_CHANCE` if the loss on training
+        images is within 1 % of ln(classes), which is what equal probabilities for all classes
+        cost; else `choices.TRAINED`.
     """
     if not (math.isfinite(loss) and math.isfinite(test_loss)):
-        return DIVERGED
+        return choices.DIVERGED
     chance = math.log(classes)
-    return AT_CHANCE if abs(loss - chance) <= _CHANCE * chance else TRAINED
+    return choices.AT_CHANCE if abs(loss - chance) <= _CHANCE * chance else choices.TRAINED

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM wait for the end of a step."""
+"""Stop requests: Ctrl-C and SIGTERM take effect at the end of a step."""
 
 import contextlib
 import dataclasses
@@ -13,10 +13,10 @@ from transfer_keras.config import StoppedAtOnce
 
 @dataclasses.dataclass
 class Stop:
-    """Whether to end after the step, and save.
+    """A request to end the training after the current step, and to save a checkpoint.
 
     Attributes:
-        deadline: a moment of `time.monotonic()`; None: there is none.
+        deadline: a moment of `time.monotonic()`, in seconds; None: there is none.
         signalled: whether a signal has come.
     """
 
@@ -25,18 +25,22 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come or the deadline is past."""
+        """Tells whether a signal has come or the deadline is past."""
         return self.signalled or (self.deadline is not None and time.monotonic() > self.deadline)
 
 
 @contextlib.contextmanager
-def signals_wait(deadline: float | None = None) -> Iterator[Stop]:
-    """Within it, the first SIGINT or SIGTERM only requests the stop; the second stops at once.
+def defer_signals(deadline: float | None = None) -> Iterator[Stop]:
+    """Makes the first SIGINT or SIGTERM only request a stop; the second stops at once.
 
     Outside the main thread, where Python allows no handlers, nothing is changed.
 
     Args:
-        deadline: see `Stop`.
+        deadline: a moment of `time.monotonic()` from which on the stop is requested too; None:
+            there is none.
+
+    Yields:
+        The stop request, which the training reads after each step.
 
     Raises:
         StoppedAtOnce: at the second signal.
@@ -50,7 +54,8 @@ def signals_wait(deadline: float | None = None) -> Iterator[Stop]:
         if stop.signalled:
             raise StoppedAtOnce
         stop.signalled = True
-        with contextlib.suppress(OSError):  # Whoever read it may be stopped already.
+        # The reader of a pipe may have been stopped by the same signal.
+        with contextlib.suppress(OSError):
             os.write(2, b"\nStopping: a checkpoint is saved first. Again to stop at once.\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""What a training goes on from: all that a checkpoint holds."""
+"""The state of a training: all that a checkpoint holds, and that a training goes on from."""
 
 import dataclasses
 import time
@@ -14,17 +14,18 @@ from transfer_keras.training.early_stopping import EarlyStopping
 from transfer_keras.training.scores import Scores
 
 _STOPPING = "stopping"
+_REMEDY = "Remove the folder `checkpoints` of the workdir to train the group from its beginning."
 
 
 @dataclasses.dataclass
 class _Position:
-    """Where a training is, but for its variables.
+    """How far a training is. Checkpoints hold it under the names of its fields.
 
     Attributes:
-        step: updates done.
-        since: those of them since the last log.
+        step: number of updates done.
+        since: number of updates since the last log.
         tests: [step, {network: [loss, top-1]}] of all tests so far.
-        seconds: spent so far.
+        seconds: duration of the training up to the last checkpoint.
     """
 
     step: int = 0
@@ -33,17 +34,24 @@ class _Position:
     seconds: float = 0.0
 
 
-class State:
-    """Where a training is.
+class TrainingState:
+    """Follows a training, and writes and reads its checkpoints.
 
     Args:
-        model, optimizer: whose variables these are; the optimiser is built.
-        stopping: what it has seen belongs to it.
+        model: the fused model.
+        optimizer: built with the model's trainable variables.
+        stopping: the early stopping, whose state is part of a checkpoint.
         batch_size: examples an update.
     """
 
-    def __init__(self, model, optimizer, stopping: EarlyStopping, batch_size: int):
-        self._at, self._begun = _Position(), time.monotonic()
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        stopping: EarlyStopping,
+        batch_size: int,
+    ):
+        self._position, self._begun = _Position(), time.monotonic()
         self._names, self._batch_size = list(model.output), batch_size
         self._sums = tf.zeros((len(self._names), 2), keras.config.floatx())
         self._logged: dict[str, Scores] = {}
@@ -52,41 +60,51 @@ class State:
 
     @property
     def step(self) -> int:
-        """Updates done."""
-        return self._at.step
+        """Gives the number of updates done."""
+        return self._position.step
 
     @property
     def tests(self) -> list[tuple[int, dict[str, Scores]]]:
-        """All tests so far, to which the loop adds."""
-        return self._at.tests
+        """Lists all tests so far; the loop appends to it."""
+        return self._position.tests
 
     @property
     def seconds(self) -> float:
-        """Spent so far, interruptions left out."""
-        return self._at.seconds + time.monotonic() - self._begun
+        """Gives the duration so far, without interruptions."""
+        return self._position.seconds + time.monotonic() - self._begun
 
     def count(self, sums: tf.Tensor) -> None:
-        """One more update; see `step.make_train_step`."""
-        self._sums, self._at.since = self._sums + sums, self._at.since + 1
-        self._at.step += 1
+        """Counts one more update.
+
+        Args:
+            sums: float32 (names, 2), the sums that `step.make_train_step` describes.
+        """
+        self._sums = self._sums + sums
+        self._position.since += 1
+        self._position.step += 1
 
     def scores(self) -> dict[str, Scores]:
-        """Training scores since the last log; those of the log where it was at this step."""
-        if not self._at.since:
+        """Computes the training scores since the last log.
+
+        Directly after a log they are those of the log.
+        """
+        if not self._position.since:
             return self._logged
-        means = self._sums.numpy() / (self._at.since * self._batch_size)
-        return {n: Scores(*map(float, m)) for n, m in zip(self._names, means, strict=True)}
+        means = self._sums.numpy() / (self._position.since * self._batch_size)
+        return {
+            name: Scores(*map(float, mean)) for name, mean in zip(self._names, means, strict=True)
+        }
 
     def log(self) -> dict[str, Scores]:
-        """The scores; the next begin here."""
+        """Computes the training scores since the last log, and begins the next ones."""
         self._logged = self.scores()
-        self._sums, self._at.since = tf.zeros_like(self._sums), 0
+        self._sums, self._position.since = tf.zeros_like(self._sums), 0
         return self._logged
 
     def save(self, checkpoints: Checkpoints) -> None:
-        """Writes it."""
+        """Writes a checkpoint."""
         arrays = [variable.numpy() for variable in self._variables]
-        facts = dataclasses.asdict(self._at) | {"seconds": self.seconds}
+        facts = dataclasses.asdict(self._position) | {"seconds": self.seconds}
         stopping = self._stopping.facts()
         checkpoints.save(
             self.step,
@@ -95,27 +113,28 @@ class State:
         )
 
     def restore(self, arrays: Sequence[np.ndarray], facts: dict) -> None:
-        """Puts what `save` has written back into the variables, and the rest here.
+        """Takes the state, and the values of all variables, from a checkpoint.
+
+        Args:
+            arrays, facts: what `Checkpoints.latest` gave.
 
         Raises:
-            UserError: if it is of another model.
+            UserError: if the checkpoint is of another model, or of another kind of training.
         """
         facts = dict(facts)
         try:
             *values, sums = self._stopping.restore(arrays, facts.pop(_STOPPING, {}))
         except ValueError as error:
             raise UserError(f"The checkpoint is of another training: {error}. {_REMEDY}") from error
-        found = [(value.shape, value.dtype.name) for value in values]
+        received = [(value.shape, value.dtype.name) for value in values]
         expected = [(tuple(variable.shape), variable.dtype) for variable in self._variables]
-        if found != expected:
+        if received != expected:
             raise UserError(
-                f"The checkpoint holds {len(found)} values of other shapes or types than the "
+                f"The checkpoint holds {len(received)} values of other shapes or types than the "
                 f"{len(expected)} of these networks: another version of the program wrote it. "
                 f"{_REMEDY}"
             )
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
-        self._at, self._sums, self._begun = _Position(**facts), tf.constant(sums), time.monotonic()
-
-
-_REMEDY = "Remove the folder `checkpoints` of the workdir to train the group from its beginning."
+        self._position, self._sums = _Position(**facts), tf.constant(sums)
+        self._begun = time.monotonic()

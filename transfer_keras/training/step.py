@@ -1,4 +1,4 @@
-"""One update, and one test, of every network of a group on one batch.
+"""One update of every network of a group on one batch.
 
 The networks share nothing that is trained, so the gradient of the sum of their losses is each
 one's own.
@@ -7,14 +7,12 @@ one's own.
 from collections.abc import Callable, Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from transfer_keras.training.keras_internals import disable_gradient_sum
 from transfer_keras.training.learning_rates import inference_mode
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.replicas import masks_of_whole_batch
-from transfer_keras.training.scores import Predictions
-from transfer_keras.training.unit_metrics import Watch
 
 
 def make_train_step(
@@ -25,62 +23,63 @@ def make_train_step(
     *,
     jit_compile: bool = False,
 ) -> Callable:
-    """One update as a `tf.function`.
+    """Makes one update, as a `tf.function`.
 
     Args:
         model: images, float32 -> {name: logits}, as `surgery.fuse` makes it.
         optimizer: from `recipe.make_optimizer()`; it is built here.
         recipe: its `batch_size` is that of the whole batch, over all devices.
-        strategy: where it runs, in whose scope model and optimizer were made.
+        strategy: holds the devices; model and optimizer were made in its scope.
         jit_compile: whether XLA compiles the forward and the backward pass.
 
     Returns:
-        (images, labels, watch, still=False) -> (sums, norms). `watch`: a boolean tensor. `still`:
-        a Python boolean, whether the layers of `recipe.rates.still` are in inference mode; each
-        of the two has a graph of its own. `sums`: float32 (names, 2), of loss and of right
-        answers, the names in the order of `model.output`; no class weighs more in them. `norms`:
-        float32 (trainable variables,), the L2 norm of the loss's gradient by each of
-        `model.trainable_variables`, before weight decay; zeros unless `watch`.
+        (images, labels, measure, frozen_batch_norm=False) -> (sums, norms). `measure`: a boolean
+        tensor. `frozen_batch_norm`: a Python boolean, whether the layers of
+        `recipe.learning_rates.frozen_batch_norm` are in inference mode; each of its two values has
+        a graph of its own. `sums`: float32 (names, 2), of loss and of right predictions, the names
+        in the order of `model.output`; all classes have the same weight in them. `norms`: float32
+        (trainable variables,), the L2 norm of the loss's gradient by each of
+        `model.trainable_variables`, before weight decay; zeros unless `measure`.
 
     Raises:
         ValueError: if the recipe has another number of class weights than the networks have
-            classes, or another number of rates than they have trainable variables.
+            classes, or another number of learning rates than they have trainable variables.
     """
     variables = model.trainable_variables
-    weigh = _weighing(recipe.class_weights, model)
+    weigh = _make_weighing(recipe.class_weights, model)
     with strategy.scope():
         optimizer.build(variables)
-    # Keras's own sum is by a custom gradient, which TensorFlow registers for good: with it the
-    # graph, and the weights of every group that the process has trained.
-    optimizer._all_reduce_sum_gradients = list
+    disable_gradient_sum(optimizer)
 
-    def gradients_of(images, labels, still):  # `still` for `tf.function`, which traces by it.
+    # `frozen_batch_norm` is an argument because `tf.function` traces once for each of its values.
+    def compute_gradients(images, labels, frozen_batch_norm):
         with tf.GradientTape() as tape:
             logits = model(tf.cast(images, tf.float32), training=True)
-            losses = [_cross_entropy(labels, logits[name]) for name in model.output]
+            losses = [cross_entropy(labels, logits[name]) for name in model.output]
             weighed = [tf.reduce_sum(weigh(loss, labels)) for loss in losses]
             total = tf.add_n(weighed) / recipe.batch_size
         gradients = tape.gradient(total, variables)
-        right = [_right(labels, logits[name]) for name in model.output]
+        hits = [_is_right(labels, logits[name]) for name in model.output]
         sums = [
             tf.stack([tf.reduce_sum(loss), tf.reduce_sum(tf.cast(hit, loss.dtype))])
-            for loss, hit in zip(losses, right, strict=True)
+            for loss, hit in zip(losses, hits, strict=True)
         ]
         return gradients, tf.stack(sums)
 
-    if jit_compile:  # Not the update: it speaks to the other replicas.
-        gradients_of = tf.function(gradients_of, jit_compile=True)
+    # XLA cannot compile the update, in which the replicas communicate.
+    if jit_compile:
+        compute_gradients = tf.function(compute_gradients, jit_compile=True)
 
-    def summed_up(strategy, *gradients):
+    def sum_over_replicas(strategy, *gradients):
         pairs = [(gradient, gradient) for gradient in gradients]
         return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
 
-    def replica_step(images, labels, watch, still):
-        gradients, sums = gradients_of(images, labels, still)
+    def replica_step(images, labels, measure, frozen_batch_norm):
+        gradients, sums = compute_gradients(images, labels, frozen_batch_norm)
         if strategy.num_replicas_in_sync > 1:
-            gradients = tf.distribute.get_replica_context().merge_call(summed_up, gradients)
+            gradients = tf.distribute.get_replica_context().merge_call(sum_over_replicas, gradients)
         norms = tf.cond(
-            watch,
+            measure,
             lambda: tf.stack([tf.norm(gradient) for gradient in gradients]),
             lambda: tf.zeros(len(gradients), gradients[0].dtype),
         )
@@ -88,131 +87,42 @@ def make_train_step(
         return sums, norms
 
     @tf.function
-    def step(images, labels, watch, still=False):
-        held = recipe.rates.still if still else ()
-        with masks_of_whole_batch(model, strategy) as dropouts, inference_mode(held):
-            sums, norms = strategy.run(replica_step, args=(images, labels, watch, still))
+    def step(images, labels, measure, frozen_batch_norm=False):
+        frozen = recipe.learning_rates.frozen_batch_norm if frozen_batch_norm else ()
+        with masks_of_whole_batch(model, strategy) as dropouts, inference_mode(frozen):
+            arguments = (images, labels, measure, frozen_batch_norm)
+            sums, norms = strategy.run(replica_step, args=arguments)
             for dropout in dropouts:
-                dropout.moved_on()
-        norms, *_ = strategy.experimental_local_results(norms)  # All replicas' are the same.
+                dropout.advance_seed()
+        # All replicas have the same norms.
+        norms, *_ = strategy.experimental_local_results(norms)
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), norms
 
     return step
 
 
-def make_test(model: keras.Model, watch: Watch | None = None) -> Callable:
-    """A function that runs the model in inference mode over one pass of (images, labels).
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Computes the cross-entropy of each example in nats, in float32 or what is more precise.
 
     Args:
-        model: as for `make_train_step`.
-        watch: what is measured besides the scores; None: nothing.
-
-    Returns:
-        (examples, scores, activations) -> (predictions, measured). `examples`: the pass, a
-        `tf.data.Dataset`. `scores`: whether predictions on all of it are wanted, a mapping by the
-        networks' names; else it is empty. `activations`: whether what `watch` measures is wanted,
-        a list with an entry a batch; else it is empty. Both come out of one pass, and the pass
-        ends where nothing more is wanted of it.
+        labels: int32 (examples,), 0 or more.
+        logits: (examples, classes).
     """
-    tensors = list(watch.tensors) if watch else []
-    whole = keras.Model(model.input, (model.output, tensors)) if tensors else None
-
-    def predicted(logits, labels):
-        return {name: _predicted(logits[name], labels) for name in model.output}
-
-    @tf.function(reduce_retracing=True)
-    def plain(images, labels):
-        logits = model(tf.cast(images, tf.float32), training=False)
-        return predicted(logits, labels), []
-
-    @tf.function(reduce_retracing=True)
-    def watching(images, labels):
-        logits, values = whole(tf.cast(images, tf.float32), training=False)
-        return predicted(logits, labels), watch.measure(values)
-
-    def test(examples: tf.data.Dataset, *, scores: bool, activations: bool):
-        labels, found, measured, seen = [], [], [], 0
-        activations = activations and whole is not None
-        if not (scores or activations):  # Else a batch would be read for nothing.
-            return {}, []
-        for images, batch_labels in examples:
-            look = activations and seen < watch.images
-            if not (look or scores):
-                break
-            out = (watching if look else plain)(images, batch_labels)
-            answers, kept = tf.nest.map_structure(lambda x: x.numpy(), out)
-            labels.append(batch_labels.numpy())
-            found.append(answers)
-            measured += [kept] if look else []
-            seen += len(batch_labels)
-        predictions = {
-            name: Predictions(
-                np.concatenate(labels),
-                np.concatenate([part[name][0] for part in found]),
-                np.concatenate([part[name][1] for part in found]),
-            )
-            for name in (model.output if scores else ())
-        }
-        return predictions, measured
-
-    return test
+    if logits.dtype.size < tf.float32.size:
+        logits = tf.cast(logits, tf.float32)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def make_test_in_parts(model: keras.Model, strategy: tf.distribute.Strategy) -> Callable:
-    """As `make_test`, of scores alone, on all devices.
-
-    Returns:
-        One pass as `replicas.distribute` gives it, where rows that only fill a batch have the label
-        -1 -> predictions on the others.
-    """
-
-    def replica_test(images, labels):
-        logits = model(tf.cast(images, tf.float32), training=False)
-        return labels, {name: _predicted(logits[name], labels) for name in model.output}
-
-    @tf.function(reduce_retracing=True)
-    def batch(images, labels):
-        out = strategy.run(replica_test, args=(images, labels))
-        return tf.nest.map_structure(lambda value: strategy.gather(value, axis=0), out)
-
-    def test(examples):
-        found = [
-            tf.nest.map_structure(lambda x: x.numpy(), batch(images, labels))
-            for images, labels in examples
-        ]
-        labels = np.concatenate([labels for labels, _ in found])
-        real = labels >= 0
-        return {
-            name: Predictions(
-                labels[real],
-                *(np.concatenate([out[name][k] for _, out in found])[real] for k in range(2)),
-            )
-            for name in model.output
-        }
-
-    return test
+def _is_right(labels, logits):
+    """Tells of each example whether the highest logit is that of its label."""
+    return tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)
 
 
-def _weighing(weights: Sequence[float] | None, model: keras.Model) -> Callable:
-    """(losses, labels) -> the losses, each times the weight of its class."""
+def _make_weighing(weights: Sequence[float] | None, model: keras.Model) -> Callable:
+    """Makes (losses, labels) -> the losses, each times the weight of its label's class."""
     if weights is None:
         return lambda losses, labels: losses
     classes = {name: logits.shape[-1] for name, logits in model.output.items()}
     if set(classes.values()) != {len(weights)}:
         raise ValueError(f"class_weights: expected {classes}. Received: {len(weights)}")
     return lambda losses, labels: losses * tf.gather(tf.constant(weights, losses.dtype), labels)
-
-
-def _predicted(logits, labels):
-    answers = tf.argmax(logits, axis=-1, output_type=tf.int32)
-    return answers, _cross_entropy(tf.maximum(labels, 0), logits)
-
-
-def _cross_entropy(labels, logits):
-    if logits.dtype.size < tf.float32.size:
-        logits = tf.cast(logits, tf.float32)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-
-
-def _right(labels, logits):
-    return tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels)

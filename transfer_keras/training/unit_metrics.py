@@ -1,4 +1,4 @@
-"""What is looked at in training besides the scores."""
+"""The measurements of single units that a training takes besides the scores."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,35 +10,36 @@ import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)
-class Watch:
-    """What is measured now and then, and on which images.
+class UnitMetrics:
+    """What is measured of units, how often, and on which images.
 
     Attributes:
-        every: steps from one look to the next; the first is before the first step, the last after
-            the last.
-        tensors: of the fused model.
-        measure: their values for a batch, (batch, ...) each, in inference mode -> what is kept of
-            them, any nest of tensors; traced into the graph.
-        images: on how many images, the first of the test images (all of them where they are
+        every: steps from one measurement to the next. The first is taken before the first step,
+            the last after the last.
+        tensors: outputs of units of the fused model.
+        summarise: makes of the tensors' values for a batch, (batch, ...) each, in inference mode,
+            any nest of tensors; it is traced into the graph.
+        images: how many test images are used, from the first on (all of them where they are
             fewer); counted in whole batches.
     """
 
     every: int
     tensors: Sequence[keras.KerasTensor]
-    measure: Callable[[list[tf.Tensor]], object]
+    summarise: Callable[[list[tf.Tensor]], object]
     images: int = 1280
 
 
-class Look(NamedTuple):
-    """What one look finds.
+class UnitMeasurement(NamedTuple):
+    """The result of one measurement.
 
     Attributes:
-        gradients: float32 (trainable variables,), in the model's order, the L2 norm of the loss's
-            gradient at this step, before weight decay; None before the first step.
-        before: the values of the trainable variables before this step; None before the first.
-        activations: what `Watch.measure` kept of each batch, as arrays.
+        gradient_norms: float32 (trainable variables,), in the model's order: the L2 norm of the
+            loss's gradient at this step, before weight decay; None before the first step.
+        weights_before: the values of the trainable variables before this step; None before the
+            first step.
+        activations: what `UnitMetrics.summarise` made of each batch, as arrays.
     """
 
-    gradients: np.ndarray | None
-    before: list[np.ndarray] | None
+    gradient_norms: np.ndarray | None
+    weights_before: list[np.ndarray] | None
     activations: list

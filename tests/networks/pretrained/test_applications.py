@@ -9,7 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from support.own_networks import write_pictures
+from support.networks import write_pictures
 from support.paths import ROOT
 
 # Name, blocks with the head that is put on, and the block up to which is taken.

@@ -3,10 +3,20 @@
 import keras
 import numpy as np
 import pytest
-from support.own_networks import PIXELS, answers, ask, body, perturb, saved, softmax
+from support.networks import (
+    PIXELS,
+    answers,
+    ask,
+    body,
+    listing,
+    network,
+    perturb,
+    saved,
+    sections,
+    softmax,
+)
 
 from transfer_keras import surgery
-from transfer_keras.networks import pretrained
 from transfer_keras.networks.pretrained import opening
 
 layers = keras.layers
@@ -34,10 +44,10 @@ def ending(end):
 )
 def test_a_classifier_is_known_by_its_end(tmp_path, end):
     own = ending(end)
-    known = pretrained.resolve(ask(saved(tmp_path, own)))
+    known = ask(saved(tmp_path, own))
     assert [unit.name for unit in known.architecture.units] == ["c1", "c2", "f1", "out"]
-    assert "new head" not in pretrained.listing(known)
-    donor = pretrained.network(known)
+    assert "new head" not in listing(known)
+    donor = network(known)
     given = answers(own, PIXELS)
     is_sum = given.sum(axis=-1) == pytest.approx(1, abs=1e-5)
     found = answers(donor, PIXELS)
@@ -48,9 +58,9 @@ def test_a_classifier_is_known_by_its_end(tmp_path, end):
 
 def test_logarithms_of_probabilities_are_left_off(tmp_path):
     own = ending(layers.Activation("log_softmax"))
-    known = pretrained.resolve(ask(saved(tmp_path, own)))
+    known = ask(saved(tmp_path, own))
     assert len(known.architecture.units) == 4
-    assert softmax(answers(pretrained.network(known), PIXELS)) == pytest.approx(
+    assert softmax(answers(network(known), PIXELS)) == pytest.approx(
         np.exp(answers(own, PIXELS)), abs=1e-5
     )
 
@@ -58,7 +68,7 @@ def test_logarithms_of_probabilities_are_left_off(tmp_path):
 def test_a_new_head_is_told(tmp_path):
     inputs = keras.Input((24, 24, 3), name="head")
     own = keras.Model(inputs, body(layers.Rescaling(1 / 255)(inputs)))
-    listed = pretrained.listing(ask(saved(tmp_path, own)))
+    listed = listing(sections(saved(tmp_path, own)))
     assert "a new head is put on them" in listed
 
 
@@ -67,9 +77,9 @@ def test_features_get_a_head_of_their_own(tmp_path):
     x = layers.Rescaling(1 / 255)(inputs)
     x = layers.Conv2D(6, 3, activation="relu", name="c1")(x)
     trunk = keras.Model(inputs, layers.Conv2D(8, 3, activation="relu", name="c2")(x))
-    known = pretrained.resolve(ask(saved(tmp_path, trunk)))
+    known = ask(saved(tmp_path, trunk))
     assert [unit.name for unit in known.architecture.units] == ["c1", "c2", "head"]
-    donor = pretrained.network(known)
+    donor = network(known)
     features = answers(keras.Model(donor.input, donor.get_layer("c2").output), PIXELS)
     assert features == pytest.approx(answers(trunk, PIXELS), abs=1e-5)
 
@@ -80,8 +90,8 @@ def test_outputs_of_one_number_and_with_a_name(tmp_path):
     for output in (keras.ops.squeeze(score, -1), {"score": score}):
         own = keras.Model(inputs, output)
         perturb(own)
-        donor = pretrained.network(ask(saved(tmp_path, own)))
-        opening._opened.cache_clear()
+        donor = network(sections(saved(tmp_path, own)))
+        opening._open.cache_clear()
         found = 1 / (1 + np.exp(-answers(donor, PIXELS)))
         wanted = keras.tree.flatten(own(PIXELS, training=False))[0]
         assert found == pytest.approx(np.reshape(wanted, (-1, 1)), abs=1e-5)
@@ -96,9 +106,9 @@ def test_float16_becomes_float32(tmp_path, kind):
     finally:
         keras.config.set_dtype_policy("float32")
     wanted = ask(saved(tmp_path, own))
-    donor = pretrained.network(wanted)
+    donor = network(wanted)
     kept = "bfloat16" if kind == "mixed_bfloat16" else "float32"
     assert {x.compute_dtype for x in donor.layers if x.weights} == {kept}
     assert donor.output.dtype == "float32"
-    assert ("Computed in bfloat16" in pretrained.listing(wanted)) == (kept == "bfloat16")
+    assert ("Computed in bfloat16" in listing(wanted)) == (kept == "bfloat16")
     assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(own, PIXELS), abs=0.02)

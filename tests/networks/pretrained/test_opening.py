@@ -1,34 +1,34 @@
 """A person's network, or one of keras.applications, as donor."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
-from support.own_networks import (
+from support.networks import (
     PIXELS,
     answers,
     ask,
     body,
     classifier,
     layers,
+    listing,
+    network,
     perturb,
     saved,
+    sections,
     softmax,
     write_pictures,
 )
 
-from transfer_keras import results
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.experiments.run import run_experiment
-from transfer_keras.networks import pretrained
+from transfer_keras.results import Workdir
 
 
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_it_takes_pixels_and_gives_logits(tmp_path, activation):
     own = classifier(activation=activation)
-    donor = pretrained.network(ask(saved(tmp_path, own)))
+    donor = network(sections(saved(tmp_path, own)))
     logits = answers(donor, PIXELS)
     found = softmax(logits) if activation else logits
     assert found == pytest.approx(answers(own, PIXELS), abs=1e-5)
@@ -40,16 +40,16 @@ def test_a_network_around_a_trunk_is_opened(tmp_path):
     whole = keras.Sequential([layers.Rescaling(1 / 255), trunk, layers.Dense(4, "softmax")])
     whole.build((None, 24, 24, 3))
     perturb(whole)
-    known = pretrained.resolve(ask(saved(tmp_path, whole)))
+    known = ask(saved(tmp_path, whole))
     names = [unit.name for unit in known.architecture.units]
     assert names[:3] == ["c1", "c2", "f1"]
     assert len(names) == 4
-    donor = pretrained.network(known)
+    donor = network(known)
     assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(whole, PIXELS), abs=1e-5)
 
 
 def test_sizes_are_those_of_the_layers(tmp_path):
-    known = pretrained.resolve(ask(saved(tmp_path, classifier())))
+    known = ask(saved(tmp_path, classifier()))
     c1, c2, f1, out = known.architecture.sizes(24, 7)
     assert c1.parameters == 3 * 3 * 3 * 6 + 6 + 4 * 6
     assert c1.macs == 3 * 3 * 3 * 6 * 22**2
@@ -66,13 +66,13 @@ def test_blocks_are_cut_where_they_end(tmp_path):
         x = layers.Conv2D(4, 3, padding="same", name=name)(x)
     x = layers.Dense(3, name="out")(layers.GlobalAveragePooling2D()(x))
     path = saved(tmp_path, keras.Model(inputs, x))
-    known = pretrained.resolve(ask(path, "A2B", units="block"))
+    known = ask(path, "A2B", units="block")
     assert [u.name for u in known.architecture.units] == ["stem", "block_1", "block_2", "out"]
     assert known.architecture.cuts == (1, 3, 5, 6)
-    assert known.cut(parse_treatment("A2B")) == 3
+    assert known.units_transferred(parse_treatment("A2B")) == 3
     assert known.architecture.sizes(16, 3)[1].parameters == 2 * (3 * 3 * 4 * 4 + 4)
     with pytest.raises(UserError, match="has 4 blocks, so 1 to 3 can be transferred"):
-        pretrained.resolve(ask(path, "A4B", units="block"))
+        ask(path, "A4B", units="block")
 
 
 def test_weights_that_are_no_numbers_are_named(tmp_path):
@@ -80,7 +80,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path):
     own.get_layer("c2").bias.assign([np.inf, *[0] * 7])
     own.get_layer("f1").kernel.assign(np.full((8, 9), np.nan))
     with pytest.raises(UserError, match=r"weights that are infinite or no numbers, in c2, f1\. "):
-        pretrained.network(ask(saved(tmp_path, own)))
+        network(sections(saved(tmp_path, own)))
 
 
 def shared_layer():
@@ -94,11 +94,11 @@ def shared_layer():
 
 def test_it_is_not_cut_where_a_layer_lies_on_both_sides(tmp_path):
     path = saved(tmp_path, shared_layer())
-    known = pretrained.resolve(ask(path, "A3B", "A4B+"))
-    assert known.architecture.possible == (3, 4)
+    known = ask(path, "A3B", "A4B+")
+    assert known.architecture.cut_points == (3, 4)
     with pytest.raises(UserError, match=r"--treatments=A2B: a layer .* Expected .* n: 3, 4\."):
-        pretrained.resolve(ask(path, "A3B", "A2B"))
-    assert "Choose n of 3, 4 (at others a layer is used on both sides)" in pretrained.listing(known)
+        ask(path, "A3B", "A2B")
+    assert "Choose n of 3, 4 (at others a layer is used on both sides)" in listing(known)
 
 
 def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
@@ -107,11 +107,11 @@ def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
     x = layers.SpectralNormalization(layers.Conv2D(4, 3), name="spectral")(x)
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
     path = saved(tmp_path, keras.Model(inputs, x))
-    known = pretrained.resolve(ask(path, "A1B", "A2B+"))
-    assert "Unit 2 can only be fine-tuned: 'spectral'" in pretrained.listing(known)
+    known = ask(path, "A1B", "A2B+")
+    assert "Unit 2 can only be fine-tuned: 'spectral'" in listing(known)
     for name in ("A2B", "R2B"):
         with pytest.raises(UserError, match=r"'spectral' \(Spec.* or freeze at most 1\."):
-            pretrained.resolve(ask(path, name))
+            ask(path, name)
 
 
 def two_inputs():
@@ -155,7 +155,7 @@ BAD = [
 @pytest.mark.parametrize(("make", "settings", "message"), BAD, ids=lambda x: str(x)[:20])
 def test_what_does_not_fit_is_told(tmp_path, make, settings, message):
     with pytest.raises(UserError, match=message):
-        pretrained.listing(ask(saved(tmp_path, make()), **settings))
+        listing(sections(saved(tmp_path, make()), **settings))
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +167,8 @@ def done(tmp_path_factory):
     dataset = write_pictures(folder / "pictures")
     names = ["A1B", "A3B", "A2B+", "B2B", "R2B"]
     wanted = ask(path, *names, dataset=dataset, steps=4, batch_size=8, validations=2)
-    wanted = pretrained.resolve(dataclasses.replace(wanted, metrics_every=2))
-    ran = run_experiment(wanted, folder / "run", say=lambda _: None)
+    wanted = wanted.replace(metrics_every=2)
+    ran = run_experiment(wanted, folder / "run", log=lambda _: None)
     assert {t.name for t in ran} == {"baseB", *names}
     return own, folder / "run"
 
@@ -177,7 +177,7 @@ def test_frozen_units_are_the_donors(done):
     own, run = done
     given = {w.path: w.numpy() for w in own.weights}
     for name, frozen in (("A1B", {"c1"}), ("A3B", {"c1", "c2", "f1"}), ("A2B+", set())):
-        model = keras.saving.load_model(results.network_path(run, name))
+        model = keras.saving.load_model(Workdir(run).network_path(name))
         assert model.output_shape == (None, 3)
         for layer in model.layers:
             unit = layer.name.removesuffix("_norm")
@@ -191,7 +191,7 @@ def test_frozen_units_are_the_donors(done):
 
 def test_batch_norm_of_frozen_units_stays_and_of_others_is_told_to_follow(done):
     _, run = done
-    model = keras.saving.load_model(results.network_path(run, "A1B"))
+    model = keras.saving.load_model(Workdir(run).network_path("A1B"))
     assert not model.get_layer("c1_norm").trainable
     assert model.get_layer("c2_norm").trainable
     assert model.get_layer("c2_norm").momentum == 0.0  # Of 4 steps a tenth is none.
@@ -199,11 +199,11 @@ def test_batch_norm_of_frozen_units_stays_and_of_others_is_told_to_follow(done):
 
 def test_rows_are_of_all_validation_pictures(done):
     _, run = done
-    rows = {name: results.read_row(run, name) for name in ("baseB", "A3B", "A2B+", "R2B")}
+    rows = {name: Workdir(run).row(name) for name in ("baseB", "A3B", "A2B+", "R2B")}
     assert {row.test_images for row in rows.values()} == {3 * 2}
     assert rows["A3B"].trainable_parameters == 9 * 3 + 3
     assert not (run / "baseA").exists()
-    facts = results.read_experiment(run)
+    facts = Workdir(run).read_facts()
     assert list(facts["data"]) == ["dataset", "B", "skipped_images"]
     assert facts["settings"]["donor"].startswith("own.keras ")
 
@@ -213,9 +213,9 @@ def test_another_donor_in_the_same_workdir_is_refused(done, tmp_path):
     own.get_layer("out").bias.assign(np.ones(7))
     path = saved(tmp_path, own)
     dataset = f"folder:{run.parent / 'pictures'}"
-    wanted = pretrained.resolve(ask(path, "A1B", dataset=dataset, steps=4, batch_size=8))
+    wanted = ask(path, "A1B", dataset=dataset, steps=4, batch_size=8)
     with pytest.raises(UserError, match=r"donor is 'own\.keras \w+' there, 'own\.keras \w+' here"):
-        run_experiment(wanted, run, say=lambda _: None)
+        run_experiment(wanted, run, log=lambda _: None)
 
 
 def test_nothing_is_trained_towards_the_donors_own_task(tmp_path):

@@ -10,8 +10,8 @@ from transfer_keras.training.monitors.cka import centred_gram, linear_cka
 
 def measured(x, y, batch):
     def layer(z):
-        parts = [z[start : start + batch] for start in range(0, len(z), batch)]
-        return [centred_gram(tf.constant(part)).numpy() for part in parts]
+        batches = [z[start : start + batch] for start in range(0, len(z), batch)]
+        return [centred_gram(tf.constant(images)).numpy() for images in batches]
 
     return linear_cka(layer(x), layer(y))
 
@@ -45,8 +45,8 @@ def test_scale_shift_and_rotation_do_not_matter():
 def test_the_size_of_batches_does_not_matter_on_average():
     """Unlike that of plain CKA, as the estimator is unbiased."""
     pairs = [features(512, seed) for seed in range(8)]
-    parts, whole = ([measured(x, y, batch) for x, y in pairs] for batch in (64, 512))
-    assert np.mean(parts) == pytest.approx(np.mean(whole), abs=0.02)
+    small, whole = ([measured(x, y, batch) for x, y in pairs] for batch in (64, 512))
+    assert np.mean(small) == pytest.approx(np.mean(whole), abs=0.02)
 
 
 def test_nothing_in_common_is_nought_not_less():
@@ -56,9 +56,9 @@ def test_nothing_in_common_is_nought_not_less():
     assert any(below)
     assert not all(below)
     for (x, y), negative in zip(pairs, below, strict=True):
-        found = measured(x, y, 64)
-        assert (found == 0) == negative
-        assert found == pytest.approx(max(0, oracle(x, y, 64)), abs=1e-4)
+        estimate = measured(x, y, 64)
+        assert (estimate == 0) == negative
+        assert estimate == pytest.approx(max(0, oracle(x, y, 64)), abs=1e-4)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from transfer_keras.training.monitors import filters
+from transfer_keras.training import draw_filters, is_image_kernel
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_filter_stands_by_itself_in_its_own_range(channels):
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=(4, 5, channels, 6)) * np.geomspace(1e-3, 1e3, 6) + np.arange(6)
-    picture = filters.grid(kernel)
+    picture = draw_filters(kernel)
     times = 6  # 32 / 5
     height, width = 4 * times + 1, 5 * times + 1
     assert picture.shape == (2 * height + 1, 3 * width + 1, 3)  # 2 rows of 3
@@ -29,11 +29,11 @@ def test_each_filter_stands_by_itself_in_its_own_range(channels):
 def test_constant_filters_are_grey_and_what_is_no_number_is_black():
     kernel = np.full((3, 3, 3, 2), 7.0)
     kernel[..., 1] = np.nan
-    picture = filters.grid(kernel)
+    picture = draw_filters(kernel)
     assert set(np.unique(picture[1:-1, 1:31])) == {128}
     assert not picture[1:-1, 34:].any()
 
 
 def test_which_kernels_can_be_shown():
     shapes = [(5, 5, 3, 48), (5, 5, 1, 4), (5, 5, 48, 64), (10, 20), (3, 3, 3)]
-    assert [filters.is_shown(shape) for shape in shapes] == [True, True, False, False, False]
+    assert [is_image_kernel(shape) for shape in shapes] == [True, True, False, False, False]

@@ -1,6 +1,17 @@
 """A trained network of the person's own, or of keras.applications, in the place of base A."""
 
-from transfer_keras.networks.pretrained.description import batch_norm, counted, listing, resolve
-from transfer_keras.networks.pretrained.opening import network
+from transfer_keras.networks.pretrained.description import (
+    count_units,
+    describe_architecture,
+    describe_batch_norm,
+    list_units,
+)
+from transfer_keras.networks.pretrained.opening import open_pretrained
 
-__all__ = ["batch_norm", "counted", "listing", "network", "resolve"]
+__all__ = [
+    "count_units",
+    "describe_architecture",
+    "describe_batch_norm",
+    "list_units",
+    "open_pretrained",
+]

@@ -1,135 +1,157 @@
 """What others have to know of a pretrained network: its units, their sizes, where it can be cut."""
 
-import dataclasses
 import math
+from typing import NamedTuple
 
 import keras
 
 from transfer_keras import surgery
-from transfer_keras.config import Experiment, NamedUnit, PretrainedArchitecture, UnitSize, UserError
-from transfer_keras.networks.pretrained.opening import network, opened
+from transfer_keras.config import (
+    DonorSettings,
+    NamedUnit,
+    PretrainedArchitecture,
+    UnitSize,
+    UserError,
+)
+from transfer_keras.networks.pretrained.opening import open_pretrained
 
 
-def resolve(experiment: Experiment) -> Experiment:
-    """The experiment with what only its donor tells: size of images, units and their sizes.
+class CountedUnits(NamedTuple):
+    """What n counts in a donor.
+
+    Attributes:
+        units: the donor's units, or blocks of them.
+        ends: of each, how many of the donor's own units lie below its end.
+        cut_points: the n at which the donor can be cut: no layer is used below and above.
+    """
+
+    units: surgery.Units
+    ends: list[int]
+    cut_points: list[int]
+
+
+def describe_architecture(donor: DonorSettings, image_size: int | None) -> PretrainedArchitecture:
+    """Describes a donor as others have to know it: size of images, units and their sizes.
 
     Args:
-        experiment: one without a donor comes back as it is.
+        donor: which, and what n counts in it.
+        image_size: see `open_pretrained`.
 
     Raises:
-        UserError: if the donor cannot be used, or has too few units for what is asked.
+        UserError: if the donor cannot be used, or has too few units.
     """
-    if not experiment.donor:
-        return experiment
-    model = network(experiment)
-    parts, ends = counted(experiment)
-    there = tuple(possible(experiment))
-    if not there:
+    model = open_pretrained(donor, image_size).model
+    counted = count_units(donor, image_size)
+    if not counted.cut_points:
         raise UserError(
-            f"--donor={experiment.donor}: cannot be cut at any n: its layers are used again above."
+            f"--donor={donor.path}: cannot be cut at any n: its layers are used again above."
         )
-    below = [0, *ends]
-    sizes = _sizes(model)
-    table = PretrainedArchitecture(
-        units=tuple(NamedUnit(part.name) for part in parts),
-        cuts=tuple(ends),
+    sizes = _unit_sizes(model)
+    begins = [0, *counted.ends[:-1]]
+    return PretrainedArchitecture(
+        units=tuple(NamedUnit(unit.name) for unit in counted.units),
+        cuts=tuple(counted.ends),
         given_sizes=tuple(
-            UnitSize(*map(sum, zip(*sizes[low:high], strict=True)))
-            for low, high in zip(below, ends, strict=False)
+            UnitSize(*map(sum, zip(*sizes[begin:end], strict=True)))
+            for begin, end in zip(begins, counted.ends, strict=True)
         ),
         image_size=model.input_shape[1],
-        possible=there,
-        restless=_restless(parts),
+        cut_points=tuple(counted.cut_points),
+        self_updating=_self_updating(counted.units),
     )
-    return dataclasses.replace(experiment, table=table, image_size=table.image_size)
 
 
-def counted(experiment: Experiment) -> tuple[surgery.Units, list[int]]:
-    """What n counts: the donor's units or blocks, and how many of its units lie below the end of
-    each."""
-    model = network(experiment)
-    every = surgery.units(model)
-    blocks = every
-    if experiment.units == "block":
-        blocks = surgery.units(model, blocks=surgery.block_names(model))
-    if len(blocks) < 2:
+def count_units(donor: DonorSettings, image_size: int | None) -> CountedUnits:
+    """Finds what n counts in a donor: its units, or the blocks that its layers' names tell.
+
+    Raises:
+        UserError: if there is only one; see also `open_pretrained`.
+    """
+    model = open_pretrained(donor, image_size).model
+    own_units = surgery.units(model)
+    units = own_units
+    if donor.units == "block":
+        units = surgery.units(model, blocks=surgery.block_names(model))
+    if len(units) < 2:
         raise UserError(
-            f"--donor={experiment.donor}: has a single {experiment.units}; at least two are "
+            f"--donor={donor.path}: has a single {donor.units}; at least two are "
             "needed: one to take, and one that is new."
         )
-    last = {id(unit.layers[-1]): unit.index for unit in every}
-    return blocks, [last[id(block.layers[-1])] for block in blocks]
+    index_of_last = {id(unit.layers[-1]): unit.index for unit in own_units}
+    ends = [index_of_last[id(unit.layers[-1])] for unit in units]
+    cut_points = [
+        n for n, end in enumerate(ends[:-1], 1) if not surgery.used_on_both_sides(own_units, end)
+    ]
+    return CountedUnits(units, ends, cut_points)
 
 
-def possible(experiment: Experiment) -> list[int]:
-    """The n at which the donor can be cut: no layer is used below and above."""
-    every = surgery.units(network(experiment))
-    _, ends = counted(experiment)
-    return [n for n, end in enumerate(ends[:-1], 1) if not surgery.used_on_both_sides(every, end)]
-
-
-def _restless(parts: surgery.Units) -> tuple[str, int] | None:
-    """See `Measured`."""
-    for unit in parts:
+def _self_updating(units: surgery.Units) -> tuple[str, int] | None:
+    """Finds the first layer that moves its weights even where it is frozen: (name, unit)."""
+    for unit in units:
         for layer in (inner for x in unit.layers for inner in surgery.flat_layers(x)):
             if isinstance(layer, keras.layers.SpectralNormalization):
                 return layer.name, unit.index
     return None
 
 
-def listing(experiment: Experiment) -> str:
-    """A table of what n counts, from which a person can choose."""
-    parts, _ = counted(experiment)
-    model = network(experiment)
+def list_units(donor: DonorSettings, image_size: int | None) -> str:
+    """Draws a table of what n counts in a donor, from which a person can choose.
+
+    Raises:
+        UserError: see `count_units`.
+    """
+    model, has_new_head = open_pretrained(donor, image_size)
+    units, _, cut_points = count_units(donor, image_size)
     norms = sum(isinstance(x, keras.layers.BatchNormalization) for x in model.layers)
-    size = model.input_shape[1]
+    size, top = model.input_shape[1], len(units) - 1
     lines = [
-        f"{experiment.network}: {len(parts)} {experiment.units}s, pictures of {size} x {size} "
+        f"{donor.name}: {len(units)} {donor.units}s, pictures of {size} x {size} "
         f"pixels, {norms} BatchNorm layers",
-        str(parts),
+        str(units),
     ]
-    if opened(experiment).new_head:
+    if has_new_head:
         lines.append("It ends in features; a new head is put on them, which is the last unit.")
-    kinds = sorted({layer.compute_dtype for layer in model.layers} - {"float32"})
-    if kinds:
-        lines.append(f"Computed in {', '.join(kinds)}, as it was trained.")
+    dtypes = sorted({layer.compute_dtype for layer in model.layers} - {"float32"})
+    if dtypes:
+        lines.append(f"Computed in {', '.join(dtypes)}, as it was trained.")
     if norms:
-        lines.append(batch_norm(experiment))
-    top = len(parts) - 1
-    there = possible(experiment)
-    places = f"from 1 to {top}"
-    if len(there) < top:
-        places = (
-            f"of {', '.join(map(str, there)) or 'none'} (at others a layer is used on both sides)"
-        )
-    lines.append(f"Choose n {places}; unit {top + 1} is always new.")
-    if restless := _restless(parts):
+        lines.append(describe_batch_norm(donor, image_size))
+    choice = f"from 1 to {top}"
+    if len(cut_points) < top:
+        listed = ", ".join(map(str, cut_points)) or "none"
+        choice = f"of {listed} (at others a layer is used on both sides)"
+    lines.append(f"Choose n {choice}; unit {top + 1} is always new.")
+    if self_updating := _self_updating(units):
+        name, unit = self_updating
         lines.append(
-            f"Unit {restless[1]} can only be fine-tuned: '{restless[0]}' (SpectralNormalization) "
+            f"Unit {unit} can only be fine-tuned: '{name}' (SpectralNormalization) "
             "moves its weights even where it is frozen."
         )
     return "\n".join(lines)
 
 
-def batch_norm(experiment: Experiment) -> str:
-    """A line that says what becomes of BatchNorm."""
-    chosen = experiment.batch_norm
-    if not any(isinstance(x, keras.layers.BatchNormalization) for x in network(experiment).layers):
+_BATCH_NORM = {
+    None: "frozen units keep theirs in inference mode, fine-tuned ones train it",
+    "frozen": "all transferred units keep theirs in inference mode",
+    "statistics_frozen": "transferred units keep their statistics and train scale and shift",
+    "train": "all transferred units train theirs",
+}
+
+
+def describe_batch_norm(donor: DonorSettings, image_size: int | None) -> str:
+    """Writes a line that says what becomes of a donor's BatchNorm."""
+    layers = open_pretrained(donor, image_size).model.layers
+    if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers):
         return "BatchNorm: the donor has none."
-    words = {
-        None: "frozen units keep theirs in inference mode, fine-tuned ones train it",
-        "frozen": "all transferred units keep theirs in inference mode",
-        "statistics_frozen": "transferred units keep their statistics and train scale and shift",
-        "train": "all transferred units train theirs",
-    }
     return (
-        f"BatchNorm (--batch_norm={chosen or 'by mode'}): {words[chosen]}; its averages reach "
-        "back over a tenth of the training at the most."
+        f"BatchNorm (--batch_norm={donor.batch_norm or 'by mode'}): "
+        f"{_BATCH_NORM[donor.batch_norm]}; its averages reach back over a tenth of the training "
+        "at the most."
     )
 
 
-def _sizes(model: keras.Model) -> list[UnitSize]:
-    """Of each unit."""
+def _unit_sizes(model: keras.Model) -> list[UnitSize]:
+    """Measures each of the model's own units."""
     calls: dict[int, list] = {}
     for node in surgery.nodes(model):
         calls.setdefault(id(node.operation), []).append(node.output_tensors[0])

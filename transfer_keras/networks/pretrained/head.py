@@ -1,4 +1,4 @@
-"""The end of a donor: logits, of its own classifier or of one that is put on it."""
+"""The classifier head of a donor: its own, up to the logits, or one that is put on it."""
 
 import keras
 
@@ -23,7 +23,7 @@ _LINEAR_OPERATIONS = (
 
 
 def with_logits(model: keras.Model) -> tuple[keras.Model, bool]:
-    """The same network up to its logits, and whether a classifier was put on its features.
+    """Gives the same network up to its logits, and whether a classifier was put on its features.
 
     Args:
         model: flat, of one output of any shape.
@@ -35,7 +35,7 @@ def with_logits(model: keras.Model) -> tuple[keras.Model, bool]:
 
 
 def _without_squeeze(model: keras.Model) -> keras.Model:
-    """Up to where it gives more than one number of each picture, or could."""
+    """Cuts a model where it gives more than one number of each picture, or could."""
     makers = {id(tensor): node for node in surgery.nodes(model) for tensor in node.output_tensors}
     output = model.output
     while len(output.shape) < 2:
@@ -44,6 +44,7 @@ def _without_squeeze(model: keras.Model) -> keras.Model:
 
 
 def _with_head(model: keras.Model) -> keras.Model:
+    """Puts a classifier on the features that a model gives."""
     x = model.output
     if len(x.shape) == 4:
         x = keras.layers.GlobalAveragePooling2D(name=_free("head_pool", model))(x)
@@ -55,7 +56,7 @@ def _with_head(model: keras.Model) -> keras.Model:
 
 
 def _free(name: str, model: keras.Model) -> str:
-    """The name, or one like it that no layer has."""
+    """Gives the name, or one like it that no layer has."""
     taken = {operation.name for operation in model.operations}
     while name in taken:
         name += "_new"
@@ -63,7 +64,10 @@ def _free(name: str, model: keras.Model) -> str:
 
 
 def _has_head(model: keras.Model) -> bool:
-    """Whether its last kernel gives scores of classes: all that comes after it is linear."""
+    """Tells whether the last kernel of a model gives scores of classes.
+
+    It does where all that comes after it is linear.
+    """
     operations = [node.operation for node in surgery.nodes(model)]
     weighted = [
         x for x in operations if isinstance(x, keras.layers.Layer) and surgery.has_kernel(x)
@@ -79,7 +83,7 @@ def _has_head(model: keras.Model) -> bool:
 
 
 def _is_linear(node) -> bool:
-    """Whether it is an affine function of each of its values, or of their mean."""
+    """Tells whether a node is an affine function of each of its values, or of their mean."""
     operation = node.operation
     if isinstance(operation, keras.layers.Activation):
         return operation.activation is keras.activations.linear

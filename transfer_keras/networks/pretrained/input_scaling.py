@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from transfer_keras import surgery
-from transfer_keras.config import PIXELS, UserError
+from transfer_keras.config import UserError, choices
 
-_SCALES = dict(zip(PIXELS, ((1.0, 0.0), (1 / 255, 0.0), (1 / 127.5, -1.0)), strict=True))
+_SCALES = dict(zip(choices.PIXELS, ((1.0, 0.0), (1 / 255, 0.0), (1 / 127.5, -1.0)), strict=True))
 _NORMALISING = (
     keras.layers.Rescaling,
     keras.layers.Normalization,
@@ -21,7 +21,7 @@ _NARROWEST = 0.1  # what differs less between black and white was scaled twice,
 _MIDDLE = (0.05, 0.95)  # and where grey is as good as black or white, something saturates.
 
 
-class Seen(NamedTuple):
+class Scaling(NamedTuple):
     """What the first kernels of a network get of pictures in 0..255.
 
     Attributes:
@@ -36,18 +36,18 @@ class Seen(NamedTuple):
     by: str
 
 
-def seen(model: keras.Model) -> Seen:
-    """Asks the layers below the first kernels, by three pictures.
+def measure_scaling(model: keras.Model) -> Scaling:
+    """Measures what the layers below the first kernels make of three pictures.
 
     Args:
         model: flat, of one input (batch, side, side, 3) of pixel values in 0..255.
     """
     tensors, operations = _below_kernels(model)
     pictures = np.float32(_LEVELS)[:, None, None, None] * np.ones((*model.input_shape[1:],))
-    found = keras.Model(model.input, tensors)(pictures.astype(np.float32), training=False)
-    values = [np.float32(keras.ops.convert_to_numpy(x)) for x in keras.tree.flatten(found)]
+    outputs = keras.Model(model.input, tensors)(pictures.astype(np.float32), training=False)
+    values = [np.float32(keras.ops.convert_to_numpy(x)) for x in keras.tree.flatten(outputs)]
     names = [x.name for x in operations if isinstance(x, _NORMALISING)]
-    return Seen(
+    return Scaling(
         low=float(min(map(np.min, values))),
         high=float(max(map(np.max, values))),
         scaled=all(map(_is_scaled, values)),
@@ -56,7 +56,7 @@ def seen(model: keras.Model) -> Seen:
 
 
 def _below_kernels(model: keras.Model) -> tuple[list, list]:
-    """The inputs of the first layers that have a kernel, and what lies below these."""
+    """Gives the inputs of the first layers that have a kernel, and the operations below these."""
     below = {id(tensor) for tensor in model.inputs}
     tensors, operations = {}, []
     for node in surgery.nodes(model):
@@ -70,7 +70,7 @@ def _below_kernels(model: keras.Model) -> tuple[list, list]:
 
 
 def _is_scaled(values: np.ndarray) -> bool:
-    """Of (3, …): what became of the three pictures."""
+    """Tells whether values (3, …) are what scaling makes of the three pictures."""
     black, grey, white = values.reshape(len(_LEVELS), -1).mean(axis=1)
     span = white - black
     highest = np.abs(values).max()
@@ -80,23 +80,25 @@ def _is_scaled(values: np.ndarray) -> bool:
     return _MIDDLE[0] <= (grey - black) / span <= _MIDDLE[1]
 
 
-def is_as_it_is(scaling: str) -> bool:
-    """Whether it leaves pixel values in 0..255 as they are."""
+def leaves_pixels(scaling: str) -> bool:
+    """Tells whether a scaling leaves pixel values in 0..255 as they are."""
     scale, offset, flipped = _affine(scaling)
     return not flipped and np.all(np.equal(scale, 1)) and not np.any(offset)
 
 
 def _affine(scaling: str) -> tuple:
-    """(scale, offset, whether colours come as BGR)."""
-    return (*_SCALES[scaling], False) if scaling in _SCALES else _of_application(scaling)
+    """Gives (scale, offset, whether colours come as BGR)."""
+    return (*_SCALES[scaling], False) if scaling in _SCALES else _scaling_of_application(scaling)
 
 
-def scaled(x: keras.KerasTensor, scaling: str, channels: int, dtype: str) -> keras.KerasTensor:
-    """Pixel values in 0..255 as a donor takes them.
+def scale_pixels(
+    x: keras.KerasTensor, scaling: str, channels: int, dtype: str
+) -> keras.KerasTensor:
+    """Brings pixel values in 0..255 to what a donor takes.
 
     Args:
         x: float32 (batch, side, side, 3).
-        scaling: one of `PIXELS`, or the name of a module of keras.applications.
+        scaling: one of `choices.PIXELS`, or the name of a module of keras.applications.
         channels, dtype: of what the donor takes; of 1 channel, greys.
 
     Raises:
@@ -109,7 +111,7 @@ def scaled(x: keras.KerasTensor, scaling: str, channels: int, dtype: str) -> ker
         x = keras.ops.image.rgb_to_grayscale(x)
     if flipped:
         x = keras.ops.flip(x, axis=-1)
-    if not is_as_it_is(scaling):
+    if not leaves_pixels(scaling):
         if not keras.backend.is_float_dtype(dtype):
             raise UserError(
                 f"--donor_pixels={scaling}: the donor takes whole numbers ({dtype}), so 0..255."
@@ -118,13 +120,13 @@ def scaled(x: keras.KerasTensor, scaling: str, channels: int, dtype: str) -> ker
     return x if x.dtype == dtype else keras.ops.cast(x, dtype)
 
 
-def _of_application(name: str) -> tuple[list[float], list[float], bool]:
-    """(scale and offset of each channel, whether colours come as BGR) of the preprocessing of a
-    module of keras.applications, found by asking it: all of them are affine."""
+def _scaling_of_application(name: str) -> tuple[list[float], list[float], bool]:
+    """Gives (scale and offset of each channel, whether colours come as BGR) of the preprocessing of
+    a module of keras.applications, measured by calling it: all of them are affine."""
     preprocess = getattr(getattr(keras.applications, name, None), "preprocess_input", None)
     if not preprocess:
         raise UserError(
-            f"--donor_pixels={name}: expected {', '.join(PIXELS)}, or a module of "
+            f"--donor_pixels={name}: expected {', '.join(choices.PIXELS)}, or a module of "
             "keras.applications, as mobilenet_v2."
         )
     black, *colours = preprocess(np.float32([[[[0, 0, 0]]], *(255 * np.eye(3))[:, None, None]]))

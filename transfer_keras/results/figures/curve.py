@@ -1,4 +1,4 @@
-"""The transfer curve: top-1 against the number of units transferred."""
+"""The transfer curve of one experiment: top-1 against the number of units transferred."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Point(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """All networks of one target: its name, the top-1 of its base, points by role."""
+    """All networks of one target: its name, the top-1 of its base, and points by family."""
 
     target: str
     base: float
@@ -31,12 +31,12 @@ class Panel(NamedTuple):
 
 
 def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
-    """Draws a panel a target and saves it.
+    """Draws a panel for each target and saves the figure.
 
     Args:
         panels: at least one.
         path: file to write; its ending says the format.
-        title: above all.
+        title: text above all panels.
     """
     figure, axes = pyplot.subplots(
         1, len(panels), figsize=(1 + 5.5 * len(panels), 4.2), sharey=True, squeeze=False
@@ -45,8 +45,8 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
         name = f"base{panel.target}"
         axis.axhline(panel.base, color="0.6", linewidth=1, zorder=0)
         axis.plot([0], [panel.base], "D", color="0.4", label=f"{name}, from scratch")
-        for role, points in panel.series.items():
-            label, colour, marker, line = STYLES[role]
+        for family, points in panel.series.items():
+            label, colour, marker, line = STYLES[family]
             points = sorted(points)
             errors = [
                 [p.top1 - (panel.base + p.low) for p in points],

@@ -1,4 +1,4 @@
-"""Figure 3 of the paper: splits that are less alike, and random units, against their bases."""
+"""Figure 3 of the paper: dissimilar splits and random units, against their bases."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,15 @@ from transfer_keras.results.figures.styles import KINDS, STYLES
 
 
 class Series(NamedTuple):
-    """A line.
+    """One line of the figure.
 
     Attributes:
-        label: what it is of.
-        means: n -> its mean.
+        label: text of the legend.
+        means: n -> the mean.
         failed: n of each network that never trained.
-        family: of `styles.STYLES`, which says its colour.
-        style: number of its kind of split, which says its markers and dashes.
-        hollow: whether its markers are.
+        family: key of `styles.STYLES`, which gives the colour.
+        style: number of the kind of split, which gives the markers and dashes.
+        hollow: whether the markers are hollow.
     """
 
     label: str
@@ -32,12 +32,12 @@ class Series(NamedTuple):
 
 
 class Dissimilar(NamedTuple):
-    """What figure 3 shows.
+    """The lines of figure 3.
 
     Attributes:
-        levels: top-1 of each target, the base at 0.
+        levels: top-1 of each target; at n = 0 its base.
         losses: differences from the base, in points.
-        overlay: such of another study, drawn faintly.
+        overlay: differences in another study, drawn faintly.
     """
 
     levels: Sequence[Series]
@@ -45,29 +45,29 @@ class Dissimilar(NamedTuple):
     overlay: Sequence[Series]
 
 
-def draw(shown: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> None:
+def draw(contents: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> None:
     """Draws both panels: the levels, and the differences from the base.
 
     Args:
-        shown: a series or more of each.
+        contents: at least one line for each panel.
         paths: files to write; their endings say the formats.
-        title: above.
+        title: text above the figure.
     """
     figure, (upper, lower) = pyplot.subplots(
         2, 1, figsize=(7.2, 9.6), sharex=True, layout="constrained"
     )
-    for series in shown.overlay:
+    for series in contents.overlay:
         _line(lower, series, f"faint: {series.label}, Yosinski et al. (2014)", drawing.FAINT)
     lower.axhline(0, color=drawing.BASE, linewidth=0.8, zorder=0)
-    for axis, lines in ((upper, shown.levels), (lower, [*shown.losses, *shown.overlay])):
-        every = [mean for s in lines for mean in s.means.values()]
-        drawing.fit(axis, [mean.value for mean in every] or [0.0], every)
-    for axis, lines in ((upper, shown.levels), (lower, shown.losses)):
+    for axis, lines in ((upper, contents.levels), (lower, [*contents.losses, *contents.overlay])):
+        means = [mean for series in lines for mean in series.means.values()]
+        drawing.fit(axis, [mean.value for mean in means] or [0.0], means)
+    for axis, lines in ((upper, contents.levels), (lower, contents.losses)):
         for series in lines:
             _line(axis, series, series.label, 1)
-        lost = [(s.failed, STYLES[s.family].colour, s.label) for s in lines if s.failed]
-        drawing.failures(axis, lost)
-        drawing.legend(axis)
+        failed = [(s.failed, STYLES[s.family].colour, s.label) for s in lines if s.failed]
+        drawing.draw_failures(axis, failed)
+        drawing.draw_legend(axis)
         axis.set_xlabel("n, lower units transferred")
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -82,7 +82,7 @@ def draw(shown: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> Non
 def _line(axis, series: Series, label: str, alpha: float) -> None:
     marker, dashes = KINDS[series.style % len(KINDS)]
     hollow = {"markerfacecolor": "white"} if series.hollow else {}
-    drawing.line(
+    drawing.draw_line(
         axis, series.means, colour=STYLES[series.family].colour, marker=marker, dashes=dashes,
         alpha=alpha, label=label, **hollow,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the figures of a report share."""
+"""Parts that the figures of a report share."""
 
 import math
 import pathlib
@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
+# Colour of bases, and opacity of another study.
 BASE = "#666666"
 FAINT = 0.3
 
@@ -23,16 +24,19 @@ class Mean(NamedTuple):
     high: float | None = None
 
 
-def line(
+def draw_line(
     axis, means: Mapping[float, Mean], *, colour: str, marker: str, dashes, alpha=1.0, **more
 ) -> None:
-    """A line through means with bars for their intervals.
+    """Draws a line through means, with bars for their intervals.
 
     Args:
-        axis: to draw on.
-        means: place on the horizontal axis -> what is there.
-        colour, marker, dashes, alpha: of the line.
-        more: what else Matplotlib's `plot` takes, as `label`.
+        axis: of Matplotlib, to draw on.
+        means: place on the horizontal axis -> the mean.
+        colour: of the line, its markers and bars.
+        marker: Matplotlib's name of the marker.
+        dashes: Matplotlib's line style.
+        alpha: opacity, 0..1.
+        more: further arguments of Matplotlib's `plot`, such as `label`.
     """
     places = sorted(means)
     values = [means[x].value for x in places]
@@ -62,58 +66,62 @@ def line(
     )
 
 
-def failures(axis, lines: Sequence[tuple[Sequence[float], str, str]]) -> None:
-    """Networks that never trained, in a strip below all values; to be called after these.
+def draw_failures(axis, lines: Sequence[tuple[Sequence[float], str, str]]) -> None:
+    """Marks networks that never trained in a strip below all values, which must be drawn before.
 
     Args:
-        axis: to draw on.
-        lines: (places, colour, label) of each line that has any.
+        axis: of Matplotlib, to draw on.
+        lines: (places on the horizontal axis, colour, label) of each line with such networks.
     """
     if not lines:
         return
     low, high = axis.get_ylim()
-    row = 0.06 * (high - low)
+    row_height = 0.06 * (high - low)
     for number, (places, colour, label) in enumerate(lines, 1):
         axis.plot(
             places,
-            [low - (number - 0.4) * row] * len(places),
+            [low - (number - 0.4) * row_height] * len(places),
             linestyle="none",
             marker="$\\otimes$",
             color=colour,
             markersize=9,
             label=f"{label}: never trained",
         )
-    bottom = low - (len(lines) + 0.2) * row
+    bottom = low - (len(lines) + 0.2) * row_height
     axis.axhspan(bottom, low, color="0.92", zorder=-1)
     axis.set_ylim(bottom, high)
 
 
 def fit(axis, values: Sequence[float], intervals: Sequence[Mean] = ()) -> None:
-    """Room for the values and a little more, and for intervals that are no taller than the range of
-    the values; taller ones are cut off."""
+    """Sets the vertical limits: all values fit, with a margin.
+
+    Intervals fit too if they reach no further beyond the values than the values' own range; longer
+    ones are cut off.
+    """
     low, high = min(values), max(values)
-    room, margin = high - low, 0.15 * (high - low) or 0.01
+    spread, margin = high - low, 0.15 * (high - low) or 0.01
     ends = [end for mean in intervals for end in (mean.low, mean.high) if end is not None]
     ends = [end + math.copysign(margin / 5, end - (low + high) / 2) for end in ends]
-    within = [end for end in ends if low - room <= end <= high + room]
+    within = [end for end in ends if low - spread <= end <= high + spread]
     axis.set_ylim(min([low - margin, *within]), max([high + margin, *within]))
 
 
-def legend(axis) -> None:
-    """Below the axis, where it covers nothing."""
+def draw_legend(axis) -> None:
+    """Draws the legend below the axis, where it covers nothing."""
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
 
 
 def save(figure, paths: Sequence[pathlib.Path], *, title: str) -> None:
-    """Writes a figure, the same bytes each time, and closes it.
+    """Writes a figure, with the same bytes each time, and closes it.
 
     Args:
         figure: of pyplot.
         paths: files to write; their endings say the formats.
-        title: above.
+        title: text above the figure.
     """
     figure.suptitle(title, fontsize=11, parse_math=False)
-    with pyplot.rc_context({"svg.hashsalt": title}):  # The same names of parts each time.
+    # Without the salt, the parts of an SVG would have other names each time.
+    with pyplot.rc_context({"svg.hashsalt": title}):
         for path in paths:
             metadata = {"Date": None} if path.suffix == ".svg" else None
             figure.savefig(path, dpi=130, metadata=metadata)

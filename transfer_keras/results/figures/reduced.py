@@ -1,4 +1,4 @@
-"""How far a base gets with the first few examples of each class."""
+"""Top-1 of bases that were trained on the first few examples of each class."""
 
 import itertools
 import pathlib
@@ -13,13 +13,15 @@ from transfer_keras.results.figures.styles import KINDS
 
 
 class Series(NamedTuple):
-    """The bases of one kind of split; amounts are examples a class, None being all.
+    """The bases of one kind of split.
+
+    An amount is a number of training examples of each class; None: all.
 
     Attributes:
-        label: of the kind.
+        label: name of the kind.
         points: (amount, top-1) of every base that trained.
-        means: amount -> the mean; as wide as the interval of its difference from the largest
-            amount's.
+        means: amount -> the mean; its bar is the interval of the difference from the largest
+            amount.
         failed: amount of each base that never trained.
     """
 
@@ -36,13 +38,13 @@ def draw(
     *,
     title: str,
 ) -> None:
-    """Draws top-1 against the number of examples, which are evenly spaced as they are given.
+    """Draws top-1 against the number of examples, in ascending order and evenly spaced.
 
     Args:
-        lines: one or more.
+        lines: at least one.
         overlay: amount -> top-1 of another study, drawn faintly.
         paths: files to write; their endings say the formats.
-        title: above.
+        title: text above the figure.
     """
     amounts = {a for s in lines for a in (*s.failed, *(amount for amount, _ in s.points))}
     ordered = sorted(amounts | overlay.keys(), key=lambda amount: amount or float("inf"))
@@ -57,7 +59,7 @@ def draw(
             marker, color=drawing.BASE, alpha=0.4, markersize=5,
         )  # fmt: skip
         means = {place[amount]: mean for amount, mean in series.means.items()}
-        drawing.line(
+        drawing.draw_line(
             axis, means, colour=drawing.BASE, marker=marker, dashes=dashes, label=series.label
         )
     if overlay:
@@ -65,12 +67,12 @@ def draw(
             [place[amount] for amount in overlay], list(overlay.values()), color="#0072B2",
             alpha=0.5, marker="D", linestyle=":", label="Yosinski et al. (2014), ImageNet",
         )  # fmt: skip
-    lost = [
+    failed = [
         ([place[amount] for amount in series.failed], drawing.BASE, series.label)
         for series in lines
         if series.failed
     ]
-    drawing.failures(axis, lost)
+    drawing.draw_failures(axis, failed)
     axis.set_xticks(range(len(ordered)), [f"{a:,}" if a else "all" for a in ordered])
     axis.set_xlabel("training examples of each class")
     axis.set_ylabel("top-1 of the base on all test images")

@@ -1,10 +1,18 @@
-"""How the kinds of treatments are drawn, everywhere alike."""
+"""Colours, markers and lines of the families of treatments, for all figures."""
 
 from typing import NamedTuple
 
+from transfer_keras.results.comparison import (
+    FROZEN_SELFFER,
+    FROZEN_TRANSFER,
+    RANDOM_UNITS,
+    TUNED_SELFFER,
+    TUNED_TRANSFER,
+)
+
 
 class Style(NamedTuple):
-    """Words, colour, marker and line."""
+    """The label, colour, marker and line of one family."""
 
     label: str
     colour: str
@@ -12,15 +20,15 @@ class Style(NamedTuple):
     line: str
 
 
-# By `Treatment.role`. Colours of Okabe and Ito (2008), told apart by the colour-blind; markers and
-# dashes tell them apart in black and white too.
+# Family -> its style. The colours are those of Okabe and Ito (2008), which the colour-blind can
+# distinguish; markers and dashes distinguish the families in black and white too.
 STYLES = {
-    "BnB": Style("selffer, frozen", "#0072B2", "^", "--"),
-    "BnB+": Style("selffer, fine-tuned", "#56B4E9", "v", "--"),
-    "AnB": Style("transfer, frozen", "#D55E00", "o", "-"),
-    "AnB+": Style("transfer, fine-tuned", "#CC79A7", "s", "-"),
-    "RnB": Style("random, frozen", "#000000", "x", ":"),
+    FROZEN_SELFFER: Style("selffer, frozen", "#0072B2", "^", "--"),
+    TUNED_SELFFER: Style("selffer, fine-tuned", "#56B4E9", "v", "--"),
+    FROZEN_TRANSFER: Style("transfer, frozen", "#D55E00", "o", "-"),
+    TUNED_TRANSFER: Style("transfer, fine-tuned", "#CC79A7", "s", "-"),
+    RANDOM_UNITS: Style("random, frozen", "#000000", "x", ":"),
 }
 
-# Of kinds of splits, in turn: marker and dashes.
+# Marker and dashes of each kind of split, in turn.
 KINDS = (("o", "-"), ("^", "--"), ("s", "-."), ("x", ":"), ("v", (0, (5, 1))), ("D", (0, (1, 3))))

@@ -1,4 +1,4 @@
-"""Figure 2 of the paper: what transfers, and what each gap is called."""
+"""Figure 2 of the paper: top-1 of all families against n, and the names of the gaps."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,22 @@ from typing import NamedTuple
 
 from matplotlib import pyplot
 
+from transfer_keras.results.comparison import (
+    BASE,
+    FROZEN_SELFFER,
+    FROZEN_TRANSFER,
+    TUNED_TRANSFER,
+)
 from transfer_keras.results.figures import drawing
 from transfer_keras.results.figures.drawing import Mean
 from transfer_keras.results.figures.styles import STYLES
 
-_DODGE = 0.09  # Between the families at one n.
+# Distance on the horizontal axis between the families at one n.
+_DODGE = 0.09
 
 
 class Point(NamedTuple):
-    """One network: its n, its top-1 and where known the mean of its best tests."""
+    """One network: its n, its top-1 and, where it is known, the mean of its best tests."""
 
     n: int
     top1: float
@@ -22,14 +29,14 @@ class Point(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """What figure 2 shows.
+    """The contents of figure 2.
 
     Attributes:
         bases: every base with which a network is compared.
         points: family -> every network that trained.
-        failed: family -> n of every network that did not.
+        failed: family -> n of every network that did not train.
         means: family -> n -> the mean base plus the paired mean difference from it.
-        overlay: the same of another study, drawn faintly: its mean base and means.
+        overlay: (mean base, family -> n -> mean) of another study, drawn faintly; None: none.
     """
 
     bases: Sequence[Point]
@@ -40,101 +47,106 @@ class Transfer(NamedTuple):
 
     @property
     def base(self) -> float:
-        """Mean of the bases."""
+        """Gives the mean top-1 of the bases."""
         return sum(base.top1 for base in self.bases) / len(self.bases)
 
 
-def draw(shown: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> None:
+def draw(contents: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> None:
     """Draws both panels: all networks, and the means with the names of the gaps between them.
 
     Args:
-        shown: at least one base.
+        contents: at least one base.
         paths: files to write; their endings say the formats.
-        title: above.
+        title: text above the figure.
     """
     figure, (upper, lower) = pyplot.subplots(
         2, 1, figsize=(7.2, 9.6), sharex=True, layout="constrained"
     )
-    _points(upper, shown)
-    _means(lower, shown)
+    _draw_points(upper, contents)
+    _draw_means(lower, contents)
     for axis in (upper, lower):
-        axis.axhline(shown.base, color=drawing.BASE, linewidth=0.8, zorder=0)
+        axis.axhline(contents.base, color=drawing.BASE, linewidth=0.8, zorder=0)
         axis.set_ylabel("top-1 on the target's test images")
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlabel("n, lower units transferred")
-        drawing.legend(axis)
+        drawing.draw_legend(axis)
     upper.tick_params(labelbottom=True)
     drawing.save(figure, paths, title=title)
 
 
-def _place(family: str) -> float:
+def _shift(family: str) -> float:
     families = list(STYLES)
     return (families.index(family) - (len(families) - 1) / 2) * _DODGE
 
 
-def _points(axis, shown: Transfer) -> None:
-    drawn = {"base": (shown.bases, "base", drawing.BASE, "D", 0.0)}
-    for family, points in shown.points.items():
+def _draw_points(axis, contents: Transfer) -> None:
+    drawn = {BASE.family: (contents.bases, BASE.family, drawing.BASE, "D", 0.0)}
+    for family, points in contents.points.items():
         label, colour, marker, _ = STYLES[family]
-        drawn[family] = (points, f"{family}: {label}", colour, marker, _place(family))
-    everyone = [point for points, *_ in drawn.values() for point in points]
-    bests = [point.best for point in everyone if point.best is not None]
-    drawing.fit(axis, [*(point.top1 for point in everyone), *bests])
-    for points, label, colour, marker, place in drawn.values():
-        places = [point.n + place for point in points]
+        drawn[family] = (points, f"{family}: {label}", colour, marker, _shift(family))
+    all_points = [point for points, *_ in drawn.values() for point in points]
+    bests = [point.best for point in all_points if point.best is not None]
+    drawing.fit(axis, [*(point.top1 for point in all_points), *bests])
+    for points, label, colour, marker, shift in drawn.values():
+        places = [point.n + shift for point in points]
         top1 = [point.top1 for point in points]
         axis.plot(places, top1, marker, color=colour, alpha=0.6, markersize=5, label=label)
     optimistic = "mean of its best tests, as the paper has it: optimistic"
-    for points, _, colour, _, place in drawn.values():
+    for points, _, colour, _, shift in drawn.values():
         known = [point for point in points if point.best is not None]
         axis.plot(
-            [point.n + place for point in known], [point.best for point in known], "_",
+            [point.n + shift for point in known], [point.best for point in known], "_",
             color=colour, markersize=7, label=optimistic if known else None,
         )  # fmt: skip
-        optimistic = None if known else optimistic  # In the legend once.
+        # The legend has the label once.
+        optimistic = None if known else optimistic
     axis.set_title("every network", fontsize=10)
-    lost = [(places, STYLES[family].colour, family) for family, places in shown.failed.items()]
-    drawing.failures(axis, lost)
+    failed = [(n, STYLES[family].colour, family) for family, n in contents.failed.items()]
+    drawing.draw_failures(axis, failed)
 
 
-def _means(axis, shown: Transfer) -> None:
-    base, others = shown.overlay or (shown.base, {})
-    every = [mean for means in shown.means.values() for mean in means.values()]
-    values = [mean.value for mean in every]
-    theirs = [value for means in others.values() for value in means.values()]
-    drawing.fit(axis, [shown.base, base, *values, *theirs], every)
-    axis.plot([0], [shown.base], "D", color=drawing.BASE, label="mean base")
-    for family, means in shown.means.items():
+def _draw_means(axis, contents: Transfer) -> None:
+    overlay_base, overlay_means = contents.overlay or (contents.base, {})
+    all_means = [mean for means in contents.means.values() for mean in means.values()]
+    values = [mean.value for mean in all_means]
+    overlay_values = [value for means in overlay_means.values() for value in means.values()]
+    drawing.fit(axis, [contents.base, overlay_base, *values, *overlay_values], all_means)
+    axis.plot([0], [contents.base], "D", color=drawing.BASE, label="mean base")
+    for family, means in contents.means.items():
         label, colour, marker, line = STYLES[family]
-        dodged = {n + _place(family) / 2: mean for n, mean in means.items()}
-        drawing.line(
+        dodged = {n + _shift(family) / 2: mean for n, mean in means.items()}
+        drawing.draw_line(
             axis, dodged, colour=colour, marker=marker, dashes=line, label=f"{family}: {label}"
         )
-    if shown.overlay:
+    if contents.overlay:
         axis.axhline(
-            base, color=drawing.BASE, linewidth=0.8, alpha=0.5, linestyle=(0, (1, 3)),
+            overlay_base, color=drawing.BASE, linewidth=0.8, alpha=0.5, linestyle=(0, (1, 3)),
             label="faint: Yosinski et al. (2014), ImageNet",
         )  # fmt: skip
-        for family, means in others.items():
+        for family, means in overlay_means.items():
             _, colour, marker, line = STYLES[family]
             axis.plot(
                 list(means), list(means.values()), marker=marker, linestyle=line, color=colour,
                 alpha=drawing.FAINT, linewidth=1, markersize=3,
             )  # fmt: skip
     axis.set_title("mean base plus mean difference from it, with 95 % intervals", fontsize=10)
-    _name_gaps(axis, shown)
+    _name_gaps(axis, contents)
 
 
-def _name_gaps(axis, shown: Transfer) -> None:
-    """Numbered arrows where the gaps are widest, from the one curve to the other."""
-    base = dict.fromkeys(range(1, 1000), Mean(shown.base))
+def _name_gaps(axis, contents: Transfer) -> None:
+    """Draws a numbered arrow where each gap is widest, from one curve to the other."""
+    base = dict.fromkeys(range(1, 1000), Mean(contents.base))
     gaps = (
-        ("fragile co-adaptation: base - BnB", base, shown.means.get("BnB", {})),
-        ("specificity: BnB - AnB", shown.means.get("BnB", {}), shown.means.get("AnB", {})),
-        ("transfer, fine-tuned, helps: AnB+ - base", shown.means.get("AnB+", {}), base),
+        ("fragile co-adaptation: base - BnB", base, contents.means.get(FROZEN_SELFFER, {})),
+        (
+            "specificity: BnB - AnB",
+            contents.means.get(FROZEN_SELFFER, {}),
+            contents.means.get(FROZEN_TRANSFER, {}),
+        ),
+        ("transfer, fine-tuned, helps: AnB+ - base", contents.means.get(TUNED_TRANSFER, {}), base),
     )
-    for number, (words, upper, lower) in enumerate(gaps, 1):
+    for number, (gap, upper, lower) in enumerate(gaps, 1):
         common = [n for n in (lower if upper is base else upper) if n in lower and n in upper]
         widths = {n: upper[n].value - lower[n].value for n in common}
         widest = max(widths, key=widths.get, default=None)
@@ -147,5 +159,5 @@ def _name_gaps(axis, shown: Transfer) -> None:
         )
         axis.plot(
             [place - 0.07], [(high + low) / 2], linestyle="none", color="0.2", markersize=6,
-            marker=f"${number}$", label=f"{words} (widest gap)",
+            marker=f"${number}$", label=f"{gap} (widest gap)",
         )  # fmt: skip

@@ -1,1 +1,4 @@
-"""What looks on while networks train, a file an idea. See `training.loop.Monitor`."""
+"""Monitors of a training, and what they write: TensorBoard, a progress bar, times.
+
+`training.hooks.Monitor` says when each is called.
+"""

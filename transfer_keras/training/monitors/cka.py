@@ -3,7 +3,7 @@
 Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", with the
 unbiased estimator of HSIC of Song et al. (2012), "Feature Selection via Dependence Maximization",
 summed over batches as Nguyen et al. (2021), "Do Wide and Deep Networks Learn the Same Things?",
-do: what has to be kept of a layer is a small matrix a batch, however many features it has.
+do: of each layer only a small matrix a batch is kept, however many features it has.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-_FEWEST = 4  # Images of a batch: the unbiased estimator divides by n - 3.
+# Images of a batch: the unbiased estimator divides by n - 3.
+_FEWEST = 4
 
 
 def centred_gram(values: tf.Tensor) -> tf.Tensor:
-    """The inner products of the images of a batch, U-centred; in the graph.
+    """Computes the inner products of the images of a batch, U-centred; runs in the graph.
 
     Székely and Rizzo (2014), "Partial distance correlation with methods for dissimilarities",
     definition 2 and proposition 1, scaled so that the inner product of two such matrices is HSIC_1
@@ -29,30 +30,30 @@ def centred_gram(values: tf.Tensor) -> tf.Tensor:
     """
     images = tf.shape(values)[0]
     features = tf.reshape(tf.cast(values, tf.float32), [images, -1])
-    # What all images share is nothing to the estimator, and much to single precision.
+    # What all images share does not change the estimate, but costs single precision digits.
     features -= features[:1]
     gram = tf.matmul(features, features, transpose_b=True)
-    nothing = tf.zeros(images)
-    gram = tf.linalg.set_diag(gram, nothing)
+    zeros = tf.zeros(images)
+    gram = tf.linalg.set_diag(gram, zeros)
     n = tf.cast(images, tf.float32)
     rows = tf.reduce_sum(gram, axis=0) / (n - 2)
-    everything = tf.reduce_sum(rows) / (n - 1)
-    gram = tf.linalg.set_diag(gram - rows - rows[:, None] + everything, nothing)
+    total = tf.reduce_sum(rows) / (n - 1)
+    gram = tf.linalg.set_diag(gram - rows - rows[:, None] + total, zeros)
     return tf.where(images < _FEWEST, 0.0, gram / tf.sqrt(n * (n - 3)))
 
 
 def linear_cka(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    """Debiased linear CKA of two layers.
+    """Computes the debiased linear CKA of two layers.
 
     Args:
-        one, other: the `centred` matrix of each batch, of the same images.
+        one, other: the centred matrix of each batch, of the same images.
 
     Returns:
-        0 to 1; 0 also where the estimate is below, as it is by chance for layers that have
+        0 to 1; 0 also where the estimate is negative, as it is by chance for layers that have
         nothing in common; NaN where a layer is the same for all images.
     """
-    both = sum(float(np.vdot(a, b)) for a, b in zip(one, other, strict=True))
+    cross = sum(float(np.vdot(a, b)) for a, b in zip(one, other, strict=True))
     norms = [sum(float(np.vdot(a, a)) for a in layer) for layer in (one, other)]
     if not all(norm > 0 for norm in norms):
         return float("nan")
-    return max(0.0, both / float(np.sqrt(norms[0] * norms[1])))
+    return max(0.0, cross / float(np.sqrt(norms[0] * norms[1])))

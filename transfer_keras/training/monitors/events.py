@@ -1,4 +1,4 @@
-"""A run of TensorBoard: a folder with files of events."""
+"""Runs of TensorBoard: folders with files of events."""
 
 import contextlib
 import pathlib
@@ -20,13 +20,13 @@ _INTERVALS = 30
 
 
 class Events:
-    """Appends to a run; what it held of this step and later ones counts no more.
+    """Appends to a run; TensorBoard then ignores what the run held of this step and later ones.
 
-    A context manager that closes it.
+    A context manager that closes the file.
 
     Args:
-        folder: of the run; made where it is not there, but not what is above it.
-        step: from which on this file speaks.
+        folder: that of the run; it is made where it is missing, but not the folders above it.
+        step: the first step that this file holds.
 
     Raises:
         OSError: here and in every method, if the file cannot be written.
@@ -34,7 +34,7 @@ class Events:
 
     def __init__(self, folder: pathlib.Path, step: int = 0):
         folder.mkdir(exist_ok=True)
-        with _told():
+        with _errors_of_python():
             # An event file is a file of records; TensorBoard knows it by its name.
             self._file = tf.io.TFRecordWriter(
                 str(folder / f"events.out.tfevents.{time.time_ns()}.v2")
@@ -47,38 +47,39 @@ class Events:
         return self
 
     def __exit__(self, kind, error, traceback):
+        # An earlier error is the one that is raised.
         with contextlib.suppress(OSError) if error else contextlib.nullcontext():
-            self.close()  # What went wrong before is told, not this.
+            self.close()
 
     def write(self, step: int, *summaries: Summary) -> None:
         """Adds points to the run, all of one step."""
-        together = Summary()
+        merged = Summary()
         for summary in summaries:
-            together.MergeFrom(summary)
-        self._add(Event(wall_time=time.time(), step=step, summary=together))
+            merged.MergeFrom(summary)
+        self._add(Event(wall_time=time.time(), step=step, summary=merged))
 
     def flush(self) -> None:
         """Makes what was written visible to TensorBoard."""
-        with _told():
+        with _errors_of_python():
             self._file.flush()
 
     def close(self) -> None:
-        """Nothing more is written."""
-        with _told():
+        """Closes the file; nothing more can be written."""
+        with _errors_of_python():
             self._file.close()
 
     def _add(self, event: Event) -> None:
-        with _told():
+        with _errors_of_python():
             self._file.write(event.SerializeToString())
 
 
-def scalar(tag: str, value: float) -> Summary:
-    """A point of a curve."""
+def scalar_summary(tag: str, value: float) -> Summary:
+    """Makes a point of a curve."""
     return scalar_pb(tag, float(value))
 
 
-def histogram(tag: str, values: np.ndarray) -> Summary:
-    """How finite values spread, in 30 intervals of one width; others are left out."""
+def histogram_summary(tag: str, values: np.ndarray) -> Summary:
+    """Makes a histogram of the finite values, in 30 intervals of one width."""
     # TensorBoard's own function takes an array of values x intervals.
     finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
     ends = (finite.min(), finite.max()) if finite.size else (0, 1)
@@ -88,27 +89,28 @@ def histogram(tag: str, values: np.ndarray) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
 
 
-def text(tag: str, markdown: str) -> Summary:
-    """A page, in Markdown."""
+def text_summary(tag: str, markdown: str) -> Summary:
+    """Makes a page of text, in Markdown."""
     return text_pb(tag, markdown)
 
 
-def image(tag: str, pixels: np.ndarray) -> Summary:
-    """A picture, uint8 (height, width, 3)."""
-    return png(tag, tf.io.encode_png(pixels).numpy())
+def image_summary(tag: str, pixels: np.ndarray) -> Summary:
+    """Makes a picture from pixels, uint8 (height, width, 3)."""
+    return png_summary(tag, tf.io.encode_png(pixels).numpy())
 
 
-def png(tag: str, encoded: bytes) -> Summary:
-    """A picture as the bytes of a PNG file."""
-    size = struct.unpack(">II", encoded[16:24])  # Width and height in the file's first chunk.
+def png_summary(tag: str, encoded: bytes) -> Summary:
+    """Makes a picture from the bytes of a PNG file."""
+    # Width and height stand in the file's first chunk.
+    size = struct.unpack(">II", encoded[16:24])
     tensor = make_tensor_proto([*(str(side).encode() for side in size), encoded])
     value = Summary.Value(tag=tag, metadata=image_metadata(None, None), tensor=tensor)
     return Summary(value=[value])
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """TensorFlow's errors of the file system as Python's."""
+def _errors_of_python() -> Iterator[None]:
+    """Raises TensorFlow's errors of the file system as Python's."""
     try:
         yield
     except tf.errors.OpError as error:

@@ -1,21 +1,23 @@
-"""The filters of a first layer as a picture."""
+"""Pictures of the filters of a first layer."""
 
 import math
 
 import numpy as np
 
-_CELL = 32  # Pixels that a filter is enlarged to, about.
+# Pixels that a filter is enlarged to, about.
+_CELL = 32
 
 
-def grid(kernel: np.ndarray) -> np.ndarray:
-    """The filters in colour, side by side.
+def draw_filters(kernel: np.ndarray) -> np.ndarray:
+    """Draws the filters in colour, side by side.
 
     Args:
-        kernel: (height, width, 1 or 3, filters), of any range; each filter is brought to 0..255
-            by itself, its three channels together. A filter that is constant is grey.
+        kernel: (height, width, 1 or 3, filters), of any range; each filter is scaled to 0..255
+            by itself, its three channels together. A constant filter is grey, NaN is black.
 
     Returns:
-        uint8 (height, width, 3), rows and columns as equal as can be, a black line between.
+        uint8 (height, width, 3), in rows and columns that are as equal as possible, with
+        black lines between them.
     """
     height, width, channels, count = kernel.shape
     low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
@@ -37,6 +39,10 @@ def grid(kernel: np.ndarray) -> np.ndarray:
     return picture
 
 
-def is_shown(kernel_shape: tuple[int, ...]) -> bool:
-    """Whether a kernel is one of grey or coloured pictures."""
+def is_image_kernel(kernel_shape: tuple[int, ...]) -> bool:
+    """Tells whether a kernel takes grey or coloured pictures.
+
+    Args:
+        kernel_shape: (height, width, channels, filters).
+    """
     return len(kernel_shape) == 4 and kernel_shape[2] in (1, 3)

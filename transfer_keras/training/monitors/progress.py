@@ -7,17 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 import tqdm
 
-from transfer_keras.training.monitors.monitor import Monitor
+from transfer_keras.training.scores import Scores
 
 
-class Progress(Monitor):
+class Progress:
     """Shows the step, the median training loss and the median top-1 on the test images.
 
-    Where nobody reads it any more (a closed pipe), it is silent and the training goes on. A
-    context manager that ends the bar.
+    Where its output is a closed pipe, it is silent and the training goes on. A context manager
+    that ends the bar.
 
     Args:
-        title: of the group.
+        title: that of the group.
         steps: number of updates.
     """
 
@@ -25,11 +25,20 @@ class Progress(Monitor):
         self._bar = tqdm.tqdm(total=steps, desc=title, unit=" steps", leave=True)
         self._shown: dict[str, str] = {}
 
-    def begin(self, step: int) -> None:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):
+            self._bar.close()
+
+    def on_train_begin(self, step: int) -> None:
+        """Sets the bar to the steps done."""
         self._bar.n = self._bar.initial = step
         self._refresh()
 
-    def training(self, step: int, scores: Mapping) -> None:
+    def on_log(self, step: int, scores: Mapping[str, Scores]) -> None:
+        """Shows the step, the median training loss, and how many networks have diverged."""
         losses = [score.loss for score in scores.values()]
         finite = [loss for loss in losses if math.isfinite(loss)]
         self._shown["loss"] = f"{np.median(finite):.3f}" if finite else "nan"
@@ -39,22 +48,17 @@ class Progress(Monitor):
         self._bar.n = step
         self._refresh()
 
-    def validation(self, step: int, scores: Mapping) -> None:
+    def on_test_end(self, step: int, scores: Mapping[str, Scores]) -> None:
+        """Shows the median top-1 on the test images."""
         self._shown["top-1"] = f"{np.median([score.accuracy for score in scores.values()]):.3f}"
         self._bar.set_postfix(self._shown, refresh=False)
         self._refresh()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        with contextlib.suppress(OSError):
-            self._bar.close()
-
     def advance(self, step: int) -> None:
-        """So many steps are done."""
+        """Moves the bar to a step; for work that the training loop does not do."""
         with contextlib.suppress(OSError):
-            self._bar.update(step - self._bar.n)  # Shown ten times a second at most.
+            # It is drawn ten times a second at most.
+            self._bar.update(step - self._bar.n)
 
     def _refresh(self) -> None:
         with contextlib.suppress(OSError):

@@ -1,13 +1,15 @@
-"""How long the parts of a training take."""
+"""The duration of the steps and tests of a training."""
 
 import statistics
 import time
+from collections.abc import Mapping
 
-from transfer_keras.training.monitors.monitor import Monitor
+from transfer_keras.training.scores import Scores
+from transfer_keras.training.unit_metrics import UnitMeasurement
 
 
-class Lap:
-    """One training, timed; wants the scores of every step.
+class TrainingTimes:
+    """The times of one training whose scores are logged at every step.
 
     Attributes:
         steps: seconds of each step.
@@ -19,41 +21,48 @@ class Lap:
         self.passes: dict[int, float] = {}
 
     @property
-    def step(self) -> float:
-        """Seconds of a step; the first, which is compiled, is left out where there are others."""
+    def step_seconds(self) -> float:
+        """Gives the median of the steps, without the first, which is compiled, if it can."""
         return statistics.median(self.steps[1:] or self.steps)
 
     @property
-    def test(self) -> float:
-        """Seconds of a pass over the test images: the last, as the first ones are compiled."""
+    def test_seconds(self) -> float:
+        """Gives the last pass over the test images; the first ones are compiled."""
         return self.passes[max(self.passes)]
 
 
-class Stopwatch(Monitor):
-    """Times trainings, one after the other; to be the last of their monitors.
+class Stopwatch:
+    """Times trainings, one after the other; it has to be the last of their monitors.
 
     Attributes:
-        laps: of the trainings so far.
+        trainings: the times of the trainings so far.
     """
 
     def __init__(self):
-        self.laps: list[Lap] = []
-        self._at = 0.0
+        self.trainings: list[TrainingTimes] = []
+        self._last_reading = 0.0
 
-    def begin(self, step):
-        self.laps.append(Lap())
-        self._at = time.perf_counter()
+    def on_train_begin(self, step: int) -> None:
+        """Begins the times of a training."""
+        self.trainings.append(TrainingTimes())
+        self._last_reading = time.perf_counter()
 
-    def training(self, step, scores):
-        self.laps[-1].steps.append(self._since())
+    def on_log(self, step: int, scores: Mapping[str, Scores]) -> None:
+        """Takes the time of a step."""
+        self.trainings[-1].steps.append(self._since_last_reading())
 
-    def look(self, step, look):
-        passes = self.laps[-1].passes
-        passes[step] = passes.get(step, 0.0) + self._since()
+    def on_unit_metrics(self, step: int, measurement: UnitMeasurement) -> None:
+        """Takes the time of a pass over the test images, which a test of the step shares."""
+        self._add_pass(step)
 
-    def validation(self, step, scores):
-        self.look(step, None)
+    def on_test_end(self, step: int, scores: Mapping[str, Scores]) -> None:
+        """Takes the time of a pass over the test images, which a measurement may share."""
+        self._add_pass(step)
 
-    def _since(self) -> float:
-        before, self._at = self._at, time.perf_counter()
-        return self._at - before
+    def _add_pass(self, step: int) -> None:
+        passes = self.trainings[-1].passes
+        passes[step] = passes.get(step, 0.0) + self._since_last_reading()
+
+    def _since_last_reading(self) -> float:
+        before, self._last_reading = self._last_reading, time.perf_counter()
+        return self._last_reading - before

@@ -2,9 +2,12 @@ import os
 
 import pytest
 
-from transfer_keras.config import memory
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.config import make_experiment, memory
+from transfer_keras.experiments import grouping
+
+
+def memory_limit(**settings):
+    return grouping.memory_limit(make_experiment(["A3B"], **settings).execution)
 
 
 @pytest.fixture(autouse=True)
@@ -35,17 +38,16 @@ def test_memory_is_at_most_the_machines():
 def test_memory_of_the_smallest_gpu(driver):
     driver("echo 81559; echo 24564")
     assert memory.gpu_memory() == 24564 * 2**20
-    assert Experiment((parse_treatment("A3B"),)).group_memory == 24564 / 2**11
-    assert Experiment((parse_treatment("A3B"),), group_memory=3.0).group_memory == 3.0
-    on_cpu = Experiment((parse_treatment("A3B"),), devices="cpu:2")
-    assert on_cpu.group_memory == memory.process_memory() / 2**31
+    assert memory_limit() == 24564 / 2**11
+    assert memory_limit(group_memory=3.0) == 3.0
+    assert memory_limit(devices="cpu:2") == memory.process_memory() / 2**31
 
 
 @pytest.mark.parametrize("script", ["exit 9", "echo no devices were found"])
 def test_no_gpu(driver, script):
     driver(script)
     assert memory.gpu_memory() is None
-    assert Experiment((parse_treatment("A3B"),)).group_memory == memory.process_memory() / 2**31
+    assert memory_limit() == memory.process_memory() / 2**31
 
 
 def test_no_driver(monkeypatch, tmp_path):

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from PIL import Image
 
-from transfer_keras.config.experiment import Experiment
-from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.config import make_experiment
+from transfer_keras.config.experiment import make_sections
+from transfer_keras.networks import pretrained
 
 layers = keras.layers
 PIXELS = np.random.default_rng(1).integers(0, 256, (5, 24, 24, 3)).astype(np.float32)
@@ -54,8 +55,28 @@ def write_pictures(folder, *, classes=("left", "right", "top"), each=12, side=24
 
 
 def ask(donor, *names, **settings):
-    wanted = tuple(map(parse_treatment, names or ["A1B"]))
-    return Experiment(wanted, donor=str(donor), split="donor", **settings)
+    """An experiment with a donor, which is opened."""
+    return make_experiment(
+        names or ["A1B"], donor=str(donor), describe_donor=describe_donor, **settings
+    )
+
+
+def describe_donor(donor, training, execution):
+    return pretrained.describe_architecture(donor, training.image_size)
+
+
+def sections(donor, *, split="donor", **settings):
+    """Its settings, the donor unopened."""
+    return make_sections(donor=str(donor), split=split, **settings)
+
+
+def network(asked):
+    """The donor of an experiment, or of its sections."""
+    return pretrained.open_pretrained(asked.donor, asked.training.image_size).model
+
+
+def listing(asked):
+    return pretrained.list_units(asked.donor, asked.training.image_size)
 
 
 def saved(tmp_path, model, name="own.keras"):

@@ -1,0 +1,73 @@
+"""What version 0.1.0 left on disk goes on, is reported and is advised from as by that version.
+
+`tests/data/version_0_1_0.zip` was written by it: a small donor, pictures, a workdir whose second
+group was stopped in the middle, a folder of `advise` with two seeds, and what that version made of
+all this.
+"""
+
+import json
+import zipfile
+
+import pytest
+from support.paths import ROOT
+
+DONOR = ("--donor=donor.keras", "--dataset=folder:pictures", "--batch_size=8")
+SETTINGS = (*DONOR, "--learning_rate=0.01")
+
+
+@pytest.fixture
+def folder(program):
+    """Its files, in the folder where programs run."""
+    with zipfile.ZipFile(ROOT / "tests" / "data" / "version_0_1_0.zip") as archive:
+        archive.extractall(program.folder)
+    return program.folder
+
+
+def succeed(program, name, *flags):
+    done = program("-m", f"transfer_keras.{name}", *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_workdir_that_was_stopped_goes_on_and_is_reported(program, folder):
+    said = succeed(
+        program, "train", *SETTINGS, "--treatments=baseB,A1B,A2B+,A3B", "--steps=80",
+        "--validations=8", "--metrics_every=0", "--early_stopping=5", "--workdir=begun",
+    )  # fmt: skip
+    assert "On disk already, not trained again: baseB" in said
+    assert "Going on with A1B, A2B+, A3B from its checkpoint." in said
+    expected = json.loads((folder / "expected" / "rows.json").read_text())
+    for name, row in expected.items():
+        new = json.loads((folder / "begun" / name / "row.json").read_text())
+        assert new.keys() - {"seconds"} == row.keys()
+        for field, value in row.items():
+            if field == "validation":  # Another kind of CPU rounds otherwise.
+                assert new[field] == [pytest.approx(test, rel=1e-3) for test in value]
+            elif isinstance(value, float):
+                assert new[field] == pytest.approx(value, rel=1e-3), (name, field)
+            else:
+                assert new[field] == value, (name, field)
+    said = succeed(program, "report", "--workdir=begun")
+    assert said.startswith((folder / "expected" / "report.txt").read_text().strip())
+    table = (folder / "begun" / "report" / "results.csv").read_text().splitlines()
+    before = (folder / "expected" / "results.csv").read_text().splitlines()
+    assert table[0] == before[0]
+    assert len(table) == len(before)
+
+
+def test_a_folder_of_advice_is_advised_from_without_a_difference(program, folder):
+    """In a second no network is trained: it says what is there."""
+    said = succeed(
+        program, "advise", *SETTINGS, "--steps=60", "--budget=1s", "--workdir=advice"
+    )  # fmt: skip
+    assert "Going on with what is in advice: 60 steps a network" in said
+    assert (folder / "expected" / "advice.txt").read_text().strip() in said
+    card = (folder / "advice" / "MODEL_CARD.md").read_text()
+    assert card == (folder / "expected" / "MODEL_CARD.md").read_text()
+    assert (folder / "advice" / "best.keras").exists()
+
+
+def test_another_experiment_is_still_refused(program, folder):
+    done = program("-m", "transfer_keras.train", *SETTINGS, "--steps=81", "--workdir=begun")
+    assert done.returncode == 2
+    assert "steps is 80 there, 81 here" in done.stderr

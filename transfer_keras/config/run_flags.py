@@ -1,0 +1,41 @@
+"""Flags as text, from which a run or a study is repeated."""
+
+import pathlib
+
+from absl import flags
+
+from transfer_keras.config import flag_types
+from transfer_keras.config import flags as experiment_flags
+from transfer_keras.config.experiment import Experiment
+
+
+def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
+    """Writes the flags that were given as a flagfile that trains one experiment again."""
+    spelled_out = (
+        *experiment_flags.VARIED,
+        *experiment_flags.TREATMENT_FLAGS,
+        *experiment_flags.NO_SETTINGS,
+    )
+    lines = [flag.serialize() for flag in _given() if flag.name not in spelled_out]
+    own = {
+        "treatments": ",".join(t.name for t in experiment.treatments),
+        "split": experiment.data.split,
+        "examples_per_class": experiment.data.examples_per_class or flag_types.ALL,
+        "seed": experiment.training.seed,
+        "workdir": workdir,
+    }
+    if experiment.donor:  # `advise` chooses these.
+        training = experiment.training
+        own |= {"steps": training.steps, "warm_up_head": training.warm_up_head}
+    lines += [f"--{name}={value}" for name, value in own.items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def study_flags() -> list[str]:
+    """Gives the flags that make a study, as arguments of the program."""
+    return [flag.serialize() for flag in _given() if flag.name != "dry_run"]
+
+
+def _given() -> list[flags.Flag]:
+    every = flags.FLAGS.get_flags_for_module(experiment_flags.__name__)
+    return [flag for flag in every if flag.present]

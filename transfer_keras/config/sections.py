@@ -1,0 +1,287 @@
+"""The settings of an experiment in four sections, each of which checks itself.
+
+Defaults stand here. What has none depends on the network, the dataset or the number of steps; see
+`experiment.make_sections`.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+import pathlib
+import re
+
+from transfer_keras.config import choices, tasks
+from transfer_keras.config.errors import UserError
+from transfer_keras.config.image_folders import without_slash
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Which pictures, as which tasks.
+
+    Attributes:
+        dataset: "dataset", "dataset/config" or "folder:PATH".
+        data_dir: where it is (see `dataset_names.check`).
+        split: see `tasks.split_classes`.
+        examples_per_class: the first so many of each class are trained on; None: all.
+        preprocessing: "paper" or "modern", see `datasets.Preprocessing`.
+        mean: "source" or "target": of which task the mean is that a network takes off its
+            pictures, that of its donor or its own.
+        augment: random crop and mirror in training.
+        bad_images: "error" or "skip": whether pictures that cannot be decoded are refused or left
+            out.
+        validation_split, validation_seed: the part of a folder's pictures that is tested on, where
+            it has no `val/`, and what draws them.
+
+    Raises:
+        UserError: if a setting is out of range.
+    """
+
+    preprocessing: str
+    augment: bool
+    dataset: str = "formula_images"
+    data_dir: str | None = None
+    split: str = "0"
+    examples_per_class: int | None = None
+    mean: str = "source"
+    bad_images: str = "error"
+    validation_split: float = 0.2
+    validation_seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "dataset", without_slash(self.dataset))
+        if self.examples_per_class is not None and self.examples_per_class < 1:
+            raise UserError(f"--examples_per_class={self.examples_per_class}: expected 1 or more.")
+        if not 0 < self.validation_split < 1:
+            raise UserError(
+                f"--validation_split={self.validation_split}: expected more than 0, less than 1."
+            )
+        tasks.check_split(self.split)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Which network, and how it is trained.
+
+    Attributes:
+        network: a key of `architectures.ARCHITECTURES`, or the name of a donor.
+        image_size: side of the network's input in pixels; None: what it was made for.
+        steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see `training.Recipe`.
+        seed: all that is random follows from it.
+        validations: how often each network is tested while it is trained.
+        warm_up_head: steps for which what came from a donor is not trained yet, where it is
+            fine-tuned.
+        layerwise_decay: the learning rate of each transferred unit that is fine-tuned is so many
+            times that of the one above it.
+        early_stopping: a network is done when so many tests in a row have not lowered its loss,
+            and is then taken as it was at its best test; None: all steps are done.
+        class_weights: "balanced": in training each class counts the same, however many examples
+            it has.
+        precision: a dtype policy of Keras.
+        jit_compile: whether XLA compiles the training; its dropout draws other masks.
+
+    Raises:
+        UserError: if a setting is out of range or two do not go together.
+    """
+
+    network: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    schedule: str
+    weight_decay: float
+    image_size: int | None = None
+    seed: int = 0
+    validations: int = 20
+    warm_up_head: int = 0
+    layerwise_decay: float = 1.0
+    early_stopping: int | None = None
+    class_weights: str = "none"
+    precision: str = "float32"
+    jit_compile: bool = False
+
+    def __post_init__(self):
+        _check_positive(
+            self,
+            *("image_size", "steps", "batch_size", "learning_rate", "validations"),
+            *("layerwise_decay", "early_stopping"),
+        )
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")
+        if not 0 <= self.warm_up_head < self.steps:
+            raise UserError(
+                f"--warm_up_head={self.warm_up_head}: expected 0 or more, and less than the "
+                f"{self.steps} steps."
+            )
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
+        _check_choice("precision", self.precision, choices.PRECISIONS)
+        _check_choice("class_weights", self.class_weights, choices.CLASS_WEIGHTS)
+
+    @property
+    def validate_every(self) -> int:
+        """Steps from one test to the next."""
+        return math.ceil(self.steps / self.validations)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DonorSettings:
+    """A trained network in the place of base A; then all classes of the dataset are B.
+
+    Attributes:
+        path: of a `.keras` file, or "keras.applications.NAME".
+        weights: of a network of keras.applications: "imagenet", "none", or a file's path.
+        pixels: what the donor takes: one of `choices.PIXELS`, or the name of a module of
+            keras.applications whose preprocessing it needs; None: what it says itself.
+        units: what n counts: the "unit"s of the donor, or the "block"s that its layers' names tell.
+        batch_norm: see `surgery.transplant`.
+
+    Raises:
+        UserError: if there is no such file, or a setting is not known.
+    """
+
+    path: str
+    weights: str = choices.IMAGENET
+    pixels: str | None = None
+    units: str = "unit"
+    batch_norm: str | None = None
+
+    def __post_init__(self):
+        for name in ("path", "weights"):
+            if getattr(self, name).startswith("~"):
+                expanded = str(pathlib.Path(getattr(self, name)).expanduser())
+                object.__setattr__(self, name, expanded)
+        if self.is_application:
+            if self.weights not in (choices.IMAGENET, choices.NO_WEIGHTS):
+                _check_file(
+                    "donor_weights",
+                    self.weights,
+                    f"{choices.IMAGENET}, {choices.NO_WEIGHTS}, or the path of a file of weights",
+                )
+        else:
+            _check_file(
+                "donor",
+                self.path,
+                f"the path of a .keras file, or {choices.APPLICATIONS}NAME, as "
+                f"{choices.APPLICATIONS}MobileNetV2",
+            )
+            if self.weights != choices.IMAGENET:
+                raise UserError(
+                    f"--donor_weights={self.weights}: is for networks of keras.applications; "
+                    "the file of a --donor holds its own. Leave --donor_weights out."
+                )
+        _check_choice("units", self.units, choices.UNITS)
+        _check_choice("batch_norm", self.batch_norm, (None, *choices.BATCH_NORM))
+
+    @property
+    def is_application(self) -> bool:
+        """Tells whether it is a network of keras.applications."""
+        return self.path.startswith(choices.APPLICATIONS)
+
+    @property
+    def name(self) -> str:
+        """Gives the name of the network."""
+        return (
+            self.path.removeprefix(choices.APPLICATIONS)
+            if self.is_application
+            else (pathlib.Path(self.path).stem)
+        )
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Gives the flags of the donor -> their values, those of files with a digest of the
+        content."""
+        flags = {DONOR_FLAGS.get(name, name): x for name, x in dataclasses.asdict(self).items()}
+        for flag in ("donor", "donor_weights"):
+            path = pathlib.Path(flags[flag])
+            if path.is_file():
+                flags[flag] = f"{path.name} {_digest(path, path.stat().st_mtime_ns)}"
+        return flags
+
+
+# Settings of a donor whose flag has another name.
+DONOR_FLAGS = {"path": "donor", "weights": "donor_weights", "pixels": "donor_pixels"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExecutionSettings:
+    """Where it runs and what is shown: nothing that any number depends on.
+
+    Attributes:
+        metrics_every: steps from one measurement of every unit to the next; 0: none.
+        probes: whether linear probes are trained on the units of each finished network.
+        group_size: the most treatments that are trained together; None: as many as the memory
+            holds.
+        group_memory: GiB that a group may take; None: half of a GPU's, or else the machine's.
+        checkpoint_every: seconds from one checkpoint to the next.
+        strategy: "one" device; "mirrored", all of this machine; "multi_worker", those of all
+            machines that TF_CONFIG names; "auto": as many as there are.
+        devices: the GPUs' numbers, as "0,2"; or "cpu:4", for so many devices that the CPU plays;
+            None: all GPUs, or the CPU.
+        memory_growth: whether a GPU's memory is taken as it is needed, and not all at once.
+
+    Raises:
+        UserError: if a setting is out of range or two do not go together.
+    """
+
+    metrics_every: int
+    probes: bool = False
+    group_size: int | None = None
+    group_memory: float | None = None
+    checkpoint_every: float = 60.0
+    strategy: str = "auto"
+    devices: str | None = None
+    memory_growth: bool = False
+
+    def __post_init__(self):
+        _check_positive(self, "group_memory")
+        if self.metrics_every < 0:
+            raise UserError(f"--metrics_every={self.metrics_every}: expected 0 or more.")
+        if not self.checkpoint_every >= 0:
+            raise UserError(f"--checkpoint_every={self.checkpoint_every}: expected 0 or more.")
+        if self.group_size is not None and self.group_size < 1:
+            raise UserError(f"--group_size={self.group_size}: expected 1 or more.")
+        _check_choice("strategy", self.strategy, choices.STRATEGIES)
+        on_cpu = re.escape(choices.LOGICAL_CPU)
+        if self.devices and not re.fullmatch(rf"{on_cpu}[1-9]\d*|\d+(,\d+)*", self.devices):
+            raise UserError(
+                f"--devices={self.devices}: expected numbers of GPUs, as 0 or 0,2, or "
+                f"{choices.LOGICAL_CPU}2."
+            )
+        numbers = (self.devices or "").split(",")
+        if len(set(numbers)) < len(numbers):
+            raise UserError(f"--devices={self.devices}: names a GPU twice.")
+        if self.strategy == "multi_worker" and self.on_logical_cpu:
+            raise UserError(f"--devices={self.devices}: is of one machine; see --strategy.")
+
+    @property
+    def on_logical_cpu(self) -> bool:
+        """Tells whether the CPU plays all devices, and no GPU is used."""
+        return bool(self.devices) and self.devices.startswith(choices.LOGICAL_CPU)
+
+
+def _check_positive(section, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--{name}={value}: must be positive and finite.")
+
+
+def _check_choice(name: str, value: str | None, allowed: tuple) -> None:
+    if value not in allowed:
+        known = ", ".join(filter(None, allowed))
+        raise UserError(f"--{name}={value}: expected one of {known}.")
+
+
+def _check_file(flag: str, path: str, expected: str) -> None:
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"--{flag}={path}: no such file. Expected {expected}.")
+
+
+@functools.lru_cache(16)
+def _digest(path: pathlib.Path, changed: int) -> str:
+    """Digests a file as it was when it was changed last."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

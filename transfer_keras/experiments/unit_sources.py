@@ -1,0 +1,222 @@
+"""Where the lower units of a treatment's network come from: bases trained here, or a donor."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Protocol
+
+import keras
+import numpy as np
+
+from transfer_keras.config import (
+    DonorSettings,
+    ExecutionSettings,
+    Experiment,
+    PretrainedArchitecture,
+    Sections,
+    TrainingSettings,
+    Treatment,
+)
+from transfer_keras.datasets import Pixels
+from transfer_keras.experiments.data import TaskData, image_preprocessing
+from transfer_keras.experiments.devices import hide_gpus, use_devices
+from transfer_keras.networks import alexnet, load_trained, pretrained
+from transfer_keras.results import Workdir, write_whole
+
+_TEST_BATCH = 256  # Fits the networks that are made here; donors may be of any size.
+
+
+class UnitSource(Protocol):
+    """Gives the networks from which others take their lower units.
+
+    Attributes:
+        test_batch: how many pictures its networks are tested with at once.
+        batch_norm: see `surgery.transplant`.
+    """
+
+    @property
+    def test_batch(self) -> int: ...
+
+    @property
+    def batch_norm(self) -> str | None: ...
+
+    def prepare(self, treatments: Iterable[Treatment]) -> None:
+        """Writes into the workdir what each process needs to make these networks."""
+
+    def trained(self, base: Treatment) -> keras.Model:
+        """Gives a network that is done, from the disk.
+
+        Raises:
+            UserError: see `networks.load_trained`.
+        """
+
+    def donor(self, treatment: Treatment) -> keras.Model:
+        """Gives the trained network that a treatment takes its lower units from.
+
+        Raises:
+            UserError: see `networks.load_trained`.
+        """
+
+    def untrained(self, treatment: Treatment) -> keras.Model:
+        """Gives a network of the architecture, for a treatment that has no trained donor."""
+
+    def mean_image(self, treatments: Iterable[Treatment]) -> np.ndarray | None:
+        """Gives the mean image that the networks of a group take off their pictures.
+
+        They take off its centre by themselves.
+
+        Returns:
+            float32 (resize, resize, 3); None where they take off a mean of each channel.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedBases:
+    """Both bases are trained here, each on its task; see `UnitSource`."""
+
+    experiment: Experiment
+    workdir: Workdir
+    data: TaskData
+    test_batch = _TEST_BATCH
+    batch_norm = None  # These networks have none.
+
+    def prepare(self, treatments: Iterable[Treatment]) -> None:
+        """Writes what is normal in the pictures of each task whose mean is taken off."""
+        for task in {self.experiment.pixels_of(treatment) for treatment in treatments}:
+            self.pixels(task)
+
+    def trained(self, base: Treatment) -> keras.Model:
+        """Loads a base."""
+        path = self.workdir.network_path(base.name)
+        return load_trained(path, self._build(base.target))
+
+    def donor(self, treatment: Treatment) -> keras.Model:
+        """Loads the base that a treatment needs, with the mean that its network takes off."""
+        model, task = self.trained(treatment.needs), self.experiment.pixels_of(treatment)
+        if task == treatment.donor:
+            return model
+        other = self._build(treatment.donor, self.pixels(task))
+        other.set_weights(model.get_weights())
+        return other
+
+    def untrained(self, treatment: Treatment) -> keras.Model:
+        """Builds a network for the treatment's target."""
+        return self._build(treatment.target, self.pixels(self.experiment.pixels_of(treatment)))
+
+    def mean_image(self, treatments: Iterable[Treatment]) -> np.ndarray | None:
+        """Gives the mean image, where pictures are prepared as the paper did."""
+        if self.experiment.data.preprocessing != "paper":
+            return None
+        (task,) = {self.experiment.pixels_of(treatment) for treatment in treatments}
+        return self.pixels(task).mean.astype(np.float32)
+
+    def pixels(self, task: str) -> Pixels:
+        """Measures what is normal in the pictures that a task is trained on; kept on disk."""
+        path = self.workdir.pixels_path(task)
+        if not path.exists():
+            with write_whole(path) as partial, partial.open("wb") as file:
+                np.savez_compressed(file, **self.data.train[task].pixels()._asdict())
+        with np.load(path) as arrays:
+            return Pixels(**arrays)
+
+    def _build(self, target: str, pixels: Pixels | None = None) -> keras.Model:
+        """Builds a network; without `pixels` only its architecture counts."""
+        statistics = {}
+        if pixels:
+            mean = pixels.mean
+            if mean.ndim == 3:
+                mean = image_preprocessing(self.experiment).centre(mean[None])[0]
+            statistics = {"mean": mean, "variance": pixels.variance}
+        return alexnet.build(
+            self.experiment.training.network,
+            image_size=self.experiment.image_size,
+            classes=len(self.data.pair.tasks[target]),
+            **statistics,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DonorAndBase:
+    """Base A is a donor, and base B is of its architecture; see `UnitSource`.
+
+    A donor brings its own scaling of pixels, so no mean is taken off.
+    """
+
+    experiment: Experiment
+    workdir: Workdir
+    data: TaskData
+
+    @property
+    def test_batch(self) -> int:
+        """Gives the batch of training, which the donor fits in."""
+        return self.experiment.training.batch_size
+
+    @property
+    def batch_norm(self) -> str | None:
+        """Gives what is asked for of the donor's BatchNorm."""
+        return self.experiment.donor.batch_norm
+
+    def prepare(self, treatments: Iterable[Treatment]) -> None:
+        """Has nothing to write: the donor's file is all that is needed."""
+
+    def trained(self, base: Treatment) -> keras.Model:
+        """Gives the donor, or loads a network of its architecture."""
+        if base.name in self.experiment.given_bases:
+            return self._network
+        return load_trained(self.workdir.network_path(base.name), self._network)
+
+    def donor(self, treatment: Treatment) -> keras.Model:
+        """Gives the donor, or base B for a selffer."""
+        return self.trained(treatment.needs)
+
+    def untrained(self, treatment: Treatment) -> keras.Model:
+        """Gives the donor, of which only the architecture is used."""
+        return self._network
+
+    def mean_image(self, treatments: Iterable[Treatment]) -> None:
+        """Gives none: a donor scales pixels itself."""
+
+    @property
+    def _network(self) -> keras.Model:
+        """Gives the donor, which is not to be changed."""
+        asked = self.experiment
+        return pretrained.open_pretrained(asked.donor, asked.training.image_size).model
+
+
+def describe_donor(
+    donor: DonorSettings, training: TrainingSettings, execution: ExecutionSettings
+) -> PretrainedArchitecture:
+    """Opens a donor in a process that will train: its devices are chosen first.
+
+    Raises:
+        UserError: if there are no such devices, or the donor cannot be used.
+    """
+    use_devices(training, execution)
+    return pretrained.describe_architecture(donor, training.image_size)
+
+
+def describe_donor_for_others(
+    donor: DonorSettings, training: TrainingSettings, execution: ExecutionSettings
+) -> PretrainedArchitecture:
+    """Opens a donor in a process that only says what others shall train.
+
+    Raises:
+        UserError: if the donor cannot be used.
+    """
+    hide_gpus()
+    return pretrained.describe_architecture(donor, training.image_size)
+
+
+def donor_notes(experiment: Experiment) -> list[str]:
+    """Lists what a person should know of what becomes of a donor; nothing without one."""
+    if not experiment.donor:
+        return []
+    return [pretrained.describe_batch_norm(experiment.donor, experiment.training.image_size)]
+
+
+def list_units(sections: Sections) -> str:
+    """Draws a table of what n counts in a donor, from which a person can choose.
+
+    Raises:
+        UserError: if the donor cannot be used.
+    """
+    return pretrained.list_units(sections.donor, sections.training.image_size)
