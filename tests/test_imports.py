@@ -31,6 +31,7 @@ WITHOUT_TENSORFLOW = {"config", "results"}
 MAY_DEFINE_FLAGS = {
     "train.py", "sweep.py", "report.py", "advise.py",
     "config/flags.py", "config/flag_types.py", "config/launch.py", "config/run_flags.py",
+    "config/from_flags.py",
 }  # fmt: skip
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -1,10 +1,10 @@
-"""Times a transfer curve trained in groups, one network at a time, by Keras's `fit`, and watched.
+"""Times a transfer curve trained in groups, one network at a time, by Keras's `fit`, and measured.
 
 python tools/benchmark_groups.py --data_dir=tiny-imagenet-200.zip
 
 Every contender trains the same treatments from the same donors for the same number of steps,
 tests them twenty times and saves them, in a process of its own, in turn. All but the last leave
-out what TensorBoard shows of each unit; `watched` is `groups` with that. The confusion matrix and
+out what TensorBoard shows of each unit; `measured` is `groups` with that. The confusion matrix and
 the line in HParams, written after the training, are in all but `fit`. The donors were trained
 for ten steps, which costs the same as good ones. Seconds are from the
 donors to the saved networks: imports and the reading of the data are left out, tracing,
@@ -25,7 +25,7 @@ from absl import app, flags
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-from transfer_keras.config import Experiment, combine_treatments, parse_treatment
+from transfer_keras.config import Experiment, combine_treatments, make_experiment, parse_treatment
 
 UNITS = range(1, 8)
 FROZEN = combine_treatments(UNITS, ["frozen"], ["other"], "B")
@@ -40,7 +40,7 @@ CASES = {
     "all28": combine_treatments(UNITS, ["frozen", "fine_tune"], ["other", "self"], "B"),
     "decode7": FROZEN,
 }
-CONTENDERS = ("groups", "alone", "fit", "watched")
+CONTENDERS = ("groups", "alone", "fit", "measured")
 
 _CASES = flags.DEFINE_multi_enum("case", list(CASES), list(CASES), "What is trained.")
 _STEPS = flags.DEFINE_integer("steps", None, "Steps a network (default: the program's).", 10)
@@ -51,20 +51,20 @@ _CHILD = flags.DEFINE_string("child", None, "CASE:CONTENDER, run in this very pr
 _DONORS = flags.DEFINE_string("donors", None, "Folder with the trained donors (of the child).")
 
 
-def experiment(case: str, *, watched: bool = False) -> Experiment:
-    """The settings of a case."""
+def experiment(case: str, *, measured: bool = False) -> Experiment:
+    """Makes the experiment of a case."""
     tiny = {"dataset": "tiny_imagenet", "data_dir": _DATA_DIR.value, "image_size": 64}
-    return Experiment(
+    return make_experiment(
         CASES[case],
         steps=_STEPS.value,
         group_size=10**6,
-        metrics_every=None if watched else 0,
+        metrics_every=None if measured else 0,
         **(tiny if case == "decode7" else {}),
     )
 
 
 def main(_) -> None:
-    """Every case in turn, every contender in turn."""
+    """Runs every case in turn, every contender in turn."""
     if _CHILD.value:
         print(json.dumps(child(*_CHILD.value.split(":"))))
         return
@@ -72,7 +72,7 @@ def main(_) -> None:
     if len(cases) < len(_CASES.value):
         print("decode7 is left out: it needs --data_dir.")
     for case in cases:
-        steps = experiment(case).steps
+        steps = experiment(case).training.steps
         print(
             f"\n{case}: {len(CASES[case])} networks, {steps} steps each, on {os.cpu_count()} cores"
         )
@@ -121,16 +121,16 @@ def report(runs: dict[str, list[dict]]) -> None:
 
 
 def child(case: str, contender: str) -> dict:
-    """One contender, measured in this process."""
+    """Measures one contender in this process."""
     import resource
 
     from transfer_keras.experiments import read_data, run_experiment
 
-    settings = experiment(case, watched=contender == "watched")
+    settings = experiment(case, measured=contender == "measured")
     donors = pathlib.Path(_DONORS.value)
     if contender == "donors":
-        bases = Experiment(
-            (parse_treatment("baseA"), parse_treatment("baseB")),
+        bases = make_experiment(
+            ["baseA", "baseB"],
             steps=10,
             validations=1,
             **_data(settings),
@@ -151,17 +151,20 @@ def child(case: str, contender: str) -> dict:
 
 
 def _data(settings: Experiment) -> dict:
-    return {name: getattr(settings, name) for name in ("dataset", "data_dir", "image_size")}
+    dataset, data_dir = settings.data.dataset, settings.data.data_dir
+    return {"dataset": dataset, "data_dir": data_dir, "image_size": settings.image_size}
 
 
 def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -> None:
-    """Through the program's own loop; bases are always alone."""
+    """Trains through the program's own loop; bases are always alone."""
     from transfer_keras.config import Group
-    from transfer_keras.experiments import train_group, use_devices
+    from transfer_keras.experiments import Run, train_group, use_devices
+    from transfer_keras.results import Workdir
 
     bases = [t for t in settings.treatments if not t.donor]
-    others = tuple(t for t in settings.treatments if t.donor)
-    groups = [(t,) for t in bases] + ([others] if together else [(t,) for t in others])
+    transfers = tuple(t for t in settings.treatments if t.donor)
+    groups = [(t,) for t in bases] + ([transfers] if together else [(t,) for t in transfers])
+    devices = use_devices(settings.training, settings.execution)
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
         for name in ("baseA", "baseB"):
@@ -169,11 +172,11 @@ def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -
         for treatments in filter(None, groups):
             if not treatments[0].donor:
                 (workdir / treatments[0].name).unlink()
-            train_group(settings, workdir, data, Group(treatments), use_devices(settings))
+            train_group(Run(settings, Workdir(workdir), data, devices), Group(treatments))
 
 
 def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
-    """As Keras's guide to transfer learning: copy and freeze layers, compile, `fit`, save."""
+    """Trains as Keras's guide does: copies and freezes layers, compiles, fits, saves."""
     import keras
     import tensorflow as tf
 
@@ -236,7 +239,7 @@ def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
 
 
 def stored(examples):
-    """The pictures of a task, or where they are on disk the bytes of their files."""
+    """Gives the pictures of a task, or where they are on disk the bytes of their files."""
     if hasattr(examples, "images"):
         return examples.images
     import tensorflow as tf

@@ -14,17 +14,15 @@ import heapq
 import math
 import os
 
-from absl import app, flags
+from absl import flags
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from transfer_keras.config import Experiment, Group, tasks
+from transfer_keras.config import Experiment, Group, from_flags, launch, tasks
 from transfer_keras.config import flags as experiment_flags
 from transfer_keras.experiments import plan_experiment
 
 flags.adopt_module_key_flags(experiment_flags)
-for _name, _value in experiment_flags.WHOLE_CURVE.items():
-    flags.FLAGS.set_default(_name, _value)
 _RATE = flags.DEFINE_float("images_per_second", None, "Of one device.", 1e-9, required=True)
 _DECODED = flags.DEFINE_float("decoded_per_second", 810, "Of one core.", 1e-9)
 _MEMORY = flags.DEFINE_float("device_memory", None, "GiB of a device.", 0.1, required=True)
@@ -32,32 +30,32 @@ _DEVICES = flags.DEFINE_list("counts", ["1", "8", "64", "512"], "Of devices.")
 _CLASSES = flags.DEFINE_integer("classes", 1000, "Of the dataset.", 2)
 
 
-def main(_) -> None:
-    """Flags in, a table out."""
+def main() -> None:
+    """Turns flags into a table."""
     memory = _MEMORY.value / 2  # As the program does: the rest is for what it cannot count.
     experiments = [
         experiment.replace(group_memory=memory)
-        for experiment in experiment_flags.experiments_from_flags()
+        for experiment in from_flags.experiments(describe_donor=None)
     ]
-    bases, others = [], []
+    bases, transfers = [], []
     for experiment in experiments:
         for group in _groups(experiment):
-            kind = others if group.treatments[0].donor else bases
+            kind = transfers if group.treatments[0].donor else bases
             kind.append(_seconds(experiment, group))
     networks = sum(len(g.names) for e in experiments for g in _groups(e))
     first = experiments[0]
-    images = first.steps * first.batch_size
+    images = first.training.steps * first.training.batch_size
     print(
         f"{len(experiments)} experiments, {networks} networks in {len(bases)} bases and "
-        f"{len(others)} groups; {images / 1e6:,.1f} million pictures a pass."
+        f"{len(transfers)} groups; {images / 1e6:,.1f} million pictures a pass."
     )
     print(f"{'devices':>8}{'cores':>8}{'time':>12}{'busy':>7}  bound by")
     cores = _RATE.value / _DECODED.value  # Of a base, which reads fastest.
     for count in map(int, _DEVICES.value):
-        spans = [_span(stage, count) for stage in (bases, others)]
-        busy = (sum(bases) + sum(others)) / (sum(spans) * count)
+        spans = [_span(stage, count) for stage in (bases, transfers)]
+        busy = (sum(bases) + sum(transfers)) / (sum(spans) * count)
         bound = "the devices" if busy > 0.9 else "whole groups that some devices wait for"
-        if count > len(others):
+        if count > len(transfers):
             bound = "single networks spread over devices, which is not free"
         print(
             f"{count:8}{math.ceil(count * cores):8,}{_duration(sum(spans)):>12}{busy:7.0%}  {bound}"
@@ -65,14 +63,14 @@ def main(_) -> None:
 
 
 def _groups(experiment: Experiment) -> tuple[Group, ...]:
-    half = range(_CLASSES.value // 2)
-    whole = {"A": range(_CLASSES.value)}
-    there = whole if experiment.data.split == tasks.WHOLE_SPLIT else {"A": half, "B": half}
-    return plan_experiment(experiment, there)
+    classes = {"A": range(_CLASSES.value)}
+    if experiment.data.split != tasks.WHOLE_SPLIT:
+        classes = dict.fromkeys("AB", range(_CLASSES.value // 2))
+    return plan_experiment(experiment, classes)
 
 
 def _seconds(experiment: Experiment, group: Group) -> float:
-    """On one device."""
+    """Estimates the seconds of a group on one device."""
     macs = [size.macs for size in experiment.architecture.sizes(experiment.image_size, 500)]
 
     def trained(below: int) -> int:
@@ -92,7 +90,7 @@ def _seconds(experiment: Experiment, group: Group) -> float:
 
 
 def _span(jobs: list[float], devices: int) -> float:
-    """Seconds until all are done: the longest first, each on the device that is free first."""
+    """Estimates when all jobs are done: the longest first, each on the next free device."""
     share = max(1, devices // max(1, len(jobs)))
     free = [0.0] * min(devices, max(1, len(jobs)))
     for job in sorted(jobs, reverse=True):
@@ -106,4 +104,4 @@ def _duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    launch.start(main, experiment_flags.WHOLE_CURVE)

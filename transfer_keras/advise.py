@@ -8,7 +8,7 @@ import time
 
 from absl import flags
 
-from transfer_keras.config import UserError, choices, flag_types, launch, run_flags
+from transfer_keras.config import UserError, choices, flag_types, from_flags, launch, run_flags
 from transfer_keras.config import flags as experiment_flags
 
 _BEGUN = time.monotonic()
@@ -25,23 +25,23 @@ _BUDGET = flags.DEFINE(
 def main() -> None:
     """Turns flags into one call of the library."""
     for name in _CHOSEN_FLAGS:
-        if experiment_flags.is_given(name):
+        if from_flags.is_given(name):
             raise UserError(
                 f"--{name}: advise chooses what to train. Leave it out, or use train or sweep."
             )
     if os.environ.get(choices.TF_CONFIG):
         raise UserError(f"{choices.TF_CONFIG} is set: advise runs on one machine. Unset it.")
-    if not experiment_flags.sections_from_flags().donor:
+    if not from_flags.sections().donor:
         raise UserError(
             "--donor: of which network shall be taken? Give PATH.keras or "
             "keras.applications.NAME, and your pictures by --dataset=folder:PATH."
         )
-    if not experiment_flags.is_given("dataset"):
+    if not from_flags.is_given("dataset"):
         raise UserError(
             "--dataset: of which pictures? Give --dataset=folder:PATH, a folder a class."
         )
-    experiment = experiment_flags.experiment_from_flags(_describe_donor)
-    folder = experiment_flags.study_folder_from_flags([experiment], kind="advice")
+    experiment = from_flags.experiment(_describe_donor)
+    folder = from_flags.study_folder([experiment], kind="advice")
     print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
     from transfer_keras.advice import Budget, advise  # Imports TensorFlow: 6 s.
 
@@ -49,7 +49,7 @@ def main() -> None:
         experiment,
         folder,
         Budget(_BUDGET.value, _BEGUN),
-        fixed=[name for name in _CHOSEN_SETTINGS if experiment_flags.is_given(name)],
+        fixed=[name for name in _CHOSEN_SETTINGS if from_flags.is_given(name)],
         flags=run_flags.flags_as_text,
     )
 

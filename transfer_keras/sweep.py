@@ -16,6 +16,7 @@ from transfer_keras.config import (
     Experiment,
     UserError,
     choices,
+    from_flags,
     launch,
     run_flags,
 )
@@ -42,10 +43,10 @@ flags.register_validator(
 
 def main() -> None:
     """Turns flags into one call of the library, and prints the recommendation."""
-    sections = experiment_flags.sections_of_study_from_flags()
+    sections = from_flags.sections_of_study()
     _check(sections.execution)
-    experiments = experiment_flags.experiments_from_flags(_describe_donor)
-    folder = experiment_flags.study_folder_from_flags(experiments)
+    experiments = from_flags.experiments(_describe_donor)
+    folder = from_flags.study_folder(experiments)
     check_study(folder, {each.variant_name: each.identity for each in experiments})
     first = experiments[0]
     count = f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}"
@@ -61,7 +62,7 @@ def _train(experiments: Sequence[Experiment], folder: pathlib.Path) -> bool:
     """Trains or plans as the flags say, and tells whether there is something to report."""
     from transfer_keras import experiments as library  # Imports TensorFlow: 6 s.
 
-    if experiment_flags.is_dry_run():
+    if from_flags.is_dry_run():
         library.plan_sweep(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return False
@@ -120,7 +121,7 @@ def _check(execution: ExecutionSettings) -> None:
             f"{several} and --devices={execution.devices}: the cluster chooses the devices. Say "
             "how many by --cluster_gpus, or for Slurm in OPTIONS."
         )
-    if _CLUSTER.value not in (None, "ray") and not experiment_flags.groups_are_sized():
+    if _CLUSTER.value not in (None, "ray") and not from_flags.groups_are_sized():
         raise UserError(
             f"--cluster={_CLUSTER.value}: this machine does not know what those of the cluster "
             "hold. Give --group_memory in GiB, half of a GPU's or of a machine's, or --group_size."

@@ -5,7 +5,7 @@ python -m transfer_keras.train --n=3 --mode=frozen
 
 from absl import flags
 
-from transfer_keras.config import UserError, launch, run_flags
+from transfer_keras.config import UserError, from_flags, launch, run_flags
 from transfer_keras.config import flags as experiment_flags
 from transfer_keras.results import Workdir
 
@@ -20,8 +20,8 @@ def main() -> None:
     if _LIST_UNITS.value:
         _list_units()
         return
-    experiment = experiment_flags.experiment_from_flags(_describe_donor)
-    workdir = Workdir(experiment_flags.workdir_from_flags(experiment))
+    experiment = from_flags.experiment(_describe_donor)
+    workdir = Workdir(from_flags.workdir(experiment))
     workdir.check(experiment.identity)
     missing = [treatment.name for treatment in workdir.missing(experiment.all_treatments)]
     print(
@@ -33,7 +33,7 @@ def main() -> None:
 
     for note in experiments.donor_notes(experiment):
         print(note)
-    if experiment_flags.is_dry_run():
+    if from_flags.is_dry_run():
         pair = experiments.open_tasks(experiment, prepare=False)
         print(experiments.plan_table(experiment, pair.tasks, workdir))
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
@@ -60,7 +60,7 @@ def _print_results(workdir: Workdir, treatments) -> None:
 
 
 def _list_units() -> None:
-    sections = experiment_flags.sections_from_flags()
+    sections = from_flags.sections()
     if not sections.donor:
         raise UserError("--list_units: of which network? Give --donor.")
     from transfer_keras import experiments  # Imports TensorFlow: 6 s.

@@ -23,10 +23,11 @@ import json, sys
 from absl import flags
 from transfer_keras import sweep
 from transfer_keras.config import flags as experiment_flags
+from transfer_keras.config import from_flags
 for name, value in experiment_flags.WHOLE_CURVE.items():
     flags.FLAGS.set_default(name, value)
 flags.FLAGS(sys.argv)
-found = experiment_flags.experiments_from_flags(None)
+found = from_flags.experiments(None)
 print(json.dumps([[e.data.split, e.data.examples_per_class, e.training.seed,
                    [t.name for t in e.treatments], e.data.dataset, e.training.network,
                    e.training.steps] for e in found]))

@@ -32,7 +32,7 @@ def test_the_tutorial_runs_as_it_stands(tmp_path):
     assert re.search(r"^ *3 +conv3 ", units, re.MULTILINE)
     assert "Choose n from 1 to 7" in units
     assert re.search(r"^(Take the lower \d|Train from scratch)", advice, re.MULTILINE), advice
-    assert "These are hints" in advice
+    assert "These are estimates" in advice
     assert answer.split()[-1] in json.loads((tmp_path / "advice" / "classes.json").read_text())
     card = (tmp_path / "advice" / "MODEL_CARD.md").read_text()
     assert 'keras.saving.load_model("best.keras")' in card

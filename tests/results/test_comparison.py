@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from transfer_keras.results import statistics
-from transfer_keras.results.comparison import BASE, Role, Run, Runs, TargetTask, compare
+from transfer_keras.results.comparison import BASE, NetworkResult, Role, Runs, TargetTask, compare
 
 ONE = Role("AnB", 3)
 STUDIES = 1000
@@ -36,7 +36,10 @@ def study(rng, *, splits, seeds, images, effect, seed_spread, split_spread):
                 for role, level in ((ONE, 0.5 + effect + target_shift), (BASE, 0.5))
             }
             runs[TargetTask(str(split), target)] = {
-                seed: {role: Run(float(r[seed].mean()), r[seed]) for role, r in answers.items()}
+                seed: {
+                    role: NetworkResult(float(r[seed].mean()), r[seed])
+                    for role, r in answers.items()
+                }
                 for seed in range(seeds)
             }
     return Runs(runs)
@@ -85,7 +88,7 @@ def test_against_scipys_paired_t_test():
     rng = np.random.default_rng(0)
     pairs = rng.normal(0.6, 0.02, (6, 2))
     runs = {
-        TargetTask(str(i // 2), "AB"[i % 2]): {0: {ONE: Run(a), BASE: Run(b)}}
+        TargetTask(str(i // 2), "AB"[i % 2]): {0: {ONE: NetworkResult(a), BASE: NetworkResult(b)}}
         for i, (a, b) in enumerate(pairs)
     }
     comparison = compare(Runs(runs), [ONE], [BASE])
@@ -101,7 +104,11 @@ def test_against_scipys_paired_t_test():
 def test_one_seed_on_images_is_the_paired_t_test_almost():
     rng = np.random.default_rng(0)
     one, base = rng.random((2, 500)) < [[0.7], [0.6]]
-    runs = {TargetTask("0", "B"): {0: {ONE: Run(one.mean(), one), BASE: Run(base.mean(), base)}}}
+    runs = {
+        TargetTask("0", "B"): {
+            0: {ONE: NetworkResult(one.mean(), one), BASE: NetworkResult(base.mean(), base)}
+        }
+    }
     comparison = compare(Runs(runs), [ONE], [BASE])
     exact = statistics.paired_difference(one, base)  # Bonett and Price.
     assert comparison.interval == pytest.approx(exact, abs=3e-3)
@@ -110,9 +117,12 @@ def test_one_seed_on_images_is_the_paired_t_test_almost():
 def test_only_pairs_count():
     """A seed or target that has only one of the two says nothing of their difference."""
     by_target = {
-        TargetTask("0", "A"): {0: {ONE: Run(0.5), BASE: Run(0.4)}, 1: {ONE: Run(0.9)}},
-        TargetTask("1", "A"): {0: {ONE: Run(0.7), BASE: Run(0.5)}},
-        TargetTask("2", "B"): {0: {BASE: Run(0.1)}},
+        TargetTask("0", "A"): {
+            0: {ONE: NetworkResult(0.5), BASE: NetworkResult(0.4)},
+            1: {ONE: NetworkResult(0.9)},
+        },
+        TargetTask("1", "A"): {0: {ONE: NetworkResult(0.7), BASE: NetworkResult(0.5)}},
+        TargetTask("2", "B"): {0: {BASE: NetworkResult(0.1)}},
     }
     runs = Runs(by_target)
     comparison = compare(runs, [ONE], [BASE])
@@ -127,7 +137,11 @@ def test_means_over_a_range():
     roles = [Role("AnB+", n) for n in (3, 4)]
     runs = {
         TargetTask(str(s), "B"): {
-            0: {roles[0]: Run(0.5 + s / 10), roles[1]: Run(0.7), BASE: Run(0.4)}
+            0: {
+                roles[0]: NetworkResult(0.5 + s / 10),
+                roles[1]: NetworkResult(0.7),
+                BASE: NetworkResult(0.4),
+            }
         }
         for s in range(2)
     }

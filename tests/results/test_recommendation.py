@@ -7,7 +7,15 @@ import pytest
 
 from transfer_keras.advice import refinement
 from transfer_keras.results import recommendation
-from transfer_keras.results.comparison import BASE, Comparison, Role, Run, Runs, TargetTask, compare
+from transfer_keras.results.comparison import (
+    BASE,
+    Comparison,
+    NetworkResult,
+    Role,
+    Runs,
+    TargetTask,
+    compare,
+)
 from transfer_keras.results.statistics import Interval
 
 DONOR = TargetTask("donor", "B")
@@ -24,7 +32,7 @@ def study(levels, *, seeds=1, noise=0.0):
         for role, level in levels.items():
             right = np.arange(IMAGES) < round(level * IMAGES)
             flipped = rng.random(IMAGES) < noise
-            runs[seed][role] = Run(float((right ^ flipped).mean()), right ^ flipped)
+            runs[seed][role] = NetworkResult(float((right ^ flipped).mean()), right ^ flipped)
     return Runs({DONOR: runs})
 
 
@@ -78,10 +86,10 @@ def test_the_best_is_the_best_of_those_repeated_most_often():
     assert recommendation.best_role(runs) == Role("AnB+", 6)
     (by_seed,) = runs.by_target.values()
     # Lucky, once.
-    by_seed[0][Role("AnB+", 12)] = Run(0.99, np.ones(IMAGES, bool))
+    by_seed[0][Role("AnB+", 12)] = NetworkResult(0.99, np.ones(IMAGES, bool))
     assert recommendation.best_role(runs) == Role("AnB+", 6)
     assert refinement.leading_role(runs) == Role("AnB+", 12), "so it is repeated next"
-    by_seed[1][Role("AnB+", 12)] = Run(0.99, np.ones(IMAGES, bool))
+    by_seed[1][Role("AnB+", 12)] = NetworkResult(0.99, np.ones(IMAGES, bool))
     assert recommendation.best_role(runs) == Role("AnB+", 12)
 
 
@@ -90,7 +98,7 @@ def of_levels(levels):
     rng, runs = np.random.default_rng(0), {}
     for seed in range(max(map(len, levels.values()))):
         runs[seed] = {
-            role: Run(top1[seed], rng.random(IMAGES) < top1[seed])
+            role: NetworkResult(top1[seed], rng.random(IMAGES) < top1[seed])
             for role, top1 in levels.items()
             if seed < len(top1) and top1[seed] is not None
         }
@@ -105,7 +113,7 @@ def test_one_that_was_lucky_first_gives_way_to_one_that_was_repeated_less():
 
 def test_selffers_and_random_units_are_not_recommended():
     runs = of_levels({BASE: [0.5], Role("AnB", 3): [0.6], Role("BnB+", 3): [0.9]})
-    runs.by_seed(DONOR)[0][Role("RnB", 2)] = Run(0.95, np.ones(IMAGES, bool))
+    runs.by_seed(DONOR)[0][Role("RnB", 2)] = NetworkResult(0.95, np.ones(IMAGES, bool))
     assert recommendation.recommend_for_donor(runs, {}, "net").startswith(
         "Take the lower 3 units of net, frozen"
     )
@@ -129,7 +137,9 @@ def test_the_best_of_many_that_are_no_better_is_seldom_called_better(seeds, nois
                 for role in roles
             }
             right = {role: rng.random(IMAGES) < chance for role, chance in chances.items()}
-            runs[seed] = {role: Run(float(one.mean()), one) for role, one in right.items()}
+            runs[seed] = {
+                role: NetworkResult(float(one.mean()), one) for role, one in right.items()
+            }
         runs = Runs({DONOR: runs})
         best = recommendation.best_role(runs)
         if best == BASE:
@@ -171,8 +181,8 @@ def test_the_cheapest_freezes_most_of_those_not_worse():
 def test_few_pictures_do_not_make_a_cheap_one():
     """One in six right against four: not detectably worse, but nothing to advise."""
     right = np.arange(6)
-    runs = {BASE: Run(3 / 6, right < 3), Role("AnB+", 3): Run(4 / 6, right < 4)}
-    runs[Role("AnB", 3)] = Run(1 / 6, right < 1)
+    runs = {BASE: NetworkResult(3 / 6, right < 3), Role("AnB+", 3): NetworkResult(4 / 6, right < 4)}
+    runs[Role("AnB", 3)] = NetworkResult(1 / 6, right < 1)
     runs = Runs({DONOR: {0: runs}})
     assert recommendation.best_role(runs) == Role("AnB+", 3)
     assert Role("AnB", 3) in recommendation.contenders(runs, Role("AnB+", 3))
@@ -183,8 +193,11 @@ def test_an_undecided_loss_is_not_offered_as_cheap():
     """A loss of 3 points on 100 images: small, but 12 points are possible."""
     right = np.arange(100) < 80
     changed = np.isin(np.arange(100), [*range(13), *range(90, 100)])
-    runs = {BASE: Run(0.5, np.arange(100) < 50), Role("AnB+", 3): Run(0.8, right)}
-    runs[Role("AnB", 3)] = Run(0.77, right ^ changed)
+    runs = {
+        BASE: NetworkResult(0.5, np.arange(100) < 50),
+        Role("AnB+", 3): NetworkResult(0.8, right),
+    }
+    runs[Role("AnB", 3)] = NetworkResult(0.77, right ^ changed)
     runs = Runs({DONOR: {0: runs}})
     comparison = compare(runs, [Role("AnB", 3)], [Role("AnB+", 3)])
     assert comparison.interval.estimate == pytest.approx(-0.03)

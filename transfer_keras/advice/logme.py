@@ -78,12 +78,12 @@ def logme(features, labels) -> float:
     if not np.isfinite(features).all():
         return float("nan")
     columns -= columns.mean(axis=0)
-    left, singular, _ = linalg.svd(centred(features), full_matrices=False)
+    directions, singular, _ = linalg.svd(centred(features), full_matrices=False)
     smallest = singular.max(initial=0) * max(features.shape) * np.finfo(np.float64).eps
-    left, singular = left[:, singular > smallest], singular[singular > smallest]
+    directions, singular = directions[:, singular > smallest], singular[singular > smallest]
     freedom = len(labels) - 1
-    within = left.T @ columns
-    outside = ((columns - left @ within) ** 2).sum(axis=0)
+    within = directions.T @ columns
+    outside = ((columns - directions @ within) ** 2).sum(axis=0)
     exact = outside <= _EXACT * (columns**2).sum(axis=0)
     if exact.any() and len(singular) < freedom:
         return float("inf")
@@ -116,10 +116,10 @@ def _maxima(
     values = evidence(grid, within, outside)
     maxima = values.max(axis=0)
     for index, best in enumerate(grid[values.argmax(axis=0)]):
-        found = optimize.minimize_scalar(
+        refined = optimize.minimize_scalar(
             lambda x, column=(within[:, index], outside[index]): -evidence(x, *column),
             bounds=(best - _STEP, best + _STEP),
             method="bounded",
         )
-        maxima[index] = max(maxima[index], -found.fun)
+        maxima[index] = max(maxima[index], -refined.fun)
     return maxima

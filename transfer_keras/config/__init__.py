@@ -1,7 +1,7 @@
 """Owns what is asked: experiments, treatments, their plan, flags, and what can be wrong with them.
 
 All of it is checked before TensorFlow is imported, which takes seconds. Programs also import the
-modules `flags`, `flag_types`, `launch` and `run_flags`; importing `flags` defines them.
+modules `flags`, `flag_types`, `from_flags`, `launch` and `run_flags`; importing them defines flags.
 """
 
 from transfer_keras.config import choices, dataset_names, defaults, image_folders, memory, tasks

@@ -99,23 +99,23 @@ def _check_tiny_imagenet(source: pathlib.Path | None) -> None:
             "distributed at http://cs231n.stanford.edu/tiny-imagenet-200.zip, or its folder."
         )
     if not source.is_dir() and not zipfile.is_zipfile(source):
-        found = "is neither a zip nor a folder" if source.exists() else "does not exist"
+        fault = "is neither a zip nor a folder" if source.exists() else "does not exist"
         if source.is_file():
             with source.open("rb") as file:
                 if file.read(2) == b"PK":
-                    found = "is a zip that is cut short: its table of files is missing"
+                    fault = "is a zip that is cut short: its table of files is missing"
         raise UserError(
-            f"--data_dir={source}: {found}. Give the distributed tiny-imagenet zip or its folder."
+            f"--data_dir={source}: {fault}. Give the distributed tiny-imagenet zip or its folder."
         )
 
 
 def _tfds_names() -> set[str]:
     root = pathlib.Path(importlib.util.find_spec("tensorflow_datasets").origin).parent
-    found = {path.name for path in (root / "datasets").iterdir() if path.is_dir()}
+    names = {path.name for path in (root / "datasets").iterdir() if path.is_dir()}
     for path in (root / "image_classification").rglob("*.py"):
         classes = re.findall(r"^class (\w+)\(", path.read_text(), re.MULTILINE)
-        found |= {_snake_case(c) for c in classes if not c.endswith(("Config", "Info", "Test"))}
-    return {name for name in found if not name.startswith("_")}
+        names |= {_snake_case(c) for c in classes if not c.endswith(("Config", "Info", "Test"))}
+    return {name for name in names if not name.startswith("_")}
 
 
 def _snake_case(name: str) -> str:

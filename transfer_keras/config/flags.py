@@ -1,38 +1,20 @@
-"""The flags of a training, and of a study of several; importing this module defines them.
+"""Defines the flags of a training, and of a study of several; see `from_flags`.
 
 Everything here runs before TensorFlow is imported (that takes seconds), so that `--help` and
 every error in a flag come at once.
 """
 
-import itertools
-import pathlib
-from collections.abc import Sequence
-
 from absl import flags
 
-from transfer_keras.config import choices, dataset_names, flag_types, tasks, treatments
+from transfer_keras.config import choices, flag_types, treatments
 from transfer_keras.config.architectures import ARCHITECTURES
-from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import (
-    DEFAULT_NETWORK,
-    DescribeDonor,
-    Experiment,
-    Sections,
-    default_setting,
-    make_experiment,
-    make_sections,
-    suits_split,
-)
-from transfer_keras.config.treatments import Treatment
+from transfer_keras.config.experiment import DEFAULT_NETWORK, default_setting
 
-FLAGS = flags.FLAGS
 _MOST_UNITS = 999
 # What one experiment has of what a study has several of, and what makes its treatments.
 VARIED = ("split", "examples_per_class", "seed")
 TREATMENT_FLAGS = ("n", "mode", "source", "target", "treatments")
 NO_SETTINGS = ("workdir", "dry_run")  # All others are settings of an experiment.
-
-
 # Less is measured where time is short.
 QUIET = {"metrics_every": 0, "validations": 10}
 # What a sweep trains where nothing is said.
@@ -131,7 +113,7 @@ _VALIDATIONS = flags.DEFINE_integer(
 _METRICS_EVERY = flags.DEFINE_integer(
     "metrics_every",
     None,
-    "Steps between two looks at every unit, for TensorBoard (default: 20 times, together with the "
+    "Steps between two measurements of every unit, for TensorBoard (default: 20, together with the "
     "tests, as one pass over the images serves both; 0: none). Changes no number.",
     0,
 )
@@ -280,156 +262,3 @@ _TREATMENTS = _define(
     None,
     "The paper's names, in place of --n, --mode, --source and --target: A3B,B3B+,R2B,baseA.",
 )
-
-
-def experiment_from_flags(describe_donor: DescribeDonor) -> Experiment:
-    """Makes the one experiment that the flags ask for, checked against each other and the disk.
-
-    Args:
-        describe_donor: see `make_experiment`; called once all flags are found right.
-
-    Raises:
-        UserError: naming the flag and what to do.
-    """
-    sections_from_flags()
-    return make_experiment(
-        _treatments_from_flags(), describe_donor=describe_donor, **_settings_of_one()
-    )
-
-
-def sections_from_flags() -> Sections:
-    """Makes the settings of one experiment; its donor is not opened.
-
-    Raises:
-        UserError: as `experiment_from_flags`.
-    """
-    for name in VARIED:
-        if len(FLAGS[name].value) > 1:
-            raise UserError(
-                f"{FLAGS[name].serialize()}: a training takes one. Several are a study: "
-                "python -m transfer_keras.sweep takes the same flags."
-            )
-    return _checked_sections(_settings_of_one())
-
-
-def experiments_from_flags(describe_donor: DescribeDonor) -> tuple[Experiment, ...]:
-    """Makes those of a study: every split, number of examples and seed that is asked for.
-
-    Of the split "whole", which has no task B, only the treatments that need none.
-
-    Raises:
-        UserError: as `experiment_from_flags`.
-    """
-    chosen, asked = _treatments_from_flags(), []
-    for seed, amount, split in itertools.product(_SEED.value, _EXAMPLES_PER_CLASS.value, _splits()):
-        suited = tuple(t for t in chosen if suits_split(t, split))
-        if not suited:
-            raise UserError(
-                f"--split={split}: there is no task B, which all of "
-                f"{', '.join(t.name for t in chosen)} need. Add treatments such as baseA or R3A."
-            )
-        settings = _settings(split, amount, seed)
-        _checked_sections(settings)
-        asked.append((suited, settings))
-    return tuple(
-        make_experiment(suited, describe_donor=describe_donor, **settings)
-        for suited, settings in asked
-    )
-
-
-def sections_of_study_from_flags() -> Sections:
-    """Makes the settings of the first experiment of a study; its donor is not opened.
-
-    Raises:
-        UserError: as `experiment_from_flags`.
-    """
-    return _checked_sections(_settings_of_one())
-
-
-def _settings_of_one() -> dict:
-    return _settings(_splits()[0], _EXAMPLES_PER_CLASS.value[0], _SEED.value[0])
-
-
-def _settings(split: str, examples_per_class: int | None, seed: int) -> dict:
-    """Gives the settings of one experiment, as `make_sections` takes them."""
-    given = {f.name: f.value for f in FLAGS.get_flags_for_module(__name__)}
-    for name in (*TREATMENT_FLAGS, *NO_SETTINGS):
-        given.pop(name)
-    if given["donor"]:
-        given.pop("network")
-    return given | {"split": split, "examples_per_class": examples_per_class, "seed": seed}
-
-
-def _checked_sections(settings: dict) -> Sections:
-    sections = make_sections(**settings)
-    division = [name for name in ("validation_split", "validation_seed") if is_given(name)]
-    dataset_names.check(sections.data.dataset, sections.data.data_dir, division)
-    return sections
-
-
-def _treatments_from_flags() -> tuple[Treatment, ...]:
-    chosen = [name for name in ("n", "mode", "source", "target") if FLAGS[name].present]
-    if _TREATMENTS.value and chosen:
-        raise UserError(
-            f"--treatments and --{chosen[0]} both say what to train. Give one or the other."
-        )
-    units = len(ARCHITECTURES[_NETWORK.value].units)
-    if not (_TREATMENTS.value or _DONOR.value) and max(_N.value) >= units:
-        raise UserError(
-            f"--n={max(_N.value)}: {_NETWORK.value} has {units} units, and at least one must be "
-            f"left to train. Expected 1 to {units - 1}."
-        )
-    return _TREATMENTS.value or treatments.combine_treatments(
-        _N.value, _MODE.value, _SOURCE.value, _TARGET.value
-    )
-
-
-def _splits() -> tuple[str, ...]:
-    """Gives the splits that are asked for; with a donor there is one."""
-    if not _DONOR.value:
-        return _SPLIT.value
-    for name in ("split", "network"):
-        if FLAGS[name].present and FLAGS[name].value != (tasks.DONOR_SPLIT,):
-            raise UserError(
-                f"{FLAGS[name].serialize()}: with --donor all classes are B, and the network is "
-                f"the donor's. Leave --{name} out."
-            )
-    return (tasks.DONOR_SPLIT,)
-
-
-def workdir_from_flags(experiment: Experiment) -> pathlib.Path:
-    """Gives the folder of the results."""
-    return _workdir(experiment.default_workdir)
-
-
-def study_folder_from_flags(experiments: Sequence[Experiment], kind: str = "study") -> pathlib.Path:
-    """Gives the folder of the experiments' workdirs, each of which has a name of its own."""
-    folder = _workdir(pathlib.Path("runs") / f"{experiments[0].subject}-{kind}")
-    by_folder: dict[str, Experiment] = {}
-    for experiment in experiments:
-        other = by_folder.setdefault(experiment.variant_name, experiment)
-        if other is not experiment:
-            raise UserError(
-                f"--split={other.data.split},{experiment.data.split}: both would go to "
-                f"{experiment.variant_name}. Give one of the files another name."
-            )
-    return folder
-
-
-def _workdir(default: pathlib.Path) -> pathlib.Path:
-    return pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else default
-
-
-def is_given(name: str) -> bool:
-    """Tells whether a flag was given."""
-    return bool(FLAGS[name].present)
-
-
-def is_dry_run() -> bool:
-    """Tells whether `--dry_run` was given."""
-    return _DRY_RUN.value
-
-
-def groups_are_sized() -> bool:
-    """Tells whether a flag says how large groups are, not this machine."""
-    return bool(_GROUP_MEMORY.value or _GROUP_SIZE.value)

@@ -34,16 +34,16 @@ def split_folders(name: str) -> tuple[str, str] | None:
         UserError: if one is missing, or there are two; or if pictures lie beside both.
     """
     root = path_of(name)
-    there = [entry.name for entry in entries(name, root) if os.path.isdir(entry.path)]
+    folders = [entry.name for entry in entries(name, root) if os.path.isdir(entry.path)]
     train, validation, test = (
-        [folder for folder in there if folder.lower() in names]
+        [folder for folder in folders if folder.lower() in names]
         for names in (_TRAIN, _VALIDATION, _TEST)
     )
     held_out = validation or test
-    for found in (train, held_out):
-        if len(found) > 1:
+    for same in (train, held_out):
+        if len(same) > 1:
             raise UserError(
-                f"--dataset={name}: {' and '.join(f'{folder}/' for folder in found)} are names of "
+                f"--dataset={name}: {' and '.join(f'{folder}/' for folder in same)} are names of "
                 "the same split. Leave one of them there."
             )
     if not train and not held_out:
@@ -51,17 +51,17 @@ def split_folders(name: str) -> tuple[str, str] | None:
     taken = (
         f"{(*train, *held_out)[0]}/ is taken for a split here: if it is a class, rename the folder."
     )
-    for names, found, what in (
+    for names, present, what in (
         (_TRAIN, train, "train"),
         ((*_VALIDATION, *_TEST), held_out, "validation"),
     ):
-        if not found:
+        if not present:
             raise UserError(
                 f"--dataset={name}: no folder {' or '.join(names)} for {what}. Expected {LAYOUTS}; "
-                f"found {first_few([printable(name) for name in there], 3)}. {taken}"
+                f"found {first_few([printable(name) for name in folders], 3)}. {taken}"
             )
     known = {os.path.realpath(root / folder) for folder in ("", *train, *held_out)}
-    for folder in there:
+    for folder in folders:
         if folder not in (*train, *validation, *test) and (
             picture := picture_below(name, root / folder, known)
         ):
@@ -76,8 +76,8 @@ def split_folders(name: str) -> tuple[str, str] | None:
 def entries(name: str, folder: str | os.PathLike) -> list[os.DirEntry]:
     """Lists what is in a folder of the dataset `name` and not hidden, sorted."""
     try:
-        with os.scandir(folder) as found:
-            seen = [e for e in found if not e.name.startswith(".") and e.name != _LEFT_BY_MACS]
+        with os.scandir(folder) as scanned:
+            seen = [e for e in scanned if not e.name.startswith(".") and e.name != _LEFT_BY_MACS]
     except OSError as error:
         raise UserError(
             f"--dataset={name}: the folder {printable(folder)} cannot be read ({error.strerror})."
@@ -93,15 +93,15 @@ def picture_below(name: str, folder: str | os.PathLike, known: Collection[str]) 
         folder: where to look.
         known: real paths of folders that are not looked into, as links may lead back to them.
     """
-    waiting, seen = [os.fspath(folder)], {*known}
-    while waiting:
-        here = waiting.pop()
-        if (real := os.path.realpath(here)) in seen:
+    to_visit, seen = [os.fspath(folder)], {*known}
+    while to_visit:
+        folder = to_visit.pop()
+        if (real := os.path.realpath(folder)) in seen:
             continue
         seen.add(real)
-        for entry in entries(name, here):
+        for entry in entries(name, folder):
             if entry.is_dir():
-                waiting.append(entry.path)
+                to_visit.append(entry.path)
             elif is_picture(entry):
                 return entry.path
     return None

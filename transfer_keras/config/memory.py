@@ -4,7 +4,7 @@ import functools
 import os
 import subprocess
 
-_PATIENCE = 10  # Seconds, for a driver that does not answer.
+_TIMEOUT = 10  # Seconds, for a driver that does not answer.
 
 
 def process_memory() -> int:
@@ -24,7 +24,7 @@ def gpu_memory() -> int | None:
     """Counts the bytes of the smallest GPU; None where no driver of NVIDIA's tells of one."""
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=_PATIENCE, check=True)
+        done = subprocess.run(query, capture_output=True, text=True, timeout=_TIMEOUT, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     sizes = [int(line) for line in done.stdout.split() if line.isdigit()]

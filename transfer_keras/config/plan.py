@@ -40,8 +40,8 @@ def with_bases(
     treatments = tuple(dict.fromkeys(treatments))
     needed = {base for t in treatments for base in (t.base, t.needs) if base}
     needed = {base for base in needed if base.name not in given}
-    others = sorted((t for t in treatments if t.donor), key=lambda t: t.target)
-    return (*sorted(needed, key=lambda base: base.name), *others)
+    transfers = sorted((t for t in treatments if t.donor), key=lambda t: t.target)
+    return (*sorted(needed, key=lambda base: base.name), *transfers)
 
 
 def plan_groups(

@@ -108,10 +108,10 @@ def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, ...]:
     ordered = [class_names[label] for label in order]
     if split.isdecimal():
         everything = np.arange(len(ordered))
-        half = np.random.RandomState([int(split)]).choice(
+        drawn = np.random.RandomState([int(split)]).choice(
             everything, len(ordered) // 2, replace=False
         )
-        in_a = set(half.tolist())
+        in_a = set(drawn.tolist())
     elif split in (WHOLE_SPLIT, DONOR_SPLIT):
         return (Task("A" if split == WHOLE_SPLIT else "B", tuple(order), tuple(ordered)),)
     elif split == NATURAL_SPLIT:

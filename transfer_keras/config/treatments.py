@@ -138,9 +138,9 @@ def combine_treatments(
         sources: of `SOURCES`: "other" is transfer, "self" the selffer.
         targets: of `TARGETS`.
     """
-    found = []
+    combined = []
     for target, mode, source, count in itertools.product(targets, modes, sources, n):
         other = "B" if target == "A" else "A"
         donor = "R" if mode == "random" else target if source == "self" else other
-        found.append(Treatment(target, donor, count, mode == "fine_tune"))
-    return tuple(dict.fromkeys(found))
+        combined.append(Treatment(target, donor, count, mode == "fine_tune"))
+    return tuple(dict.fromkeys(combined))

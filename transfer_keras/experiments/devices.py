@@ -70,8 +70,8 @@ class Devices:
 
     def _sum(self, vector: np.ndarray) -> np.ndarray:
         """Sums vectors, int64 of one length, over all workers."""
-        here = self.replicas // self.workers
-        return self._over_replicas(tf.constant(vector, tf.int64)).numpy() // here
+        own_replicas = self.replicas // self.workers
+        return self._over_replicas(tf.constant(vector, tf.int64)).numpy() // own_replicas
 
     @functools.cached_property
     def _over_replicas(self):

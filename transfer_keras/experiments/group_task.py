@@ -64,7 +64,7 @@ def train_group_task(
     run = Run(experiment, workdir, data, devices, log, stop or Stop())
     with name_bad_images(data):
         if workdir.missing(group.treatments):
-            train_group(run, group, patience=_LEASE)
+            train_group(run, group, timeout=_LEASE)
         if experiment.execution.probes:
             train_probes(run, treatments_without_probes(workdir, group.treatments))
 

@@ -35,20 +35,20 @@ from transfer_keras.training import (
 _LOGS_PER_RUN = 100
 
 
-def train_group(run: Run, group: Group, *, patience: float = 0) -> None:
+def train_group(run: Run, group: Group, *, timeout: float = 0) -> None:
     """Makes the networks of a group, trains them together, and leaves each on disk.
 
     Args:
         run: of the chief of all workers.
         group: of treatments whose donors are done.
-        patience: seconds for which another process may still hold the group.
+        timeout: seconds for which another process may still hold the group.
 
     Raises:
         Interrupted: see `training.train_networks`.
         UserError: if another process trains it.
     """
     folder = run.workdir.begin_group(group.names)
-    with hold_lock(folder, log=lambda line: None, patience=patience):
+    with hold_lock(folder, log=lambda line: None, timeout=timeout):
         _train_held_group(run, group)
     run.workdir.remove_group(group.names)
 
@@ -116,7 +116,7 @@ def _save_networks(
         run.workdir.write_row(row)  # Last: where it is, all is.
 
 
-def follow_group(run: Run, names: Sequence[str], step: int) -> None:
+def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
     """Does the part of a worker that is not the chief in `train_group`: it writes nothing.
 
     Args:

@@ -17,7 +17,7 @@ from transfer_keras.experiments.sweep import FlagsOf, check_sweep_data
 from transfer_keras.experiments.tensorboard import write_curve
 
 _RETRIES = 20  # Of a group whose machine is lost.
-_PATIENCE = 10  # Seconds, for a cluster that does not answer.
+_TIMEOUT = 10  # Seconds, for a cluster that does not answer.
 _LOOPBACK = "127.0.0.1"
 _OBJECTS = 100 * 2**20  # Bytes that Ray sets aside for values; tasks here pass files.
 _ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -101,7 +101,7 @@ def _check_reachable(address: str) -> None:
     """Refuses an address where nothing answers; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout=_PATIENCE):
+        with socket.create_connection((host, int(port)), timeout=_TIMEOUT):
             pass
     except (OSError, ValueError, OverflowError) as error:
         raise UserError(

@@ -22,7 +22,7 @@ from transfer_keras.experiments.devices import (
     report_lost_workers,
     use_devices,
 )
-from transfer_keras.experiments.group_training import follow_group, train_group
+from transfer_keras.experiments.group_training import train_group, train_group_as_worker
 from transfer_keras.experiments.grouping import plan_experiment
 from transfer_keras.experiments.probes import train_probes, treatments_without_probes
 from transfer_keras.experiments.tensorboard import write_curve, write_experiment_page
@@ -66,27 +66,32 @@ def run_experiment(
         WorkerLost: if another worker has ended.
 
     Example:
-        >>> import pathlib, tempfile
+        >>> import tempfile
         >>> from transfer_keras.config import make_experiment
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> experiment = make_experiment(["baseB"], dataset="formula_images/6x30x8",
-        ...                              image_size=16, steps=2, batch_size=4)
-        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "run"
-        >>> for treatment in run_experiment(experiment, folder, log=lambda line: None):
-        ...     print(treatment, (folder / treatment.name / "row.json").exists())
-        baseB True
+        ...                              data_dir=str(folder), image_size=16, steps=2, batch_size=4)
+        >>> ran = run_experiment(experiment, folder / "run", log=lambda line: None)
+        Downloading and preparing dataset ...
+        >>> [treatment.name for treatment in ran]
+        ['baseB']
+        >>> Workdir(folder / "run").row("baseB").steps
+        2
     """
     workdir = Workdir(getattr(workdir, "path", workdir))
     devices = use_devices(experiment.training, experiment.execution)
     with report_lost_workers(devices):
         if not devices.is_chief:
-            _follow(experiment, workdir, devices)
+            _run_as_worker(experiment, workdir, devices)
             return ()
-        treatments = _lead(experiment, workdir, devices, data, flags, log, monitors, deadline)
+        treatments = _run_as_chief(
+            experiment, workdir, devices, data, flags, log, monitors, deadline
+        )
         devices.share(None)
     return treatments
 
 
-def _lead(
+def _run_as_chief(
     experiment: Experiment,
     workdir: Workdir,
     devices: Devices,
@@ -123,14 +128,14 @@ def _lead(
     return treatments
 
 
-def _follow(experiment: Experiment, workdir: Workdir, devices: Devices) -> None:
+def _run_as_worker(experiment: Experiment, workdir: Workdir, devices: Devices) -> None:
     """Runs an experiment by the other workers: each group that the chief names."""
     data = None
     with defer_signals() as stop:
         while order := devices.share(None):
             data = data or read_data(experiment)
             with name_bad_images(data), report_lost_workers(devices):
-                follow_group(Run(experiment, workdir, data, devices, stop=stop), *order)
+                train_group_as_worker(Run(experiment, workdir, data, devices, stop=stop), *order)
 
 
 @contextlib.contextmanager

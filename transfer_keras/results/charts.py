@@ -9,8 +9,8 @@ from transfer_keras.results.comparison import (
     BASE,
     FROZEN_TRANSFER,
     RANDOM_UNITS,
+    NetworkResult,
     Role,
-    Run,
     Runs,
     compare,
 )
@@ -165,7 +165,7 @@ def _label(kind: Kind, family: str) -> str:
     return f"{str(kind).replace(RANDOM, 'random halves')}: {STYLES[family].label}"
 
 
-def _point(role: Role, run: Run) -> transfer.Point:
+def _point(role: Role, run: NetworkResult) -> transfer.Point:
     return transfer.Point(role.n, run.top1, run.best)
 
 

@@ -35,7 +35,7 @@ class Role(NamedTuple):
 BASE = Role("base")
 
 
-class Run(NamedTuple):
+class NetworkResult(NamedTuple):
     """The test result of one network.
 
     Attributes:
@@ -56,7 +56,7 @@ class TargetTask(NamedTuple):
     target: str
 
 
-RunsBySeed = Mapping[int, Mapping[Role, Run]]
+RunsBySeed = Mapping[int, Mapping[Role, NetworkResult]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Runs:
         """Gives seed -> role -> run of one target task; empty where it has no runs."""
         return self.by_target.get(target, {})
 
-    def networks(self) -> list[tuple[TargetTask, int, Role, Run]]:
+    def networks(self) -> list[tuple[TargetTask, int, Role, NetworkResult]]:
         """Lists (target task, seed, role, run) of every network."""
         return [
             (target, seed, role, run)
@@ -96,11 +96,11 @@ class Runs:
             for role, run in by_role.items()
         ]
 
-    def of(self, role: Role) -> list[Run]:
+    def of(self, role: Role) -> list[NetworkResult]:
         """Lists all runs of one role, over all targets and seeds."""
         return [run for _, _, one, run in self.networks() if one == role]
 
-    def pairs(self, role: Role, base: Role = BASE) -> list[tuple[Run, Run]]:
+    def pairs(self, role: Role, base: Role = BASE) -> list[tuple[NetworkResult, NetworkResult]]:
         """Lists (run of the role, run of the base), each two of one target and one seed."""
         return [
             (by_role[role], by_role[base])
@@ -162,12 +162,12 @@ def compare(
     Example:
         >>> import numpy as np
         >>> from transfer_keras.results import (
-        ...     BASE, FROZEN_TRANSFER, Role, Run, Runs, TargetTask, compare
+        ...     BASE, FROZEN_TRANSFER, Role, NetworkResult, Runs, TargetTask, compare
         ... )
         >>> target = TargetTask(split="0", target="B")
         >>> by_role = {
-        ...     BASE: Run(0.50, np.arange(100) < 50),
-        ...     Role(FROZEN_TRANSFER, 3): Run(0.60, np.arange(100) < 60),
+        ...     BASE: NetworkResult(0.50, np.arange(100) < 50),
+        ...     Role(FROZEN_TRANSFER, 3): NetworkResult(0.60, np.arange(100) < 60),
         ... }
         >>> comparison = compare(Runs({target: {0: by_role}}), [Role(FROZEN_TRANSFER, 3)], [BASE])
         >>> [f"{value:+.3f}" for value in comparison.interval]
@@ -225,7 +225,7 @@ def compare(
 
 
 # For each seed of one target, the pairs of runs of the roles that are compared.
-_Pairs = Sequence[Sequence[tuple[Run, Run]]]
+_Pairs = Sequence[Sequence[tuple[NetworkResult, NetworkResult]]]
 
 
 def _pairs(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> dict[TargetTask, _Pairs]:

@@ -15,8 +15,8 @@ from transfer_keras.results.comparison import (
     TUNED_SELFFER,
     TUNED_TRANSFER,
     Comparison,
+    NetworkResult,
     Role,
-    Run,
     Runs,
     compare,
     unpaired_difference,
@@ -111,7 +111,7 @@ class Level(NamedTuple):
 
 def levels(runs: Runs) -> dict[str, dict[int, Level]]:
     """Gives family -> n -> the mean over all networks that trained, whatever their target."""
-    by_family: dict[str, dict[int, list[Run]]] = {family: {} for family in _FAMILIES}
+    by_family: dict[str, dict[int, list[NetworkResult]]] = {family: {} for family in _FAMILIES}
     for _, _, role, run in runs.networks():
         by_family[role.family].setdefault(role.n, []).append(run)
     return {
@@ -121,7 +121,7 @@ def levels(runs: Runs) -> dict[str, dict[int, Level]]:
     }
 
 
-def _level(networks: Sequence[Run]) -> Level:
+def _level(networks: Sequence[NetworkResult]) -> Level:
     bests = [run.best for run in networks]
     best = None if None in bests else float(np.mean(bests))
     return Level(float(np.mean([run.top1 for run in networks])), best, len(networks))

@@ -28,21 +28,21 @@ def check_lock(folder: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def hold_lock(
-    folder: pathlib.Path, *, log: Callable[[str], None], patience: float = 0
+    folder: pathlib.Path, *, log: Callable[[str], None], timeout: float = 0
 ) -> Iterator[None]:
     """Holds a folder's lock; the system releases it when the process ends, however it ends.
 
     Args:
         folder: an existing folder: a workdir, or that of a group in training.
         log: called with a line if the last holder did not end by itself.
-        patience: seconds to wait for another process. A file system on the network needs a while
+        timeout: seconds to wait for another process. A file system on the network needs a while
             to release the lock of a machine that has died.
 
     Raises:
         UserError: if another process holds it, naming that process.
     """
     with (folder / NAME).open("a+") as file:
-        _take(file, folder, patience)
+        _take(file, folder, timeout)
         if last_holder := _read(file):
             log(
                 f"The last run on {folder}, {last_holder}, was cut off; going on from what it left."
@@ -55,9 +55,9 @@ def hold_lock(
             _write(file, "")
 
 
-def _take(file: TextIO, folder: pathlib.Path, patience: float = 0) -> None:
-    """Takes the system's lock of the open file, and tries once a second while patience lasts."""
-    end = time.monotonic() + patience
+def _take(file: TextIO, folder: pathlib.Path, timeout: float = 0) -> None:
+    """Takes the system's lock of the open file, and tries once a second while timeout lasts."""
+    end = time.monotonic() + timeout
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ import csv
 import pathlib
 
 from transfer_keras.config import parse_treatment
-from transfer_keras.results.comparison import Role, Run, Runs, TargetTask
+from transfer_keras.results.comparison import NetworkResult, Role, Runs, TargetTask
 from transfer_keras.results.study import RANDOM
 
 # Examples of each class in its reduced data (section 4.3); no class has more than 1,300.
@@ -31,7 +31,7 @@ def read_runs(split: str, *, examples_per_class: int | None = None) -> Runs:
         The runs, all of seed 0; their top-1 is the mean of the ten best tests. Empty where the
         paper has no such networks.
     """
-    by_target: dict[TargetTask, dict[int, dict[Role, Run]]] = {}
+    by_target: dict[TargetTask, dict[int, dict[Role, NetworkResult]]] = {}
     with _FILE.open() as file:
         for row in csv.DictReader(file):
             kind = RANDOM if row["split"].isdecimal() else row["split"]
@@ -42,5 +42,5 @@ def read_runs(split: str, *, examples_per_class: int | None = None) -> Runs:
                 treatment = parse_treatment(row["treatment"])
                 target = TargetTask(row["split"], treatment.target)
                 by_seed = by_target.setdefault(target, {0: {}})
-                by_seed[0][Role(treatment.role, treatment.n)] = Run(top1)
+                by_seed[0][Role(treatment.role, treatment.n)] = NetworkResult(top1)
     return Runs(by_target)

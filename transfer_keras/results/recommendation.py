@@ -98,12 +98,12 @@ def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
     Example:
         >>> import numpy as np
         >>> from transfer_keras.results import (
-        ...     BASE, FROZEN_TRANSFER, Role, Run, Runs, TargetTask, recommend
+        ...     BASE, FROZEN_TRANSFER, Role, NetworkResult, Runs, TargetTask, recommend
         ... )
         >>> by_role = {
-        ...     BASE: Run(0.50, np.arange(400) < 200),
-        ...     Role(FROZEN_TRANSFER, 1): Run(0.51, np.arange(400) < 204),
-        ...     Role(FROZEN_TRANSFER, 2): Run(0.40, np.arange(400) < 160),
+        ...     BASE: NetworkResult(0.50, np.arange(400) < 200),
+        ...     Role(FROZEN_TRANSFER, 1): NetworkResult(0.51, np.arange(400) < 204),
+        ...     Role(FROZEN_TRANSFER, 2): NetworkResult(0.40, np.arange(400) < 160),
         ... }
         >>> text = recommend(Runs({TargetTask("0", "B"): {0: by_role}}))
         >>> for sentence in text.replace(". ", ".\\n").splitlines():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transfer_keras.config import UserError, choices, is_treatment_name, parse_treatment
-from transfer_keras.results.comparison import Role, Run, Runs, TargetTask
+from transfer_keras.results.comparison import NetworkResult, Role, Runs, TargetTask
 from transfer_keras.results.rows import Row
 from transfer_keras.results.workdir import EXPERIMENT, Workdir
 
@@ -140,7 +140,7 @@ def read_study(folder: pathlib.Path) -> Study:
     # been tested on the same images. What did not learn is listed as a failure and is no result.
     networks: list[Network] = []
     labels: dict[TargetTask, np.ndarray] = {}
-    runs: dict[Kind, dict[TargetTask, dict[int, dict[Role, Run]]]] = {}
+    runs: dict[Kind, dict[TargetTask, dict[int, dict[Role, NetworkResult]]]] = {}
     for workdir, variant in zip(workdirs, variants, strict=True):
         for network, label, predicted in _read_networks(workdir, variant):
             _check_images(network, labels.setdefault(network.target, label), label)
@@ -148,7 +148,7 @@ def read_study(folder: pathlib.Path) -> Study:
             if network.trained:
                 row = network.row
                 by_seed = runs.setdefault(network.kind, {}).setdefault(network.target, {})
-                run = Run(row.top1, label == predicted, best_tests(row))
+                run = NetworkResult(row.top1, label == predicted, best_tests(row))
                 by_seed.setdefault(network.seed, {})[network.role] = run
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")

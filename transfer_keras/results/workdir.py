@@ -269,18 +269,18 @@ class Workdir:
         return sorted((self / _CHECKPOINTS).glob("*"))
 
     def lock(
-        self, *, log: Callable[[str], None], patience: float = 0
+        self, *, log: Callable[[str], None], timeout: float = 0
     ) -> AbstractContextManager[None]:
         """Holds the folder's lock within a `with` statement.
 
         Args:
             log: called with a line if the last holder did not end by itself.
-            patience: seconds to wait for another process.
+            timeout: seconds to wait for another process.
 
         Raises:
             UserError: if another process holds it, naming that process.
         """
-        return lock.hold_lock(self.path, log=log, patience=patience)
+        return lock.hold_lock(self.path, log=log, timeout=timeout)
 
     def check_lock(self) -> None:
         """Refuses a folder in which another process trains; writes nothing.
