@@ -11,15 +11,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @pytest.fixture
 def program(tmp_path_factory):
-    """Runs programs of ours; see `support.programs`."""
-    programs = Programs(tmp_path_factory.mktemp("program"))
-    yield programs
-    programs.kill()
+    """Runs programs of ours in an empty folder; see `support.programs`."""
+    with Programs(tmp_path_factory.mktemp("program")) as programs:
+        yield programs
+
+
+@pytest.fixture(scope="module")
+def module_program(tmp_path_factory):
+    """Runs programs for fixtures that live as long as their module."""
+    with Programs(tmp_path_factory.mktemp("program")) as programs:
+        yield programs
 
 
 @pytest.fixture(scope="session")
 def tiny_imagenet_zip():
-    """40 real classes of Tiny ImageNet, where this checkout has them."""
+    """Gives 40 real classes of Tiny ImageNet, where this checkout has them."""
     path = SHARED / "data" / "tiny-imagenet-40.zip"
     if not path.exists():
         pytest.skip(f"needs {path.name} in {path.parent.name}/ beside the checkout")
@@ -28,13 +34,13 @@ def tiny_imagenet_zip():
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
-    """Where TFDS prepares datasets in tests."""
+    """Gives the folder where TFDS prepares datasets in tests."""
     return str(tmp_path_factory.mktemp("tfds"))
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """A real one, without a window; the tests are skipped where it is not installed."""
+    """Opens a real browser without a window; skips the tests where none is installed."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
         pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
@@ -56,7 +62,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory):
-    """Where they are kept: the folder that SCREENSHOTS names, else the tests' own."""
+    """Gives the folder of screenshots: the one that SCREENSHOTS names, else the tests' own."""
     chosen = os.environ.get("SCREENSHOTS")
     folder = pathlib.Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(exist_ok=True)

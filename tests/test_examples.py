@@ -6,12 +6,21 @@ import pytest
 
 from transfer_keras.config import make_experiment
 from transfer_keras.experiments import plan_experiment, run_experiment
-from transfer_keras.results import Workdir, compare, recommend, statistics
+from transfer_keras.results import (
+    Workdir,
+    compare,
+    read_study,
+    recommend,
+    recommend_for_donor,
+    statistics,
+    table_for_donor,
+)
 from transfer_keras.training import Monitor
 
 DOCUMENTED = [
-    make_experiment, plan_experiment, run_experiment, Workdir, compare, recommend,
-    statistics.paired_difference, statistics.over_seeds_and_images, Monitor,
+    make_experiment, plan_experiment, run_experiment, Workdir, read_study,
+    compare, recommend, recommend_for_donor, table_for_donor, statistics.paired_difference,
+    statistics.over_seeds_and_images, Monitor,
 ]  # fmt: skip
 
 

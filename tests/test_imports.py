@@ -2,8 +2,6 @@
 
 import ast
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -27,6 +25,11 @@ MAY_IMPORT = {
     "report": {"config", "results"},
     "advise": {"config", "results", "advice"},
 }  # fmt: skip
+# Modules that are imported where they are used: they define flags, or load Matplotlib.
+IMPORTED_WHERE_USED = {
+    "config": {"flags", "flag_types", "from_flags", "launch", "run_flags"},
+    "results": {"page", "summary", "charts", "figures"},
+}
 WITHOUT_TENSORFLOW = {"config", "results"}
 MAY_DEFINE_FLAGS = {
     "train.py", "sweep.py", "report.py", "advise.py",
@@ -37,7 +40,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
 
 def imports(path: pathlib.Path) -> set[str]:
-    """Full names of all that a file imports, inside functions too."""
+    """Lists the full names of all that a file imports, inside functions too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -46,6 +49,21 @@ def imports(path: pathlib.Path) -> set[str]:
             assert node.level == 0, f"{path}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def exported(package: str) -> set[str]:
+    """Lists the names in `__all__` of a package."""
+    for node in ast.parse((ROOT / package / "__init__.py").read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return set(ast.literal_eval(node.value))
+    raise AssertionError(f"{package} has no __all__")
+
+
+EXPORTED = {
+    package: exported(package) | IMPORTED_WHERE_USED.get(package, set())
+    for package in MAY_IMPORT
+    if (ROOT / package).is_dir()
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -63,10 +81,21 @@ def test_direction(path):
             continue
         assert parts[1] in MAY_IMPORT[own], f"{own} imports {name}"
         assert len(parts) <= 3, f"{name}: import it from the package {parts[1]}"
+        if len(parts) == 3:
+            assert parts[2] in EXPORTED[parts[1]], f"{parts[1]} does not export {parts[2]}"
+
+
+@pytest.mark.parametrize("package", sorted(IMPORTED_WHERE_USED))
+def test_modules_that_are_imported_where_they_are_used(package):
+    """None of them is exported as well, and all exist."""
+    modules = IMPORTED_WHERE_USED[package]
+    assert not modules & exported(package)
+    existing = {path.stem for path in (ROOT / package).iterdir()}
+    assert modules <= existing
 
 
 @pytest.mark.parametrize("package", sorted(WITHOUT_TENSORFLOW))
-def test_no_tensorflow(package):
+def test_no_tensorflow(program, package):
     """Nothing in it loads what takes seconds, `report` and every check of flags included."""
     modules = [
         ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
@@ -77,4 +106,5 @@ def test_no_tensorflow(package):
         "heavy = {'tensorflow', 'keras', 'tensorflow_datasets'} & sys.modules.keys()\n"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent)
+    done = program("-c", code)
+    assert done.returncode == 0, done.stderr

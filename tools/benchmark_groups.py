@@ -86,13 +86,13 @@ def main(_) -> None:
 
 
 def contenders(case: str) -> tuple[str, ...]:
-    """One network is the same alone and in a group."""
+    """Lists the contenders of a case; a single network is the same alone and in a group."""
     left_out = "alone" if len(CASES[case]) == 1 else None
     return tuple(name for name in _CONTENDERS.value if name != left_out)
 
 
 def measure(case: str, contender: str, donors: str) -> dict:
-    """Runs one contender in a process of its own: its seconds, and its peak memory in MiB."""
+    """Runs one contender in a process of its own; gives its seconds and its peak memory in MiB."""
     command = [sys.executable, __file__, f"--child={case}:{contender}", f"--donors={donors}"]
     command += [f"--steps={_STEPS.value}"] if _STEPS.value else []
     command += [f"--data_dir={_DATA_DIR.value}"] if _DATA_DIR.value else []
@@ -104,11 +104,11 @@ def measure(case: str, contender: str, donors: str) -> dict:
 
 
 def report(runs: dict[str, list[dict]]) -> None:
-    """Medians of every contender, and how many times those of the first they are."""
+    """Prints the medians of every contender, and their ratios to those of the first."""
     first = next(iter(runs))
     medians = {
-        name: {key: statistics.median(run[key] for run in found) for key in ("seconds", "MiB")}
-        for name, found in runs.items()
+        name: {key: statistics.median(one[key] for one in measured) for key in ("seconds", "MiB")}
+        for name, measured in runs.items()
     }
     for name, values in medians.items():
         ratios = {key: values[key] / medians[first][key] for key in values}
@@ -125,6 +125,7 @@ def child(case: str, contender: str) -> dict:
     import resource
 
     from transfer_keras.experiments import read_data, run_experiment
+    from transfer_keras.results import Workdir
 
     settings = experiment(case, measured=contender == "measured")
     donors = pathlib.Path(_DONORS.value)
@@ -135,7 +136,7 @@ def child(case: str, contender: str) -> dict:
             validations=1,
             **_data(settings),
         )
-        run_experiment(bases, donors)
+        run_experiment(bases, Workdir(donors))
         return {}
     data = read_data(settings, in_memory=case != "decode7")
     begun = time.perf_counter()

@@ -36,7 +36,7 @@ _BATCH = 32
 
 
 def main() -> None:
-    """Flags in, a table out."""
+    """Measures every contender in turn, and prints a table."""
     dataset_names.check(_DATASET.value, _DATA_DIR.value)
     source = sources.open_source(_DATASET.value, _DATA_DIR.value)
     source.prepare()
@@ -62,14 +62,14 @@ def main() -> None:
     }
     size = np.mean([len(encoded) for encoded in data]) / 1e3
     print(f"{source.identity}: {len(paper):,} pictures of {size:.0f} KB")
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    timings: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for _ in range(_ROUNDS.value):
         for name, (images, stream) in contenders.items():
-            found[name].append(tuple(seconds / images for seconds in _timed(stream())))
+            timings[name].append(tuple(seconds / images for seconds in _timed(stream())))
     print(f"{'':8}{'a second':>14}{'a core-second':>16}{'against bare':>15}{'pictures':>10}")
-    bare = _median(found["bare"], 1)
+    bare = _median(timings["bare"], 1)
     for name, (images, _) in contenders.items():
-        wall, cpu = _median(found[name], 0), _median(found[name], 1)
+        wall, cpu = _median(timings[name], 0), _median(timings[name], 1)
         print(f"{name:8}{1 / wall:14,.0f}{1 / cpu:16,.0f}{bare / cpu:14.0%}{images:11,}")
 
 
@@ -88,7 +88,7 @@ def _training(examples: StreamedExamples, count: int) -> tf.data.Dataset:
 
 
 def _timed(pictures: tf.data.Dataset) -> tuple[float, float]:
-    """Seconds on the clock, and of all cores; of the second of two passes."""
+    """Measures the second of two passes: seconds on the clock, and of all cores."""
     for _ in range(2):
         begun, used = time.perf_counter(), _processor()
         for _ in pictures:
@@ -102,8 +102,8 @@ def _processor() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _median(found: list[tuple[float, float]], which: int) -> float:
-    return statistics.median(values[which] for values in found)
+def _median(timings: list[tuple[float, float]], which: int) -> float:
+    return statistics.median(values[which] for values in timings)
 
 
 if __name__ == "__main__":

@@ -48,25 +48,25 @@ _STEP = 2.854  # Forward passes that a step of alexnet costs in arithmetic.
 
 
 def main(_) -> None:
-    """Each contender in turn; then a table."""
+    """Measures every contender in turn, and prints a table."""
     if _ONE.value:
         network, contender = _ONE.value.split()
         print(json.dumps(_seconds(network, contender)))
         return
     for network in _NETWORKS.value:
-        found: dict[str, list[float]] = {}
+        timings: dict[str, list[float]] = {}
         for _ in range(_ROUNDS.value):
             for contender in _CONTENDERS.value:
                 if contender != "torch" or _TORCH.value:
-                    found.setdefault(contender, []).append(_turn(network, contender))
-        ours = statistics.median(found["ours"]) if "ours" in found else None
-        for contender, seconds in found.items():
+                    timings.setdefault(contender, []).append(_turn(network, contender))
+        ours = statistics.median(timings["ours"]) if "ours" in timings else None
+        for contender, seconds in timings.items():
             one = statistics.median(seconds)
             rate = _BATCH.value * (_GROUP.value if contender == "group" else 1) / one
-            words = f"{network:14}{contender:7}{rate:9,.1f} pictures a second"
-            words += f"  {1000 * one:8.1f} ms a step"
-            words += f"  ours takes {ours / one:.2f} of its time" if ours else ""
-            print(words + _share(network, rate))
+            line = f"{network:14}{contender:7}{rate:9,.1f} pictures a second"
+            line += f"  {1000 * one:8.1f} ms a step"
+            line += f"  ours takes {ours / one:.2f} of its time" if ours else ""
+            print(line + _share(network, rate))
 
 
 def _share(network: str, rate: float) -> str:
@@ -102,7 +102,7 @@ def _as_data(network: str) -> dict:
 
 
 def _seconds(network: str, contender: str) -> float:
-    """Of one step, after as many that warm up."""
+    """Measures the seconds of one step, after as many that warm up."""
     import numpy as np
 
     steps, classes = _steps(network), _CLASSES[network]

@@ -20,7 +20,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from transfer_keras.config import Experiment, Group, from_flags, launch, tasks
 from transfer_keras.config import flags as experiment_flags
-from transfer_keras.experiments import plan_experiment
 
 flags.adopt_module_key_flags(experiment_flags)
 _RATE = flags.DEFINE_float("images_per_second", None, "Of one device.", 1e-9, required=True)
@@ -35,7 +34,7 @@ def main() -> None:
     memory = _MEMORY.value / 2  # As the program does: the rest is for what it cannot count.
     experiments = [
         experiment.replace(group_memory=memory)
-        for experiment in from_flags.experiments(describe_donor=None)
+        for experiment in (request.complete() for request in from_flags.requests())
     ]
     bases, transfers = [], []
     for experiment in experiments:
@@ -63,6 +62,9 @@ def main() -> None:
 
 
 def _groups(experiment: Experiment) -> tuple[Group, ...]:
+    # Imports TensorFlow, for which `--help` and errors in flags do not wait.
+    from transfer_keras.experiments import plan_experiment
+
     classes = {"A": range(_CLASSES.value)}
     if experiment.data.split != tasks.WHOLE_SPLIT:
         classes = dict.fromkeys("AB", range(_CLASSES.value // 2))

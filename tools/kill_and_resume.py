@@ -41,13 +41,13 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 
 
 def checkpoints(workdir: pathlib.Path) -> int:
-    """How many steps of the group in training are saved."""
-    found = [int(path.stem) for path in workdir.glob("checkpoints/*/*.npz")]
-    return max(found, default=0)
+    """Finds how many steps of the group in training are saved."""
+    steps = [int(path.stem) for path in workdir.glob("checkpoints/*/*.npz")]
+    return max(steps, default=0)
 
 
 def rows(workdir: pathlib.Path) -> int:
-    """How many treatments have their result."""
+    """Counts the treatments that have their result."""
     return len(list(workdir.glob("*/row.json")))
 
 
@@ -72,7 +72,7 @@ MOMENTS |= dict.fromkeys(DAMAGES, MOMENTS["in training and its tests"])
 
 
 def main(_) -> None:
-    """All runs, and the comparison."""
+    """Makes all runs and compares them."""
     logging.set_verbosity(logging.ERROR)
     rng = random.Random(_SEED.value)
     kills: collections.Counter = collections.Counter()
@@ -92,7 +92,7 @@ def main(_) -> None:
 
 
 def kill_until_done(workdir: pathlib.Path, kills: collections.Counter, rng: random.Random) -> None:
-    """One run, begun again after each kill until it is done."""
+    """Makes one run, which is started again after each kill until it is done."""
     status = None
     while status != 0:
         moment = rng.choice(list(MOMENTS)) if kills.total() < _KILLS.value else None
@@ -138,7 +138,7 @@ def run(workdir: pathlib.Path, moment: str | None, rng: random.Random) -> int:
 
 
 def reached(moment: str, workdir: pathlib.Path, *before: int) -> bool:
-    """Whether the moment has come; not while a folder is removed under our eyes."""
+    """Tells whether the moment has come; it has not while a folder is being removed."""
     try:
         return MOMENTS[moment](workdir, *before)
     except FileNotFoundError:
@@ -146,35 +146,36 @@ def reached(moment: str, workdir: pathlib.Path, *before: int) -> bool:
 
 
 def compare(one: pathlib.Path, other: pathlib.Path) -> list[str]:
-    """What differs, in words."""
-    found = []
+    """Lists what differs: in values, or in files that should have been removed."""
+    differences = []
     for name in TREATMENTS:
-        here, there = (everything(workdir / name) for workdir in (one, other))
-        if here.keys() != there.keys():
-            found.append(f"{name}: {sorted(here.keys() ^ there.keys())}")
-        found += [f"{name}: {k}" for k in here.keys() & there.keys() if not same(here[k], there[k])]
-    left = [str(path) for path in other.glob("checkpoints/*")]
-    return found + [f"left over: {path}" for path in left]
+        actual, expected = (everything(workdir / name) for workdir in (other, one))
+        if actual.keys() != expected.keys():
+            differences.append(f"{name}: {sorted(actual.keys() ^ expected.keys())}")
+        shared = actual.keys() & expected.keys()
+        differences += [f"{name}: {key}" for key in shared if not same(actual[key], expected[key])]
+    leftover = [str(path) for path in other.glob("checkpoints/*")]
+    return differences + [f"left over: {path}" for path in leftover]
 
 
 def same(a, b) -> bool:
-    """Bit-equal, NaN included."""
+    """Tells whether two arrays are bit-equal, NaN included."""
     return np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 def everything(folder: pathlib.Path) -> dict:
-    """All numbers of one treatment's results by name."""
+    """Reads all values of one treatment's results, by name."""
     row = json.loads((folder / "row.json").read_text())
-    found = {f"row {k}": json.dumps(v) for k, v in row.items() if k not in NOT_COMPARED}
+    values = {f"row {k}": json.dumps(v) for k, v in row.items() if k not in NOT_COMPARED}
     with np.load(folder / "predictions.npz") as arrays:
-        found |= {f"predictions {name}": arrays[name] for name in arrays.files}
+        values |= {f"predictions {name}": arrays[name] for name in arrays.files}
     with (
         zipfile.ZipFile(folder / "network.keras") as archive,
         h5py.File(archive.open("model.weights.h5")) as weights,
     ):
         weights.visititems(
             lambda name, item: (
-                found.update({f"weights {name}": item[()]})
+                values.update({f"weights {name}": item[()]})
                 if isinstance(item, h5py.Dataset)
                 else None
             )
@@ -183,8 +184,8 @@ def everything(folder: pathlib.Path) -> dict:
     events.Reload()
     for tag in set(events.Tags()["tensors"]) - {"_hparams_/session_start_info"}:  # Has the time.
         points = [(e.step, e.tensor_proto.SerializeToString()) for e in events.Tensors(tag)]
-        found[f"TensorBoard {tag}"] = repr(points)
-    return found
+        values[f"TensorBoard {tag}"] = repr(points)
+    return values
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _SCALES = (4, 16, 64, 500)  # Side of the noise, in pixels of the picture's long
 
 
 def picture(label: int, number: int) -> bytes:
-    """A JPEG, always the same of the same class and number."""
+    """Makes a JPEG, a function of class and number alone."""
     rng = np.random.default_rng([label, number])
     size = (500, 375) if number % 4 else (375, 500)
     pixels = np.zeros((size[1], size[0], 3), np.float32)
@@ -50,7 +50,7 @@ def _enlarged(noise: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def write(root: pathlib.Path, split: str, label: int, number: int) -> int:
-    """Writes one picture if it is not there; its size in bytes."""
+    """Writes one picture if it is missing; gives its size in bytes."""
     path = root / split / f"class{label:04d}" / f"{number:05d}.jpg"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,17 +61,17 @@ def write(root: pathlib.Path, split: str, label: int, number: int) -> int:
 
 
 def main(_) -> None:
-    """Flags in; a folder of pictures, and what to do with it."""
+    """Writes the folder of pictures, and prints the command that trains from it."""
     root = pathlib.Path(_OUTPUT.value).expanduser()
     amounts = {"train": range(_TRAIN.value), "val": range(_TRAIN.value, _TRAIN.value + _VAL.value)}
-    wanted = [
+    pictures = [
         (split, label, number)
         for split, numbers in amounts.items()
         for label, number in itertools.product(range(_CLASSES.value), numbers)
     ]
     with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
-        made = pool.map(functools.partial(write, root), *zip(*wanted, strict=True), chunksize=64)
-        sizes = list(tqdm.tqdm(made, total=len(wanted), unit=" pictures"))
+        made = pool.map(functools.partial(write, root), *zip(*pictures, strict=True), chunksize=64)
+        sizes = list(tqdm.tqdm(made, total=len(pictures), unit=" pictures"))
     print(f"{len(sizes):,} pictures, {np.mean(sizes) / 1e3:.0f} KB on average, in {root}")
     print(f"python -m transfer_keras.train --dataset=folder:{root} --network=alexnet --dry_run")
 

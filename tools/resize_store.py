@@ -26,7 +26,7 @@ import tensorflow_datasets as tfds
 import tqdm
 from absl import flags
 
-from transfer_keras.config import UserError, dataset_names, launch
+from transfer_keras.config import UserError, choices, dataset_names, launch
 from transfer_keras.datasets import Preprocessing, StreamedExamples, sources
 
 _DATASET = flags.DEFINE_string("dataset", None, "As `train` takes it.", required=True)
@@ -37,7 +37,7 @@ _OUTPUT = flags.DEFINE_string(
 _NAME = flags.DEFINE_string("name", None, "Of the store; `train --dataset`.", required=True)
 _SIZE = flags.DEFINE_integer("size", 256, "Side in pixels.", 8)
 _PREPROCESSING = flags.DEFINE_enum(
-    "preprocessing", "paper", dataset_names.PREPROCESSING, "How a picture becomes a square."
+    "preprocessing", "paper", choices.PREPROCESSING, "How a picture becomes a square."
 )
 _FORMAT = flags.DEFINE_enum("format", "jpeg", ("jpeg", "bmp"), "JPEG of quality 95, or raw pixels.")
 _SHARDS = flags.DEFINE_integer("shards", 64, "Files of the training split.", 1)
@@ -47,7 +47,7 @@ _QUALITY = 95
 
 
 def main() -> None:
-    """Flags in; a store on disk, and how to train from it."""
+    """Writes the store, and prints the command that trains from it."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", _NAME.value) or _NAME.value in dataset_names.names():
         raise UserError(
             f"--name={_NAME.value}: expected small letters, digits and underscores, and no name "
@@ -95,8 +95,8 @@ class Store:
     """The files of a store, and `manifest.jsonl`, which has a line each.
 
     Args:
-        folder: of the files.
-        settings: of which they are.
+        folder: where the files are.
+        settings: those that the files were made with.
 
     Raises:
         UserError: if the folder holds a store of other settings.
@@ -116,14 +116,14 @@ class Store:
             self._add(settings)
 
     def bytes_of(self, name: str) -> int | None:
-        """Size of a file that is there as the manifest has it; else None."""
+        """Gives the size of a file, in bytes; None unless it is as the manifest has it."""
         path, line = self.folder / name, self._files.get(name)
         if not line or not path.exists() or _digest(path) != line["sha256"]:
             return None
         return line["bytes"]
 
     def write(self, name: str, records: Iterable[bytes]) -> int:
-        """Writes a file, whole or not at all; its size in bytes."""
+        """Writes a file, whole or not at all; gives its size in bytes."""
         path = self.folder / name
         partial = path.with_name(f".partial-{name}")
         with tf.io.TFRecordWriter(str(partial)) as file:
@@ -145,7 +145,7 @@ def _digest(path: pathlib.Path) -> str:
 
 
 def _write(store: Store, source, split: str, name: str, features) -> tfds.core.SplitInfo:
-    """Writes what is missing of a split."""
+    """Writes the files of a split that are missing."""
     size, kind = _SIZE.value, _PREPROCESSING.value
     everything = StreamedExamples.of_classes(
         source.records(split), range(len(source.class_names)),
@@ -161,11 +161,11 @@ def _write(store: Store, source, split: str, name: str, features) -> tfds.core.S
     with tqdm.tqdm(total=len(everything), desc=name, unit=" pictures") as bar:
         for number, (begin, end) in enumerate(itertools.pairwise(ends)):
             file = f"{_NAME.value}-{name}.tfrecord-{number:05d}-of-{shards:05d}"
-            there = store.bytes_of(file)
-            if there is None:
+            file_size = store.bytes_of(file)
+            if file_size is None:
                 part = everything.part(slice(begin, end))
-                there = store.write(file, _serialized(part, features, bar))
-            total += there
+                file_size = store.write(file, _serialized(part, features, bar))
+            total += file_size
             bar.update(end - bar.n)
     template = tfds.core.ShardedFileTemplate(
         data_dir=store.folder, dataset_name=_NAME.value, split=name, filetype_suffix="tfrecord"
@@ -193,7 +193,7 @@ def _serialized(part: StreamedExamples, features, bar) -> Iterator[bytes]:
 
 
 def bmp(image: np.ndarray) -> bytes:
-    """uint8 (height, width, 3), the width a multiple of 4 -> a file of its pixels as they are."""
+    """Encodes uint8 (height, width, 3), the width a multiple of 4, as a BMP without compression."""
     height, width, _ = image.shape
     pixels = image[::-1, :, ::-1].tobytes()  # From the lowest row up; blue, green, red.
     header = struct.pack("<2sIHHI", b"BM", 54 + len(pixels), 0, 0, 54)

@@ -13,7 +13,7 @@ from torch import nn
 
 
 def build(units: list[dict], classes: int, side: int) -> nn.Sequential:
-    """The network, from the rows of its table."""
+    """Builds the network from the rows of its table."""
     layers, channels = [], 3
     for unit in units:
         if unit["kind"] == "Conv":

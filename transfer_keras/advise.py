@@ -31,7 +31,8 @@ def main() -> None:
             )
     if os.environ.get(choices.TF_CONFIG):
         raise UserError(f"{choices.TF_CONFIG} is set: advise runs on one machine. Unset it.")
-    if not from_flags.sections().donor:
+    request = from_flags.request()
+    if not request.donor:
         raise UserError(
             "--donor: of which network shall be taken? Give PATH.keras or "
             "keras.applications.NAME, and your pictures by --dataset=folder:PATH."
@@ -40,24 +41,17 @@ def main() -> None:
         raise UserError(
             "--dataset: of which pictures? Give --dataset=folder:PATH, a folder a class."
         )
-    experiment = from_flags.experiment(_describe_donor)
-    folder = from_flags.study_folder([experiment], kind="advice")
-    print(f"{experiment.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
-    from transfer_keras.advice import Budget, advise  # Imports TensorFlow: 6 s.
+    folder = from_flags.study_folder([request], kind="advice")
+    print(f"{request.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
+    from transfer_keras.advice import Budget, advise, describe_donor  # Imports TensorFlow: 6 s.
 
     advise(
-        experiment,
+        request.complete(describe_donor),
         folder,
         Budget(_BUDGET.value, _BEGUN),
         fixed=[name for name in _CHOSEN_SETTINGS if from_flags.is_given(name)],
         flags=run_flags.flags_as_text,
     )
-
-
-def _describe_donor(*sections):
-    from transfer_keras.advice import describe_donor  # Imports TensorFlow: 6 s.
-
-    return describe_donor(*sections)
 
 
 if __name__ == "__main__":

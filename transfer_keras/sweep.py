@@ -14,6 +14,8 @@ from absl import flags
 from transfer_keras.config import (
     ExecutionSettings,
     Experiment,
+    PretrainedArchitecture,
+    Request,
     UserError,
     choices,
     from_flags,
@@ -43,9 +45,9 @@ flags.register_validator(
 
 def main() -> None:
     """Turns flags into one call of the library, and prints the recommendation."""
-    sections = from_flags.sections_of_study()
-    _check(sections.execution)
-    experiments = from_flags.experiments(_describe_donor)
+    requests = from_flags.requests()
+    _check(requests[0].execution)
+    experiments = [request.complete(_describe_donor) for request in requests]
     folder = from_flags.study_folder(experiments)
     check_study(folder, {each.variant_name: each.identity for each in experiments})
     first = experiments[0]
@@ -63,7 +65,7 @@ def _train(experiments: Sequence[Experiment], folder: pathlib.Path) -> bool:
     from transfer_keras import experiments as library  # Imports TensorFlow: 6 s.
 
     if from_flags.is_dry_run():
-        library.plan_sweep(experiments, folder)
+        library.estimate_sweep(experiments, folder)
         print("Dry run: nothing was trained. Leave out --dry_run to train.")
         return False
     if _TASK.value is not None:
@@ -94,12 +96,10 @@ def _print_report(folder: pathlib.Path) -> None:
     print(f"See every unit: tensorboard --logdir {folder}")
 
 
-def _describe_donor(*sections):
+def _describe_donor(request: Request) -> PretrainedArchitecture:
     from transfer_keras import experiments  # Imports TensorFlow: 6 s.
 
-    if _CLUSTER.value:
-        return experiments.describe_donor_for_others(*sections)
-    return experiments.describe_donor(*sections)
+    return experiments.describe_donor(request, train_here=not _CLUSTER.value)
 
 
 def _check(execution: ExecutionSettings) -> None:

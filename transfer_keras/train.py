@@ -3,9 +3,19 @@
 python -m transfer_keras.train --n=3 --mode=frozen
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 
-from transfer_keras.config import UserError, from_flags, launch, run_flags
+from transfer_keras.config import (
+    PretrainedArchitecture,
+    Request,
+    Treatment,
+    UserError,
+    from_flags,
+    launch,
+    run_flags,
+)
 from transfer_keras.config import flags as experiment_flags
 from transfer_keras.results import Workdir
 
@@ -17,10 +27,11 @@ _LIST_UNITS = flags.DEFINE_bool(
 
 def main() -> None:
     """Turns flags into one call of the library, and prints its table."""
+    request = from_flags.request()
     if _LIST_UNITS.value:
-        _list_units()
+        _list_units(request)
         return
-    experiment = from_flags.experiment(_describe_donor)
+    experiment = request.complete(_describe_donor)
     workdir = Workdir(from_flags.workdir(experiment))
     workdir.check(experiment.identity)
     missing = [treatment.name for treatment in workdir.missing(experiment.all_treatments)]
@@ -46,7 +57,7 @@ def main() -> None:
         print(f"Done; the first machine has written the results: {workdir}")
 
 
-def _print_results(workdir: Workdir, treatments) -> None:
+def _print_results(workdir: Workdir, treatments: Sequence[Treatment]) -> None:
     from transfer_keras.results import summary  # Imports Matplotlib.
 
     print(f"\n{summary.result_table(workdir, treatments)}\n")
@@ -59,19 +70,19 @@ def _print_results(workdir: Workdir, treatments) -> None:
     print(f"See every unit: tensorboard --logdir {workdir}")
 
 
-def _list_units() -> None:
-    sections = from_flags.sections()
-    if not sections.donor:
+def _list_units(request: Request) -> None:
+    if not request.donor:
         raise UserError("--list_units: of which network? Give --donor.")
     from transfer_keras import experiments  # Imports TensorFlow: 6 s.
 
-    print(experiments.list_units(sections))
+    print(experiments.list_units(request))
 
 
-def _describe_donor(*sections):
+def _describe_donor(request: Request) -> PretrainedArchitecture:
+    print(f"Opening {request.donor.path} …")
     from transfer_keras import experiments  # Imports TensorFlow: 6 s.
 
-    return experiments.describe_donor(*sections)
+    return experiments.describe_donor(request)
 
 
 if __name__ == "__main__":

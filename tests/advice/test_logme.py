@@ -49,7 +49,7 @@ def test_the_intercept_is_one_of_flat_prior():
     assert logme(features, labels) == pytest.approx(best / 30, abs=1e-5)
 
 
-def test_features_that_say_more_score_higher():
+def test_informative_features_score_higher():
     scores = [
         np.mean([logme(*labelled(s, 100, 20, signal=v)) for s in range(3)]) for v in (0, 0.3, 1, 3)
     ]
@@ -80,7 +80,7 @@ def test_what_does_not_matter(examples):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6, 1e300])
-def test_features_that_say_nothing_are_the_least(value):
+def test_constant_features_score_lowest(value):
     labels = np.arange(50) % 3 > 1
     least = -(1 + np.log(2 * np.pi * labels.var(ddof=1))) / 2 * 49 / 50
     assert logme(np.full((50, 7), value), labels) == pytest.approx(least, abs=1e-12)
@@ -110,12 +110,12 @@ def test_columns_of_float32_that_nearly_repeat():
 def test_centred():
     features = np.random.default_rng(0).normal(5, 3, (20, 4)).astype(np.float32)
     features[:, 1] = 0.1
-    found = centred(features)
-    assert found.dtype == np.float64
-    assert not found[:, 1].any()
-    assert np.abs(found).max() == 1
-    assert found.mean(axis=0) == pytest.approx(0, abs=1e-15)
-    assert np.corrcoef(found[:, 0], features[:, 0])[0, 1] == pytest.approx(1)
+    shifted = centred(features)
+    assert shifted.dtype == np.float64
+    assert not shifted[:, 1].any()
+    assert np.abs(shifted).max() == 1
+    assert shifted.mean(axis=0) == pytest.approx(0, abs=1e-15)
+    assert np.corrcoef(shifted[:, 0], features[:, 0])[0, 1] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from transfer_keras.advice.transferability import Agreement, Score
 
 
 def pictures(count, seed=0, side=6):
-    """Of three classes, which are in the means of the channels, and noise."""
+    """Makes pictures of three classes, which are in the means of the channels, and noise."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % 3)
     images = rng.normal(120, 40, (count, side, side, 3)) + 15 * np.eye(3)[labels][:, None, None]
@@ -19,8 +19,8 @@ def pictures(count, seed=0, side=6):
 
 
 def network():
-    """Three units: one that keeps the colours, with BatchNorm and dropout, a hidden one, and one
-    that is blind; weights and moving statistics are not those that fresh layers have."""
+    """Builds three units: one that keeps the colours, with BatchNorm and dropout, a hidden one, and
+    one that is blind; weights and moving statistics are not those that fresh layers have."""
     inputs = keras.Input((6, 6, 3))
     x = keras.layers.Rescaling(1 / 64)(inputs)
     x = keras.layers.Conv2D(4, 1, name="colours")(x)
@@ -38,7 +38,7 @@ def network():
 
 
 def answers(model, images):
-    """Of the three units: their features."""
+    """Computes the features of the three units."""
     kernel, bias = (np.array(w, np.float64) for w in model.get_layer("colours").weights)
     gamma, beta, mean, variance = (np.array(w) for w in model.get_layer("norm").weights)
     x = images.astype(np.float64) / 64 @ kernel[0, 0] + bias
@@ -62,33 +62,33 @@ def made():
 
 
 def test_against_numpy_and_the_papers(made):
-    model, _, images, labels, found = made
-    assert [(score.unit, score.n) for score in found] == [
+    model, _, images, labels, scores = made
+    assert [(score.unit, score.n) for score in scores] == [
         ("colours", 1),
         ("hidden", 2),
         ("blind", 3),
     ]
     features = answers(model, images)
-    for score, x in zip(found[:2], features[:2], strict=True):
+    for score, x in zip(scores[:2], features[:2], strict=True):
         assert score.logme == pytest.approx(logme_oracle(x, labels), abs=1e-4)
         assert score.cka == pytest.approx(cka_oracle(x, np.eye(3)[labels], 40), abs=1e-4)
         assert 0.05 < score.cka < 0.95
     least = [(labels == label).var(ddof=1) for label in range(3)]
     least = -np.mean(1 + np.log(2 * np.pi * np.array(least))) / 2 * 39 / 40
-    assert found[2].logme == pytest.approx(least, abs=1e-6)
-    assert np.isnan(found[2].cka)
-    assert min(found[0].logme, found[1].logme) > least + 0.05
+    assert scores[2].logme == pytest.approx(least, abs=1e-6)
+    assert np.isnan(scores[2].cka)
+    assert min(scores[0].logme, scores[1].logme) > least + 0.05
 
 
 def test_what_does_not_matter(made):
-    model, cuts, images, labels, found = made
+    model, cuts, images, labels, scores = made
     before = [np.array(weight) for weight in model.weights]
     trainable = [layer.trainable for layer in model.layers]
     for batch, dtype in [(7, np.uint8), (40, np.float32), (100, np.uint8)]:
         again = transferability.estimate_transferability(
             model, cuts, images.astype(dtype), labels, batch_size=batch
         )
-        for score, other in zip(found, again, strict=True):
+        for score, other in zip(scores, again, strict=True):
             assert score[2:] == pytest.approx(other[2:], abs=1e-4, nan_ok=True)
     assert [layer.trainable for layer in model.layers] == trainable
     for weight, value in zip(model.weights, before, strict=True):
@@ -104,16 +104,16 @@ def test_of_many_pictures_some_are_drawn(made, monkeypatch):
     monkeypatch.setattr(
         transferability, "_features", lambda *args: seen.append(args[2]) or features(*args)
     )
-    found, again = (
+    scores, again = (
         transferability.estimate_transferability(model, cuts, images[order], labels[order])
         for _ in range(2)
     )
     assert [len(np.unique(drawn, axis=0)) for drawn in seen] == [30, 30]
     everything = logme_oracle(answers(model, images)[1], labels)
-    assert found[1] == again[1]
-    assert found[1].logme == pytest.approx(everything, abs=0.2)
-    assert abs(found[1].logme - everything) > 1e-4
-    assert " 30 pictures" in transferability.describe(found, pictures=90)
+    assert scores[1] == again[1]
+    assert scores[1].logme == pytest.approx(everything, abs=0.2)
+    assert abs(scores[1].logme - everything) > 1e-4
+    assert " 30 pictures" in transferability.describe(scores, pictures=90)
 
 
 @pytest.mark.parametrize("change", [lambda x: x * 1e30, lambda x: x * 1e-30, lambda x: x + 1e6])
@@ -139,20 +139,20 @@ def test_scale_is_nothing_to_cka(change):
     ],
 )
 def test_features_are_averaged_to_few_positions(shape, size):
-    """Of a network that answers its input, as float16 would overflow in a sum."""
+    """The network gives back its input, as float16, which would overflow in a sum."""
     inputs = keras.Input(shape)
     output = keras.layers.Activation("linear", dtype="float16")(inputs)
     sizes = [side or 6 for side in shape[:-1]]
     values = np.random.default_rng(0).integers(10_000, 20_000, (3, *sizes, shape[-1]))
     values = values.astype(np.float16).astype(np.float32)
-    (found,) = transferability._features(keras.Model(inputs, output), [output], values, 2)
+    (features,) = transferability._features(keras.Model(inputs, output), [output], values, 2)
     expected = values
     for axis, (old, new) in enumerate(zip(sizes, size, strict=True), 1):
-        parts = [(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
-        means = [expected.take(range(*part), axis).mean(axis=axis) for part in parts]
+        windows = [(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
+        means = [expected.take(range(*window), axis).mean(axis=axis) for window in windows]
         expected = np.stack(means, axis)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected.reshape(3, -1), rtol=1e-5)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, expected.reshape(3, -1), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -170,11 +170,11 @@ MADE = [Score(f"conv{n}", n, *both) for n, both in enumerate(zip(LOGME, CKA, str
 
 
 def test_agreement_is_the_correlation_of_ranks():
-    found = {1: 0.4, 2: 0.6, 3: 0.5, 4: 0.7, 9: 0.1}
+    top1 = {1: 0.4, 2: 0.6, 3: 0.5, 4: 0.7, 9: 0.1}
     ranks = [np.argsort(np.argsort(x[:4])) for x in ([0.4, 0.6, 0.5, 0.7], LOGME, CKA)]
     expected = [np.corrcoef(ranks[0], other)[0, 1] for other in ranks[1:]]
     assert expected == pytest.approx([0.8, 0.4])
-    agreed = transferability.compare_with_results(MADE, found)
+    agreed = transferability.compare_with_results(MADE, top1)
     assert agreed.n == (1, 2, 3, 4)
     assert agreed[1:] == pytest.approx(expected)
 
@@ -190,7 +190,7 @@ def test_no_agreement_to_speak_of():
     assert transferability.compare_with_results(alike, {1: 0.1, 2: 0.2, 3: 0.3}).logme is None
 
 
-def test_words():
+def test_the_description():
     assert transferability.describe(MADE[:2], pictures=500) == (
         "n  unit   LogME   CKA\n"
         "-----------------------\n"

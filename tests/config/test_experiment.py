@@ -78,6 +78,18 @@ def test_bad_settings(change, message):
         make_experiment(**{"treatments": A3B, **change})
 
 
+def test_settings_are_replaced_together():
+    """A section is not checked half changed: 50 steps of warm-up are too many for 12 alone."""
+    experiment = make_experiment(A3B, steps=100, warm_up_head=50)
+    short = experiment.replace(steps=12, warm_up_head=0, split="1")
+    assert (short.training.steps, short.training.warm_up_head, short.data.split) == (12, 0, "1")
+    assert (experiment.training.steps, experiment.data.split) == (100, "0")
+    with pytest.raises(UserError, match=r"--warm_up_head=50: .* less than the 12 steps"):
+        experiment.replace(steps=12)
+    with pytest.raises(TypeError, match="stepps"):
+        experiment.replace(stepps=12)
+
+
 def test_the_last_image_size_that_fits_builds():
     from transfer_keras.networks import alexnet
 

@@ -15,7 +15,7 @@ PAPER_MD5 = [
 
 
 @pytest.mark.parametrize("split", range(4))
-def test_the_papers_halves(split):
+def test_the_papers_tasks(split):
     names = [f"class {i}" for i in range(1000)]
     a, b = tasks.split_classes(names, str(split))
     assert hashlib.md5(",".join(map(str, a.labels)).encode()).hexdigest() == PAPER_MD5[split]
@@ -30,12 +30,12 @@ def test_wnids_get_the_papers_index_whatever_the_datasets_order():
     shuffled = wnids[500:] + wnids[:500]
     for split in ("0", "natural"):
         expected, _ = tasks.split_classes(wnids, split)
-        found, _ = tasks.split_classes(shuffled, split)
-        assert found.class_names == expected.class_names
-        assert [shuffled[i] for i in found.labels] == list(expected.class_names)
+        task, _ = tasks.split_classes(shuffled, split)
+        assert task.class_names == expected.class_names
+        assert [shuffled[i] for i in task.labels] == list(expected.class_names)
 
 
-def test_natural_half_of_imagenet():
+def test_natural_split_of_imagenet():
     a, b = tasks.split_classes(tasks._ilsvrc_wnids(), "natural")
     assert (len(a), len(b)) == (449, 551)
     assert {"n01440764", "n02099601", "n12057211", "n09835506"} <= set(a.class_names)
@@ -47,7 +47,7 @@ def test_wnids_outside_ilsvrc_go_with_their_neighbours():
     assert not tasks._is_natural_wnid("n03000001")
 
 
-def test_natural_halves_of_other_datasets():
+def test_natural_splits_of_other_datasets():
     drawn = ["fractal_00", "fractal_01", "contour_00", "contour_01"]
     assert tasks.split_classes(drawn, "natural")[0].labels == (0, 1)
     cifar10 = [

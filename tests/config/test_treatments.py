@@ -69,10 +69,10 @@ def test_plan_adds_bases_first():
 
 
 def test_plan_groups_by_target_and_what_fits():
-    wanted = combine_treatments([1, 2, 3], ["frozen"], ["other"], ["A", "B"])
-    asked = [wanted[3], *wanted, wanted[0]]
-    groups = plan_groups(asked, lambda group: len(group) <= 2)
+    treatments = combine_treatments([1, 2, 3], ["frozen"], ["other"], ["A", "B"])
+    repeated = [treatments[3], *treatments, treatments[0]]
+    groups = plan_groups(repeated, lambda group: len(group) <= 2)
     assert [g.names for g in groups[2:]] == [("B1A", "B2A"), ("B3A",), ("A1B", "A2B"), ("A3B",)]
     assert [g.target for g in groups[2:]] == ["A", "A", "B", "B"]
-    groups = plan_groups(asked, lambda group: True)
+    groups = plan_groups(repeated, lambda group: True)
     assert [str(g) for g in groups] == ["baseA", "baseB", "B1A, B2A, B3A", "A1B, A2B, A3B"]

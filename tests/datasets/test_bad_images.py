@@ -1,4 +1,4 @@
-"""Pictures and files that are damaged: named, or left out and counted."""
+"""Pictures and files that are damaged: named in an error, or left out and summed up."""
 
 import io
 import pathlib
@@ -81,7 +81,7 @@ def test_a_bad_picture_is_named_or_left_out(copy, kind):
     assert sorted(np.bincount(labels)) == [3, 4, 4]
 
 
-def test_several_are_counted(copy, files):
+def test_several_are_summed_up(copy, files):
     names = [name for name in files if name.startswith("train") and name.endswith("JPEG")][:5]
     path = copy(**dict.fromkeys(names, b"no picture"))
     with pytest.raises(UserError, match=r"5 pictures cannot be used: .*; and 2 more\. Mend"):

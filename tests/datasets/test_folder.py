@@ -12,6 +12,7 @@ from transfer_keras.config.errors import UserError
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets import sources
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import Workdir
 
 
 @pytest.mark.parametrize("available", [10**12, 0])
@@ -294,7 +295,7 @@ def test_a_bad_picture_is_named_or_left_out(tmp_path, available, monkeypatch):
         group_memory=1,
     )  # fmt: skip
     with pytest.raises(UserError, match=rf"1 pictures cannot be used: {bad} cannot be decoded"):
-        run_experiment(settings, tmp_path / "run", log=lambda _: None)
+        run_experiment(settings, Workdir(tmp_path / "run"), log=lambda _: None)
     pair, train, _ = read(name, bad_images="skip")
     assert sum(map(len, train.values())) == 23
     (line,) = pair.skipped

@@ -248,7 +248,7 @@ def test_links_are_followed(tmp_path):
 
 
 @pytest.mark.parametrize("make", [write, write_flat])
-def test_a_picture_in_the_folder_of_no_class_is_told(tmp_path, make):
+def test_a_picture_in_the_folder_of_no_class_is_refused(tmp_path, make):
     name = make(tmp_path / "set")
     before = sources.open_source(name).identity
     loose = tmp_path / "set" / ("train" if make is write else "") / "cover.png"

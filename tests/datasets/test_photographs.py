@@ -88,7 +88,7 @@ def test_only_large_ones_are_shrunk_and_only_asked_ones_held(folder):
 
 @pytest.mark.parametrize("size", [(90, 130), (131, 70), (300, 401), (61, 64)])
 def test_keras_reads_a_photograph_as_tests_do(tmp_path, size):
-    """So what a card says of accuracy holds for the lines beside it. Pillow antialiases always,
+    """The accuracy on a card holds for the code on it. Pillow antialiases always,
     the pipeline where it shrinks by two or more; in smooth pictures that is little."""
     height, width = size
     y, x = np.mgrid[0:height, 0:width]

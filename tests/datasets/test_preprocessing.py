@@ -72,7 +72,7 @@ def test_the_mean_image_is_taken_off_at_the_place_of_the_crop():
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_a_jpeg_of_the_stored_size_is_decoded_in_part(subsampling):
-    """Bit for bit what is cut out of the whole, wherever the crop lies."""
+    """The crop equals one out of the decoded picture, bit for bit, wherever it lies."""
     rng, cut = np.random.default_rng(0), Preprocessing(45, 64, kind="paper")
     rough = Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).resize((64, 64))
     buffer = io.BytesIO()

@@ -126,7 +126,7 @@ def test_only_pictures_of_the_task_are_read(source):
     assert set(seen) <= set(half.numbers.tolist())
 
 
-def test_the_index_is_kept_and_made_again_when_the_files_are_others(source, monkeypatch):
+def test_the_index_is_cached_and_made_again_when_the_files_change(source, monkeypatch):
     first = source.records("train")
     calls = []
     whole = records.tf.data.TFRecordDataset
@@ -150,7 +150,7 @@ def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypat
     )  # fmt: skip
     for name, available in (("held", memory.process_memory()), ("streamed", 10**6)):
         monkeypatch.setattr(memory, "process_memory", lambda available=available: available)
-        run_experiment(settings, tmp_path / name, log=lambda _: None)
+        run_experiment(settings, Workdir(tmp_path / name), log=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
         held, streamed = (
             np.load(tmp_path / folder / name / "predictions.npz") for folder in ("held", "streamed")

@@ -1,6 +1,7 @@
 """A study on two Ray nodes of this machine, one of which dies; and as arrays of Slurm."""
 
 import contextlib
+import functools
 import importlib.util
 import ipaddress
 import json
@@ -26,15 +27,15 @@ EVERYONE = ("baseA", "baseB", "A2B", "A2B+", "B2A", "B2A+")
 STEPS = 400
 
 
-def sweep(folder, *arguments, steps=STEPS, environment=None):
-    command = [sys.executable, "-m", "transfer_keras.sweep", *FLAGS, f"--steps={steps}"]
-    return subprocess.Popen(
-        [*command, f"--workdir={folder}", *arguments],
-        env={**os.environ, **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start_sweep(program, folder, *arguments, steps=STEPS, environment=None):
+    command = ["-m", "transfer_keras.sweep", *FLAGS, f"--steps={steps}", f"--workdir={folder}"]
+    return program.start(*command, *arguments, merge=True, environment=environment)
+
+
+@pytest.fixture
+def sweep(program):
+    """Starts a study in a folder."""
+    return functools.partial(start_sweep, program)
 
 
 def wait(process, status=0):
@@ -47,31 +48,31 @@ def wait(process, status=0):
 
 
 def rows(workdir):
-    """All that does not depend on the clock."""
-    found = {}
+    """Gives all values that do not depend on the clock, by network."""
+    values = {}
     for name in EVERYONE:
         row = json.loads((workdir / name / "row.json").read_text())
-        found[name] = {key: value for key, value in row.items() if key != "seconds"}
-    return found
+        values[name] = {key: value for key, value in row.items() if key != "seconds"}
+    return values
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
+def plain(module_program, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain") / "study"
-    wait(sweep(folder))
+    wait(start_sweep(module_program, folder))
     return folder
 
 
 @pytest.fixture
 def secret(tmp_path):
-    """Ray's own variables: a token that no other cluster has."""
+    """Gives Ray's own variables: a token that no other cluster has."""
     path = tmp_path / "token"
     path.write_text("of-this-test-and-no-other-cluster")
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
 
 
 def children(process: int) -> set[int]:
-    """All processes below one."""
+    """Finds all processes below one, which is among them."""
     parents = {}
     for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -85,8 +86,10 @@ def children(process: int) -> set[int]:
     return below
 
 
-def test_a_node_dies_and_the_study_ends_as_if_it_had_not(tmp_path, plain, secret, monkeypatch):
-    """Its group goes on from its checkpoint on the other; all rows are those of a plain run."""
+def test_a_node_dies_and_the_study_ends_as_if_it_had_not(
+    sweep, tmp_path, plain, secret, monkeypatch
+):
+    """The group goes on from its checkpoint on the other node; all rows equal a plain run's."""
     for name, value in secret.items():
         monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
@@ -120,19 +123,19 @@ def test_a_node_dies_and_the_study_ends_as_if_it_had_not(tmp_path, plain, secret
 
 
 def _group_with_checkpoint(workdir: pathlib.Path, raylet: int, study) -> str:
-    """The first treatment of a group in training on that node, once it has a checkpoint."""
+    """Waits for the checkpoint of a group in training on that node; gives its first treatment."""
     end = time.monotonic() + 300
     while time.monotonic() < end and study.poll() is None:
-        here = children(raylet)
+        on_node = children(raylet)
         for lock in workdir.glob("checkpoints/*/.lock"):
             process = re.match(r"process (\d+)", lock.read_text())
-            if process and int(process[1]) in here and list(lock.parent.glob("*.npz")):
+            if process and int(process[1]) in on_node and list(lock.parent.glob("*.npz")):
                 return json.loads((lock.parent / "group.json").read_text())[0]
         time.sleep(0.05)
     raise AssertionError(f"no group was met on the node: {study.communicate()[0][-3000:]}")
 
 
-def test_on_this_machine_alone(tmp_path, secret):
+def test_on_this_machine_alone(sweep, tmp_path, secret):
     """No address: a cluster of this machine, on loopback, with a token."""
     folder = tmp_path / "study"
     study = sweep(folder, "--cluster=ray", "--probes", steps=3, environment=secret)
@@ -144,9 +147,9 @@ def test_on_this_machine_alone(tmp_path, secret):
     assert len(addresses) >= 1
     assert all(ipaddress.ip_address(address).is_loopback for address in addresses), addresses
     assert "1 machine(s)" in output
-    found = rows(folder / "split0-seed0")
-    assert set(found) == set(EVERYONE)
-    assert all(row["probes"] for row in found.values())
+    by_network = rows(folder / "split0-seed0")
+    assert set(by_network) == set(EVERYONE)
+    assert all(row["probes"] for row in by_network.values())
     written = Workdir(folder / "split0-seed0").row_written_at("A2B")
     again = wait(sweep(folder, "--cluster=ray", "--probes", steps=3, environment=secret))
     assert "All groups are on disk already." in again
@@ -154,26 +157,26 @@ def test_on_this_machine_alone(tmp_path, secret):
 
 
 def listening(processes: set[int]) -> set[str]:
-    """Addresses at which processes wait for connections."""
+    """Finds the addresses at which processes wait for connections."""
     sockets = set()
     for process in processes:
         with contextlib.suppress(OSError):
             for link in pathlib.Path(f"/proc/{process}/fd").iterdir():
                 with contextlib.suppress(OSError):
                     sockets.add(os.readlink(link))
-    found = set()
+    addresses = set()
     for table, size in (("tcp", 4), ("tcp6", 16)):
         for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                words = bytes.fromhex(fields[1].partition(":")[0])
-                packed = b"".join(words[k : k + 4][::-1] for k in range(0, size, 4))
+                in_memory = bytes.fromhex(fields[1].partition(":")[0])
+                packed = b"".join(in_memory[k : k + 4][::-1] for k in range(0, size, 4))
                 address = ipaddress.ip_address(packed)
-                found.add(str(getattr(address, "ipv4_mapped", None) or address))
-    return found
+                addresses.add(str(getattr(address, "ipv4_mapped", None) or address))
+    return addresses
 
 
-def test_mistakes_are_told(tmp_path, secret):
+def test_mistakes_are_refused(sweep, tmp_path, secret):
     output = wait(sweep(tmp_path / "a", "--cluster=ray:127.0.0.1:1", environment=secret), 2)
     assert output.splitlines()[-1].startswith("sweep: --cluster=ray:127.0.0.1:1: nothing answers")
     for flag, message in (
@@ -207,8 +210,8 @@ print(len(open({log!r}).readlines()))
 '''
 
 
-def test_slurm_script(tmp_path):
-    """The script, run by a stand-in for sbatch, trains bases, others, and reports."""
+def test_slurm_script(sweep, tmp_path):
+    """The script, run by a stand-in for sbatch, trains bases, then treatments, and reports."""
     folder, log, bin_ = tmp_path / "study", tmp_path / "log", tmp_path / "bin"
     output = wait(sweep(folder, "--cluster=slurm", steps=3))
     assert output.splitlines()[-1] == f"Submit it: bash {folder / 'slurm.sh'}"
@@ -234,7 +237,7 @@ def test_slurm_script(tmp_path):
     assert (folder / "report" / "report.html").exists()
 
 
-def test_a_task_waits_for_its_bases(tmp_path):
+def test_a_task_needs_its_bases(sweep, tmp_path):
     folder = tmp_path / "study"
     wait(sweep(folder, "--cluster=slurm", steps=3))
     output = wait(sweep(folder, "--task=2", steps=3), 2)

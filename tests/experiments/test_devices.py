@@ -1,8 +1,6 @@
-"""The flags that say where and how is trained."""
+"""The flags for devices, precision and strategy, as the program takes them."""
 
 import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -17,11 +15,16 @@ FLAGS = ["--dataset=formula_images/4x100x32", "--steps=4", "--validations=2",
          "--batch_size=8"]  # fmt: skip
 
 
-def train(workdir, *flags, status=0):
-    command = [sys.executable, "-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr[-3000:]
-    return (done.stderr if status else done.stdout).splitlines()
+@pytest.fixture
+def train(program):
+    """Runs a short training; gives the lines of its output, or of its errors if it fails."""
+
+    def run(workdir, *flags, status=0):
+        done = program("-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}", *flags)
+        assert done.returncode == status, done.stderr[-3000:]
+        return (done.stderr if status else done.stdout).splitlines()
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -44,12 +47,12 @@ def train(workdir, *flags, status=0):
     ],
 )  # fmt: skip
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="says what a CPU says")
-def test_what_cannot_be_is_told(tmp_path, flags, message):
+def test_impossible_devices_are_refused(train, tmp_path, flags, message):
     assert train(tmp_path / "w", *flags, status=2)[-1] == f"train: {message}"
     assert not (tmp_path / "w").exists()
 
 
-def test_the_first_line_says_on_what_it_runs(tmp_path):
+def test_the_first_line_names_the_devices(train, tmp_path):
     cores = os.cpu_count()
     lines = train(tmp_path / "one", "--strategy=one", "--devices=cpu:4")
     assert "Runs on 1 logical devices of the CPU, batches of 8, float32." in lines
@@ -61,7 +64,7 @@ def test_the_first_line_says_on_what_it_runs(tmp_path):
         assert expected in lines
 
 
-def test_bfloat16_computes_in_it_and_keeps_float32(tmp_path):
+def test_bfloat16_computes_in_it_and_stores_float32(train, tmp_path):
     train(tmp_path / "w", "--precision=mixed_bfloat16", "--devices=cpu:2")
     network = keras.saving.load_model(Workdir(tmp_path / "w").network_path("A3B"))
     conv = network.get_layer("conv1")
@@ -72,7 +75,7 @@ def test_bfloat16_computes_in_it_and_keeps_float32(tmp_path):
     assert "precision is 'mixed_bfloat16' there, 'float32' here" in lines[-1]
 
 
-def test_other_devices_go_on_in_the_same_workdir(tmp_path):
+def test_other_devices_go_on_in_the_same_workdir(train, tmp_path):
     train(tmp_path / "w", "--treatments=baseA")
     lines = train(tmp_path / "w", "--devices=cpu:2")
     assert "On disk already, not trained again: baseA" in lines
@@ -80,6 +83,6 @@ def test_other_devices_go_on_in_the_same_workdir(tmp_path):
 
 def test_share_gives_what_the_chief_has():
     experiment = make_experiment(["A3B"])
-    found = use_devices(experiment.training, experiment.execution)
-    assert found.share(["A3B", 7]) == ["A3B", 7]
-    assert (found.workers, found.replicas, found.is_chief) == (1, 1, True)
+    devices = use_devices(experiment.training, experiment.execution)
+    assert devices.share(["A3B", 7]) == ["A3B", 7]
+    assert (devices.workers, devices.replicas, devices.is_chief) == (1, 1, True)

@@ -19,12 +19,12 @@ WHOLE = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self
 def test_sizes_are_those_of_the_built_network(network, size):
     model = alexnet.build(network, image_size=size, classes=7)
     architecture = make_experiment(WHOLE, network=network).architecture
-    for found, unit in zip(architecture.sizes(size, 7), surgery.units(model), strict=True):
+    for estimate, unit in zip(architecture.sizes(size, 7), surgery.units(model), strict=True):
         layers = [x for x in unit.layers if x.name not in ("pixels", "flatten")]
         values = sum(math.prod(layer.output.shape[1:]) for layer in layers)
-        assert found.parameters == unit.parameters
-        assert values <= found.activations <= 3 * values, unit.name
-        assert unit.name == "fc8" or found.activations == values
+        assert estimate.parameters == unit.parameters
+        assert values <= estimate.activations <= 3 * values, unit.name
+        assert unit.name == "fc8" or estimate.activations == values
 
 
 def names(experiment):
@@ -40,8 +40,8 @@ def test_parameters_are_those_of_the_networks():
         made = surgery.transplant(model, t.n, mode=mode, seed=1).model
         total += made.count_params()
         trained += sum(w.numpy().size for w in made.trainable_weights)
-    found = estimate_memory(make_experiment(WHOLE), 7, treatments)
-    assert (found.parameters, found.trained) == (total, trained)
+    estimate = estimate_memory(make_experiment(WHOLE), 7, treatments)
+    assert (estimate.parameters, estimate.trained) == (total, trained)
 
 
 def test_estimate_in_bytes_by_hand():
@@ -51,8 +51,8 @@ def test_estimate_in_bytes_by_hand():
     activations = [size.activations for size in sizes]
 
     def bytes_of(*names):
-        found = estimate_memory(experiment, 7, map(parse_treatment, names)).bytes
-        return found - 2**30  # The process itself.
+        total = estimate_memory(experiment, 7, map(parse_treatment, names)).bytes
+        return total - 2**30  # The process itself.
 
     # As itself; fused, with its gradients and momentum; activations and their gradients.
     assert bytes_of("baseB") == 4 * (4 * sum(parameters) + 20 * sum(activations))

@@ -1,4 +1,4 @@
-"""Whose mean a network takes off its pictures, and that a group still is its networks alone."""
+"""The mean that a network subtracts from its pictures, alone and in a group."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ def settings(data_dir):
 
 
 def run(settings, folder, **changes):
-    run_experiment(settings.replace(**changes), folder, log=lambda _: None)
+    run_experiment(settings.replace(**changes), Workdir(folder), log=lambda _: None)
     return folder
 
 
@@ -65,8 +65,8 @@ def test_by_channel_of_the_target(settings, tmp_path):
     pixels = read_data(settings).train["B"].images.reshape(-1, 3).astype(float)
     for name in ("A2B", "B2B"):
         model = keras.saving.load_model(Workdir(workdir).network_path(name))
-        found = np.squeeze(model.get_layer("pixels").mean)
-        np.testing.assert_allclose(found, pixels.mean(axis=0), rtol=1e-5)
+        mean = np.squeeze(model.get_layer("pixels").mean)
+        np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-5)
 
 
 def test_groups_have_one_mean_image(settings):

@@ -1,11 +1,8 @@
 """Two processes train one network together, over loopback."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import keras
@@ -35,23 +32,38 @@ def free_ports(count):
             one.close()
 
 
-def start(workdir, *flags, cluster=None):
-    command = [sys.executable, "-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}"]
-    environment = {**os.environ, **({"TF_CONFIG": json.dumps(cluster)} if cluster else {})}
-    return subprocess.Popen(
-        [*command, *flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
-    )  # fmt: skip
+@pytest.fixture
+def start(program):
+    """Starts a short training in a workdir, alone or as one of a cluster."""
+
+    def start(workdir, *flags, cluster=None):
+        return program.start(
+            "-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}", *flags, merge=True,
+            environment={"TF_CONFIG": json.dumps(cluster)} if cluster else None,
+        )  # fmt: skip
+
+    return start
 
 
-def start_two(workdir, *flags):
+def start_workers(start, workdirs, *flags):
+    """Starts one training on two workers of this machine, each with its workdir."""
     workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
     return [
         start(workdir, *flags, cluster={
             "cluster": {"worker": workers}, "task": {"type": "worker", "index": k},
         })
-        for k in range(2)
+        for k, workdir in enumerate(workdirs)
     ]  # fmt: skip
+
+
+@pytest.fixture
+def start_two(start):
+    """Starts one training on two workers that share a workdir."""
+
+    def start_two(workdir, *flags):
+        return start_workers(start, [workdir, workdir], *flags)
+
+    return start_two
 
 
 def wait(*processes, status=0):
@@ -69,7 +81,7 @@ def networks(workdir):
     return {name: keras.saving.load_model(Workdir(workdir).network_path(name)) for name in EVERYONE}
 
 
-def test_equals_one_process(tmp_path):
+def test_equals_one_process(start, start_two, tmp_path):
     """Weights, test scores, and that nobody but the first writes."""
     first, second = wait(*start_two(tmp_path / "two", *SHORT))
     wait(start(tmp_path / "one", *SHORT))
@@ -91,7 +103,7 @@ def test_equals_one_process(tmp_path):
 
 
 @pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.slow), 1])
-def test_a_worker_is_lost_and_the_restart_gives_what_an_undisturbed_run_gives(tmp_path, lost):
+def test_a_worker_is_lost_and_the_restart_equals_an_undisturbed_run(start_two, tmp_path, lost):
     wait(*start_two(tmp_path / "quiet", *LONG))
     broken = tmp_path / "broken"
     processes = start_two(broken, *LONG)
@@ -110,7 +122,7 @@ def test_a_worker_is_lost_and_the_restart_gives_what_an_undisturbed_run_gives(tm
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_a_signal_to_one_ends_both(tmp_path, who):
+def test_a_signal_to_one_ends_both_workers(start_two, tmp_path, who):
     processes = start_two(tmp_path / "w", *LONG)
     _until_checkpoint(tmp_path / "w", processes)
     processes[who].send_signal(signal.SIGTERM)
@@ -120,22 +132,16 @@ def test_a_signal_to_one_ends_both(tmp_path, who):
     assert output.splitlines()[-1].startswith("Another machine of this training is gone")
 
 
-def test_a_workdir_that_is_not_shared_is_told(tmp_path):
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
+def test_a_workdir_that_is_not_shared_is_refused(start, tmp_path):
     (tmp_path / "b").mkdir()
-    processes = [
-        start(tmp_path / folder, *SHORT, cluster={
-            "cluster": {"worker": workers}, "task": {"type": "worker", "index": k},
-        })
-        for k, folder in enumerate("ab")
-    ]  # fmt: skip
+    processes = start_workers(start, [tmp_path / "a", tmp_path / "b"], *SHORT)
     (output,) = wait(processes[1], status=2)
     assert "what the first machine wrote there cannot be seen from this one" in output
     wait(processes[0], status=launch.LOST)
 
 
 def _until_checkpoint(workdir, processes):
-    """Until a group of treatments has one."""
+    """Waits until a group of treatments has a checkpoint."""
     end = time.monotonic() + 200
     while time.monotonic() < end:
         assert all(process.poll() is None for process in processes)
@@ -155,7 +161,7 @@ def _until_checkpoint(workdir, processes):
          "TF_CONFIG: task worker:1 is none of worker:0."),
     ],
 )  # fmt: skip
-def test_bad_configurations(tmp_path, monkeypatch, config, message):
+def test_bad_configurations(start, tmp_path, monkeypatch, config, message):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if config:
         monkeypatch.setenv("TF_CONFIG", config)

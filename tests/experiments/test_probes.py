@@ -7,7 +7,6 @@ from scipy import optimize, special
 from support.event_files import read
 
 from transfer_keras.config import Interrupted, make_experiment
-from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.experiments import probes
@@ -20,7 +19,7 @@ CUT = Preprocessing(4, 4)
 
 
 def task(count, seed):
-    """Pictures whose class is in the means of the channels, and noise; classes 0 to 2."""
+    """Makes pictures whose class is in the means of the channels, and noise; classes 0 to 2."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, count).astype(np.int32)
     images = rng.normal(120, 30, (count, 4, 4, 3))
@@ -30,7 +29,7 @@ def task(count, seed):
 
 
 def network():
-    """Its first unit keeps everything, its second is blind, with dropout and BatchNorm between."""
+    """Builds a unit that keeps everything and one that is blind; dropout and BatchNorm between."""
     inputs = keras.Input((4, 4, 3))
     x = keras.layers.Conv2D(8, 1, name="keeps", kernel_initializer=keras.initializers.HeNormal(3))(
         keras.layers.Rescaling(1 / 64, offset=-2)(inputs)
@@ -42,7 +41,7 @@ def network():
 
 
 def logistic(x, labels):
-    """Multinomial logistic regression by L-BFGS; gives a function from features to classes."""
+    """Fits a logistic regression by L-BFGS; gives a function from features to classes."""
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     truth = np.eye(3)[labels]
 
@@ -59,8 +58,8 @@ def logistic(x, labels):
 def test_against_logistic_regression_by_scipy():
     train, test, model = task(3000, 0), task(600, 1), network()
     before = [w.numpy() for w in model.weights]
-    found = probe_accuracies(model, 3, train, test, seed=0, mean=None, stop=Stop())
-    assert list(found) == ["keeps", "blind", "last"]
+    accuracies = probe_accuracies(model, 3, train, test, seed=0, mean=None, stop=Stop())
+    assert list(accuracies) == ["keeps", "blind", "last"]
     outputs = keras.Model(model.input, model.get_layer("norm").output)
 
     def features(images):
@@ -69,20 +68,20 @@ def test_against_logistic_regression_by_scipy():
     predicted = logistic(features(train.images), train.labels)(features(test.images))
     expected = (predicted == test.labels).mean()
     assert 0.6 < expected < 0.99
-    assert found["keeps"] == pytest.approx(expected, abs=0.03)
+    assert accuracies["keeps"] == pytest.approx(expected, abs=0.03)
     most = np.bincount(test.labels).max() / len(test)
-    assert found["blind"] <= most
-    assert found["last"] <= most
+    assert accuracies["blind"] <= most
+    assert accuracies["last"] <= most
     for weight, old in zip(model.weights, before, strict=True):
         assert np.array_equal(weight.numpy(), old)
 
 
 def test_a_function_of_its_arguments():
-    found = [
+    accuracies = [
         probe_accuracies(network(), 3, task(300, 0), task(90, 1), seed=s, mean=None, stop=Stop())
         for s in (0, 0)
     ]
-    assert found[0] == found[1]
+    assert accuracies[0] == accuracies[1]
 
 
 @pytest.mark.parametrize(
@@ -105,27 +104,29 @@ def test_a_stop():
 def test_in_rows_and_in_tensorboard_also_of_networks_that_are_done(data_dir, tmp_path):
     settings = {"dataset": "formula_images/6x30x32", "data_dir": data_dir, "steps": 3}
     settings |= {"batch_size": 8, "validations": 1}
-    wanted = (parse_treatment("A2B"),)
-    run_experiment(make_experiment(wanted, **settings), tmp_path, log=lambda _: None)
+    without = make_experiment(["A2B"], **settings)
+    probed = without.replace(probes=True)
+    run_experiment(without, Workdir(tmp_path), log=lambda _: None)
     row = Workdir(tmp_path).row("A2B")
     assert row.probes is None
     before = read(tmp_path / "A2B")
-    run_experiment(make_experiment(wanted, **settings, probes=True), tmp_path, log=lambda _: None)
+    run_experiment(probed, Workdir(tmp_path), log=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
-        found = Workdir(tmp_path).row(name).probes
-        assert list(found) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+        accuracies = Workdir(tmp_path).row(name).probes
+        units = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+        assert list(accuracies) == units
         events = read(tmp_path / name)
-        for unit, top1 in found.items():
+        for unit, top1 in accuracies.items():
             assert events[f"{unit}/probe_accuracy"] == [(4, pytest.approx(top1))]
     now = read(tmp_path / "A2B")
     assert all(len(now[tag]) == len(points) for tag, points in before.items())
     path = tmp_path / "A2B" / "row.json"
     written = path.stat().st_mtime_ns
-    run_experiment(make_experiment(wanted, **settings, probes=True), tmp_path, log=lambda _: None)
+    run_experiment(probed, Workdir(tmp_path), log=lambda _: None)
     assert path.stat().st_mtime_ns == written, "probed a second time"
     # Killed before the row was written: the same points once more, and none twice.
     Workdir(tmp_path).write_row(row)
-    run_experiment(make_experiment(wanted, **settings, probes=True), tmp_path, log=lambda _: None)
+    run_experiment(probed, Workdir(tmp_path), log=lambda _: None)
     again = read(tmp_path / "A2B")
     tags = [tag for tag in now if tag.endswith("probe_accuracy")]
     assert [again[tag] for tag in tags] == [now[tag] for tag in tags]

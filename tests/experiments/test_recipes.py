@@ -27,38 +27,38 @@ def ask(folder, *names, **settings):
 
 
 def fused(folder, *names, **settings):
-    wanted = ask(folder, *names, **settings)
+    experiment = ask(folder, *names, **settings)
     networks = {
         t.name: surgery.transplant(
-            network(wanted), t.n, head=3, seed=t.n,
+            network(experiment), t.n, head=3, seed=t.n,
             mode="fine_tune" if t.fine_tune else "frozen", name=t.name,
         ).model
-        for t in wanted.treatments
+        for t in experiment.treatments
     }  # fmt: skip
-    return wanted, surgery.fuse(networks)
+    return experiment, surgery.fuse(networks)
 
 
-def by_name(wanted, model):
-    found = recipes.learning_rates(wanted, model, wanted.treatments)
+def by_name(experiment, model):
+    rates = recipes.learning_rates(experiment, model, experiment.treatments)
     names = [variable.path for variable in model.trainable_variables]
     return dict(
-        zip(names, zip(found.factors, found.frozen_in_warm_up, strict=True), strict=True)
-    ), found
+        zip(names, zip(rates.factors, rates.frozen_in_warm_up, strict=True), strict=True)
+    ), rates
 
 
 def test_rates_fall_from_unit_to_unit_below_the_cut(given):
-    wanted, model = fused(given[1], "A2B+", "A1B", layerwise_decay=0.5, warm_up_head=2)
-    rates, found = by_name(wanted, model)
-    of_tuned = {name: rate for name, rate in rates.items() if "A2B_" in name}
+    experiment, model = fused(given[1], "A2B+", "A1B", layerwise_decay=0.5, warm_up_head=2)
+    by_variable, rates = by_name(experiment, model)
+    of_tuned = {name: rate for name, rate in by_variable.items() if "A2B_" in name}
     for layer, rate in (("c1", 0.25), ("c1_norm", 0.25), ("c2", 0.5), ("c2_norm", 0.5)):
         these = [value for name, value in of_tuned.items() if f"--{layer}/" in name]
         assert these == [(rate, True)] * 2, layer
-    above = {name: rate for name, rate in rates.items() if "--f1" in name or "--out" in name}
+    above = {name: rate for name, rate in by_variable.items() if "--f1" in name or "--out" in name}
     assert set(above.values()) == {(1.0, False)}
-    assert {rate for name, rate in rates.items() if "A2B_" not in name} == {(1.0, False)}
-    frozen = sorted(layer.name.split("--")[1] for layer in found.frozen_batch_norm)
+    assert {rate for name, rate in by_variable.items() if "A2B_" not in name} == {(1.0, False)}
+    frozen = sorted(layer.name.split("--")[1] for layer in rates.frozen_batch_norm)
     assert frozen == ["c1_norm", "c2_norm"]
-    assert found.warm_up == 2
+    assert rates.warm_up == 2
 
 
 def test_rates_are_of_blocks_where_n_counts_blocks(tmp_path):
@@ -69,11 +69,12 @@ def test_rates_are_of_blocks_where_n_counts_blocks(tmp_path):
         x = layers.Conv2D(4, 3, padding="same", name=name)(x)
     x = layers.Dense(3, name="out")(layers.GlobalAveragePooling2D()(x))
     keras.Model(inputs, x).save(tmp_path / "own.keras")
-    wanted = ask(tmp_path, "A2B+", units="block", layerwise_decay=0.5)
+    experiment = ask(tmp_path, "A2B+", units="block", layerwise_decay=0.5)
     model, _ = surgery.transplant(
-        network(wanted), wanted.units_transferred(wanted.treatments[0]), mode="fine_tune", seed=0
-    )
-    rates, _ = by_name(wanted, surgery.fuse({"A2B+": model}))
+        network(experiment), experiment.units_transferred(experiment.treatments[0]),
+        mode="fine_tune", seed=0,
+    )  # fmt: skip
+    rates, _ = by_name(experiment, surgery.fuse({"A2B+": model}))
     kernels = {n.split("--")[1]: rate for n, (rate, _) in rates.items() if n.endswith("kernel")}
     assert kernels == {
         "stem/kernel": 0.25, "block_1_a/kernel": 0.5, "block_1_b/kernel": 0.5,
@@ -81,11 +82,11 @@ def test_rates_are_of_blocks_where_n_counts_blocks(tmp_path):
     }  # fmt: skip
 
 
-def test_nothing_is_said_where_nothing_changes(given):
-    wanted, model = fused(given[1], "A2B+")
-    assert recipes.learning_rates(wanted, model, wanted.treatments) is None
-    wanted, model = fused(given[1], "A2B", warm_up_head=2)
-    assert recipes.learning_rates(wanted, model, wanted.treatments) is None
+def test_no_rates_where_nothing_changes(given):
+    experiment, model = fused(given[1], "A2B+")
+    assert recipes.learning_rates(experiment, model, experiment.treatments) is None
+    experiment, model = fused(given[1], "A2B", warm_up_head=2)
+    assert recipes.learning_rates(experiment, model, experiment.treatments) is None
 
 
 def test_classes_count_the_same():
@@ -100,16 +101,16 @@ def lower(folder, name):
     return {w.path: w.numpy() for x in model.layers for w in x.weights}
 
 
-def test_a_warm_up_leaves_the_transferred_units_alone_until_it_is_over(given, tmp_path):
+def test_a_warm_up_freezes_the_transferred_units_until_it_is_over(given, tmp_path):
     own, folder = given
     donor = {w.path: w.numpy() for w in own.weights}
-    still = ask(folder, "A2B+", learning_rate=1e-9)
-    run_experiment(still, tmp_path / "still", log=lambda _: None)
-    head = lower(tmp_path / "still", "A2B+")["out/kernel"]
+    untrained = ask(folder, "A2B+", learning_rate=1e-9)
+    run_experiment(untrained, Workdir(tmp_path / "untrained"), log=lambda _: None)
+    head = lower(tmp_path / "untrained", "A2B+")["out/kernel"]
     for warm_up in (5, 2):
         run = tmp_path / str(warm_up)
-        wanted = ask(folder, "A2B+", warm_up_head=warm_up, learning_rate=1e-3)
-        run_experiment(wanted, run, log=lambda _: None)
+        experiment = ask(folder, "A2B+", warm_up_head=warm_up, learning_rate=1e-3)
+        run_experiment(experiment, Workdir(run), log=lambda _: None)
         moved = lower(run, "A2B+")
         assert np.abs(moved["out/kernel"] - head).max() > 1e-3
         far = np.abs(moved["c1/kernel"] - donor["c1/kernel"]).max()
@@ -122,36 +123,36 @@ def test_a_warm_up_leaves_the_transferred_units_alone_until_it_is_over(given, tm
 
 def test_early_stopping_takes_the_best_test(given, tmp_path):
     settings = {"steps": 12, "validations": 12, "learning_rate": 0.03}
-    run_experiment(ask(given[1], "A2B+", **settings), tmp_path / "all", log=lambda _: None)
-    run_experiment(
-        ask(given[1], "A2B+", **settings, early_stopping=3), tmp_path / "early", log=lambda _: None
-    )
+    experiment = ask(given[1], "A2B+", **settings)
+    run_experiment(experiment, Workdir(tmp_path / "all"), log=lambda _: None)
+    experiment = experiment.replace(early_stopping=3)
+    run_experiment(experiment, Workdir(tmp_path / "early"), log=lambda _: None)
     for name in ("baseB", "A2B+"):
-        whole = Workdir(tmp_path / "all").row(name)
+        full = Workdir(tmp_path / "all").row(name)
         early = Workdir(tmp_path / "early").row(name)
-        losses = [loss for _, loss, _ in whole.validation]
+        losses = [loss for _, loss, _ in full.validation]
         best, waited, last = 0, 0, len(losses)
         for place, loss in enumerate(losses[1:], 1):
             best, waited = (place, 0) if loss < losses[best] else (best, waited + 1)
             if waited == 3:
                 last = place + 1
                 break
-        assert early.best_step == whole.validation[best][0]
+        assert early.best_step == full.validation[best][0]
         assert early.loss == pytest.approx(losses[best], abs=1e-6)
         assert early.steps == last
-        assert whole.best_step == whole.steps == 12
+        assert full.best_step == full.steps == 12
 
 
 def test_class_weights_change_the_training(given, tmp_path):
-    wanted = ask(given[1], "A2B")
+    experiment = ask(given[1], "A2B")
     uneven = given[1] / "uneven"
     write_pictures(uneven)
     for path in sorted((uneven / "left").iterdir())[:8]:
         path.unlink()
-    plain = wanted.replace(dataset=f"folder:{uneven}")
+    plain = experiment.replace(dataset=f"folder:{uneven}")
     weighted = plain.replace(class_weights="balanced")
     for name, one in (("plain", plain), ("weighted", weighted)):
-        run_experiment(one, tmp_path / name, log=lambda _: None)
+        run_experiment(one, Workdir(tmp_path / name), log=lambda _: None)
     assert not np.array_equal(
         lower(tmp_path / "plain", "A2B")["out/bias"],
         lower(tmp_path / "weighted", "A2B")["out/bias"],

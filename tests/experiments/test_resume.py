@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -17,6 +16,7 @@ SMALL = [
     "--dataset=formula_images/6x40x32", "--treatments=A2B,R3B", "--steps=40", "--batch_size=8",
     "--validations=2", "--workdir=run",
 ]  # fmt: skip
+KILLER = str(ROOT / "tools" / "kill_and_resume.py")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def train(program, data_dir, tmp_path):
 
 
 def wait_for(condition, process):
-    """Until the condition holds; a program that ends before is an error."""
+    """Waits until the condition holds; a program that ends before is an error."""
     while not condition():
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
@@ -42,7 +42,7 @@ def saved(run):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_says_how_to_go_on(train, tmp_path, number):
+def test_a_signal_saves_and_the_message_shows_how_to_go_on(train, tmp_path, number):
     run = tmp_path / "run"
     process = train("--steps=100000", "--checkpoint_every=3600")
     wait_for(lambda: list(run.glob("checkpoints/*/group.json")), process)
@@ -67,8 +67,8 @@ def test_a_signal_saves_and_says_how_to_go_on(train, tmp_path, number):
     assert process.wait() in (75, 130)
 
 
-def test_a_reader_that_is_gone_loses_no_checkpoint(train, tmp_path):
-    """As with `2>&1 | tee`: Ctrl-C ends the reader too, before the program can print."""
+def test_a_reader_that_ends_loses_no_checkpoint(train, tmp_path):
+    """Ctrl-C ends a reader such as `2>&1 | tee` too, before the program can print."""
     run = tmp_path / "run"
     process = train("--steps=3000", "--checkpoint_every=3600")
     wait_for(lambda: list(run.glob("checkpoints/*/group.json")), process)
@@ -78,7 +78,6 @@ def test_a_reader_that_is_gone_loses_no_checkpoint(train, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait() == 75
     assert len(saved(run)) == 1
-    process.stdout = process.stderr = None
 
 
 def test_who_holds_the_workdir(train, tmp_path):
@@ -100,15 +99,9 @@ def test_who_holds_the_workdir(train, tmp_path):
     assert "was cut off" in out
 
 
-def test_kills(tmp_path):
+def test_kills(program):
     """A few kills of the long program, which compares every number with an undisturbed run's."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "kill_and_resume.py"), "--kills=4"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = program(KILLER, "--kills=4")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 kills" in done.stdout.splitlines()[-1]
     assert done.stdout.splitlines()[-1].endswith(" 0 differences")
@@ -116,24 +109,15 @@ def test_kills(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
-def test_many_kills(number):
-    done = subprocess.run(
-        [
-            sys.executable, str(ROOT / "tools" / "kill_and_resume.py"), "--kills=20",
-            f"--signal={number}", "--seed=1",
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
+def test_many_kills(program, number):
+    done = program(KILLER, "--kills=20", f"--signal={number}", "--seed=1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "20 kills" in done.stdout.splitlines()[-1]
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 64 MiB, where this process may mount one."""
+    """Mounts a file system of 64 MiB, where this process may mount one."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -149,7 +133,7 @@ def small_disk(tmp_path):
 
 
 def refused(process):
-    """The one line of a program that ended by a user's error."""
+    """Gives the one line of a program that ended by a user's error."""
     _, err = process.communicate()
     assert process.returncode == 2, err
     assert "Traceback" not in err

@@ -35,9 +35,8 @@ def settings(data_dir):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory, settings):
     folder = tmp_path_factory.mktemp("experiment") / "run"
-    ran = run_experiment(
-        make_experiment(tuple(map(parse_treatment, NAMES)), **settings), folder, log=lambda _: None
-    )
+    experiment = make_experiment(NAMES, **settings)
+    ran = run_experiment(experiment, Workdir(folder), log=lambda _: None)
     assert [t.name for t in ran] == ["baseA", "baseB", "R3A", "B7A", "A2B", "B2B+"]
     return folder
 
@@ -67,14 +66,14 @@ def test_fine_tuned_units_moved_away_from_the_donor(workdir):
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_the_size_of_groups_changes_no_number(workdir, settings, tmp_path, size):
-    """The donors are there; all that is left is trained in groups of other sizes."""
+    """The donors are on disk; all that remains is trained in groups of other sizes."""
     for name in ("experiment.json", "baseA", "baseB"):
         copy = shutil.copytree if (workdir / name).is_dir() else shutil.copy
         copy(workdir / name, tmp_path / name)
-    wanted = make_experiment(
+    experiment = make_experiment(
         tuple(map(parse_treatment, reversed(NAMES))), **settings, group_size=size
     )
-    run_experiment(wanted, tmp_path, log=lambda _: None)
+    run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
     for name in NAMES:
         first, again = weights(workdir, name), weights(tmp_path, name)
         assert all(np.array_equal(first[key], again[key]) for key in first)
@@ -95,10 +94,10 @@ def test_a_networks_file_stands_alone(workdir):
 
 
 def test_random_treatments_of_one_target_share_one_donor(settings, tmp_path):
-    wanted = make_experiment(
+    experiment = make_experiment(
         tuple(map(parse_treatment, ["R2B", "R4B"])), **{**settings, "steps": 1}
     )
-    run_experiment(wanted, tmp_path, log=lambda _: None)
+    run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
     two, four, base = (weights(tmp_path, name) for name in ("R2B", "R4B", "baseB"))
     same = [np.array_equal(two[f"{x}/kernel"], four[f"{x}/kernel"]) for x in UNITS]
     assert same == [True, True, False, False, False, False, False, False]
@@ -113,7 +112,7 @@ def test_random_units_are_nobodys_and_fresh_ones_differ_by_treatment(workdir):
 
 
 @pytest.mark.parametrize("name", ["baseA", "baseB", *NAMES])
-def test_rows_say_what_the_saved_network_does_on_the_targets_test_images(workdir, name):
+def test_rows_are_of_the_saved_network_on_the_test_images_of_its_target(workdir, name):
     classes = formula.class_names(6)
     task = split_classes(classes, "0")[0 if parse_treatment(name).target == "A" else 1]
     images = np.concatenate([formula.draw_class(c, 6, 32, seed=1) for c in task.class_names])
@@ -127,8 +126,9 @@ def test_rows_say_what_the_saved_network_does_on_the_targets_test_images(workdir
     assert row.loss == pytest.approx(-logits[np.arange(18), labels].mean(), abs=1e-5)
     label, predicted = Workdir(workdir).predictions(name)
     assert not np.array_equal(label, labels), "the test images of a class come together"
-    found, expected = zip(label, predicted, strict=True), zip(labels, logits.argmax(1), strict=True)
-    assert sorted(found) == sorted(expected)
+    stored = zip(label, predicted, strict=True)
+    expected = zip(labels, logits.argmax(1), strict=True)
+    assert sorted(stored) == sorted(expected)
     assert (row.test_images, row.classes, row.steps) == (18, 3, 5)
     assert [test[0] for test in row.validation] == [3, 5]
     assert row.validation[-1][1:] == pytest.approx((row.loss, row.top1))
@@ -146,12 +146,12 @@ def test_normalisation_comes_with_the_lower_units(workdir):
 
 
 def test_the_same_again_is_bit_equal_whatever_else_was_asked(workdir, settings, tmp_path):
-    run_experiment(make_experiment(["A2B"], **settings), tmp_path, log=lambda _: None)
+    run_experiment(make_experiment(["A2B"], **settings), Workdir(tmp_path), log=lambda _: None)
     for name in ("baseA", "baseB", "A2B"):
         first, again = weights(workdir, name), weights(tmp_path, name)
         assert all(np.array_equal(first[key], again[key]) for key in first)
     other = make_experiment(["baseA"], **settings, seed=1)
-    run_experiment(other, tmp_path / "other", log=lambda _: None)
+    run_experiment(other, Workdir(tmp_path / "other"), log=lambda _: None)
     first, again = weights(workdir, "baseA"), weights(tmp_path / "other", "baseA")
     assert not any(np.array_equal(first[key], again[key]) for key in first)
 
@@ -163,28 +163,28 @@ def test_another_dataset_under_the_same_settings_is_refused(workdir, settings):
     facts["data"]["A"].reverse()
     path.write_text(json.dumps(facts))
     with pytest.raises(UserError, match="trained on other data"):
-        run_experiment(make_experiment(["A1B"], **settings), workdir, log=lambda _: None)
+        run_experiment(make_experiment(["A1B"], **settings), Workdir(workdir), log=lambda _: None)
     path.write_text(before)
 
 
-def test_divergence_is_told(settings, tmp_path):
+def test_divergence_is_logged(settings, tmp_path):
     wild = make_experiment(["baseA"], **{**settings, "learning_rate": 1e30})
-    run_experiment(wild, tmp_path, log=lambda _: None)
+    run_experiment(wild, Workdir(tmp_path), log=lambda _: None)
     row = Workdir(tmp_path).row("baseA")
     assert (row.loss, row.training_loss, row.outcome) == (None, None, "diverged")
     json.loads((tmp_path / "baseA" / "row.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
-    wanted = make_experiment(["A2B"], **{**settings, "steps": 1})
-    run_experiment(wanted, tmp_path, log=lambda _: None)
+    experiment = make_experiment(["A2B"], **{**settings, "steps": 1})
+    run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
     before = weights(tmp_path, "A2B")
     shutil.rmtree(tmp_path / "A2B")
     Workdir(tmp_path).network_path("baseA").write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"baseA/network.keras cannot be used: it is no .keras"):
-        run_experiment(wanted, tmp_path, log=lambda _: None)
+        run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
     shutil.rmtree(tmp_path / "baseA")
-    run_experiment(wanted, tmp_path, log=lambda _: None)
+    run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
     again = weights(tmp_path, "A2B")
     assert all(np.array_equal(before[key], again[key]) for key in before)
     assert not Workdir(tmp_path).checkpoint_folders
@@ -200,7 +200,7 @@ def test_too_large_a_batch(settings, tmp_path):
     with pytest.raises(UserError, match=r"--batch_size=73: task A .* has 72 training images"):
         run_experiment(
             make_experiment(["A2B"], **{**settings, "batch_size": 73}),
-            tmp_path,
+            Workdir(tmp_path),
             log=print,
         )
     assert not list(tmp_path.iterdir())

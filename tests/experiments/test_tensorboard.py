@@ -58,7 +58,7 @@ def workdir(settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dashboard") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainedBases, "test_batch", BATCH)
-        run_experiment(settings, folder, log=lambda _: None)
+        run_experiment(settings, Workdir(folder), log=lambda _: None)
     return folder
 
 
@@ -77,7 +77,7 @@ def networks(workdir):
 
 
 def before_training(settings, workdir, data, name):
-    """The network as it was before its first step."""
+    """Makes the network as it was before its first step."""
     treatment = parse_treatment(name)
     run = Run(settings, Workdir(workdir), data, devices=None)
     return treatment_network(run, treatment, donor_network(run, treatment))
@@ -88,10 +88,10 @@ def kernels(model):
 
 
 def answers(model, images):
-    """{unit: its output}, from Keras alone."""
+    """Gives the output of every unit by its name, from Keras alone."""
     outputs = keras.Model(model.input, {u: model.get_layer(end).output for u, end in ENDS.items()})
-    found = outputs(images.astype(np.float32), training=False)
-    return {unit: value.numpy().astype(np.float64) for unit, value in found.items()}
+    tensors = outputs(images.astype(np.float32), training=False)
+    return {unit: value.numpy().astype(np.float64) for unit, value in tensors.items()}
 
 
 def last(run, tag):
@@ -118,10 +118,10 @@ def test_runs_and_tags(runs):
             own |= {"cka_donor", "cka_base"} if treatment.donor else set()
             expected |= {f"{unit}/{metric}" for metric in own}
         assert set(runs[name]) == expected, name
-        looks = [0, 1, 2, 3, 4]
-        assert [step for step, _ in runs[name]["conv3/weight_norm"]] == looks
-        assert [step for step, _ in runs[name]["conv1/filters"]] == looks
-        assert [step for step, _ in runs[name]["fc8/gradient_norm"]] == looks[1:]
+        measured = [0, 1, 2, 3, 4]
+        assert [step for step, _ in runs[name]["conv3/weight_norm"]] == measured
+        assert [step for step, _ in runs[name]["conv1/filters"]] == measured
+        assert [step for step, _ in runs[name]["fc8/gradient_norm"]] == measured[1:]
         assert [step for step, _ in runs[name]["loss/validation"]] == [2, 4]
 
 
@@ -143,11 +143,11 @@ def test_weights(settings, workdir, data, runs, networks, name):
         assert counts[:, 2].tolist() == np.histogram(now[unit], edges)[0].tolist()
         if number <= treatment.n:
             given = np.sqrt(((now[unit] - donor[unit]) ** 2).sum() / (donor[unit] ** 2).sum())
-            found = last(runs[name], f"{unit}/distance_from_transferred")
-            assert found == pytest.approx(given, rel=1e-4)
+            from_donor = last(runs[name], f"{unit}/distance_from_transferred")
+            assert from_donor == pytest.approx(given, rel=1e-4)
             if treatment.fine_tune:
-                assert found > 0
-            else:  # Frozen: at every look, and exactly.
+                assert from_donor > 0
+            else:  # Frozen: at every measurement, and exactly.
                 assert {v for _, v in runs[name][f"{unit}/distance_from_transferred"]} == {0.0}
         else:
             assert distance > 0
@@ -184,11 +184,11 @@ def test_activations_and_cka(settings, workdir, data, runs, networks, name):
     treatment = parse_treatment(name)
     images = data.test[treatment.target].images
     own = answers(networks[name], images)
-    others = {}
+    compared = {}
     if treatment.donor:
         run = Run(settings, Workdir(workdir), data, devices=None)
         donor = networks.get(f"base{treatment.donor}") or donor_network(run, treatment)
-        others = {"donor": answers(donor, images), "base": answers(networks["baseB"], images)}
+        compared = {"donor": answers(donor, images), "base": answers(networks["baseB"], images)}
     for unit in UNITS:
         values = own[unit]
         run = runs[name]
@@ -197,12 +197,12 @@ def test_activations_and_cka(settings, workdir, data, runs, networks, name):
         channels = values.reshape(-1, values.shape[-1])
         dead = (channels == channels[:1]).all(axis=0).mean()
         assert last(run, f"{unit}/dead_fraction") == pytest.approx(dead)
-        for key, other in others.items():
+        for key, other in compared.items():
             expected = max(0.0, oracle(values, other[unit], BATCH))
             assert last(run, f"{unit}/cka_{key}") == pytest.approx(expected, abs=1e-4)
 
 
-def test_likeness_of_what_is_the_same(runs):
+def test_cka_of_what_is_the_same(runs):
     assert 0 < last(runs["A2B"], "conv2/cka_base") < 0.99
     assert last(runs["A2B"], "fc8/cka_donor") < 0.99
     assert runs["B2B+"]["conv1/cka_donor"][0] == (0, pytest.approx(1.0))
@@ -226,9 +226,9 @@ def test_pictures(runs, networks):
 
 def test_curve(runs, workdir):
     top1 = {name: Workdir(workdir).row(name).top1 for name in EVERYONE}
-    found = {tag: dict(points) for tag, points in runs["curve"].items() if tag.startswith("top1/")}
+    curves = {tag: dict(points) for tag, points in runs["curve"].items() if tag.startswith("top1/")}
     base = top1["baseB"]
-    assert found == {
+    assert curves == {
         "top1/AnB": pytest.approx({0: base, 2: top1["A2B"]}),
         "top1/BnB+": pytest.approx({0: base, 2: top1["B2B+"]}),
         "top1/RnB": pytest.approx({0: base, 3: top1["R3B"]}),
@@ -240,8 +240,8 @@ def test_curve(runs, workdir):
 def test_the_page_and_the_layout(runs, settings):
     page = runs["experiment"]["experiment"][0][1].item().decode()
     expected = ["formula_images/6x150x32", "tensorflow", r"contour\_02", "learning_rate"]
-    for words in [settings.title, "A2B, B2B+, R3B", *expected]:
-        assert words in page, words
+    for text in [settings.title, "A2B, B2B+, R3B", *expected]:
+        assert text in page, text
     proto = layout_pb2.Layout.FromString(
         runs["experiment"]["custom_scalars__config__"][0][1].item()
     )
@@ -264,16 +264,16 @@ def test_a_curve_that_is_missing_or_old_is_drawn_again(settings, workdir, tmp_pa
         (lambda: None, False),
     ):
         spoil()
-        run_experiment(settings, copy, log=lambda _: None)
+        run_experiment(settings, Workdir(copy), log=lambda _: None)
         assert (drawn.stat().st_mtime_ns != written) == expected
         written = drawn.stat().st_mtime_ns
         assert read(copy / "curve")["top1/AnB"] == read(workdir / "curve")["top1/AnB"]
 
 
 @pytest.mark.parametrize("every", [0, 3])
-def test_what_is_watched_changes_no_number(settings, workdir, tmp_path, every):
-    """The same experiment with no look, and with looks apart from the tests."""
-    run_experiment(settings.replace(metrics_every=every), tmp_path, log=lambda _: None)
+def test_unit_metrics_change_no_number(settings, workdir, tmp_path, every):
+    """The same experiment without unit metrics, and with some at other steps than the tests."""
+    run_experiment(settings.replace(metrics_every=every), Workdir(tmp_path), log=lambda _: None)
     tags = read(tmp_path / "A2B")
     assert [step for step, _ in tags.get("conv3/weight_norm", [])] == ([0, 3, 4] if every else [])
     for name in EVERYONE:
@@ -304,7 +304,7 @@ def ask(server, path, body=None, **query):
 
 def test_the_data_server_gives_the_same(server, runs):
     tags = until(
-        lambda: len(found := ask(server, "plugin/scalars/tags")) == len(EVERYONE) + 1 and found,
+        lambda: len(by_run := ask(server, "plugin/scalars/tags")) == len(EVERYONE) + 1 and by_run,
         "all runs",
     )
     for name in [*EVERYONE, "curve"]:
@@ -334,9 +334,9 @@ def test_hparams(server, workdir):
     body["colParams"] = [{"hparam": name} for name in columns]
     body["colParams"] += [{"metric": {"group": "", "tag": tag}} for tag in metrics]
     groups = ask(server, "plugin/hparams/session_groups", body)["sessionGroups"]
-    found = {group["name"].split(" of ")[0]: group for group in groups}
-    assert sorted(found) == sorted(EVERYONE)
-    for name, group in found.items():
+    by_name = {group["name"].split(" of ")[0]: group for group in groups}
+    assert sorted(by_name) == sorted(EVERYONE)
+    for name, group in by_name.items():
         row = Workdir(workdir).row(name)
         settings = {key: group["hparams"][key] for key in columns}
         expected = {"donor": row.donor or "none", "n": row.n, "target": row.target}

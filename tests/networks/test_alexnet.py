@@ -8,7 +8,7 @@ from transfer_keras.networks import alexnet
 
 
 def lrn(x, size=5, alpha=1e-4, beta=0.75, k=1.0):
-    """Caffe's formula, channel by channel."""
+    """Computes Caffe's formula, channel by channel."""
     out = np.empty_like(x)
     for c in range(x.shape[-1]):
         low, high = max(0, c - size // 2), min(x.shape[-1], c + size // 2 + 1)
@@ -18,7 +18,7 @@ def lrn(x, size=5, alpha=1e-4, beta=0.75, k=1.0):
 
 
 def convolve(x, kernel, groups):
-    """Grouped convolution, stride 1, same padding, in loops."""
+    """Computes a grouped convolution, stride 1, same padding, in loops."""
     kh, kw, per_group, filters = kernel.shape
     padded = np.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
     out = np.zeros((*x.shape[:3], filters))
@@ -39,9 +39,9 @@ def test_local_response_norm():
 def test_grouped_convolution():
     x = np.random.default_rng(1).normal(size=(2, 6, 5, 8)).astype(np.float32)
     layer = alexnet.GroupedConv2D(6, 3, padding="same", groups=2)
-    found = layer(x)
+    outputs = layer(x)
     assert layer.kernel.shape == (3, 3, 4, 6)
-    np.testing.assert_allclose(found, convolve(x, layer.kernel.numpy(), 2), atol=1e-5)
+    np.testing.assert_allclose(outputs, convolve(x, layer.kernel.numpy(), 2), atol=1e-5)
 
 
 def test_the_papers_network():
@@ -99,8 +99,8 @@ def test_pixels_are_normalised_inside():
     for name, divisor in kinds.items():
         size = architectures.ARCHITECTURES[name].image_size
         model = alexnet.build(name, image_size=size, classes=2, mean=mean, variance=variance)
-        found = model.get_layer("pixels")(x)
-        np.testing.assert_allclose(found, (x - mean) / divisor, rtol=1e-5, atol=1e-5)
+        outputs = model.get_layer("pixels")(x)
+        np.testing.assert_allclose(outputs, (x - mean) / divisor, rtol=1e-5, atol=1e-5)
 
 
 def test_unknown_network():

@@ -17,7 +17,7 @@ SETTINGS = (*DONOR, "--learning_rate=0.01")
 
 @pytest.fixture
 def folder(program):
-    """Its files, in the folder where programs run."""
+    """Unpacks the files of version 0.1.0 into the folder where programs run."""
     with zipfile.ZipFile(ROOT / "tests" / "data" / "version_0_1_0.zip") as archive:
         archive.extractall(program.folder)
     return program.folder
@@ -30,12 +30,12 @@ def succeed(program, name, *flags):
 
 
 def test_a_workdir_that_was_stopped_goes_on_and_is_reported(program, folder):
-    said = succeed(
+    output = succeed(
         program, "train", *SETTINGS, "--treatments=baseB,A1B,A2B+,A3B", "--steps=80",
         "--validations=8", "--metrics_every=0", "--early_stopping=5", "--workdir=begun",
     )  # fmt: skip
-    assert "On disk already, not trained again: baseB" in said
-    assert "Going on with A1B, A2B+, A3B from its checkpoint." in said
+    assert "On disk already, not trained again: baseB" in output
+    assert "Going on with A1B, A2B+, A3B from its checkpoint." in output
     expected = json.loads((folder / "expected" / "rows.json").read_text())
     for name, row in expected.items():
         new = json.loads((folder / "begun" / name / "row.json").read_text())
@@ -47,8 +47,8 @@ def test_a_workdir_that_was_stopped_goes_on_and_is_reported(program, folder):
                 assert new[field] == pytest.approx(value, rel=1e-3), (name, field)
             else:
                 assert new[field] == value, (name, field)
-    said = succeed(program, "report", "--workdir=begun")
-    assert said.startswith((folder / "expected" / "report.txt").read_text().strip())
+    output = succeed(program, "report", "--workdir=begun")
+    assert output.startswith((folder / "expected" / "report.txt").read_text().strip())
     table = (folder / "begun" / "report" / "results.csv").read_text().splitlines()
     before = (folder / "expected" / "results.csv").read_text().splitlines()
     assert table[0] == before[0]
@@ -56,18 +56,18 @@ def test_a_workdir_that_was_stopped_goes_on_and_is_reported(program, folder):
 
 
 def test_a_folder_of_advice_is_advised_from_without_a_difference(program, folder):
-    """In a second no network is trained: it says what is there."""
-    said = succeed(
+    """In a second no network is trained; what is on disk is reported."""
+    output = succeed(
         program, "advise", *SETTINGS, "--steps=60", "--budget=1s", "--workdir=advice"
     )  # fmt: skip
-    assert "Going on with what is in advice: 60 steps a network" in said
-    assert (folder / "expected" / "advice.txt").read_text().strip() in said
+    assert "Going on with what is in advice: 60 steps a network" in output
+    assert (folder / "expected" / "advice.txt").read_text().strip() in output
     card = (folder / "advice" / "MODEL_CARD.md").read_text()
     assert card == (folder / "expected" / "MODEL_CARD.md").read_text()
     assert (folder / "advice" / "best.keras").exists()
 
 
-def test_another_experiment_is_still_refused(program, folder):
+def test_another_experiment_is_refused(program, folder):
     done = program("-m", "transfer_keras.train", *SETTINGS, "--steps=81", "--workdir=begun")
     assert done.returncode == 2
     assert "steps is 80 there, 81 here" in done.stderr

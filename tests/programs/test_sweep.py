@@ -27,10 +27,10 @@ from transfer_keras.config import from_flags
 for name, value in experiment_flags.WHOLE_CURVE.items():
     flags.FLAGS.set_default(name, value)
 flags.FLAGS(sys.argv)
-found = from_flags.experiments(None)
+experiments = from_flags.experiments(None)
 print(json.dumps([[e.data.split, e.data.examples_per_class, e.training.seed,
                    [t.name for t in e.treatments], e.data.dataset, e.training.network,
-                   e.training.steps] for e in found]))
+                   e.training.steps] for e in experiments]))
 """
 
 
@@ -63,11 +63,11 @@ def test_committed_flagfiles_are_studies(program, path, request):
     if path.stem == "whole_figure":  # Of a training, which trains towards B where nothing is said.
         extra = ["--target=B"]
     splits, amounts, seeds, treatments = STUDIES[path.stem]
-    found = experiments(program, f"--flagfile={path}", *extra)
+    study = experiments(program, f"--flagfile={path}", *extra)
     expected = {(s, a, k) for s in splits for a in amounts for k in seeds}
-    assert {tuple(e[:3]) for e in found} == expected
-    assert len(found) == len(expected)
-    for split, _, _, names, *_ in found:
+    assert {tuple(e[:3]) for e in study} == expected
+    assert len(study) == len(expected)
+    for split, _, _, names, *_ in study:
         of_a = {"baseA"} if amounts != [None] else {
             f"{donor}{n}A{plus}" for n in range(1, 8) for donor, plus in ("A ", "A+", "R ")
         }  # fmt: skip
@@ -78,9 +78,9 @@ def test_committed_flagfiles_are_studies(program, path, request):
 
 
 def test_the_paper_is_all_that_it_ran_and_what_it_left_out(program):
-    found = experiments(program, f"--flagfile={ROOT / 'flags' / 'paper.flags'}")
-    assert {tuple(e[4:]) for e in found} == {("imagenet2012", "alexnet", 450_000)}
-    of_split = {e[0]: set(e[3]) for e in found}
+    study = experiments(program, f"--flagfile={ROOT / 'flags' / 'paper.flags'}")
+    assert {tuple(e[4:]) for e in study} == {("imagenet2012", "alexnet", 450_000)}
+    of_split = {e[0]: set(e[3]) for e in study}
     everything = {
         f"{d}{n}{t}{p}" for d in "AB" for n in range(1, 8) for t in "AB" for p in ("", "+")
     }
@@ -90,9 +90,9 @@ def test_the_paper_is_all_that_it_ran_and_what_it_left_out(program):
 
 def test_every_combination_once_and_seeds_last(program):
     flags = ["--split=1,natural,1", "--seed=3,0-1", "--examples_per_class=all,4"]
-    found = [tuple(e[:3]) for e in experiments(program, *flags)]
+    combinations = [tuple(e[:3]) for e in experiments(program, *flags)]
     expected = [(s, a, k) for k in (3, 0, 1) for a in (None, 4) for s in ("1", "natural")]
-    assert found == expected
+    assert combinations == expected
 
 
 BAD = [
@@ -146,7 +146,7 @@ def small(data_dir):
     ]  # fmt: skip
 
 
-def test_a_study_and_what_it_leaves(program, small):
+def test_a_study_and_its_files(program, small):
     flags = [*small, "--split=0,whole", "--examples_per_class=2,all", "--batch_size=6"]
     done = program(*SWEEP, *flags, "--workdir=study")
     assert done.returncode == 0, done.stderr
@@ -178,15 +178,15 @@ def test_a_study_and_what_it_leaves(program, small):
                     "--workdir=alone")  # fmt: skip
     assert alone.returncode == 0, alone.stderr
     for name in two:
-        answers = [
+        predictions = [
             np.load(folder / name / "predictions.npz")
             for folder in (study / "split0-seed0", program.folder / "alone")
         ]
-        for key in answers[0]:
-            assert np.array_equal(*(found[key] for found in answers)), (name, key)
+        for key in predictions[0]:
+            assert np.array_equal(*(arrays[key] for arrays in predictions)), (name, key)
 
 
-def test_dry_run_measures_and_keeps_nothing(program, small):
+def test_dry_run_measures_and_writes_nothing(program, small):
     done = program(*SWEEP, *small, "--split=0,1", "--steps=3000", "--dry_run")
     assert done.returncode == 0, done.stderr
     for line in (
@@ -214,7 +214,7 @@ def test_dry_run_of_what_is_not_at_hand(program, tmp_path):
     assert not list(tmp_path.glob("cifar10*"))
 
 
-def test_what_cannot_be_is_told_before_anything_is_trained(program, small):
+def test_what_cannot_be_is_refused_before_anything_is_trained(program, small):
     done = program(*SWEEP, *small, "--examples_per_class=all,2", "--workdir=study")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
@@ -259,8 +259,8 @@ def test_a_study_of_a_donor(program):
     done = program(*SWEEP, *flags, "--steps=40", "--mode=frozen")
     assert done.returncode == 0, done.stderr
     for seed in (0, 1):
-        there = Workdir(program.folder / "study" / f"splitdonor-seed{seed}").done
-        assert there == ["A1B", "B1B", "baseB"]
+        networks = Workdir(program.folder / "study" / f"splitdonor-seed{seed}").done
+        assert networks == ["A1B", "B1B", "baseB"]
     assert re.search(r"^Split donor: (Take the lower 1|Train from)", done.stdout, re.MULTILINE)
     done = program(*SWEEP, *flags, "--steps=41", "--seed=0-2")
     assert done.returncode == 2

@@ -6,6 +6,7 @@ from support.tensorboard_server import serving, until
 from transfer_keras.config import make_experiment
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import Workdir
 
 NAMES = ["A2B", "B2B+"]
 EVERYONE = ["baseA", "baseB", *NAMES]
@@ -31,14 +32,14 @@ LINES = f"{DEEP} return all.filter(e => e.tagName === 'VZ-LINE-CHART2').length"
 @pytest.fixture(scope="module")
 def server(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser") / "run"
-    wanted = make_experiment(
+    experiment = make_experiment(
         tuple(map(parse_treatment, NAMES)),
         dataset="formula_images/6x30x32",
         data_dir=data_dir,
         steps=20,
         batch_size=8,
     )
-    run_experiment(wanted, folder, log=lambda _: None)
+    run_experiment(experiment, Workdir(folder), log=lambda _: None)
     with serving(folder) as address:
         yield address
 
@@ -56,18 +57,18 @@ def server(data_dir, tmp_path_factory):
 def test_page(server, browser, screenshots, page, expected, shown, at_least):
     browser.get(f"{server}/#{page}")
     browser.refresh()  # A change after # alone loads nothing.
-    words = [*EVERYONE, *expected]
+    texts = [*EVERYONE, *expected]
 
     def missing():
         text = browser.execute_script(TEXT)
         few = ["pictures"] if shown and browser.execute_script(shown) < at_least else []
-        return [word for word in words if word not in text] + few
+        return [one for one in texts if one not in text] + few
 
     try:
-        until(lambda: not missing(), f"{words} on the page {page}")
+        until(lambda: not missing(), f"{texts} on the page {page}")
     except AssertionError:
         pytest.fail(f"not on the page {page}: {missing()}")
     finally:
         browser.save_screenshot(str(screenshots / f"{page}.png"))
-    said = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    assert not [message for message in said if "/data/" in message]
+    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert not [entry["message"] for entry in severe if "/data/" in entry["message"]]

@@ -79,7 +79,7 @@ def test_help_needs_no_tensorflow(train, program):
     assert list(program.folder.iterdir()) == []
 
 
-def test_dry_run_says_what_it_would_take(train, program):
+def test_dry_run_prints_what_it_would_take(train, program):
     done = train("--n=1-3", "--mode=frozen,random", "--target=A,B", "--dry_run", light=False)
     assert done.returncode == 0, done.stderr
     assert "To train: baseA, baseB, B1A, B2A, B3A, R1A, R2A, R3A, A1B" in done.stdout
@@ -89,7 +89,7 @@ def test_dry_run_says_what_it_would_take(train, program):
     assert list(program.folder.iterdir()) == []
 
 
-def test_a_run_and_what_it_leaves(train, program, data_dir):
+def test_a_run_and_its_files(train, program, data_dir):
     """The smallest real run: real program, data, training, files; then it is run again."""
     small = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]
     small += ["--batch_size=8", "--validations=2", "--workdir=run"]

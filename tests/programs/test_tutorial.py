@@ -20,15 +20,15 @@ def test_the_tutorial_runs_as_it_stands(tmp_path):
         "PATH": os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]),
         "KERAS_BACKEND": "tensorflow",
     }
-    said = []
+    outputs = []
     for kind, code in blocks:
         command = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euc", code]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        said.append(done.stdout)
-    _, _, units, advice, answer, tuned = said
+        outputs.append(done.stdout)
+    _, _, units, advice, answer, tuned = outputs
     assert re.search(r"^ *3 +conv3 ", units, re.MULTILINE)
     assert "Choose n from 1 to 7" in units
     assert re.search(r"^(Take the lower \d|Train from scratch)", advice, re.MULTILINE), advice

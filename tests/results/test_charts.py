@@ -14,7 +14,7 @@ from transfer_keras.results.study import Kind, read_study
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Random halves, natural, whole, and fewer examples of these; one of them failed."""
+    """Random splits, natural, whole, and fewer examples of these; one of them failed."""
     folder = tmp_path_factory.mktemp("study")
     write_study(folder)
     frozen = {"baseA": 0.6, "baseB": 0.7, "A1B": 0.5, "B1A": 0.4, "A3B": 0.3}

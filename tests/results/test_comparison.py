@@ -72,13 +72,18 @@ def test_intervals_hold_the_known_effect(splits, seeds, over, effect):
 
 
 def test_naive_intervals_would_not():
-    """What the choice of samples is for: seeds as if they were splits hold too rarely."""
+    """Intervals that take seeds as if they were splits hold the effect too rarely."""
     rng = np.random.default_rng(0)
     held = 0
     truth = top1(0.5, 0.1, 0.1) - top1(0.5)
     for _ in range(300):
         runs = study(rng, splits=3, seeds=4, images=300, effect=0, seed_spread=0, split_spread=0.1)
-        differences = [one.top1 - base.top1 for one, base in runs.pairs(ONE)]
+        differences = [
+            one.top1 - base.top1
+            for seeds in runs.pairs([ONE], [BASE]).values()
+            for pairs in seeds
+            for one, base in pairs
+        ]
         interval = statistics.over_replicates(differences).interval()
         held += interval.low <= truth <= interval.high
     assert held / 300 < 0.85

@@ -24,11 +24,11 @@ def test_what_is_on_disk(tmp_path):
     }
     seeds = on_disk.runs[Kind("random")].by_seed(TargetTask("1", "A"))
     assert set(seeds) == {0, 1}
-    run = seeds[1][Role("AnB+", 3)]  # Of target A, so it is B3A+.
+    result = seeds[1][Role("AnB+", 3)]  # Of target A, so it is B3A+.
     workdir = Workdir(tmp_path / "split1-seed1")
-    assert run.top1 == workdir.row("B3A+").top1
+    assert result.top1 == workdir.row("B3A+").top1
     label, predicted = workdir.predictions("B3A+")
-    assert np.array_equal(run.right, label == predicted)
+    assert np.array_equal(result.right, label == predicted)
     natural = on_disk.runs[Kind("natural")].by_seed(TargetTask("natural", "B"))[0]
     assert set(natural) == {BASE}, "a network that did not train is no result"
     assert [n.row.treatment for n in on_disk.networks if not n.trained] == ["R2B"]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from support.rows import make_row, write
 
-from transfer_keras.config import UserError, combine_treatments, make_experiment, parse_treatment
-from transfer_keras.experiments.plan_table import plan_table
+from transfer_keras.config import UserError, parse_treatment
 from transfer_keras.results import Workdir, summary
 from transfer_keras.results.figures import curve
 
@@ -72,36 +71,6 @@ def test_failures_have_a_line_each(tmp_path):
     assert "diverged" in table[2]
     assert "at chance" not in table[3]
     assert table[4].endswith("at chance  5:51 for 21")
-
-
-@pytest.mark.parametrize(
-    ("changes", "limit"),
-    [
-        ({"group_memory": 40.0}, "as many as fit 40.0 GiB (--group_memory)."),
-        ({"group_size": 30}, "groups of at most 30 (--group_size)."),
-    ],
-)
-def test_plan(tmp_path, changes, limit):
-    treatments = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], "B")
-    experiment = make_experiment(treatments, **changes)
-    workdir = Workdir(tmp_path)
-    for name in ("baseA", "A1B"):
-        write(tmp_path, make_row(treatment=name), [1])
-        workdir.network_path(name).touch()
-    plan = plan_table(experiment, {"A": range(5), "B": range(5)}, workdir)
-    *lines, total = plan.splitlines()
-    assert [line.split()[:3] for line in lines[2:]] == [
-        ["1", "A", "baseA"],
-        ["2", "B", "baseB"],
-        ["3", "B", "A1B,"],
-    ]
-    assert lines[2].endswith("on disk")
-    assert lines[3].endswith("to train")
-    assert lines[4].endswith("27 to train")
-    assert "A1B, …, B7B+ (28)" in lines[4]
-    assert total.startswith("30 networks of ")
-    assert "in 3 passes over the data of 2,200 steps each" in total
-    assert total.endswith(limit)
 
 
 def test_networks_tested_on_other_images_are_not_compared(tmp_path):

@@ -1,1 +1,1 @@
-"""What several tests share: small networks, studies on disk, programs as processes."""
+"""Helpers that several tests share: small networks, studies on disk, programs as processes."""

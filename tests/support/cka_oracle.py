@@ -4,7 +4,7 @@ import numpy as np
 
 
 def hsic(k, l):  # noqa: E741
-    """Song et al. (2012), equation 5, entry by entry."""
+    """Computes equation 5 of Song et al. (2012), entry by entry."""
     n = len(k)
     k, l = k - np.diag(np.diag(k)), l - np.diag(np.diag(l))  # noqa: E741
     first = np.trace(k @ l)
@@ -14,13 +14,13 @@ def hsic(k, l):  # noqa: E741
 
 
 def gram(x):
-    """Inner products of images, (images, ...)."""
+    """Computes the inner products of images, (images, ...)."""
     x = x.reshape(len(x), -1).astype(np.float64)
     return x @ x.T
 
 
 def oracle(x, y, batch):
-    """CKA of features (images, ...) over batches of images, the last of which may be smaller."""
+    """Computes CKA of features (images, ...) over batches; the last may be smaller."""
     sums = np.zeros(3)
     for start in range(0, len(x), batch):
         k, l = (gram(z[start : start + batch]) for z in (x, y))  # noqa: E741

@@ -5,7 +5,7 @@ from tensorflow import make_ndarray
 
 
 def read(folder):
-    """{tag: [(step, value)]}; numbers as floats, all else as arrays."""
+    """Reads {tag: [(step, value)]}; numbers are floats, all else arrays."""
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
 

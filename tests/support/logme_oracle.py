@@ -5,8 +5,8 @@ from scipy import linalg, optimize
 
 
 def oracle(features, labels):
-    """The marginal likelihood, (examples - 1) square after the mean is taken out, of each class;
-    maximised over both logarithms from many beginnings."""
+    """Computes the marginal likelihood of each class, (examples - 1) square after the mean is taken
+    out; maximises it over both logarithms from many beginnings."""
     contrasts = linalg.helmert(len(labels))
     x = contrasts @ features
     x /= np.sqrt((x**2).sum(axis=1).mean())
@@ -22,11 +22,11 @@ def oracle(features, labels):
             return (square + np.linalg.slogdet(2 * np.pi * covariance)[1]) / 2
 
         starts = [(a, b) for a in (-3, 1, 5) for b in (1, 5)]
-        found = [
+        optima = [
             optimize.minimize(
                 negative, start, method="L-BFGS-B", bounds=[(-12, 25), (-12, 18)], tol=1e-14
             )
             for start in starts
         ]
-        best.append(-min(result.fun for result in found))
+        best.append(-min(result.fun for result in optima))
     return np.mean(best) / len(labels)

@@ -1,11 +1,11 @@
-"""Networks that a person may have, and folders of pictures that they know nothing of."""
+"""Networks that a person may have, and folders of pictures that were not trained on."""
 
 import keras
 import numpy as np
 from PIL import Image
 
 from transfer_keras.config import make_experiment
-from transfer_keras.config.experiment import make_sections
+from transfer_keras.config.experiment import make_request
 from transfer_keras.networks import pretrained
 
 layers = keras.layers
@@ -13,7 +13,7 @@ PIXELS = np.random.default_rng(1).integers(0, 256, (5, 24, 24, 3)).astype(np.flo
 
 
 def body(x):
-    """Three units, the first two with BatchNorm."""
+    """Builds three units, the first two with BatchNorm."""
     for name, filters in (("c1", 6), ("c2", 8)):
         x = layers.Conv2D(filters, 3, name=name)(x)
         x = layers.BatchNormalization(name=f"{name}_norm")(x)
@@ -25,7 +25,7 @@ def body(x):
 def classifier(
     shape=(24, 24, 3), *, scaling=True, activation="softmax", dtype="float32", perturbed=True
 ):
-    """Four units; perturbed, no BatchNorm is as it was made, and next to nothing can be learned."""
+    """Builds four units; perturbed, no BatchNorm is as it was made, and little can be learned."""
     inputs = keras.Input(shape, dtype=dtype, name="photo")
     x = layers.Rescaling(1 / 255, name="scale")(inputs) if scaling else inputs
     model = keras.Model(inputs, layers.Dense(7, activation, name="out")(body(x)), name="own")
@@ -42,7 +42,7 @@ def perturb(model):
 
 
 def write_pictures(folder, *, classes=("left", "right", "top"), each=12, side=24, seed=0):
-    """A bright bar where the class says, in noise."""
+    """Writes pictures of noise, with a bright bar in a place of each class."""
     rng = np.random.default_rng(seed)
     places = (np.s_[:, :6], np.s_[:, -6:], np.s_[:6, :], np.s_[-6:, :], np.s_[9:15, 9:15])
     for name, place in zip(classes, places, strict=False):
@@ -55,27 +55,27 @@ def write_pictures(folder, *, classes=("left", "right", "top"), each=12, side=24
 
 
 def ask(donor, *names, **settings):
-    """An experiment with a donor, which is opened."""
+    """Makes an experiment with a donor, which is opened."""
     return make_experiment(
         names or ["A1B"], donor=str(donor), describe_donor=describe_donor, **settings
     )
 
 
-def describe_donor(donor, training, execution):
-    return pretrained.describe_architecture(donor, training.image_size)
+def describe_donor(request):
+    return pretrained.describe_architecture(request.donor, request.training.image_size)
 
 
-def sections(donor, *, split="donor", **settings):
-    """Its settings, the donor unopened."""
-    return make_sections(donor=str(donor), split=split, **settings)
+def request(donor, *names, **settings):
+    """Makes the request of an experiment; the donor is not opened."""
+    return make_request(names or ["A1B"], donor=str(donor), **settings)
 
 
 def network(asked):
-    """The donor of an experiment, or of its sections."""
+    """Opens the donor of an experiment, or of a request."""
     return pretrained.open_pretrained(asked.donor, asked.training.image_size).model
 
 
-def listing(asked):
+def unit_list(asked):
     return pretrained.list_units(asked.donor, asked.training.image_size)
 
 

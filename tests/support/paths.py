@@ -1,4 +1,4 @@
-"""Where things lie."""
+"""Paths of the checkout and of the data beside it."""
 
 import pathlib
 

@@ -11,7 +11,7 @@ HEAVY = ("tensorflow", "keras")
 
 
 class Programs:
-    """Starts Python in an empty folder; what still runs at the end is killed.
+    """Starts Python in an empty folder; as a context manager, kills at its end what still runs.
 
     Args:
         folder: an existing one, for the programs and for packages that cannot be imported.
@@ -21,7 +21,7 @@ class Programs:
     """
 
     def __init__(self, folder):
-        self._poison, self.folder = folder / "poison", folder / "here"
+        self._poison, self.folder = folder / "poison", folder / "work"
         self.folder.mkdir()
         for name in HEAVY:
             (self._poison / name).mkdir(parents=True)
@@ -29,28 +29,39 @@ class Programs:
             (self._poison / name / "__init__.py").write_text(poison)
         self._started = []
 
-    def start(self, *arguments, light=False, cwd=None):
-        """Starts `python ARGUMENTS`; `light`: TensorFlow and Keras cannot be imported."""
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self._started:
+            with process:
+                process.kill()
+
+    def start(self, *arguments, light=False, cwd=None, merge=False, environment=None):
+        """Starts `python ARGUMENTS`.
+
+        Args:
+            arguments: what follows `python` on the command line.
+            light: TensorFlow and Keras cannot be imported.
+            cwd: the folder to run in; None: `folder`.
+            merge: standard error goes to standard output.
+            environment: more variables, which win.
+        """
         path = [str(self._poison), str(ROOT)] if light else [str(ROOT)]
-        environment = {"PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        own = {"PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
         process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=cwd or self.folder,
-            env=os.environ | environment,
+            env=os.environ | own | (environment or {}),
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merge else subprocess.PIPE,
             text=True,
         )
         self._started.append(process)
         return process
 
-    def __call__(self, *arguments, light=False, cwd=None):
-        """Runs it to its end."""
-        process = self.start(*arguments, light=light, cwd=cwd)
+    def __call__(self, *arguments, **settings):
+        """Runs it to its end; the settings are those of `start`."""
+        process = self.start(*arguments, **settings)
         output, errors = process.communicate()
         return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
-
-    def kill(self):
-        for process in self._started:
-            process.kill()
-            process.communicate()

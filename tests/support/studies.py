@@ -6,7 +6,7 @@ import numpy as np
 
 from support.rows import make_row
 from transfer_keras.config import choices, parse_treatment
-from transfer_keras.results import EXPERIMENT, Workdir
+from transfer_keras.results import EXPERIMENT_FILE, Workdir
 
 IMAGES = 400
 SETTINGS = {"dataset": "formula_images", "network": "alexnet_small", "steps": 10}
@@ -25,7 +25,7 @@ def write_experiment(folder, *, split, seed, levels, outcomes=None, settings=Non
     folder.mkdir(parents=True)
     facts = {"settings": {**SETTINGS, **(settings or {}), "split": split, "seed": seed}}
     facts |= {"data": {}, "versions": {"keras": "3.15.1"}}
-    (folder / EXPERIMENT).write_text(json.dumps(facts))
+    (folder / EXPERIMENT_FILE).write_text(json.dumps(facts))
     (folder / "run.flags").write_text(f"--split={split}\n--seed={seed}\n")
     for name, level in levels.items():
         treatment = parse_treatment(name)

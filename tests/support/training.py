@@ -51,7 +51,7 @@ def batches(count, size=4, seed=0):
 
 
 def endless(dataset):
-    """Makes of a dataset the batches that `Streams` takes."""
+    """Makes the batches that `Streams` takes, from a dataset."""
     return lambda start, _: dataset.repeat().skip(start)
 
 

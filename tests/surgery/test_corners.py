@@ -83,12 +83,12 @@ def test_numpy_integers_are_integers():
     assert all(same(a, b) for a, b in zip(one.weights, other.weights, strict=True))
 
 
-def test_statistics_inside_a_nested_model_cannot_be_kept():
+def test_statistics_inside_a_nested_model_cannot_be_frozen():
     with pytest.raises(surgery.NotRebuildable, match=r"'bn' .* lies inside another layer"):
         surgery.transplant(nested(norm=True), 1, seed=1, batch_norm="statistics_frozen")
 
 
-def test_statistics_of_a_subclass_cannot_be_kept():
+def test_statistics_of_a_subclass_cannot_be_frozen():
     @keras.saving.register_keras_serializable(package="tests")
     class Doubled(LAYERS.BatchNormalization):
         def call(self, inputs, training=None, mask=None):
@@ -101,10 +101,10 @@ def test_statistics_of_a_subclass_cannot_be_kept():
         surgery.transplant(donor, 1, seed=1, batch_norm="statistics_frozen")
 
 
-def test_kept_statistics_are_watched_and_can_be_let_go():
+def test_frozen_statistics_are_compared_and_can_be_trained_again():
     first, _ = surgery.transplant(make_donor(), 2, seed=1, batch_norm="statistics_frozen")
-    watched = [name for name in surgery.snapshot(first) if name.startswith("one_bn")]
-    assert [name.split(":")[1] for name in watched] == ["moving_mean", "moving_variance"]
+    compared = [name for name in surgery.snapshot(first) if name.startswith("one_bn")]
+    assert [name.split(":")[1] for name in compared] == ["moving_mean", "moving_variance"]
     second, _ = surgery.transplant(first, 2, seed=2, mode="fine_tune")
     assert type(second.get_layer("one_bn")) is LAYERS.BatchNormalization
     before = values(second)["one_bn/moving_mean"]

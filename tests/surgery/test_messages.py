@@ -1,4 +1,4 @@
-"""What each error says. The file beside it holds the words; a change of them is a decision.
+"""The message of each error. `messages.txt` holds their text; a change of it is a decision.
 
 Write it anew with `python tests/surgery/test_messages.py` and read the difference.
 """

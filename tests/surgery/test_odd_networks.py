@@ -41,10 +41,10 @@ def test_adapted_normalisation_is_copied_in_every_mode():
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="lookup needs TensorFlow")
 @pytest.mark.parametrize("adapted", [True, False])
 def test_lookup(adapted):
-    words = np.array([10, 20, 30, 30])
+    tokens = np.array([10, 20, 30, 30])
     layer = LAYERS.IntegerLookup(vocabulary=None if adapted else [30, 20, 10], name="words")
     if adapted:
-        layer.adapt(words)
+        layer.adapt(tokens)
     inputs = keras.Input((3,), dtype="int64")
     x = LAYERS.Embedding(5, 4, name="embed")(layer(inputs))
     donor = keras.Model(inputs, LAYERS.Dense(2, name="b")(LAYERS.Flatten()(x)))

@@ -1,4 +1,4 @@
-"""Checkpoints are saved, found damaged, and gone on from."""
+"""Checkpoints are saved, checked for damage, and read back."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def made(folder, *, every=0.0):
     return Checkpoints(folder, every=every, warn=warnings.append), warnings
 
 
-def test_round_trip_and_the_last_two_are_kept(tmp_path):
+def test_round_trip_and_the_last_two_stay_on_disk(tmp_path):
     checkpoints, warnings = made(tmp_path)
     assert checkpoints.latest() is None
     for step in (9, 10, 200):

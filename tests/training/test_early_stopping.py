@@ -33,7 +33,7 @@ def network(seed):
 
 
 def frozen(seed):
-    """Of two such, the lower part is one in the group."""
+    """Makes a network with a frozen unit; two such share it in a group."""
     return surgery.transplant(network(9), 1, mode="frozen", seed=seed).model
 
 
@@ -100,7 +100,7 @@ def by_hand(losses, patience):
 
 @pytest.fixture(scope="module")
 def plain():
-    """All networks to the last step."""
+    """Trains all networks to the last step."""
     return train(list(NETWORKS))
 
 
@@ -111,7 +111,7 @@ def group():
 
 @pytest.fixture(scope="module")
 def expected(plain):
-    """{network: (step that counts, its own last step)}."""
+    """Computes {network: (step that counts, its own last step)}."""
     return {
         name: by_hand([test[:2] for test in ended.tests], PATIENCE)
         for name, ended in plain[0].items()
@@ -132,7 +132,7 @@ def test_by_hand():
 
 
 def test_the_networks_end_at_different_steps(expected, plain):
-    """Else the other tests would say little."""
+    """Without this the other tests would prove little."""
     assert len({last for _, last in expected.values()}) > 2
     assert all(best < last < STEPS for best, last in expected.values())
     assert expected["nan"] == (EVERY, PATIENCE * EVERY)
@@ -305,14 +305,14 @@ def test_the_training_ends_when_all_are_done():
     assert values == {"x": 1, "y": 3}
 
 
-def test_without_patience_the_last_test_counts_and_no_weight_is_kept():
+def test_without_patience_the_last_test_counts_and_no_weight_is_copied():
     made, values = stopping(None, x=[1, 2, 3, math.nan])
     assert (made.states["x"].step, values) == (40, {"x": 4})
     assert (made.all_done, made.may_end, made.arrays(), made.facts()) == (False, False, [], {})
 
 
 def test_each_network_goes_back_to_its_own_statistics():
-    """Also where batch normalisation has nothing else, and networks could be taken to share it."""
+    """A BatchNorm without scale and shift has statistics alone, which networks do not share."""
     inputs = keras.Input((2,))
     x = keras.layers.BatchNormalization(center=False, scale=False, name="norm")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2)(x))

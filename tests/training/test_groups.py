@@ -19,7 +19,7 @@ STEPS = 12
 
 @pytest.fixture(scope="module")
 def batches():
-    """Augmented batches, that go into a second epoch."""
+    """Makes augmented batches, which go into a second epoch."""
     images = np.concatenate([formula.draw_class(name, 12, 32, seed=0) for name in NAMES[:3]])
     labels = np.repeat(np.arange(3, dtype=np.int32), 12)
     cut = Preprocessing(image_size=32, resize=32, pad=4, augment=True)
@@ -30,7 +30,7 @@ NAMES = formula.class_names(6)
 
 
 def donor(seed):
-    """A base with weights of its own everywhere, biases and statistics included."""
+    """Makes a base with weights of its own everywhere, biases and statistics included."""
     rng = np.random.default_rng(seed)
     model = alexnet.build(
         "alexnet_small", image_size=32, classes=4, mean=rng.uniform(90, 130, 3), variance=[4e3] * 3
@@ -43,7 +43,7 @@ def donor(seed):
 
 @pytest.fixture(scope="module")
 def networks():
-    """Frozen at several depths (dropout within, at 6 and 7), fine-tuned, random, a base."""
+    """Makes a base, random and fine-tuned networks, and frozen ones (6 and 7 with dropout)."""
     a, b, r = donor(1), donor(2), donor(3)
     made = {}
     for name, source, n, mode in (
@@ -91,7 +91,7 @@ def check(together, alone):
 
 @pytest.fixture(scope="module", params=["sgd", "adam"])
 def alone(request, networks, batches):
-    """Every network trained by itself."""
+    """Trains every network by itself."""
     values = {}
     for name, network in networks.items():
         values |= train({name: network}, batches, request.param)

@@ -1,4 +1,4 @@
-"""Private names of Keras stand in one module, and mean what it says."""
+"""Private names of Keras stand in one module, and mean what its docstrings say."""
 
 import ast
 import pathlib

@@ -29,7 +29,7 @@ def numpy_sgd(rate, gradients, value):
 
 
 def numpy_adam(rate, gradients, value):
-    """Kingma and Ba (2015), with epsilon outside the correction, as Keras has it."""
+    """Computes Kingma and Ba (2015), with epsilon outside the correction, as Keras has it."""
     m = v = 0.0
     for t, (now, gradient) in enumerate(zip(rate, gradients, strict=True), 1):
         gradient = gradient + 0.01 * value if value.ndim > 1 else gradient

@@ -108,7 +108,7 @@ def test_unit_metrics_change_no_number():
 
 
 def test_nothing_of_a_training_stays_in_memory():
-    """A graph that is kept keeps the weights of its group: a study would fill the memory."""
+    """A graph that stays holds the weights of its group: a study would fill the memory."""
 
     def graphs():
         gc.collect()

@@ -1,30 +1,26 @@
 """Several devices, played by the CPU, compute what one does."""
 
 import math
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.paths import ROOT
 
 from transfer_keras.training import replicas
 from transfer_keras.training.checkpoints import Checkpoints
 
-SCRIPT = pathlib.Path(__file__).with_name("on_devices.py")
+SCRIPT = ROOT / "tests" / "support" / "on_devices.py"
 # Tolerances of twenty steps of a small network: sums are added in another order.
 FLOAT64, FLOAT32 = 1e-12, 1e-5
 
 
-def run(folder, devices, dtype="float64", stop_at=None, more=()):
-    """Reads all numbers of a training; with `stop_at` there is only a checkpoint."""
+def train(program, folder, devices, dtype="float64", stop_at=None, more=()):
+    """Runs a training and gives all its numbers; with `stop_at` it leaves only a checkpoint."""
     folder.mkdir(exist_ok=True)
     arguments = [str(devices), dtype, str(folder), *([str(stop_at)] if stop_at else []), *more]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False
-    )
+    done = program(str(SCRIPT), *arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     if stop_at:
         assert Checkpoints(folder, every=1, warn=print).latest()[1]["step"] == stop_at
@@ -42,12 +38,12 @@ def assert_alike(numbers, expected, tolerance):
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("one"), 1)
+def one(module_program, tmp_path_factory):
+    return train(module_program, tmp_path_factory.mktemp("one"), 1)
 
 
 def test_one_device_trains_at_all(one):
-    """Else equality would say nothing."""
+    """Without this an equality of numbers would prove nothing."""
     kinds = {name.split()[0] for name in one}
     assert kinds >= {"training", "test", "gradients", "activations", "one", "two", "all"}
     assert not np.allclose(one["one weight 2"], one["two weight 2"])
@@ -56,39 +52,41 @@ def test_one_device_trains_at_all(one):
 
 
 @pytest.mark.parametrize("devices", [2, 4])
-def test_equals_one_device(one, tmp_path, devices):
+def test_equals_one_device(one, program, tmp_path, devices):
     """Compares weights, scores, predictions, gradients and activations; with dropout and decay."""
-    assert_alike(run(tmp_path, devices), one, FLOAT64)
+    assert_alike(train(program, tmp_path, devices), one, FLOAT64)
 
 
-def test_float32(tmp_path):
-    expected = run(tmp_path / "one", 1, "float32")
-    assert_alike(run(tmp_path / "four", 4, "float32"), expected, FLOAT32)
+def test_float32(program, tmp_path):
+    expected = train(program, tmp_path / "one", 1, "float32")
+    assert_alike(train(program, tmp_path / "four", 4, "float32"), expected, FLOAT32)
 
 
 @pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
-def test_a_checkpoint_goes_on_with_other_devices(one, tmp_path, first, then):
-    run(tmp_path, first, stop_at=12)
-    assert_alike(run(tmp_path, then), after(12, one), FLOAT64)
+def test_a_checkpoint_goes_on_with_other_devices(one, program, tmp_path, first, then):
+    train(program, tmp_path, first, stop_at=12)
+    assert_alike(train(program, tmp_path, then), after(12, one), FLOAT64)
 
 
 @pytest.fixture(scope="module")
-def one_more(tmp_path_factory):
+def one_more(module_program, tmp_path_factory):
     """Trains with learning rates, a warm-up, class weights and early stopping, on one device."""
-    return run(tmp_path_factory.mktemp("one_more"), 1, more=["more"])
+    return train(module_program, tmp_path_factory.mktemp("one_more"), 1, more=["more"])
 
 
-def test_learning_rates_class_weights_and_early_stopping_equal_one_device(one_more, tmp_path):
-    assert_alike(run(tmp_path, 2, more=["more"]), one_more, FLOAT64)
+def test_learning_rates_class_weights_and_early_stopping_equal_one_device(
+    one_more, program, tmp_path
+):
+    assert_alike(train(program, tmp_path, 2, more=["more"]), one_more, FLOAT64)
     ends = {name: one_more[f"{name} ended"].tolist() for name in ("one", "two", "all")}
     assert ends == {"one": [2, 6], "two": [4, 8], "all": [8, 12]}  # Else equality says little.
 
 
 @pytest.mark.parametrize("step", [4, 8])
-def test_they_go_on_with_other_devices(one_more, tmp_path, step):
+def test_they_go_on_with_other_devices(one_more, program, tmp_path, step):
     """Goes on in the warm-up, and when two networks are done."""
-    run(tmp_path, 1, stop_at=step, more=["more"])
-    assert_alike(run(tmp_path, 2, more=["more"]), after(step, one_more), FLOAT64)
+    train(program, tmp_path, 1, stop_at=step, more=["more"])
+    assert_alike(train(program, tmp_path, 2, more=["more"]), after(step, one_more), FLOAT64)
 
 
 def after(step: int, numbers: dict) -> dict:
@@ -97,9 +95,9 @@ def after(step: int, numbers: dict) -> dict:
 
 
 def _step(name: str) -> float:
-    words = name.split()
-    recorded = words[0] in ("training", "test", "gradients", "activations")
-    return int(words[1]) if recorded else math.inf
+    kind, step, *_ = [*name.split(), ""]
+    recorded = kind in ("training", "test", "gradients", "activations")
+    return int(step) if recorded else math.inf
 
 
 def test_distribute_gives_each_process_its_rows_in_order():

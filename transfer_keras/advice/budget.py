@@ -39,7 +39,7 @@ class Budget:
 
     @property
     def remaining(self) -> float:
-        """Gives the seconds that are left for trainings."""
+        """Gives the seconds that remain for trainings."""
         return (1 - _CLOSING) * self.seconds - self.elapsed
 
     @property
@@ -49,7 +49,7 @@ class Budget:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """What a folder was begun with, and so goes on with.
 
     Attributes:
@@ -64,7 +64,7 @@ class Plan:
     places: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def read(cls, folder: pathlib.Path) -> "Plan | None":
+    def read(cls, folder: pathlib.Path) -> "SearchPlan | None":
         """Reads the plan of a folder; None where there is none.
 
         Raises:
@@ -95,7 +95,7 @@ def make_plan(
     *,
     fixed: Sequence[str],
     log: Callable[[str], None],
-) -> tuple[Experiment, Plan]:
+) -> tuple[Experiment, SearchPlan]:
     """Takes the folder's plan, or makes one: the first set of n, and as many steps as time allows.
 
     Args:
@@ -114,7 +114,7 @@ def make_plan(
             settings.
     """
     epoch = max(1, len(data.train["B"]) // experiment.training.batch_size)
-    earlier = Plan.read(folder)
+    earlier = SearchPlan.read(folder)
     if not earlier and folder.is_dir() and any(x for x in folder.iterdir() if x.name[0] != "."):
         raise UserError(
             f"--workdir={folder}: holds other files and no {_PLAN}. Give a new or empty folder, or "
@@ -150,14 +150,14 @@ def _new_plan(
     epoch: int,
     fixed: Sequence[str],
     log: Callable[[str], None],
-) -> Plan:
+) -> SearchPlan:
     """Plans fewer cut points and longer trainings, where the time allows for few steps."""
     log("Measuring how fast this machine is …")
     plain = experiment.replace(warm_up_head=0)
     cost = time_base(plain, data)
     for count in (4, 3, 2):
-        places = _first_places(experiment, count)
-        first_set = plain.replace(treatments=frozen_and_fine_tuned(places, plain))
+        cut_points = _first_cut_points(experiment, count)
+        first_set = plain.replace(treatments=frozen_and_fine_tuned(cut_points, plain))
         steps = experiment.training.steps
         if "steps" in fixed:
             break
@@ -185,23 +185,27 @@ def _new_plan(
             f"{steps} steps. Give fewer, or more time."
         )
     log(
-        f"n = {', '.join(map(str, places))}, frozen and fine-tuned, and from scratch: "
+        f"n = {', '.join(map(str, cut_points))}, frozen and fine-tuned, and from scratch: "
         f"{networks} networks of {steps:,} steps ({steps / epoch:.1f} epochs) in about "
-        f"{duration(cost.seconds(first_set.replace(steps=steps)))}; then closer, then "
+        f"{duration(cost.seconds(first_set.replace(steps=steps)))}; then refinements, then "
         "more seeds."
     )
-    return Plan(experiment.variant_name, steps, warm_up, (tuple(places),))
+    return SearchPlan(experiment.variant_name, steps, warm_up, (tuple(cut_points),))
 
 
-def _first_places(experiment: Experiment, count: int) -> list[int]:
+def _first_cut_points(experiment: Experiment, count: int) -> list[int]:
     """Spreads the first cut points evenly, each as near as the donor can be cut."""
     architecture = experiment.architecture
     even = spread_evenly(len(architecture.units) - 1, count)
     return sorted({min(architecture.cut_points, key=lambda n: abs(n - place)) for place in even})
 
 
-def frozen_and_fine_tuned(places: Sequence[int], experiment: Experiment) -> tuple[Treatment, ...]:
+def frozen_and_fine_tuned(
+    cut_points: Sequence[int], experiment: Experiment
+) -> tuple[Treatment, ...]:
     """Lists the treatments frozen and fine-tuned at each n, where the donor can be."""
     architecture = experiment.architecture
-    both = (parse_treatment(f"A{n}B{plus}") for n, plus in itertools.product(places, ("", "+")))
-    return tuple(t for t in both if not architecture.why_not(t.n, t.mode))
+    treatments = (
+        parse_treatment(f"A{n}B{plus}") for n, plus in itertools.product(cut_points, ("", "+"))
+    )
+    return tuple(t for t in treatments if not architecture.why_not(t.n, t.mode))

@@ -42,7 +42,7 @@ class Selection(NamedTuple):
     """How a network was chosen.
 
     Attributes:
-        advice: what the study found, in words.
+        advice: the recommendation of the study.
         compared: how many networks it is the best of.
         top1_by_seed: of the networks of the same treatment, one a seed, itself included.
     """

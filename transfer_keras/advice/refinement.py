@@ -1,4 +1,4 @@
-"""What to try next: the first set of n, where to refine it, and what to repeat."""
+"""The next step of a search: the first set of n, where to refine it, what to repeat."""
 
 from collections.abc import Collection, Sequence
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from transfer_keras.advice import model_card, refinement, transferability
-from transfer_keras.advice.budget import Budget, Plan, frozen_and_fine_tuned, make_plan
+from transfer_keras.advice.budget import Budget, SearchPlan, frozen_and_fine_tuned, make_plan
 from transfer_keras.config import (
     Experiment,
     Interrupted,
@@ -134,7 +134,7 @@ def _describe(experiment: Experiment, data: TaskData) -> str:
     few, many = counts.min(), counts.max()
     each = f"{few}" if few == many else f"{few} to {many}"
     uneven = ""
-    if many >= 2 * few and experiment.training.class_weights == "none":
+    if many >= 2 * few and experiment.training.class_weights == choices.UNWEIGHTED:
         uneven = " They are uneven: --class_weights=balanced lets all classes count the same."
     facts = (
         f"{len(train):,} pictures of {len(names)} classes to train on ({each} a class), "
@@ -159,10 +159,10 @@ def _estimate_transferability(
             "classes, or more."
         )
         return []
-    asked = experiment.donor, experiment.training.image_size
-    units = pretrained.count_units(*asked).units
+    opened = experiment.donor, experiment.training.image_size
+    units = pretrained.count_units(*opened).units
     cuts = [(unit.name, unit.output) for unit in units[:-1]]
-    model = pretrained.open_pretrained(*asked).model
+    model = pretrained.open_pretrained(*opened).model
     scores = transferability.estimate_transferability(model, cuts, images, labels)
     log(f"\n{transferability.describe(scores, pictures=len(labels))}\n")
     return scores
@@ -182,7 +182,7 @@ class _Search:
     def __init__(
         self,
         experiment: Experiment,
-        plan: Plan,
+        plan: SearchPlan,
         folder: pathlib.Path,
         budget: Budget,
         data: TaskData,
@@ -211,22 +211,22 @@ class _Search:
     def refine(self) -> None:
         """Adds cut points where it matters, while there is time."""
         planned = list(self._plan.places[1:])
-        while places := planned.pop(0) if planned else self._next_places():
+        while cut_points := planned.pop(0) if planned else self._next_cut_points():
             is_late = self._budget.elapsed > _REFINED * self._budget.seconds
-            added = frozen_and_fine_tuned(places, self._experiment)
+            added = frozen_and_fine_tuned(cut_points, self._experiment)
             if is_late or self._seconds(added, self._first_workdir) > self._budget.remaining:
                 return
-            if places not in self._plan.places:
-                noted = (*self._plan.places, places)
+            if cut_points not in self._plan.places:
+                noted = (*self._plan.places, cut_points)
                 self._plan = dataclasses.replace(self._plan, places=noted)
                 self._plan.write(self._folder)
-            self._log(f"\nCloser: n = {', '.join(map(str, places))}.")
+            self._log(f"\nRefining: n = {', '.join(map(str, cut_points))}.")
             treatments = (*self._experiment.treatments, *added)
             self._experiment = self._experiment.replace(treatments=treatments)
             if not self._train(self._experiment):
                 return
 
-    def _next_places(self) -> tuple[int, ...]:
+    def _next_cut_points(self) -> tuple[int, ...]:
         """Finds cut points to add; where the donor cannot be cut, there is nothing to try."""
         architecture = self._experiment.architecture
         top = len(architecture.units) - 1

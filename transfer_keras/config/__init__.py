@@ -1,7 +1,7 @@
 """Owns what is asked: experiments, treatments, their plan, flags, and what can be wrong with them.
 
 All of it is checked before TensorFlow is imported, which takes seconds. Programs also import the
-modules `flags`, `flag_types`, `from_flags`, `launch` and `run_flags`; importing them defines flags.
+modules `flags`, `flag_types`, `from_flags`, `launch` and `run_flags`; the first defines flags.
 """
 
 from transfer_keras.config import choices, dataset_names, defaults, image_folders, memory, tasks
@@ -9,6 +9,7 @@ from transfer_keras.config.architectures import (
     ARCHITECTURES,
     Architecture,
     Conv,
+    Dense,
     NamedUnit,
     PretrainedArchitecture,
     UnitSize,
@@ -17,7 +18,7 @@ from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.experiment import (
     Experiment,
-    Sections,
+    Request,
     make_experiment,
     suits_split,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "Architecture",
     "Conv",
     "DataSettings",
+    "Dense",
     "DonorSettings",
     "ExecutionSettings",
     "Experiment",
@@ -74,7 +76,7 @@ __all__ = [
     "Interrupted",
     "NamedUnit",
     "PretrainedArchitecture",
-    "Sections",
+    "Request",
     "StoppedAtOnce",
     "Task",
     "TrainingSettings",

@@ -2,20 +2,20 @@
 
 BAD_IMAGES = ("error", "skip")
 BATCH_NORM = ("frozen", "statistics_frozen", "train")
-CLASS_WEIGHTS = ("none", "balanced")
+UNWEIGHTED, BALANCED = CLASS_WEIGHTS = ("none", "balanced")
 MEANS = ("source", "target")
 OPTIMIZERS = ("sgd", "adam")
 PIXELS = ("0..255", "0..1", "-1..1")  # What a network takes of a picture.
 PRECISIONS = ("float32", "mixed_bfloat16")
-PREPROCESSING = ("paper", "modern")
+PAPER, MODERN = PREPROCESSING = ("paper", "modern")
 SCHEDULES = ("step", "cosine")
-STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
-UNITS = ("unit", "block")
+AUTO, ONE, MIRRORED, MULTI_WORKER = STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+UNIT, BLOCK = UNITS = ("unit", "block")
 
 APPLICATIONS = "keras.applications."  # Before the name of a network there.
 IMAGENET, NO_WEIGHTS = "imagenet", "none"  # Of such a network, beside the path of a file.
 LOGICAL_CPU = "cpu:"  # Before a number of devices that the CPU plays.
 TF_CONFIG = "TF_CONFIG"  # TensorFlow's variable that names all machines.
 
-# How the training of a network can end; see `training.scores.outcome`.
+# How the training of a network can end; see `training.outcome`.
 TRAINED, DIVERGED, AT_CHANCE = "trained", "diverged", "at chance"

@@ -8,49 +8,35 @@ import math
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-from transfer_keras.config import defaults, tasks
+from transfer_keras.config import choices, defaults, tasks
 from transfer_keras.config.architectures import ARCHITECTURES, Architecture, PretrainedArchitecture
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.plan import with_bases
 from transfer_keras.config.sections import (
-    DONOR_FLAGS,
     DataSettings,
     DonorSettings,
     ExecutionSettings,
     TrainingSettings,
+    flags_of,
 )
 from transfer_keras.config.treatments import Treatment, parse_treatment
 
-_UNIT_METRICS = 20  # Times a training, where nothing is said.
-
-
-class Sections(NamedTuple):
-    """All settings of an experiment; `donor` is None where A is a part of the dataset."""
-
-    data: DataSettings
-    training: TrainingSettings
-    execution: ExecutionSettings
-    donor: DonorSettings | None
-
-
-DescribeDonor = Callable[
-    [DonorSettings, TrainingSettings, ExecutionSettings], PretrainedArchitecture
-]
+DEFAULT_NETWORK = "alexnet_small"
+_UNIT_METRICS = 20  # Measurements in a training, where nothing is said.
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
-    """One split, one seed, and the treatments that are wanted of it; see `make_experiment`.
+class Request:
+    """What is asked for, as far as it can be known before a donor is opened.
 
     Attributes:
         treatments: without the bases that they need, which are trained anyway.
-        data, training, execution, donor: see `Sections`.
-        architecture: of its network.
+        data, training, execution: settings in their sections.
+        donor: a trained network in the place of base A; None: A is a part of the dataset.
 
     Raises:
-        UserError: if the network cannot have as many units transferred, or images of this size.
+        UserError: if the tasks of the split do not suffice for all treatments.
     """
 
     treatments: tuple[Treatment, ...]
@@ -58,51 +44,33 @@ class Experiment:
     training: TrainingSettings
     execution: ExecutionSettings
     donor: DonorSettings | None
-    architecture: Architecture | PretrainedArchitecture
 
     def __post_init__(self):
-        check_treatments(self.treatments, self.data.split)
-        smallest = self.architecture.smallest_image
-        if self.image_size < smallest:
+        if not self.treatments:
+            raise UserError("--treatments: none given. Expected names such as A3B or baseB.")
+        split = self.data.split
+        if missing := [t.name for t in self.treatments if not suits_split(t, split)]:
             raise UserError(
-                f"--image_size={self.image_size}: {self.training.network} needs at least "
-                f"{smallest} pixels."
+                f"--split={split}: there is no task B, which {missing[0]} needs. Expected "
+                "baseA and treatments such as A3A, A3A+ and R3A (--target=A --source=self)."
+                if split == tasks.WHOLE_SPLIT
+                else f"--treatments={missing[0]}: with --donor, A is what the donor was trained "
+                "on, and nothing is trained on it here. Expected --target=B."
             )
-        units, kind = len(self.architecture.units), self.donor.units if self.donor else "unit"
-        for treatment in self.treatments:
-            if treatment.n >= units:
-                raise UserError(
-                    f"--treatments={treatment}: {self.training.network} has {units} {kind}s, so 1 "
-                    f"to {units - 1} can be transferred."
-                )
-            if why := self.architecture.why_not(treatment.n, treatment.mode):
-                raise UserError(f"--treatments={treatment}: {why}")
 
-    def replace(self, **changes) -> "Experiment":
-        """Makes the same experiment with other treatments or settings, by their flags' names.
+    def complete(self, describe_donor: "DescribeDonor | None" = None) -> "Experiment":
+        """Makes the experiment, with the architecture of its network.
+
+        Args:
+            describe_donor: gives the architecture of the request's donor; it has to open it.
 
         Raises:
-            TypeError: if there is no such setting.
-            UserError: as for a new one.
+            UserError: see `Experiment`; or if the donor cannot be used.
         """
-        fields = {name: changes.pop(name) for name in ("treatments",) if name in changes}
-        for name in Sections._fields:
-            section = getattr(self, name)
-            for field in dataclasses.fields(section) if section else ():
-                flag = DONOR_FLAGS.get(field.name, field.name) if name == "donor" else field.name
-                if flag in changes:
-                    section = dataclasses.replace(section, **{field.name: changes.pop(flag)})
-            fields[name] = section
-        if changes:
-            raise TypeError(f"Expected settings of {self.title}. Received: {list(changes)}")
-        if fields["training"].network != self.training.network:
-            fields["architecture"] = ARCHITECTURES[fields["training"].network]
-        return dataclasses.replace(self, **fields)
-
-    @property
-    def image_size(self) -> int:
-        """Gives the side of the network's input in pixels."""
-        return self.training.image_size or self.architecture.image_size
+        known = ARCHITECTURES.get(self.training.network)
+        architecture = describe_donor(self) if self.donor else known
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(Request)}
+        return Experiment(**fields, architecture=architecture)
 
     @property
     def given_bases(self) -> tuple[str, ...]:
@@ -113,34 +81,6 @@ class Experiment:
     def all_treatments(self) -> tuple[Treatment, ...]:
         """Lists all that it trains: its treatments, and the bases that they need."""
         return with_bases(self.treatments, self.given_bases)
-
-    def units_transferred(self, treatment: Treatment) -> int:
-        """Counts how many of the network's units a treatment takes from its donor."""
-        return self.architecture.cuts[treatment.n - 1] if treatment.n else 0
-
-    @property
-    def resize(self) -> int:
-        """Gives the side to which pictures are brought before `image_size` is cut out."""
-        made_for = self.architecture.image_size
-        return round(self.image_size * (self.architecture.resize or made_for) / made_for)
-
-    def pixels_of(self, treatment: Treatment) -> str:
-        """Names the task whose pictures' mean its network takes off."""
-        donor = treatment.needs if self.data.mean == "source" else None
-        return donor.target if donor else treatment.target
-
-    @property
-    def identity(self) -> dict:
-        """Gives the settings that make its numbers, as `experiment.json` has them; another value of
-        any is another experiment."""
-        fields = dataclasses.asdict(self.data) | dataclasses.asdict(self.training)
-        fields.pop("data_dir")
-        fields["image_size"] = self.image_size
-        if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
-            fields.pop("validations")
-        if tasks.is_file(self.data.split):
-            fields["split"] = tasks.read_class_list(self.data.split)
-        return fields | (self.donor.identity if self.donor else NO_DONOR)
 
     @property
     def title(self) -> str:
@@ -175,42 +115,130 @@ class Experiment:
         return pathlib.Path("runs") / f"{self.subject}-{self.variant_name}"
 
 
-DEFAULT_NETWORK = "alexnet_small"
+DescribeDonor = Callable[[Request], PretrainedArchitecture]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment(Request):
+    """One split, one seed, and the treatments that are wanted of it; see `make_experiment`.
+
+    Attributes:
+        architecture: that of its network.
+
+    Raises:
+        UserError: if the network cannot have as many units transferred, or images of this size.
+    """
+
+    architecture: Architecture | PretrainedArchitecture
+
+    def __post_init__(self):
+        super().__post_init__()
+        network, smallest = self.training.network, self.architecture.smallest_image
+        if self.image_size < smallest:
+            raise UserError(
+                f"--image_size={self.image_size}: {network} needs at least {smallest} pixels."
+            )
+        units, kind = len(self.architecture.units), self.donor.units if self.donor else "unit"
+        for treatment in self.treatments:
+            if treatment.n >= units:
+                raise UserError(
+                    f"--treatments={treatment}: {network} has {units} {kind}s, so 1 "
+                    f"to {units - 1} can be transferred."
+                )
+            if why := self.architecture.why_not(treatment.n, treatment.mode):
+                raise UserError(f"--treatments={treatment}: {why}")
+
+    def replace(self, **changes) -> "Experiment":
+        """Makes the same experiment with other treatments or settings, by their flags' names.
+
+        Raises:
+            TypeError: if there is no such setting.
+            UserError: as for a new one.
+        """
+        fields = {name: changes.pop(name) for name in ("treatments",) if name in changes}
+        for name in ("data", "training", "execution", "donor"):
+            section = getattr(self, name)
+            flags = flags_of(type(section)) if section else {}
+            new = {flags[flag]: changes.pop(flag) for flag in flags.keys() & changes.keys()}
+            fields[name] = dataclasses.replace(section, **new) if new else section
+        if changes:
+            raise TypeError(f"Expected settings of {self.title}. Received: {list(changes)}")
+        network = fields["training"].network
+        if network != self.training.network:
+            fields["architecture"] = ARCHITECTURES[network]
+        return dataclasses.replace(self, **fields)
+
+    @property
+    def image_size(self) -> int:
+        """Gives the side of the network's input in pixels."""
+        return self.training.image_size or self.architecture.image_size
+
+    def units_transferred(self, treatment: Treatment) -> int:
+        """Counts how many of the network's units a treatment takes from its donor."""
+        return self.architecture.cuts[treatment.n - 1] if treatment.n else 0
+
+    @property
+    def resize(self) -> int:
+        """Gives the side to which pictures are brought before `image_size` is cut out."""
+        made_for = self.architecture.image_size
+        return round(self.image_size * (self.architecture.resize or made_for) / made_for)
+
+    def pixels_of(self, treatment: Treatment) -> str:
+        """Names the task whose pictures' mean its network takes off."""
+        donor = treatment.needs if self.data.mean == "source" else None
+        return donor.target if donor else treatment.target
+
+    @property
+    def identity(self) -> dict:
+        """Gives the settings that make its numbers, as `experiment.json` has them; another value of
+        any is another experiment."""
+        fields = dataclasses.asdict(self.data) | dataclasses.asdict(self.training)
+        fields.pop("data_dir")
+        fields["image_size"] = self.image_size
+        if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
+            fields.pop("validations")
+        if tasks.is_file(self.data.split):
+            fields["split"] = tasks.read_class_list(self.data.split)
+        return fields | (self.donor.identity if self.donor else _NO_DONOR)
+
+
 # What the flags of a donor are without one. They have no effect then: the networks that are made
 # here have no BatchNorm.
-NO_DONOR = {"donor": None} | {
-    DONOR_FLAGS.get(field.name, field.name): field.default
-    for field in dataclasses.fields(DonorSettings)
-    if field.name != "path"
+_NO_DONOR = {
+    flag: DonorSettings.__dataclass_fields__[name].default if name != "path" else None
+    for flag, name in flags_of(DonorSettings).items()
 }
-_SETTINGS = {
-    field.name: (section, field)
+_SECTIONS = {
+    flag: section
     for section in (DataSettings, TrainingSettings, ExecutionSettings)
-    for field in dataclasses.fields(section)
+    for flag in flags_of(section)
 }
 
 
-def default_setting(name: str):
+def default_setting(flag: str):
     """Gives the default of a setting, by its flag's name; None where it depends on others."""
-    if name in NO_DONOR:
-        return NO_DONOR[name]
-    default = _SETTINGS[name][1].default
+    if flag in _NO_DONOR:
+        return _NO_DONOR[flag]
+    default = _SECTIONS[flag].__dataclass_fields__[flag].default
     return None if default is dataclasses.MISSING else default
 
 
-def make_sections(**settings) -> Sections:
-    """Sorts settings into their sections; what is None or missing gets its default.
+def make_request(treatments: Sequence[Treatment | str], **settings) -> Request:
+    """Makes a request of treatments and settings; what is None or missing gets its default.
 
     Args:
+        treatments: or their names, as "A3B+".
         settings: by their flags' names, as `steps` or `donor_weights`.
 
     Raises:
         TypeError: if there is no such setting.
         UserError: if one is out of range, or two do not go together.
     """
-    given = {name: value for name, value in settings.items() if value is not None}
-    if unknown := given.keys() - _SETTINGS.keys() - NO_DONOR.keys():
+    given = {flag: value for flag, value in settings.items() if value is not None}
+    if unknown := given.keys() - _SECTIONS.keys() - _NO_DONOR.keys():
         raise TypeError(f"Expected names of settings. Received: {sorted(unknown)}")
+
+    # What depends on other settings: of the network, of the dataset, of the steps.
     donor = _make_donor(given)
     network = donor.name if donor else given.get("network", DEFAULT_NETWORK)
     if donor:
@@ -224,13 +252,13 @@ def make_sections(**settings) -> Sections:
     chosen = usual | given | {"network": network}
     chosen.setdefault("metrics_every", math.ceil(max(chosen["steps"], 1) / _UNIT_METRICS))
 
-    def section(kind):
-        return kind(
-            **{n: x for n, x in chosen.items() if n in _SETTINGS and _SETTINGS[n][0] is kind}
-        )
-
-    training = section(TrainingSettings)
-    return Sections(section(DataSettings), training, section(ExecutionSettings), donor)
+    # Every setting into its section, which checks it.
+    data, training, execution = (
+        section(**{flag: chosen[flag] for flag in flags_of(section).keys() & chosen.keys()})
+        for section in (DataSettings, TrainingSettings, ExecutionSettings)
+    )
+    named = tuple(parse_treatment(t) if isinstance(t, str) else t for t in treatments)
+    return Request(named, data, training, execution, donor)
 
 
 def _make_donor(given: dict) -> DonorSettings | None:
@@ -238,21 +266,21 @@ def _make_donor(given: dict) -> DonorSettings | None:
     if "donor" not in given:
         if given.get("split") == tasks.DONOR_SPLIT:
             raise UserError(f"--split={given['split']}: is that of a training with --donor.")
-        for name, usual in NO_DONOR.items():
-            if given.get(name, usual) != usual:
+        for flag, usual in _NO_DONOR.items():
+            if given.get(flag, usual) != usual:
                 raise UserError(
-                    f"--{name}={given[name]}: is about a --donor, and none is given. Leave "
-                    f"--{name} out."
+                    f"--{flag}={given[flag]}: is about a --donor, and none is given. Leave "
+                    f"--{flag} out."
                 )
         return None
-    names = {DONOR_FLAGS.get(f.name, f.name): f.name for f in dataclasses.fields(DonorSettings)}
+    names = flags_of(DonorSettings)
     donor = DonorSettings(**{names[flag]: given[flag] for flag in names.keys() & given.keys()})
     split = given.get("split", tasks.DONOR_SPLIT)
     if split != tasks.DONOR_SPLIT:
         raise UserError(
             f"--split={split}: with --donor all classes of the dataset are B. Leave --split out."
         )
-    if given.get("preprocessing") == "paper":
+    if given.get("preprocessing") == choices.PAPER:
         raise UserError(
             "--preprocessing=paper takes a mean image off the pictures; a donor brings its own "
             "scaling of pixels. Leave --preprocessing out."
@@ -270,8 +298,8 @@ def make_experiment(
 
     Args:
         treatments: or their names, as "A3B+".
-        describe_donor: gives the architecture of a donor; called last, as it has to open it.
-        settings: see `make_sections`.
+        describe_donor: see `Request.complete`; called last.
+        settings: see `make_request`.
 
     Example:
         >>> experiment = make_experiment(["A3B", "A3B+"], dataset="cifar10", steps=1000)
@@ -284,33 +312,7 @@ def make_experiment(
         UserError: if a setting is out of range, two do not go together, or the donor cannot be
             used.
     """
-    sections = make_sections(**settings)
-    named = tuple(parse_treatment(t) if isinstance(t, str) else t for t in treatments)
-    check_treatments(named, sections.data.split)
-    data, training, execution, donor = sections
-    if donor:
-        architecture = describe_donor(donor, training, execution)
-    else:
-        architecture = ARCHITECTURES[training.network]
-    return Experiment(named, data, training, execution, donor, architecture)
-
-
-def check_treatments(treatments: Sequence[Treatment], split: str) -> None:
-    """Checks that the tasks of a split suffice for all treatments.
-
-    Raises:
-        UserError: naming one for which they do not.
-    """
-    if not treatments:
-        raise UserError("--treatments: none given. Expected names such as A3B or baseB.")
-    if missing := [t.name for t in treatments if not suits_split(t, split)]:
-        raise UserError(
-            f"--split={split}: there is no task B, which {missing[0]} needs. Expected "
-            "baseA and treatments such as A3A, A3A+ and R3A (--target=A --source=self)."
-            if split == tasks.WHOLE_SPLIT
-            else f"--treatments={missing[0]}: with --donor, A is what the donor was trained "
-            "on, and nothing is trained on it here. Expected --target=B."
-        )
+    return make_request(treatments, **settings).complete(describe_donor)
 
 
 def suits_split(treatment: Treatment, split: str) -> bool:

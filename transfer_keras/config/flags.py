@@ -1,8 +1,4 @@
-"""Defines the flags of a training, and of a study of several; see `from_flags`.
-
-Everything here runs before TensorFlow is imported (that takes seconds), so that `--help` and
-every error in a flag come at once.
-"""
+"""Defines the flags of a training, and of a study of several; see `from_flags`."""
 
 from absl import flags
 
@@ -30,233 +26,226 @@ def _define(parser, name, default, help_text):
     return flags.DEFINE(parser, name, default, help_text, serializer=flag_types.CommaSerializer())
 
 
-_DATASET = flags.DEFINE_string(
+flags.DEFINE_string(
     "dataset",
     default_setting("dataset"),
     "formula_images (drawn here, no download), tiny_imagenet, or any image-classification "
     "dataset of TFDS, as cifar10 or imagenet_resized/32x32; or folder:PATH, where pictures are in "
     "CLASS/, or in train/CLASS/ and val/CLASS/.",
 )
-_DATA_DIR = flags.DEFINE_string(
+flags.DEFINE_string(
     "data_dir",
     None,
     "Where TFDS keeps prepared datasets (default: its own); for tiny_imagenet the zip or folder.",
 )
-_SPLIT = _define(
+_define(
     flag_types.Splits(),
     "split",
-    "0",
+    [default_setting("split")],
     "How classes become tasks A and B: 0 to 3 (the paper's random halves; any number works), "
     "natural (natural against man-made), whole (all are A, there is no B), or a file that lists "
     "A's classes, one a line. A sweep takes several, as 0-3,natural.",
 )
-_EXAMPLES_PER_CLASS = _define(
+_define(
     flag_types.Amounts(),
     "examples_per_class",
-    "all",
+    [default_setting("examples_per_class")],
     "Train on the first so many of each class; tests keep all. A sweep takes several, as 5,25,all.",
 )
-_NETWORK = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "network",
     DEFAULT_NETWORK,
     sorted(ARCHITECTURES),
     "The network, eight units each; or see --donor.",
 )
-_IMAGE_SIZE = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "image_size", None, "Side in pixels (default: what the network was made for).", 1
 )
-_STEPS = flags.DEFINE_integer("steps", None, "Updates a network (default: by network).", 1)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Images an update (by network).", 1)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", None, "The highest (by network).", 0)
-_OPTIMIZER = flags.DEFINE_enum("optimizer", None, choices.OPTIMIZERS, "By network.")
-_SCHEDULE = flags.DEFINE_enum(
-    "schedule", None, choices.SCHEDULES, "How the learning rate falls (by network)."
-)
-_WEIGHT_DECAY = flags.DEFINE_float(
-    "weight_decay", None, "L2 of kernels, inside the gradient (by network).", 0
-)
-_PREPROCESSING = flags.DEFINE_enum(
+flags.DEFINE_integer("steps", None, "Updates a network (default: by network).", 1)
+flags.DEFINE_integer("batch_size", None, "Images an update (by network).", 1)
+flags.DEFINE_float("learning_rate", None, "The highest (by network).", 0)
+flags.DEFINE_enum("optimizer", None, choices.OPTIMIZERS, "The optimiser (by network).")
+flags.DEFINE_enum("schedule", None, choices.SCHEDULES, "How the learning rate falls (by network).")
+flags.DEFINE_float("weight_decay", None, "L2 of kernels, inside the gradient (by network).", 0)
+flags.DEFINE_enum(
     "preprocessing",
     None,
     choices.PREPROCESSING,
     "paper: each picture whole to a square, minus the mean image; modern: its short side to the "
     "size, minus each channel's mean (by network).",
 )
-_MEAN = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "mean",
     default_setting("mean"),
     choices.MEANS,
     "Whose mean is taken off: of the task that the units come from, as the paper's networks have "
     "it, or of the task trained on.",
 )
-_AUGMENT = flags.DEFINE_bool(
+flags.DEFINE_bool(
     "augment", None, "Random crops and mirrors in training (default: but for formula_images)."
 )
-_BAD_IMAGES = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "bad_images",
     default_setting("bad_images"),
     choices.BAD_IMAGES,
     "Whether pictures that cannot be decoded are refused, or left out and counted.",
 )
-_SEED = _define(
+_define(
     flag_types.Numbers(0, 2**31 - 1),
     "seed",
-    "0",
+    [default_setting("seed")],
     "All that is random follows from it. A sweep takes several, as 0-2.",
 )
-_VALIDATIONS = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "validations",
     default_setting("validations"),
     "How often each network is tested while it trains.",
     1,
 )
-_METRICS_EVERY = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "metrics_every",
     None,
-    "Steps between two measurements of every unit, for TensorBoard (default: 20, together with the "
-    "tests, as one pass over the images serves both; 0: none). Changes no number.",
+    "Steps between two measurements of every unit, for TensorBoard (default: 20 times a "
+    "training, with the tests, as one pass over the images serves both; 0: none). Changes no "
+    "number.",
     0,
 )
-_PROBES = flags.DEFINE_bool(
+flags.DEFINE_bool(
     "probes",
     default_setting("probes"),
-    "Train a linear classifier on each unit of each finished network, and tell how far it gets.",
+    "Train a linear classifier on each unit of each finished network, and show its top-1.",
 )
-_GROUP_SIZE = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "group_size",
     None,
     "The most treatments trained together, which changes time and memory and no number "
     "(default: as many as fit --group_memory, by an estimate that --dry_run prints).",
     1,
 )
-_GROUP_MEMORY = flags.DEFINE_float(
+flags.DEFINE_float(
     "group_memory",
     None,
     "GiB that a group may take (default: half of a GPU's, or else of the machine's).",
     0,
 )
-_CHECKPOINT_EVERY = flags.DEFINE_float(
+flags.DEFINE_float(
     "checkpoint_every",
     default_setting("checkpoint_every"),
     "Seconds from one checkpoint to the next.",
     0,
 )
-_STRATEGY = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "strategy",
     default_setting("strategy"),
     choices.STRATEGIES,
     "one device; mirrored: all of this machine; multi_worker: those of all machines that TF_CONFIG "
     "names; auto: as many as there are. --batch_size is that of all devices together.",
 )
-_DEVICES = flags.DEFINE_string(
+flags.DEFINE_string(
     "devices", None, "Numbers of GPUs, as 0,2; or cpu:2, to try two devices on the CPU."
 )
-_PRECISION = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "precision",
     default_setting("precision"),
     choices.PRECISIONS,
     "What is computed in; weights are always float32.",
 )
-_JIT_COMPILE = flags.DEFINE_bool(
+flags.DEFINE_bool(
     "jit_compile",
     default_setting("jit_compile"),
     "Compile the training by XLA, whose dropout draws other masks.",
 )
-_MEMORY_GROWTH = flags.DEFINE_bool(
+flags.DEFINE_bool(
     "memory_growth",
     default_setting("memory_growth"),
     "Take a GPU's memory as it is needed, not all at once.",
 )
-_VALIDATION_SPLIT = flags.DEFINE_float(
+flags.DEFINE_float(
     "validation_split",
     default_setting("validation_split"),
     "Part of a folder's pictures that is tested on, without val/.",
     0,
     1,
 )
-_VALIDATION_SEED = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "validation_seed",
     default_setting("validation_seed"),
     "Which of a folder's pictures are tested on, without val/.",
     0,
 )
-_DONOR = flags.DEFINE_string(
+flags.DEFINE_string(
     "donor",
     None,
     "A trained network in the place of baseA: PATH.keras, or keras.applications.MobileNetV2 and "
     "its like. Then all classes of the dataset are B.",
 )
-_DONOR_WEIGHTS = flags.DEFINE_string(
+flags.DEFINE_string(
     "donor_weights",
     default_setting("donor_weights"),
-    "Of a network of keras.applications: imagenet, none, or a path.",
+    "Weights of a donor of keras.applications: imagenet, none, or a path.",
 )
-_DONOR_PIXELS = flags.DEFINE_string(
+flags.DEFINE_string(
     "donor_pixels",
     None,
     "What the donor takes, where it does not scale pixels itself: 0..255, 0..1, -1..1, or a module "
     "of keras.applications, as mobilenet_v2.",
 )
-_UNITS = flags.DEFINE_enum(
-    "units", default_setting("units"), choices.UNITS, "What --n counts in the donor."
-)
-_BATCH_NORM = flags.DEFINE_enum(
+flags.DEFINE_enum("units", default_setting("units"), choices.UNITS, "What --n counts in the donor.")
+flags.DEFINE_enum(
     "batch_norm",
     None,
     choices.BATCH_NORM,
-    "Of the transferred units: in inference mode; scale and shift trained, statistics kept; or "
-    "trained (default: train where they are fine-tuned, else frozen).",
+    "BatchNorm of the transferred units: in inference mode; scale and shift trained, statistics "
+    "kept; or trained (default: train where they are fine-tuned, else frozen).",
 )
-_WARM_UP_HEAD = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "warm_up_head",
     default_setting("warm_up_head"),
     "Steps before what is transferred is fine-tuned: the new units first.",
     0,
 )
-_LAYERWISE_DECAY = flags.DEFINE_float(
+flags.DEFINE_float(
     "layerwise_decay",
     default_setting("layerwise_decay"),
     "Fine-tune each transferred unit at so many times the rate of the one above it.",
     0,
 )
-_EARLY_STOPPING = flags.DEFINE_integer(
+flags.DEFINE_integer(
     "early_stopping",
     None,
     "End a network when so many tests in a row have not lowered its loss, and take it as it was "
     "at its best one (default: all steps).",
     1,
 )
-_CLASS_WEIGHTS = flags.DEFINE_enum(
+flags.DEFINE_enum(
     "class_weights",
     default_setting("class_weights"),
     choices.CLASS_WEIGHTS,
     "balanced: classes count the same in training.",
 )
-_WORKDIR = flags.DEFINE_string(
+flags.DEFINE_string(
     "workdir",
     None,
     "Folder of the results (default: runs/<dataset>-split<s>-seed<s>; of a sweep "
     "runs/<dataset>-study).",
 )
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the plan and train nothing.")
+flags.DEFINE_bool("dry_run", False, "Print the plan and train nothing.")
 
-_N = _define(
+_define(
     flag_types.Numbers(1, _MOST_UNITS),
     "n",
     "3",
     "How many lower units are transferred, as 3 or 1,4-7.",
 )
-_MODE = _define(
-    flag_types.Choices(treatments.MODES), "mode", "frozen", "What becomes of the lower units."
-)
-_SOURCE = _define(
+_define(flag_types.Choices(treatments.MODES), "mode", "frozen", "What becomes of the lower units.")
+_define(
     flag_types.Choices(treatments.SOURCES),
     "source",
     "other",
     "Where they come from: the other task (transfer), or the target itself (selffer).",
 )
-_TARGET = _define(flag_types.Choices(treatments.TARGETS), "target", "B", "The task trained on.")
-_TREATMENTS = _define(
+_define(flag_types.Choices(treatments.TARGETS), "target", "B", "The task trained on.")
+_define(
     flag_types.Treatments(),
     "treatments",
     None,

@@ -16,6 +16,7 @@ from absl import app, flags, logging
 
 from transfer_keras.config.choices import TF_CONFIG
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
+from transfer_keras.config.text import one_line
 
 FLAGS = flags.FLAGS
 # Exit statuses after a signal: nothing is lost (EX_TEMPFAIL of sysexits.h); what was done since the
@@ -48,7 +49,7 @@ def start(main: Callable[[], None], defaults: Mapping[str, object] | None = None
         except UserError as error:
             _refuse(str(error))
         except WorkerLost as error:
-            _leave(
+            _exit_with(
                 f"Another machine of this training is gone ({error}). Run the same command on all "
                 "of them again to go on from the last checkpoint.",
                 LOST,
@@ -56,11 +57,11 @@ def start(main: Callable[[], None], defaults: Mapping[str, object] | None = None
         except OSError as error:
             _refuse(f"{error}. Results that are finished are kept.")
         except Interrupted as error:
-            _leave(f"Stopped at {error}. Run the same command to go on from there.", STOPPED)
+            _exit_with(f"Stopped at {error}. Run the same command to go on from there.", STOPPED)
         except StoppedAtOnce:
-            _leave(f"\nStopped at once. {_KEPT}", STOPPED_AT_ONCE)
+            _exit_with(f"\nStopped at once. {_KEPT}", STOPPED_AT_ONCE)
         except KeyboardInterrupt:  # Between trainings, when there is nothing to save.
-            _leave(f"\nStopped. {_KEPT}", STOPPED)
+            _exit_with(f"\nStopped. {_KEPT}", STOPPED)
         except Exception:
             traceback.print_exc()
             _end(1)
@@ -72,17 +73,17 @@ def _parse(arguments):
     try:
         return FLAGS(arguments)
     except flags.Error as error:
-        message = " ".join(str(error).split())
+        message = one_line(error)
         _refuse(
             f"{message}. See --help." if not message.endswith(".") else f"{message} See --help."
         )
 
 
 def _refuse(message: str) -> None:
-    _leave(f"{pathlib.Path(sys.argv[0]).stem}: {message}", 2)
+    _exit_with(f"{pathlib.Path(sys.argv[0]).stem}: {message}", 2)
 
 
-def _leave(message: str, status: int) -> None:
+def _exit_with(message: str, status: int) -> None:
     with contextlib.suppress(OSError):  # Nobody may be there to read it.
         print(message, file=sys.stderr)
     _end(status)

@@ -38,13 +38,13 @@ class DataSettings:
         UserError: if a setting is out of range.
     """
 
-    preprocessing: str
-    augment: bool
     dataset: str = "formula_images"
     data_dir: str | None = None
     split: str = "0"
     examples_per_class: int | None = None
+    preprocessing: str
     mean: str = "source"
+    augment: bool
     bad_images: str = "error"
     validation_split: float = 0.2
     validation_seed: int = 0
@@ -86,13 +86,13 @@ class TrainingSettings:
     """
 
     network: str
+    image_size: int | None = None
     steps: int
     batch_size: int
     learning_rate: float
     optimizer: str
     schedule: str
     weight_decay: float
-    image_size: int | None = None
     seed: int = 0
     validations: int = 20
     warm_up_head: int = 0
@@ -124,6 +124,10 @@ class TrainingSettings:
     def validate_every(self) -> int:
         """Steps from one test to the next."""
         return math.ceil(self.steps / self.validations)
+
+
+# Settings of a donor whose flag has another name.
+_DONOR_FLAGS = {"path": "donor", "weights": "donor_weights", "pixels": "donor_pixels"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,16 +197,12 @@ class DonorSettings:
     def identity(self) -> dict[str, str | None]:
         """Gives the flags of the donor -> their values, those of files with a digest of the
         content."""
-        flags = {DONOR_FLAGS.get(name, name): x for name, x in dataclasses.asdict(self).items()}
+        flags = {flag: getattr(self, name) for flag, name in flags_of(DonorSettings).items()}
         for flag in ("donor", "donor_weights"):
             path = pathlib.Path(flags[flag])
             if path.is_file():
                 flags[flag] = f"{path.name} {_digest(path, path.stat().st_mtime_ns)}"
         return flags
-
-
-# Settings of a donor whose flag has another name.
-DONOR_FLAGS = {"path": "donor", "weights": "donor_weights", "pixels": "donor_pixels"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -260,6 +260,14 @@ class ExecutionSettings:
     def on_logical_cpu(self) -> bool:
         """Tells whether the CPU plays all devices, and no GPU is used."""
         return bool(self.devices) and self.devices.startswith(choices.LOGICAL_CPU)
+
+
+def flags_of(section: type) -> dict[str, str]:
+    """Maps the flag of each setting of a section to the name of its field."""
+    renamed = _DONOR_FLAGS if section is DonorSettings else {}
+    return {
+        renamed.get(field.name, field.name): field.name for field in dataclasses.fields(section)
+    }
 
 
 def _check_positive(section, *names: str) -> None:

@@ -79,6 +79,11 @@ class Treatment:
         return "fine_tune" if self.fine_tune else "frozen"
 
     @property
+    def frozen_units(self) -> int:
+        """Counts its lower units that are not trained: none of a base, or if it is fine-tuned."""
+        return 0 if self.mode in ("base", "fine_tune") else self.n
+
+    @property
     def base(self) -> "Treatment":
         """Gives the base of its target, with which it is compared."""
         return Treatment(self.target)

@@ -10,11 +10,10 @@ from transfer_keras.experiments.plan_table import plan_table
 from transfer_keras.experiments.ray_cluster import run_on_ray
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.experiments.slurm import write_slurm_script
-from transfer_keras.experiments.sweep import FlagsOf, plan_sweep, run_sweep, workdir_in
+from transfer_keras.experiments.sweep import FlagsOf, estimate_sweep, run_sweep, workdir_in
 from transfer_keras.experiments.timing import TrainingCost, estimate_by_similar, time_base
 from transfer_keras.experiments.unit_sources import (
     describe_donor,
-    describe_donor_for_others,
     donor_notes,
     list_units,
 )
@@ -25,14 +24,13 @@ __all__ = [
     "TaskData",
     "TrainingCost",
     "describe_donor",
-    "describe_donor_for_others",
     "donor_notes",
     "estimate_by_similar",
     "estimate_memory",
+    "estimate_sweep",
     "list_units",
     "open_tasks",
     "plan_experiment",
-    "plan_sweep",
     "plan_table",
     "read_data",
     "run_experiment",

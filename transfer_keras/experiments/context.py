@@ -1,4 +1,4 @@
-"""What the running of one experiment consists of, so that it is passed on as one thing."""
+"""A run: one experiment with its folder, data and devices."""
 
 import dataclasses
 import functools
@@ -22,8 +22,8 @@ class Run:
         data: its tasks and their pictures.
         devices: where it is trained; None in a process that leaves that to others.
         log: called with a line for the user now and then.
-        stop: looked at after each step.
-        monitors: what looks on besides TensorBoard and the progress bar.
+        stop: asked after each step.
+        monitors: what is called besides TensorBoard and the progress bar.
     """
 
     experiment: Experiment

@@ -48,7 +48,7 @@ def make_networks(run: Run, treatments: Sequence[Treatment]) -> GroupNetworks:
     references: dict[str, dict[str, keras.Model]] = {t.name: {} for t in treatments}
     if run.experiment.execution.metrics_every and donors.keys() != {None}:
         if target not in donors:
-            donors[target] = run.source.trained(treatments[0].base)
+            donors[target] = run.source.finished(treatments[0].base)
         references = {
             t.name: {"donor": donors[t.donor], "base": donors[target]} for t in treatments
         }

@@ -15,7 +15,7 @@ from transfer_keras.experiments import tensorboard
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.group_networks import make_networks
 from transfer_keras.experiments.recipes import make_recipe
-from transfer_keras.experiments.unit_metrics import measure_units
+from transfer_keras.experiments.unit_metrics import make_unit_metrics
 from transfer_keras.results import Row, Workdir, hold_lock, write_whole
 from transfer_keras.training import (
     Checkpoints,
@@ -85,7 +85,7 @@ def _train_held_group(run: Run, group: Group) -> None:
         monitors, unit_metrics = [progress, Scalars(events)], None
         if run.experiment.execution.metrics_every:
             test = _test_stream(run, group.target, tf.distribute.InputContext())
-            unit_metrics, unit_monitor = measure_units(run, networks, events, test)
+            unit_metrics, unit_monitor = make_unit_metrics(run, networks, events, test)
             monitors.append(unit_monitor)
         fused, frozen = networks.fused, networks.frozen
         del networks  # What was wanted of the donors is in the monitor.

@@ -11,6 +11,7 @@ from transfer_keras.config import (
     Experiment,
     Group,
     Treatment,
+    choices,
     memory,
     plan_groups,
 )
@@ -51,7 +52,7 @@ def estimate_memory(
     trained_copies = 2 + _SLOTS[experiment.training.optimizer] + 2 * measured
     frozen: dict[str, int] = {}
     for treatment in treatments:
-        below = 0 if treatment.mode in ("base", "fine_tune") else treatment.n
+        below = treatment.frozen_units
         own = sum(size.parameters for size in sizes[below:])
         parameters += sum(size.parameters for size in sizes)
         trained += own
@@ -93,11 +94,11 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
         A1B, A2B
         R1B
     """
-    one_mean = experiment.data.preprocessing == "paper"  # Taken off the stream of a group.
+    one_mean = experiment.data.preprocessing == choices.PAPER  # Taken off the stream of a group.
     treatments = experiment.treatments
     if one_mean:
         treatments = sorted(treatments, key=experiment.pixels_of)
-    size, limit = experiment.execution.group_size, memory_limit(experiment.execution)
+    size = experiment.execution.group_size
 
     def fits(together: tuple[Treatment, ...]) -> bool:
         if one_mean and len(set(map(experiment.pixels_of, together))) > 1:
@@ -105,6 +106,9 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
         if size:
             return len(together) <= size
         classes = len(tasks[together[0].target])
-        return estimate_memory(experiment, classes, together).bytes <= limit * 2**30
+        return (
+            estimate_memory(experiment, classes, together).bytes
+            <= memory_limit(experiment.execution) * 2**30
+        )
 
     return plan_groups(treatments, fits, experiment.given_bases)

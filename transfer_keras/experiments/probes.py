@@ -76,7 +76,7 @@ def train_probes(run: Run, treatments: Iterable[Treatment]) -> None:
     for treatment in treatments:
         row = run.workdir.row(treatment.name)
         top1 = probe_accuracies(
-            run.source.trained(treatment),
+            run.source.finished(treatment),
             row.classes,
             run.data.train[treatment.target],
             run.data.test[treatment.target],

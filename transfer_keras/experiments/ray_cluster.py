@@ -189,4 +189,4 @@ def _wait(ray, submitted: dict) -> None:
                 ) from error
             bar.set_postfix_str(str(task))
             bar.update()
-            write_curve(task.experiment, task.workdir)
+            write_curve(task.workdir, task.experiment.title)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from transfer_keras import surgery
-from transfer_keras.config import Experiment, Treatment
+from transfer_keras.config import Experiment, Treatment, choices
 from transfer_keras.training import LearningRates, Recipe
 
 
@@ -26,7 +26,7 @@ def make_recipe(
         labels: int (examples,), on which they are trained.
     """
     training = experiment.training
-    balanced = training.class_weights == "balanced"
+    balanced = training.class_weights == choices.BALANCED
     return Recipe(
         steps=training.steps,
         batch_size=training.batch_size,

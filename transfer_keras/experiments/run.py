@@ -7,13 +7,18 @@ is tested on the same images as the base of its target.
 
 import contextlib
 import importlib.metadata
-import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
-from transfer_keras.config import Experiment, Group, Interrupted, Treatment, UserError
-from transfer_keras.config import parse_treatment as parse
+from transfer_keras.config import (
+    Experiment,
+    Group,
+    Interrupted,
+    Treatment,
+    UserError,
+    parse_treatment,
+)
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import TaskData, read_data
 from transfer_keras.experiments.devices import (
@@ -34,7 +39,7 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")  # Whose ver
 
 def run_experiment(
     experiment: Experiment,
-    workdir: Workdir | pathlib.Path,
+    workdir: Workdir,
     *,
     data: TaskData | None = None,
     flags: str = "",
@@ -52,7 +57,7 @@ def run_experiment(
             treatments may differ from those of the experiment that it was read for.
         flags: what repeats the run, to be kept beside the results.
         log: called with a line for the user now and then.
-        monitors: what looks on besides TensorBoard and the progress bar.
+        monitors: what is called besides TensorBoard and the progress bar.
         deadline: a moment of `time.monotonic()`, after which it stops as after a signal.
 
     Returns:
@@ -68,17 +73,16 @@ def run_experiment(
     Example:
         >>> import tempfile
         >>> from transfer_keras.config import make_experiment
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> folder = tempfile.mkdtemp()
         >>> experiment = make_experiment(["baseB"], dataset="formula_images/6x30x8",
-        ...                              data_dir=str(folder), image_size=16, steps=2, batch_size=4)
-        >>> ran = run_experiment(experiment, folder / "run", log=lambda line: None)
+        ...                              data_dir=folder, image_size=16, steps=2, batch_size=4)
+        >>> ran = run_experiment(experiment, Workdir(f"{folder}/run"), log=lambda line: None)
         Downloading and preparing dataset ...
         >>> [treatment.name for treatment in ran]
         ['baseB']
-        >>> Workdir(folder / "run").row("baseB").steps
+        >>> Workdir(f"{folder}/run").row("baseB").steps
         2
     """
-    workdir = Workdir(getattr(workdir, "path", workdir))
     devices = use_devices(experiment.training, experiment.execution)
     with report_lost_workers(devices):
         if not devices.is_chief:
@@ -121,8 +125,8 @@ def _run_as_chief(
                 if stop.requested:
                     raise Interrupted(f"the end of a group, before {group}")
                 train_group(run, group)
-                write_curve(experiment, workdir)
-            write_curve(experiment, workdir)  # If the run that ended it was killed before.
+                write_curve(workdir, experiment.title)
+            write_curve(workdir, experiment.title)  # If the run that ended it was killed before.
             if experiment.execution.probes:
                 train_probes(run, treatments_without_probes(workdir, treatments))
     return treatments
@@ -167,7 +171,7 @@ def _finish_clean_up(experiment: Experiment, workdir: Workdir, log: Callable[[st
     """Does what a run that was killed at its very end has left undone, if that can be done now."""
     with contextlib.suppress(UserError, OSError), workdir.lock(log=log):
         workdir.remove_finished_groups()
-        write_curve(experiment, workdir)
+        write_curve(workdir, experiment.title)
 
 
 def missing_groups(run: Run) -> list[Group]:
@@ -179,7 +183,7 @@ def missing_groups(run: Run) -> list[Group]:
     missing = {t for group in planned for t in run.workdir.missing(group.treatments)}
     begun = []
     for names in run.workdir.groups:
-        group = Group(tuple(map(parse, names)))
+        group = Group(tuple(map(parse_treatment, names)))
         to_train = set(run.workdir.missing(group.treatments))
         if to_train and to_train <= missing:
             begun.append(group)

@@ -90,7 +90,7 @@ def _count_missing(experiment: Experiment, folder: pathlib.Path) -> int:
     return len(workdir_in(folder, experiment).missing(experiment.all_treatments))
 
 
-def plan_sweep(
+def estimate_sweep(
     experiments: Sequence[Experiment],
     folder: pathlib.Path,
     *,

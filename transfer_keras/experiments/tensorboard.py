@@ -12,7 +12,6 @@ from transfer_keras.config import (
     SOURCES,
     TARGETS,
     WHOLE_SPLIT,
-    Experiment,
     Task,
     combine_treatments,
     is_treatment_name,
@@ -33,7 +32,7 @@ from transfer_keras.training import (
     text_summary,
 )
 
-EXPERIMENT, CURVE = "experiment", "curve"  # Runs beside those of the treatments.
+_EXPERIMENT_RUN, _CURVE_RUN = "experiment", "curve"  # Runs beside those of the treatments.
 
 
 def write_experiment_page(run: Run, versions: Mapping[str, str]) -> None:
@@ -54,7 +53,7 @@ def write_experiment_page(run: Run, versions: Mapping[str, str]) -> None:
         "mode": ("base", *MODES),
         "split": tuple(dict.fromkeys(splits)),
     }
-    with Events(run.workdir / EXPERIMENT) as events:
+    with Events(run.workdir / _EXPERIMENT_RUN) as events:
         events.write(
             0,
             text_summary("experiment", _page(run, versions)),
@@ -133,7 +132,7 @@ def write_result(run: Run, events: Events, row: Row) -> None:
     events.flush()
 
 
-def write_curve(experiment: Experiment, workdir: Workdir) -> None:
+def write_curve(workdir: Workdir, title: str) -> None:
     """Draws the transfer curve of all that is on disk, as `curve.png` and as the run `curve`.
 
     The steps of the picture count the treatments that are done; those of the points are n, with
@@ -145,9 +144,9 @@ def write_curve(experiment: Experiment, workdir: Workdir) -> None:
     done = [t for t in map(parse_treatment, names) if t.base.name in names]
     path = workdir / summary.CURVE
     newest = max(map(workdir.row_written_at, names), default=0)
-    if path.exists() and path.stat().st_mtime_ns > newest and (workdir / CURVE).exists():
+    if path.exists() and path.stat().st_mtime_ns > newest and (workdir / _CURVE_RUN).exists():
         return
-    if not summary.draw_curve(workdir, done, title=experiment.title):
+    if not summary.draw_curve(workdir, done, title=title):
         return
     lines: dict[str, dict[int, float]] = defaultdict(dict)
     for treatment in done:
@@ -155,7 +154,7 @@ def write_curve(experiment: Experiment, workdir: Workdir) -> None:
             points = lines[treatment.family]
             points[0] = workdir.row(treatment.base.name).top1
             points[treatment.n] = workdir.row(treatment.name).top1
-    with Events(workdir / CURVE) as events:
+    with Events(workdir / _CURVE_RUN) as events:
         for n in sorted({n for points in lines.values() for n in points}):
             at_n = {family: points[n] for family, points in lines.items() if n in points}
             events.write(n, *(scalar_summary(f"top1/{f}", top1) for f, top1 in at_n.items()))

@@ -1,7 +1,6 @@
 """How long networks take to train: measured on one, estimated for others."""
 
 import os
-import pathlib
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,15 +11,16 @@ import keras
 from transfer_keras.config import Experiment, Interrupted, Treatment, choices, parse_treatment
 from transfer_keras.experiments.data import TaskData
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import Workdir
 from transfer_keras.training import Stopwatch, TrainingTimes
 
 _FEW_STEPS = 4  # Of a measurement where every second counts.
-_GROUPS, _TRACED = 2, 0.2  # What comes once: of two groups, and a part of it for each network.
+_GROUPS, _TRACED = 2, 0.2  # Overheads: of two groups, and a part of one for each network.
 _FORWARD = 1 / 3  # Part of a step's time that the forward pass takes; the backward one twice that.
 
 
 class TrainingCost(NamedTuple):
-    """What the training of a network takes of which all is trained, in seconds.
+    """The seconds that it takes to train a network of which nothing is frozen.
 
     Attributes:
         overhead: what comes on top of steps and tests.
@@ -52,11 +52,11 @@ class TrainingCost(NamedTuple):
 
 def _cost_of_step(experiment: Experiment, treatment: Treatment) -> float:
     """Estimates the time of a step of a treatment, as a part of that of a base."""
-    if treatment.mode in ("base", "fine_tune"):
+    if not treatment.frozen_units:
         return 1.0
     sizes = experiment.architecture.sizes(experiment.image_size, 1)
     macs = [size.macs for size in sizes]
-    return _FORWARD + (1 - _FORWARD) * sum(macs[treatment.n :]) / sum(macs)
+    return _FORWARD + (1 - _FORWARD) * sum(macs[treatment.frozen_units :]) / sum(macs)
 
 
 def time_base(experiment: Experiment, data: TaskData | None = None) -> TrainingCost:
@@ -92,7 +92,7 @@ def time_training(
     )
     stopwatch, begun = Stopwatch(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        workdir = pathlib.Path(folder) / "measured"
+        workdir = Workdir(f"{folder}/measured")
         try:
             run_experiment(short, workdir, data=data, log=lambda line: None, monitors=[stopwatch])
         except Interrupted:  # There is nothing to go on from.

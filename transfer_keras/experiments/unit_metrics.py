@@ -22,10 +22,12 @@ from transfer_keras.training import (
 )
 
 
-def measure_units(
+def make_unit_metrics(
     run: Run, networks: GroupNetworks, events: Mapping[str, Events], test: tf.data.Dataset
 ) -> tuple[UnitMetrics, UnitMonitor]:
     """Makes what the loop measures of each unit, and the monitor that writes it.
+
+    What units are compared to is measured at once.
 
     Args:
         run: says how often.
@@ -46,7 +48,8 @@ def measure_units(
         measured_units = []
         for unit in units:
             compared_to = {
-                role: known[id(model)][unit.index - 1] for role, model in references[name].items()
+                reference: known[id(model)][unit.index - 1]
+                for reference, model in references[name].items()
             }
             if unit.index <= transferred and not treatment.fine_tune:
                 activations = compared_to["donor"]  # A frozen unit is the donor's.

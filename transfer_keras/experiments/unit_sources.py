@@ -7,15 +7,7 @@ from typing import Protocol
 import keras
 import numpy as np
 
-from transfer_keras.config import (
-    DonorSettings,
-    ExecutionSettings,
-    Experiment,
-    PretrainedArchitecture,
-    Sections,
-    TrainingSettings,
-    Treatment,
-)
+from transfer_keras.config import Experiment, PretrainedArchitecture, Request, Treatment, choices
 from transfer_keras.datasets import Pixels
 from transfer_keras.experiments.data import TaskData, image_preprocessing
 from transfer_keras.experiments.devices import hide_gpus, use_devices
@@ -26,23 +18,20 @@ _TEST_BATCH = 256  # Fits the networks that are made here; donors may be of any 
 
 
 class UnitSource(Protocol):
-    """Gives the networks from which others take their lower units.
-
-    Attributes:
-        test_batch: how many pictures its networks are tested with at once.
-        batch_norm: see `surgery.transplant`.
-    """
+    """Gives the networks from which others take their lower units."""
 
     @property
-    def test_batch(self) -> int: ...
+    def test_batch(self) -> int:
+        """Gives how many pictures its networks are tested with at once."""
 
     @property
-    def batch_norm(self) -> str | None: ...
+    def batch_norm(self) -> str | None:
+        """Gives what becomes of BatchNorm; see `surgery.transplant`."""
 
     def prepare(self, treatments: Iterable[Treatment]) -> None:
         """Writes into the workdir what each process needs to make these networks."""
 
-    def trained(self, base: Treatment) -> keras.Model:
+    def finished(self, treatment: Treatment) -> keras.Model:
         """Gives a network that is done, from the disk.
 
         Raises:
@@ -84,14 +73,14 @@ class TrainedBases:
         for task in {self.experiment.pixels_of(treatment) for treatment in treatments}:
             self.pixels(task)
 
-    def trained(self, base: Treatment) -> keras.Model:
-        """Loads a base."""
-        path = self.workdir.network_path(base.name)
-        return load_trained(path, self._build(base.target))
+    def finished(self, treatment: Treatment) -> keras.Model:
+        """Loads a finished network."""
+        path = self.workdir.network_path(treatment.name)
+        return load_trained(path, self._build(treatment.target))
 
     def donor(self, treatment: Treatment) -> keras.Model:
         """Loads the base that a treatment needs, with the mean that its network takes off."""
-        model, task = self.trained(treatment.needs), self.experiment.pixels_of(treatment)
+        model, task = self.finished(treatment.needs), self.experiment.pixels_of(treatment)
         if task == treatment.donor:
             return model
         other = self._build(treatment.donor, self.pixels(task))
@@ -104,7 +93,7 @@ class TrainedBases:
 
     def mean_image(self, treatments: Iterable[Treatment]) -> np.ndarray | None:
         """Gives the mean image, where pictures are prepared as the paper did."""
-        if self.experiment.data.preprocessing != "paper":
+        if self.experiment.data.preprocessing != choices.PAPER:
             return None
         (task,) = {self.experiment.pixels_of(treatment) for treatment in treatments}
         return self.pixels(task).mean.astype(np.float32)
@@ -156,17 +145,17 @@ class DonorAndBase:
         return self.experiment.donor.batch_norm
 
     def prepare(self, treatments: Iterable[Treatment]) -> None:
-        """Has nothing to write: the donor's file is all that is needed."""
+        """Writes nothing: the donor's file is all that is needed."""
 
-    def trained(self, base: Treatment) -> keras.Model:
-        """Gives the donor, or loads a network of its architecture."""
-        if base.name in self.experiment.given_bases:
+    def finished(self, treatment: Treatment) -> keras.Model:
+        """Gives the donor, or loads a finished network of its architecture."""
+        if treatment.name in self.experiment.given_bases:
             return self._network
-        return load_trained(self.workdir.network_path(base.name), self._network)
+        return load_trained(self.workdir.network_path(treatment.name), self._network)
 
     def donor(self, treatment: Treatment) -> keras.Model:
         """Gives the donor, or base B for a selffer."""
-        return self.trained(treatment.needs)
+        return self.finished(treatment.needs)
 
     def untrained(self, treatment: Treatment) -> keras.Model:
         """Gives the donor, of which only the architecture is used."""
@@ -178,45 +167,39 @@ class DonorAndBase:
     @property
     def _network(self) -> keras.Model:
         """Gives the donor, which is not to be changed."""
-        asked = self.experiment
-        return pretrained.open_pretrained(asked.donor, asked.training.image_size).model
+        donor, image_size = self.experiment.donor, self.experiment.training.image_size
+        return pretrained.open_pretrained(donor, image_size).model
 
 
-def describe_donor(
-    donor: DonorSettings, training: TrainingSettings, execution: ExecutionSettings
-) -> PretrainedArchitecture:
-    """Opens a donor in a process that will train: its devices are chosen first.
+def describe_donor(request: Request, *, train_here: bool = True) -> PretrainedArchitecture:
+    """Opens the donor of a request and describes its architecture.
+
+    Args:
+        request: with a donor.
+        train_here: whether this process will train, and not only say what others shall: its
+            devices are then chosen before they are used.
 
     Raises:
         UserError: if there are no such devices, or the donor cannot be used.
     """
-    use_devices(training, execution)
-    return pretrained.describe_architecture(donor, training.image_size)
+    if train_here:
+        use_devices(request.training, request.execution)
+    else:
+        hide_gpus()
+    return pretrained.describe_architecture(request.donor, request.training.image_size)
 
 
-def describe_donor_for_others(
-    donor: DonorSettings, training: TrainingSettings, execution: ExecutionSettings
-) -> PretrainedArchitecture:
-    """Opens a donor in a process that only says what others shall train.
-
-    Raises:
-        UserError: if the donor cannot be used.
-    """
-    hide_gpus()
-    return pretrained.describe_architecture(donor, training.image_size)
-
-
-def donor_notes(experiment: Experiment) -> list[str]:
+def donor_notes(request: Request) -> list[str]:
     """Lists what a person should know of what becomes of a donor; nothing without one."""
-    if not experiment.donor:
+    if not request.donor:
         return []
-    return [pretrained.describe_batch_norm(experiment.donor, experiment.training.image_size)]
+    return [pretrained.describe_batch_norm(request.donor, request.training.image_size)]
 
 
-def list_units(sections: Sections) -> str:
-    """Draws a table of what n counts in a donor, from which a person can choose.
+def list_units(request: Request) -> str:
+    """Draws a table of what n counts in the donor of a request, to choose n from.
 
     Raises:
         UserError: if the donor cannot be used.
     """
-    return pretrained.list_units(sections.donor, sections.training.image_size)
+    return pretrained.list_units(request.donor, request.training.image_size)

@@ -1,4 +1,4 @@
-"""Builds a network from its table (`architectures.py`)."""
+"""Builds a network from its table (`config/architectures.py`)."""
 
 import base64
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.config import architectures
+from transfer_keras.config import ARCHITECTURES, Conv, Dense
 
 
 @keras.saving.register_keras_serializable(package="transfer_keras")
@@ -100,7 +100,7 @@ def build(
     """Builds a network with initial weights from Keras's global random state.
 
     Args:
-        name: a key of `architectures.ARCHITECTURES`.
+        name: a key of `config.ARCHITECTURES`.
         image_size: side of the square input, in pixels.
         classes: number of outputs.
         mean, variance: per channel, of pixel values in 0..255; or a mean image (image_size,
@@ -115,11 +115,9 @@ def build(
     Raises:
         ValueError: if the name is not known or the image is too small for the network.
     """
-    if name not in architectures.ARCHITECTURES:
-        raise ValueError(
-            f"Expected one of {sorted(architectures.ARCHITECTURES)}. Received: {name!r}"
-        )
-    table = architectures.ARCHITECTURES[name]
+    if name not in ARCHITECTURES:
+        raise ValueError(f"Expected one of {sorted(ARCHITECTURES)}. Received: {name!r}")
+    table = ARCHITECTURES[name]
     if table.side(image_size) < 1:
         raise ValueError(
             f"{name} needs images of at least {table.smallest_image} pixels. "
@@ -136,11 +134,11 @@ def build(
         )
     x = pixels(inputs)
     for unit in table.units:
-        x = _conv(unit, x) if isinstance(unit, architectures.Conv) else _dense(unit, x, classes)
+        x = _conv(unit, x) if isinstance(unit, Conv) else _dense(unit, x, classes)
     return keras.Model(inputs, x, name=name)
 
 
-def _conv(unit: architectures.Conv, x):
+def _conv(unit: Conv, x):
     convolution = GroupedConv2D if unit.groups > 1 else keras.layers.Conv2D
     x = convolution(
         unit.filters,
@@ -159,7 +157,7 @@ def _conv(unit: architectures.Conv, x):
     return x
 
 
-def _dense(unit: architectures.Dense, x, classes: int):
+def _dense(unit: Dense, x, classes: int):
     if len(x.shape) > 2:
         x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(unit.units or classes, name=unit.name, **_initializers(unit))(x)

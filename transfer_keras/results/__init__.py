@@ -1,4 +1,4 @@
-"""Owns what experiments leave on disk, and what it says: rows, statistics, figures, page.
+"""Owns what experiments leave on disk, and its evaluation: rows, statistics, figures, page.
 
 `page`, `charts`, `summary` and `figures` load Matplotlib, so they are imported where they are used.
 """
@@ -15,7 +15,7 @@ from transfer_keras.results.comparison import (
     compare,
 )
 from transfer_keras.results.files import write_text, write_whole
-from transfer_keras.results.lock import check_lock, hold_lock
+from transfer_keras.results.lock import hold_lock
 from transfer_keras.results.recommendation import (
     best_role,
     contenders,
@@ -26,11 +26,11 @@ from transfer_keras.results.recommendation import (
 )
 from transfer_keras.results.rows import Row
 from transfer_keras.results.study import check_study, read_study
-from transfer_keras.results.workdir import EXPERIMENT, Workdir
+from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 
 __all__ = [
     "BASE",
-    "EXPERIMENT",
+    "EXPERIMENT_FILE",
     "FROZEN_TRANSFER",
     "TUNED_TRANSFER",
     "NetworkResult",
@@ -40,7 +40,6 @@ __all__ = [
     "TargetTask",
     "Workdir",
     "best_role",
-    "check_lock",
     "check_study",
     "compare",
     "contenders",

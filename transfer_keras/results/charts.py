@@ -1,4 +1,4 @@
-"""The contents of a report's figures, from the runs of a study."""
+"""The contents of a report's figures, from the results of a study."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -31,18 +31,18 @@ def transfer_curve(runs: Runs, failed: Sequence[Network], paper_runs: Runs) -> t
     """Collects figure 2 of one kind of split.
 
     Args:
-        runs: of the networks that trained.
+        runs: the results of the networks that trained.
         failed: the networks that did not.
         paper_runs: the paper's, to be drawn faintly; empty: nothing is.
     """
     # A base is shown where something is compared with it, be it a network that failed.
-    failed_beside_base = {(network.target, network.seed) for network in failed if network.row.n}
+    failed_transfers = {(network.target, network.seed) for network in failed if network.row.n}
     bases, points = [], {}
-    for target, seed, role, run in runs.networks():
+    for target, seed, role, result in runs.networks():
         if role != BASE:
-            points.setdefault(role.family, []).append(_point(role, run))
-        elif len(runs.by_seed(target)[seed]) > 1 or (target, seed) in failed_beside_base:
-            bases.append(_point(BASE, run))
+            points.setdefault(role.family, []).append(_point(role, result))
+        elif len(runs.by_seed(target)[seed]) > 1 or (target, seed) in failed_transfers:
+            bases.append(_point(BASE, result))
     base = float(np.mean([point.top1 for point in bases])) if bases else float("nan")
     failed_n: dict[str, list[int]] = {}
     for network in failed:
@@ -107,7 +107,7 @@ def _levels_by_target(
     for label_end, targets in _LINES[kind.split == RANDOM]:
         runs_towards = runs.towards(targets)
         failed_n = [network.row.n for network in failed if network.row.target in targets]
-        bases = [run.top1 for run in runs_towards.of(BASE)]
+        bases = [base.top1 for base in runs_towards.of(BASE)]
         if bases and (failed_n or runs_towards.trained_n(family)):
             base = float(np.mean(bases))
             means = {0: Mean(base), **_means(runs_towards, family, base)}
@@ -165,8 +165,8 @@ def _label(kind: Kind, family: str) -> str:
     return f"{str(kind).replace(RANDOM, 'random halves')}: {STYLES[family].label}"
 
 
-def _point(role: Role, run: NetworkResult) -> transfer.Point:
-    return transfer.Point(role.n, run.top1, run.best)
+def _point(role: Role, result: NetworkResult) -> transfer.Point:
+    return transfer.Point(role.n, result.top1, result.best)
 
 
 def _means(runs: Runs, family: str, base: float, *, scale: float = 1) -> dict[int, Mean]:
@@ -176,16 +176,15 @@ def _means(runs: Runs, family: str, base: float, *, scale: float = 1) -> dict[in
 
 def _mean(runs: Runs, role: Role, base: float, scale: float) -> Mean | None:
     """Adds the mean paired difference to the mean base, so that no target counts without a base."""
-    pairs = runs.pairs(role)
-    if not pairs:
-        return None
-    comparison = compare(runs, [role], [BASE])
-    differences = (
-        comparison.interval
-        if comparison
-        else [float(np.mean([run.top1 - base_run.top1 for run, base_run in pairs]))]
-    )
-    return Mean(*(base + scale * difference for difference in differences))
+    if comparison := compare(runs, [role], [BASE]):
+        return Mean(*(base + scale * difference for difference in comparison.interval))
+    differences = [
+        result.top1 - paired_base.top1
+        for seeds in runs.pairs([role], [BASE]).values()
+        for pairs in seeds
+        for result, paired_base in pairs
+    ]
+    return Mean(base + scale * float(np.mean(differences))) if differences else None
 
 
 def _values(means: Mapping[int, Mean]) -> dict[int, float]:
@@ -214,8 +213,8 @@ def _against_most(runs: Mapping[int | None, Runs]) -> dict[int | None, Mean]:
 def _bases_of_both(runs: Runs, reduced_runs: Runs) -> Runs:
     """Joins the bases of two numbers of examples by target and seed; the second as `_REDUCED`."""
     joined: dict = {}
-    for target, seed, role, run in runs.networks():
+    for target, seed, role, result in runs.networks():
         reduced_base = reduced_runs.by_seed(target).get(seed, {}).get(BASE)
         if role == BASE and reduced_base:
-            joined.setdefault(target, {})[seed] = {BASE: run, _REDUCED: reduced_base}
+            joined.setdefault(target, {})[seed] = {BASE: result, _REDUCED: reduced_base}
     return Runs(joined)

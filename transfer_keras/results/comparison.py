@@ -19,7 +19,7 @@ FROZEN_SELFFER = "BnB"
 TUNED_SELFFER = "BnB+"
 RANDOM_UNITS = "RnB"
 
-# What an interval is taken over; see `Comparison.over`.
+# The samples that an interval can be taken over; see `Comparison.over`.
 OVER_SPLITS = "splits"
 OVER_SEEDS_AND_IMAGES = "seeds and images"
 OVER_IMAGES = "images"
@@ -56,18 +56,20 @@ class TargetTask(NamedTuple):
     target: str
 
 
-RunsBySeed = Mapping[int, Mapping[Role, NetworkResult]]
+ResultsBySeed = Mapping[int, Mapping[Role, NetworkResult]]
+# For each seed of one target, the pairs of results of the roles that are compared.
+PairsBySeed = Sequence[Sequence[tuple[NetworkResult, NetworkResult]]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Runs:
-    """The runs of all networks that trained, of experiments that may be compared.
+    """The results of all networks that trained, of experiments that may be compared.
 
     Attributes:
-        by_target: target task -> seed -> role -> run. It is copied.
+        by_target: target task -> seed -> role -> result. It is copied.
     """
 
-    by_target: Mapping[TargetTask, RunsBySeed] = dataclasses.field(default_factory=dict)
+    by_target: Mapping[TargetTask, ResultsBySeed] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         copied = {
@@ -80,42 +82,57 @@ class Runs:
         return bool(self.by_target)
 
     def targets(self) -> list[TargetTask]:
-        """Lists the target tasks that have runs."""
+        """Lists the target tasks that have results."""
         return list(self.by_target)
 
-    def by_seed(self, target: TargetTask) -> RunsBySeed:
-        """Gives seed -> role -> run of one target task; empty where it has no runs."""
+    def by_seed(self, target: TargetTask) -> ResultsBySeed:
+        """Gives seed -> role -> result of one target task; empty where it has no results."""
         return self.by_target.get(target, {})
 
     def networks(self) -> list[tuple[TargetTask, int, Role, NetworkResult]]:
-        """Lists (target task, seed, role, run) of every network."""
+        """Lists (target task, seed, role, result) of every network."""
         return [
-            (target, seed, role, run)
+            (target, seed, role, result)
             for target, by_seed in self.by_target.items()
             for seed, by_role in by_seed.items()
-            for role, run in by_role.items()
+            for role, result in by_role.items()
         ]
 
     def of(self, role: Role) -> list[NetworkResult]:
-        """Lists all runs of one role, over all targets and seeds."""
-        return [run for _, _, one, run in self.networks() if one == role]
+        """Lists all results of one role, over all targets and seeds."""
+        return [result for _, _, its_role, result in self.networks() if its_role == role]
 
-    def pairs(self, role: Role, base: Role = BASE) -> list[tuple[NetworkResult, NetworkResult]]:
-        """Lists (run of the role, run of the base), each two of one target and one seed."""
-        return [
-            (by_role[role], by_role[base])
-            for by_seed in self.by_target.values()
-            for by_role in by_seed.values()
-            if role in by_role and base in by_role
-        ]
+    def pairs(self, one: Sequence[Role], other: Sequence[Role]) -> dict[TargetTask, PairsBySeed]:
+        """Gives the pairs of results of roles; the two of a pair share target and seed.
+
+        Args:
+            one: roles; (one[i], other[i]) make a pair.
+            other: as many roles.
+
+        Returns:
+            Target task -> the pairs of each seed that has all the roles, in the order of the roles.
+            Targets without such a seed are left out.
+        """
+        pairs_by_target = {}
+        for target, by_seed in self.by_target.items():
+            seeds = [
+                [(by_role[a], by_role[b]) for a, b in zip(one, other, strict=True)]
+                for by_role in by_seed.values()
+                if by_role.keys() >= {*one, *other}
+            ]
+            if seeds:
+                pairs_by_target[target] = seeds
+        return pairs_by_target
 
     def trained_n(self, family: str) -> list[int]:
         """Lists every n at which a network of the family trained, ascending."""
         return sorted({role.n for _, _, role, _ in self.networks() if role.family == family})
 
     def towards(self, names: Collection[str]) -> "Runs":
-        """Gives the runs of those target tasks whose name, "A" or "B", is among `names`."""
-        return Runs({task: runs for task, runs in self.by_target.items() if task.target in names})
+        """Gives the results of those target tasks whose name, "A" or "B", is among `names`."""
+        return Runs(
+            {task: by_seed for task, by_seed in self.by_target.items() if task.target in names}
+        )
 
 
 class Comparison(NamedTuple):
@@ -175,24 +192,24 @@ def compare(
         >>> comparison.over, comparison.targets, comparison.pairs
         ('images', 1, 1)
     """
-    # Which networks make pairs. The two of a pair share target and seed, and so their test images
-    # and the difficulty of their classes. A seed counts only where it has all the roles asked for,
-    # so that no difference comes from what one side lacks.
-    pairs_by_target = _pairs(runs, one, other)
+    # The pairs. The two of a pair share target and seed, and so their test images and the
+    # difficulty of their classes. A seed counts only where it has all the roles asked for, so that
+    # no difference comes from what one side lacks.
+    pairs_by_target = runs.pairs(one, other)
     if not pairs_by_target:
         return None
-    networks = [
-        run
+    results = [
+        result
         for seeds in pairs_by_target.values()
         for pairs in seeds
         for pair in pairs
-        for run in pair
+        for result in pair
     ]
-    images_known = all(run.right is not None for run in networks)
+    images_known = all(result.right is not None for result in results)
 
-    # What the sample is. Two splits or more say what another split of these classes would give.
-    # Within one split, only other seeds and other images can be spoken of. Targets that agree
-    # exactly have no variance of their own; then the images of each give it.
+    # The sample. Two splits or more show what another split of these classes would give. Within one
+    # split, the interval holds for other seeds and other images only. Targets that agree exactly
+    # have no variance of their own; then the images of each give it.
     means = [
         np.mean([a.top1 - b.top1 for pairs in seeds for a, b in pairs])
         for seeds in pairs_by_target.values()
@@ -207,12 +224,12 @@ def compare(
     within = OVER_SEEDS_AND_IMAGES if several_seeds else OVER_IMAGES
     over = OVER_SPLITS if several_splits else within
 
-    # How wide the interval is. Two networks alone get the interval that the experiment's own table
-    # shows, so that report and table agree. No difference of two fractions exceeds 1; Student's t
-    # with few degrees of freedom does not know that.
+    # The interval. Two networks alone get the interval that the experiment's own table shows, so
+    # that report and table agree. No difference of two fractions exceeds 1; Student's t with few
+    # degrees of freedom does not know that.
     interval = estimate.interval(confidence=confidence)
-    if images_known and len(networks) == 2:
-        first, second = networks
+    if images_known and len(results) == 2:
+        first, second = results
         interval = statistics.paired_difference(first.right, second.right, confidence=confidence)
     return Comparison(
         interval._replace(low=max(interval.low, -1.0), high=min(interval.high, 1.0)),
@@ -224,25 +241,7 @@ def compare(
     )
 
 
-# For each seed of one target, the pairs of runs of the roles that are compared.
-_Pairs = Sequence[Sequence[tuple[NetworkResult, NetworkResult]]]
-
-
-def _pairs(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> dict[TargetTask, _Pairs]:
-    """Gives for each target the seeds that have all the roles, each as its pairs of runs."""
-    pairs_by_target = {}
-    for target in runs.targets():
-        pairs = [
-            [(by_role[a], by_role[b]) for a, b in zip(one, other, strict=True)]
-            for by_role in runs.by_seed(target).values()
-            if by_role.keys() >= {*one, *other}
-        ]
-        if pairs:
-            pairs_by_target[target] = pairs
-    return pairs_by_target
-
-
-def _over_one_target(seeds: _Pairs) -> statistics.Estimate:
+def _over_one_target(seeds: PairsBySeed) -> statistics.Estimate:
     differences = [
         np.mean([a.right.astype(float) - b.right for a, b in pairs], axis=0) for pairs in seeds
     ]
@@ -259,7 +258,7 @@ def unpaired_difference(runs: Runs, one: Sequence[Role], other: Sequence[Role]) 
     """
     means = []
     for roles in (one, other):
-        top1 = [run.top1 for _, _, role, run in runs.networks() if role in roles]
+        top1 = [result.top1 for _, _, role, result in runs.networks() if role in roles]
         if not top1:
             return None
         means.append(float(np.mean(top1)))

@@ -112,19 +112,19 @@ class Level(NamedTuple):
 def levels(runs: Runs) -> dict[str, dict[int, Level]]:
     """Gives family -> n -> the mean over all networks that trained, whatever their target."""
     by_family: dict[str, dict[int, list[NetworkResult]]] = {family: {} for family in _FAMILIES}
-    for _, _, role, run in runs.networks():
-        by_family[role.family].setdefault(role.n, []).append(run)
+    for _, _, role, result in runs.networks():
+        by_family[role.family].setdefault(role.n, []).append(result)
     return {
-        family: {n: _level(networks) for n, networks in sorted(by_n.items())}
+        family: {n: _level(results) for n, results in sorted(by_n.items())}
         for family, by_n in by_family.items()
         if by_n
     }
 
 
-def _level(networks: Sequence[NetworkResult]) -> Level:
-    bests = [run.best for run in networks]
+def _level(results: Sequence[NetworkResult]) -> Level:
+    bests = [result.best for result in results]
     best = None if None in bests else float(np.mean(bests))
-    return Level(float(np.mean([run.top1 for run in networks])), best, len(networks))
+    return Level(float(np.mean([result.top1 for result in results])), best, len(results))
 
 
 def table_1(runs: Runs) -> list[list[str]]:

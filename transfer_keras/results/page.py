@@ -31,7 +31,7 @@ def write_report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: b
             ImageNet.
 
     Returns:
-        The recommendation in words.
+        The recommendation, a sentence for each kind of split.
 
     Raises:
         UserError: if the folder holds no study with a network that is done.

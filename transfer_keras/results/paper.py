@@ -20,7 +20,7 @@ _FILE = pathlib.Path(__file__).with_name("yosinski2014.csv")
 
 
 def read_runs(split: str, *, examples_per_class: int | None = None) -> Runs:
-    """Reads the runs of the paper's networks that trained.
+    """Reads the results of the paper's networks that trained.
 
     Args:
         split: "random" for the four random splits, "natural" (target A is natural, B man-made), or
@@ -28,7 +28,7 @@ def read_runs(split: str, *, examples_per_class: int | None = None) -> Runs:
         examples_per_class: of the reduced data, which exist for "whole" alone; None: all examples.
 
     Returns:
-        The runs, all of seed 0; their top-1 is the mean of the ten best tests. Empty where the
+        The results, all of seed 0; their top-1 is the mean of the ten best tests. Empty where the
         paper has no such networks.
     """
     by_target: dict[TargetTask, dict[int, dict[Role, NetworkResult]]] = {}

@@ -1,7 +1,7 @@
-"""What to freeze and what to fine-tune, in words, from the runs of a study.
+"""Recommendations to freeze or to fine-tune, as text, from the results of a study.
 
-`recommend` speaks of splits of one dataset; `recommend_for_donor` of the units of a network that
-was trained elsewhere. `verdict` is the one rule by which both say that freezing costs nothing.
+`recommend` is for splits of one dataset; `recommend_for_donor` for the units of a network that was
+trained elsewhere. `verdict` is the one rule by which both decide that freezing costs nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from transfer_keras.results.comparison import (
 NO_LOSS, LOSES, UNDECIDED = "no loss detectable", "loses", "undecided"
 # In fractions of the test images: an interval that reaches below this decides nothing.
 _LARGEST_LOSS = -0.10
-_HOW = {FROZEN_TRANSFER: "frozen", TUNED_TRANSFER: "fine-tuned"}
+_MODES = {FROZEN_TRANSFER: "frozen", TUNED_TRANSFER: "fine-tuned"}
 
 
 def verdict(comparison: Comparison) -> str:
@@ -47,9 +47,9 @@ def mean_top1(runs: Runs) -> dict[Role, float]:
 
 def _top1(runs: Runs) -> dict[Role, list[float]]:
     values: dict[Role, list[float]] = {}
-    for _, _, role, run in runs.networks():
+    for _, _, role, result in runs.networks():
         if role.family in (BASE.family, FROZEN_TRANSFER, TUNED_TRANSFER):
-            values.setdefault(role, []).append(run.top1)
+            values.setdefault(role, []).append(result.top1)
     return values
 
 
@@ -86,7 +86,7 @@ def _is_worse(runs: Runs, role: Role, than: Role) -> bool:
 
 
 def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
-    """Says how many units to freeze in splits of one dataset.
+    """Recommends how many units to freeze in splits of one dataset.
 
     Freezing is advised up to the last n below which no loss from the base is detectable: at each
     n that was tried up to it, `verdict` of AnB - base finds no loss, and every AnB trained.
@@ -120,7 +120,7 @@ def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
     last_without_loss, sentences = 0, []
     for n in tried:
         if reason := _why_not_freeze(n, comparisons.get(n), failed=n in frozen_failed):
-            sentences.append(_say_instead(runs, n, reason, compared=n in comparisons))
+            sentences.append(_recommend_instead(runs, n, reason, compared=n in comparisons))
             break
         last_without_loss = n
     if last_without_loss:
@@ -139,7 +139,7 @@ def _against_base(runs: Runs) -> dict[int, Comparison]:
 
 
 def _why_not_freeze(n: int, comparison: Comparison | None, *, failed: bool) -> str | None:
-    """Says why n units should not be frozen; None where no loss is detectable."""
+    """Explains why n units should not be frozen; None where no loss is detectable."""
     if failed:
         return f"freezing n = {n} does not always train"
     decided = verdict(comparison)
@@ -150,8 +150,8 @@ def _why_not_freeze(n: int, comparison: Comparison | None, *, failed: bool) -> s
     return None
 
 
-def _say_instead(runs: Runs, n: int, reason: str, *, compared: bool) -> str:
-    """Says what to do in place of freezing n units, where anything is known."""
+def _recommend_instead(runs: Runs, n: int, reason: str, *, compared: bool) -> str:
+    """Recommends what to do in place of freezing n units, where anything is known."""
     tuned = compare(runs, [Role(TUNED_TRANSFER, n)], [BASE])
     gain = compare(runs, [Role(TUNED_TRANSFER, n)], [Role(FROZEN_TRANSFER, n)])
     if tuned and verdict(tuned) == LOSES:
@@ -185,6 +185,24 @@ def table_for_donor(runs: Runs, unit_names: Mapping[int, str]) -> str:
     Args:
         runs: of one target.
         unit_names: n -> name of the last of the lower n units.
+
+    Example:
+        >>> import numpy as np
+        >>> from transfer_keras.results import (
+        ...     BASE, FROZEN_TRANSFER, TUNED_TRANSFER, NetworkResult, Role, Runs, TargetTask,
+        ...     table_for_donor,
+        ... )
+        >>> by_role = {
+        ...     BASE: NetworkResult(0.50, np.arange(400) < 200),
+        ...     Role(FROZEN_TRANSFER, 3): NetworkResult(0.74, np.arange(400) < 296),
+        ...     Role(TUNED_TRANSFER, 3): NetworkResult(0.75, np.arange(400) < 300),
+        ... }
+        >>> runs = Runs({TargetTask("donor", "B"): {0: by_role}})
+        >>> print(table_for_donor(runs, {3: "conv3"}))
+        n  up to unit      frozen  against scratch       fine-tuned  against scratch
+        ---------------------------------------------------------------------------------
+        0  (from scratch)  0.500
+        3  conv3           0.740   +24.0 [+19.7, +28.1]  0.750       +25.0 [+20.6, +29.2]
     """
     means, counts = mean_top1(runs), _counts(runs)
 
@@ -213,7 +231,7 @@ def _points_cell(comparison: Comparison | None) -> str:
 
 
 def recommend_for_donor(runs: Runs, unit_names: Mapping[int, str], donor_name: str) -> str:
-    """Says what to take of a donor, and what is known of the other choices.
+    """Recommends what to take of a donor, and compares it with the other choices.
 
     Args:
         runs: of one target.
@@ -222,6 +240,32 @@ def recommend_for_donor(runs: Runs, unit_names: Mapping[int, str], donor_name: s
 
     Returns:
         Lines of text.
+
+    Example:
+        >>> import textwrap
+        >>> import numpy as np
+        >>> from transfer_keras.results import (
+        ...     BASE, FROZEN_TRANSFER, TUNED_TRANSFER, NetworkResult, Role, Runs, TargetTask,
+        ...     recommend_for_donor,
+        ... )
+        >>> by_role = {
+        ...     BASE: NetworkResult(0.50, np.arange(400) < 200),
+        ...     Role(FROZEN_TRANSFER, 3): NetworkResult(0.74, np.arange(400) < 296),
+        ...     Role(TUNED_TRANSFER, 3): NetworkResult(0.75, np.arange(400) < 300),
+        ... }
+        >>> runs = Runs({TargetTask("donor", "B"): {0: by_role}})
+        >>> for line in recommend_for_donor(runs, {3: "conv3"}, "VGG16").splitlines():
+        ...     print(textwrap.fill(line, 80, subsequent_indent="  "))
+        Take the lower 3 units of VGG16 (up to conv3), fine-tuned: top-1 0.750.
+        Against training from scratch: +25.0 points (95 % +20.0 to +29.8, over images).
+        Frozen instead, at the same n: -1.0 points (95 % -2.4 to +0.4, over images).
+        Cheapest that is not detectably worse: freeze the lower 3 units (up to conv3),
+          -1.0 points (95 % -2.4 to +0.4, over images).
+        It is the best of 3 on these pictures, so its top-1 is optimistic; the intervals
+          above hold for all 2 transfers at once. Another seed moves them too: give more
+          time.
+        Trained frozen: n = 3.
+        Trained fine-tuned: n = 3.
     """
     taken = best_role(runs)
     lines = [
@@ -230,9 +274,9 @@ def recommend_for_donor(runs: Runs, unit_names: Mapping[int, str], donor_name: s
         *_cheapest_line(runs, taken, unit_names),
         *_caution(runs, taken),
     ]
-    for family, how in _HOW.items():
+    for family, mode in _MODES.items():
         if tried := runs.trained_n(family):
-            lines.append(f"Trained {how}: n = {', '.join(map(str, tried))}.")
+            lines.append(f"Trained {mode}: n = {', '.join(map(str, tried))}.")
     return "\n".join(lines)
 
 
@@ -244,7 +288,7 @@ def _what_to_take(runs: Runs, taken: Role, unit_names: Mapping[int, str], donor_
     if taken == BASE:
         return f"Train from scratch: no transfer that was tried does better: {reached}."
     lower = f"Take {_lower_units(taken)} of {donor_name}{_up_to(unit_names, taken)}"
-    return f"{lower}, {_HOW[taken.family]}: {reached}."
+    return f"{lower}, {_MODES[taken.family]}: {reached}."
 
 
 def _against_alternatives(runs: Runs, taken: Role, unit_names: Mapping[int, str]) -> list[str]:
@@ -254,9 +298,9 @@ def _against_alternatives(runs: Runs, taken: Role, unit_names: Mapping[int, str]
         if len(means) == 1:
             return []
         second = max(means.keys() - {BASE}, key=means.get)
-        how = f"{_lower_units(second)}{_up_to(unit_names, second)}, {_HOW[second.family]}"
+        transfer = f"{_lower_units(second)}{_up_to(unit_names, second)}, {_MODES[second.family]}"
         comparison = compare(runs, [second], [BASE], confidence=level)
-        return [f"The best transfer, {how}: {_points(comparison)} against it."]
+        return [f"The best transfer, {transfer}: {_points(comparison)} against it."]
     comparison = compare(runs, [taken], [BASE], confidence=level)
     gain_not_shown = comparison is not None and comparison.interval.low <= 0
     no_worse = ", which is not detectably worse" * gain_not_shown
@@ -283,7 +327,7 @@ def _cheapest_line(runs: Runs, taken: Role, unit_names: Mapping[int, str]) -> li
 def cheapest_frozen(runs: Runs, than: Role) -> tuple[Role, Comparison] | None:
     """Finds the frozen transfer with the most units of which `verdict` finds no loss.
 
-    Only contenders are asked for, and the interval holds for all transfers at once.
+    Only contenders are considered, and the interval holds for all transfers at once.
 
     Returns:
         The role, and its comparison with the role `than`; None where there is none that trains
@@ -315,7 +359,7 @@ def _caution(runs: Runs, taken: Role) -> list[str]:
 def _simultaneous_level(runs: Runs) -> float:
     """Gives the level at which the intervals of all transfers hold at once with 95 % (Bonferroni).
 
-    The roles that are spoken of were chosen by these same results.
+    The roles that the recommendation names were chosen by these same results.
     """
     return 1 - 0.05 / max(1, len(mean_top1(runs).keys() - {BASE}))
 

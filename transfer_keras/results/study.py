@@ -11,7 +11,7 @@ import numpy as np
 from transfer_keras.config import UserError, choices, is_treatment_name, parse_treatment
 from transfer_keras.results.comparison import NetworkResult, Role, Runs, TargetTask
 from transfer_keras.results.rows import Row
-from transfer_keras.results.workdir import EXPERIMENT, Workdir
+from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 
 # The name of all random splits together: their targets are one sample.
 RANDOM = "random"
@@ -88,7 +88,7 @@ class Study(NamedTuple):
         settings: those that all experiments share.
         versions: name of each package -> its version, of the first experiment.
         networks: all that are done, by workdir and treatment.
-        runs: kind of split -> the runs of its networks that learned.
+        runs: kind of split -> the results of its networks that learned.
     """
 
     settings: Mapping[str, object]
@@ -97,7 +97,7 @@ class Study(NamedTuple):
     runs: Mapping[Kind, Runs]
 
     def runs_of(self, kind: Kind) -> Runs:
-        """Gives the runs of one kind of split; empty where none of its networks learned."""
+        """Gives the results of one kind of split; empty where none of its networks learned."""
         return self.runs.get(kind, Runs())
 
     def failed(self, kind: Kind) -> list[Network]:
@@ -117,13 +117,40 @@ def read_study(folder: pathlib.Path) -> Study:
         UserError: if there is no workdir, none of their networks is done, they differ in more than
             split, seed and number of examples or do not differ in these, or networks of one target
             were tested on other images.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> import numpy as np
+        >>> from transfer_keras.results import Row, Workdir, read_study
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> workdir = Workdir(folder.name)
+        >>> settings = {"dataset": "formula_images", "split": "0", "seed": 0}
+        >>> workdir.write_facts(settings, data={}, versions={})
+        >>> row = Row(
+        ...     treatment="A3B", donor="A", n=3, target="B", mode="frozen", top1=0.75, loss=0.5,
+        ...     outcome="trained", training_loss=0.4, test_images=4, classes=2, steps=10, group=1,
+        ...     seconds=83.4, parameters=100, trainable_parameters=40,
+        ...     validation=((10, 0.5, 0.75),),
+        ... )
+        >>> answers = {"label": np.array([0, 0, 1, 1]), "predicted": np.array([0, 1, 1, 1])}
+        >>> workdir.write_predictions("A3B", answers)
+        >>> workdir.write_row(row)
+        >>> workdir.network_path("A3B").touch()
+        >>> study = read_study(pathlib.Path(folder.name))
+        >>> study.settings
+        {'dataset': 'formula_images'}
+        >>> for kind, runs in study.runs.items():
+        ...     for target, seed, role, result in runs.networks():
+        ...         print(kind, target, seed, role, result.top1)
+        random TargetTask(split='0', target='B') 0 Role(family='AnB', n=3) 0.75
+        >>> folder.cleanup()
     """
     folder = folder.resolve()
     workdirs = _workdirs(folder)
     if not workdirs:
         raise UserError(
-            f"--workdir={folder}: no {EXPERIMENT} here or one folder below. Give the workdir of "
-            "an experiment, or the folder of a study."
+            f"--workdir={folder}: no {EXPERIMENT_FILE} here or one folder below. Give the workdir "
+            "of an experiment, or the folder of a study."
         )
 
     # The facts of the experiments. They must make one study: equal in all but split, seed and
@@ -148,8 +175,8 @@ def read_study(folder: pathlib.Path) -> Study:
             if network.trained:
                 row = network.row
                 by_seed = runs.setdefault(network.kind, {}).setdefault(network.target, {})
-                run = NetworkResult(row.top1, label == predicted, best_tests(row))
-                by_seed.setdefault(network.seed, {})[network.role] = run
+                result = NetworkResult(row.top1, label == predicted, best_tests(row))
+                by_seed.setdefault(network.seed, {})[network.role] = result
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
     by_kind = {kind: Runs(by_target) for kind, by_target in runs.items()}
@@ -227,7 +254,7 @@ def check_study(folder: pathlib.Path, identities: Mapping[str, Mapping]) -> None
 
 def _workdirs(folder: pathlib.Path) -> list[Workdir]:
     """Finds the workdirs at a folder and one folder below it, sorted by path."""
-    paths = [*folder.glob(EXPERIMENT), *folder.glob(f"*/{EXPERIMENT}")]
+    paths = [*folder.glob(EXPERIMENT_FILE), *folder.glob(f"*/{EXPERIMENT_FILE}")]
     return [Workdir(parent) for parent in sorted(path.parent for path in paths)]
 
 

@@ -29,7 +29,7 @@ from transfer_keras.results import lock
 from transfer_keras.results.files import PARTIAL, write_text, write_whole
 from transfer_keras.results.rows import Row
 
-EXPERIMENT = "experiment.json"
+EXPERIMENT_FILE = "experiment.json"
 _ROW = "row.json"
 _NETWORK = "network.keras"
 _PREDICTIONS = "predictions.npz"
@@ -109,14 +109,14 @@ class Workdir:
             raise UserError(f"--workdir={self}: cannot be written. Give another folder.")
         if self.path.is_dir() and not all(map(_is_left_over, self.path.iterdir())):
             raise UserError(
-                f"--workdir={self}: holds other files and no {EXPERIMENT}. Give a new or "
+                f"--workdir={self}: holds other files and no {EXPERIMENT_FILE}. Give a new or "
                 "empty folder, or one of an earlier run."
             )
 
     @property
     def has_facts(self) -> bool:
         """Tells whether an experiment was begun in the folder."""
-        return (self / EXPERIMENT).exists()
+        return (self / EXPERIMENT_FILE).exists()
 
     def read_facts(self) -> dict:
         """Reads what the experiment is: "settings", "data", "versions".
@@ -124,7 +124,7 @@ class Workdir:
         Raises:
             UserError: if the file is damaged.
         """
-        path = self / EXPERIMENT
+        path = self / EXPERIMENT_FILE
         try:
             facts = json.loads(path.read_text())
             return {name: facts[name] for name in ("settings", "data", "versions")}
@@ -145,7 +145,7 @@ class Workdir:
         """
         if not self.has_facts:
             facts = {"settings": identity, "data": data, "versions": versions}
-            write_text(self / EXPERIMENT, json.dumps(facts, indent=2) + "\n")
+            write_text(self / EXPERIMENT_FILE, json.dumps(facts, indent=2) + "\n")
             return
         written, given = self.read_facts()["data"], _as_written(data)
         if written != given:

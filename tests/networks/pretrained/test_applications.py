@@ -1,16 +1,12 @@
 """Networks of keras.applications, untrained and small, from their table to a saved network."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 from support.networks import write_pictures
-from support.paths import ROOT
 
 # Name, blocks with the head that is put on, and the block up to which is taken.
 NETWORKS = [
@@ -22,30 +18,31 @@ NETWORKS = [
 NORMALIZATION = keras.layers.Normalization  # Has nothing to train.
 
 
-def program(folder, *flags):
-    done = subprocess.run(
-        [sys.executable, "-m", "transfer_keras.train", *flags],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+@pytest.fixture
+def train(program, tmp_path):
+    """Runs the program to its end, without an error; gives its output."""
+
+    def run(*flags):
+        done = program("-m", "transfer_keras.train", *flags, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run
 
 
 @pytest.mark.parametrize(("name", "blocks", "n", "last"), NETWORKS)
-def test_from_the_list_of_units_to_a_saved_network(tmp_path, name, blocks, n, last):
+def test_from_the_list_of_units_to_a_saved_network(train, tmp_path, name, blocks, n, last):
     pictures = write_pictures(tmp_path / "pictures", side=40)
     donor = [f"--donor=keras.applications.{name}", "--donor_weights=none", "--image_size=32"]
     donor.append("--units=block")
-    listed = program(tmp_path, *donor, "--list_units")
-    assert f"{name}: {blocks} blocks, pictures of 32 x 32 pixels" in listed
-    assert f"Choose n from 1 to {blocks - 1}" in listed
-    line = re.search(rf"^ *{n} +{last} .*$", listed, re.MULTILINE)
-    assert line, listed
+    unit_table = train(*donor, "--list_units")
+    assert f"{name}: {blocks} blocks, pictures of 32 x 32 pixels" in unit_table
+    assert f"Choose n from 1 to {blocks - 1}" in unit_table
+    line = re.search(rf"^ *{n} +{last} .*$", unit_table, re.MULTILINE)
+    assert line, unit_table
     small = ["--steps=2", "--batch_size=8", "--validations=1", "--metrics_every=0"]
     small += [f"--dataset={pictures}", f"--treatments=A{n}B,A{n}B+", "--workdir=run"]
-    said = program(tmp_path, *donor, *small)
-    assert "BatchNorm (--batch_norm=by mode)" in said
+    assert "BatchNorm (--batch_norm=by mode)" in train(*donor, *small)
     for treatment in (f"A{n}B", f"A{n}B+"):
         model = keras.saving.load_model(tmp_path / "run" / treatment / "network.keras")
         images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)

@@ -1,9 +1,5 @@
 """Files that are given as donors, and networks of keras.applications."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -12,10 +8,9 @@ from support.networks import (
     ask,
     classifier,
     network,
+    request,
     saved,
-    sections,
 )
-from support.paths import ROOT
 
 from transfer_keras.config.errors import UserError
 from transfer_keras.networks import alexnet
@@ -27,7 +22,7 @@ layers = keras.layers
 def test_files_that_are_no_network(tmp_path):
     (tmp_path / "bad.keras").write_text("no zip")
     with pytest.raises(UserError, match=r"bad\.keras cannot be used: it is no \.keras file"):
-        network(sections(tmp_path / "bad.keras"))
+        network(request(tmp_path / "bad.keras"))
     with pytest.raises(UserError, match=r"--donor=none\.keras: no such file\. Expected the path"):
         ask("none.keras")
 
@@ -37,9 +32,9 @@ def test_files_of_the_older_format(tmp_path):
     own.save(tmp_path / "own.h5")
     own.save_weights(tmp_path / "own.weights.h5")
     with pytest.raises(UserError, match=r"load_model\('own\.h5'\)\.save\('own\.keras'\)\."):
-        network(sections(tmp_path / "own.h5"))
+        network(request(tmp_path / "own.h5"))
     with pytest.raises(UserError, match=r"no network.*NAME --donor_weights=.*own\.weights\.h5\."):
-        network(sections(tmp_path / "own.weights.h5"))
+        network(request(tmp_path / "own.weights.h5"))
 
 
 def test_a_class_that_is_not_here_is_named(tmp_path):
@@ -49,7 +44,7 @@ def test_a_class_that_is_not_here_is_named(tmp_path):
     inputs = keras.Input((24, 24, 3))
     path = saved(tmp_path, keras.Model(inputs, layers.Dense(2)(Own()(inputs))))
     with pytest.raises(UserError, match=r"Could not locate class 'Own': .* Keras's own layers\."):
-        network(sections(path))
+        network(request(path))
 
 
 def test_a_path_from_home(tmp_path, monkeypatch):
@@ -61,25 +56,25 @@ def test_a_path_from_home(tmp_path, monkeypatch):
 
 
 def test_networks_of_any_size_take_224_pixels():
-    donor = network(sections("keras.applications.MobileNetV3Small", donor_weights="none"))
+    donor = network(request("keras.applications.MobileNetV3Small", donor_weights="none"))
     assert donor.input_shape == (None, 224, 224, 3)
 
 
 def test_applications_are_known_by_name():
     with pytest.raises(UserError, match=r"keras\.applications\.MobilNet: not there\. .*MobileNet,"):
-        network(sections("keras.applications.MobilNet", donor_weights="none"))
+        network(request("keras.applications.MobilNet", donor_weights="none"))
 
 
-def test_weights_that_cannot_be_downloaded_are_told(monkeypatch, tmp_path):
+def test_weights_that_cannot_be_downloaded_are_an_error(monkeypatch, tmp_path):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # Nobody listens there.
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("KERAS_HOME", "elsewhere")
-    wanted = sections("keras.applications.MobileNetV2", image_size=96)
+    donor_request = request("keras.applications.MobileNetV2", image_size=96)
     with pytest.raises(
         UserError,
         match=r"mobilenet_v2_weights.*no_top\.h5 could not be down.*elsewhere/models.*PATH",
     ):
-        network(wanted)
+        network(donor_request)
 
 
 def test_weights_from_a_file(tmp_path):
@@ -88,7 +83,7 @@ def test_weights_from_a_file(tmp_path):
     path = tmp_path / "mine.weights.h5"
     trained.save_weights(path)
     name = "keras.applications.MobileNetV2"
-    donor = network(sections(name, donor_weights=str(path), image_size=32))
+    donor = network(request(name, donor_weights=str(path), image_size=32))
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
     scaled = keras.applications.mobilenet_v2.preprocess_input(images.copy())
     features = keras.Model(donor.input, donor.get_layer("head").input)
@@ -96,27 +91,23 @@ def test_weights_from_a_file(tmp_path):
     for content in (path.read_bytes()[:5000], b"PK"):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"=keras\.applications\.MobileNetV2: .*include_top"):
-            network(sections(name, donor_weights=str(path), image_size=32))
+            network(request(name, donor_weights=str(path), image_size=32))
 
 
 def test_an_untrained_donor_is_the_same_each_time():
-    wanted = ask("keras.applications.MobileNetV2", donor_weights="none", image_size=32)
-    first = [w.copy() for w in network(wanted).get_weights()]
+    experiment = ask("keras.applications.MobileNetV2", donor_weights="none", image_size=32)
+    first = [w.copy() for w in network(experiment).get_weights()]
     opening._open.cache_clear()
-    again = network(wanted).get_weights()
+    again = network(experiment).get_weights()
     heads = 2  # Its own, which is never taken.
     for one, other in zip(first[:-heads], again[:-heads], strict=True):
         assert np.array_equal(one, other)
 
 
-def test_a_network_of_the_paper_can_be_a_donor(tmp_path):
+def test_a_network_of_the_paper_can_be_a_donor(program, tmp_path):
     """In a process of its own: its layers are known without being asked for."""
     mean = np.full((67, 67, 3), 110.0)
     alexnet.build("alexnet", image_size=67, classes=2, mean=mean).save(tmp_path / "own.keras")
-    done = subprocess.run(
-        [sys.executable, "-m", "transfer_keras.train", "--donor=own.keras", "--list_units"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = program("-m", "transfer_keras.train", "--donor=own.keras", "--list_units", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "own: 8 units, pictures of 67 x 67 pixels" in done.stdout

@@ -8,12 +8,12 @@ from support.networks import (
     answers,
     ask,
     body,
-    listing,
     network,
     perturb,
+    request,
     saved,
-    sections,
     softmax,
+    unit_list,
 )
 
 from transfer_keras import surgery
@@ -23,7 +23,7 @@ layers = keras.layers
 
 
 def ending(end):
-    """A classifier of four classes with BatchNorm and ReLU below, whose scores end in that."""
+    """Builds a classifier of four classes, with BatchNorm and ReLU, whose scores end in that."""
     inputs = keras.Input((24, 24, 3))
     scores = layers.Dense(4, name="out")(body(layers.Rescaling(1 / 255)(inputs)))
     own = keras.Model(inputs, end(scores), name="own")
@@ -46,12 +46,12 @@ def test_a_classifier_is_known_by_its_end(tmp_path, end):
     own = ending(end)
     known = ask(saved(tmp_path, own))
     assert [unit.name for unit in known.architecture.units] == ["c1", "c2", "f1", "out"]
-    assert "new head" not in listing(known)
+    assert "new head" not in unit_list(known)
     donor = network(known)
     given = answers(own, PIXELS)
     is_sum = given.sum(axis=-1) == pytest.approx(1, abs=1e-5)
-    found = answers(donor, PIXELS)
-    assert (softmax(found) if is_sum else found) == pytest.approx(given, abs=1e-5)
+    outputs = answers(donor, PIXELS)
+    assert (softmax(outputs) if is_sum else outputs) == pytest.approx(given, abs=1e-5)
     new = surgery.transplant(donor, 3, head=9, seed=0).model
     assert answers(new, PIXELS).shape == (5, 9)
 
@@ -65,11 +65,11 @@ def test_logarithms_of_probabilities_are_left_off(tmp_path):
     )
 
 
-def test_a_new_head_is_told(tmp_path):
+def test_a_new_head_is_listed(tmp_path):
     inputs = keras.Input((24, 24, 3), name="head")
     own = keras.Model(inputs, body(layers.Rescaling(1 / 255)(inputs)))
-    listed = listing(sections(saved(tmp_path, own)))
-    assert "a new head is put on them" in listed
+    unit_table = unit_list(request(saved(tmp_path, own)))
+    assert "a new head is put on them" in unit_table
 
 
 def test_features_get_a_head_of_their_own(tmp_path):
@@ -90,11 +90,11 @@ def test_outputs_of_one_number_and_with_a_name(tmp_path):
     for output in (keras.ops.squeeze(score, -1), {"score": score}):
         own = keras.Model(inputs, output)
         perturb(own)
-        donor = network(sections(saved(tmp_path, own)))
+        donor = network(request(saved(tmp_path, own)))
         opening._open.cache_clear()
-        found = 1 / (1 + np.exp(-answers(donor, PIXELS)))
-        wanted = keras.tree.flatten(own(PIXELS, training=False))[0]
-        assert found == pytest.approx(np.reshape(wanted, (-1, 1)), abs=1e-5)
+        probabilities = 1 / (1 + np.exp(-answers(donor, PIXELS)))
+        expected = keras.tree.flatten(own(PIXELS, training=False))[0]
+        assert probabilities == pytest.approx(np.reshape(expected, (-1, 1)), abs=1e-5)
         assert donor.layers[-1].name == "out"
 
 
@@ -105,10 +105,10 @@ def test_float16_becomes_float32(tmp_path, kind):
         own = ending(layers.Softmax(dtype="float32"))
     finally:
         keras.config.set_dtype_policy("float32")
-    wanted = ask(saved(tmp_path, own))
-    donor = network(wanted)
-    kept = "bfloat16" if kind == "mixed_bfloat16" else "float32"
-    assert {x.compute_dtype for x in donor.layers if x.weights} == {kept}
+    experiment = ask(saved(tmp_path, own))
+    donor = network(experiment)
+    dtype = "bfloat16" if kind == "mixed_bfloat16" else "float32"
+    assert {x.compute_dtype for x in donor.layers if x.weights} == {dtype}
     assert donor.output.dtype == "float32"
-    assert ("Computed in bfloat16" in listing(wanted)) == (kept == "bfloat16")
+    assert ("Computed in bfloat16" in unit_list(experiment)) == (dtype == "bfloat16")
     assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(own, PIXELS), abs=0.02)

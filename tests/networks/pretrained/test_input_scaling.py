@@ -9,8 +9,8 @@ from support.networks import (
     body,
     classifier,
     network,
+    request,
     saved,
-    sections,
     softmax,
 )
 
@@ -33,23 +33,23 @@ layers = keras.layers
 )
 def test_pixels_are_scaled_as_the_donor_needs_them(tmp_path, pixels, scaled):
     own = classifier(scaling=False)
-    donor = network(sections(saved(tmp_path, own), donor_pixels=pixels))
+    donor = network(request(saved(tmp_path, own), donor_pixels=pixels))
     assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(own, scaled), abs=1e-5)
 
 
 def test_grey_donors_see_grey_pictures(tmp_path):
     own = classifier((24, 24, 1))
-    donor = network(sections(saved(tmp_path, own)))
+    donor = network(request(saved(tmp_path, own)))
     grey = (PIXELS @ np.float32([0.2989, 0.5870, 0.1140]))[..., None]
     assert softmax(answers(donor, PIXELS)) == pytest.approx(answers(own, grey), abs=1e-3)
 
 
 def test_a_donor_of_bytes_and_any_size(tmp_path):
     own = classifier((None, None, 3), dtype="uint8")
-    donor = network(sections(saved(tmp_path, own), image_size=24))
+    donor = network(request(saved(tmp_path, own), image_size=24))
     assert donor.input_shape == (None, 24, 24, 3)
-    found = softmax(answers(donor, PIXELS))
-    assert found == pytest.approx(answers(own, PIXELS.astype(np.uint8)), abs=1e-5)
+    probabilities = softmax(answers(donor, PIXELS))
+    assert probabilities == pytest.approx(answers(own, PIXELS.astype(np.uint8)), abs=1e-5)
 
 
 def imagenet_normalization(x):
@@ -82,21 +82,21 @@ def with_scaling(scale):
 def test_scaling_is_seen_by_what_reaches_the_first_kernel(tmp_path, name):
     own = with_scaling(SCALED[name])
     path = saved(tmp_path, own)
-    donor = network(sections(path))
+    donor = network(request(path))
     assert answers(donor, PIXELS) == pytest.approx(answers(own, PIXELS), abs=1e-4)
-    network(sections(path, donor_pixels="0..255"))
+    network(request(path, donor_pixels="0..255"))
     with pytest.raises(UserError, match=r"--donor_pixels=0\.\.1: .* scales pixels itself \(layer"):
-        network(sections(path, donor_pixels="0..1"))
+        network(request(path, donor_pixels="0..1"))
 
 
 @pytest.mark.parametrize("name", NOT_SCALED)
-def test_what_is_not_scaled_is_told(tmp_path, name):
+def test_what_is_not_scaled_is_refused(tmp_path, name):
     scale, message = NOT_SCALED[name]
     path = saved(tmp_path, with_scaling(scale))
     with pytest.raises(UserError, match="does not say what pixels it takes") as error:
-        network(sections(path))
+        network(request(path))
     assert message in str(error.value)
-    network(sections(path, donor_pixels="0..1"))
+    network(request(path, donor_pixels="0..1"))
 
 
 def test_every_first_kernel_needs_scaled_pixels(tmp_path):
@@ -104,4 +104,4 @@ def test_every_first_kernel_needs_scaled_pixels(tmp_path):
     ends = [layers.Conv2D(4, 3)(x) for x in (inputs, layers.Rescaling(1 / 255)(inputs))]
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Add()(ends)))
     with pytest.raises(UserError, match="makes 0 to 255 of"):
-        network(sections(saved(tmp_path, keras.Model(inputs, x))))
+        network(request(saved(tmp_path, keras.Model(inputs, x))))

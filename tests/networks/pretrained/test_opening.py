@@ -10,12 +10,12 @@ from support.networks import (
     body,
     classifier,
     layers,
-    listing,
     network,
     perturb,
+    request,
     saved,
-    sections,
     softmax,
+    unit_list,
     write_pictures,
 )
 
@@ -28,10 +28,10 @@ from transfer_keras.results import Workdir
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_it_takes_pixels_and_gives_logits(tmp_path, activation):
     own = classifier(activation=activation)
-    donor = network(sections(saved(tmp_path, own)))
+    donor = network(request(saved(tmp_path, own)))
     logits = answers(donor, PIXELS)
-    found = softmax(logits) if activation else logits
-    assert found == pytest.approx(answers(own, PIXELS), abs=1e-5)
+    outputs = softmax(logits) if activation else logits
+    assert outputs == pytest.approx(answers(own, PIXELS), abs=1e-5)
 
 
 def test_a_network_around_a_trunk_is_opened(tmp_path):
@@ -80,7 +80,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path):
     own.get_layer("c2").bias.assign([np.inf, *[0] * 7])
     own.get_layer("f1").kernel.assign(np.full((8, 9), np.nan))
     with pytest.raises(UserError, match=r"weights that are infinite or no numbers, in c2, f1\. "):
-        network(sections(saved(tmp_path, own)))
+        network(request(saved(tmp_path, own)))
 
 
 def shared_layer():
@@ -98,7 +98,7 @@ def test_it_is_not_cut_where_a_layer_lies_on_both_sides(tmp_path):
     assert known.architecture.cut_points == (3, 4)
     with pytest.raises(UserError, match=r"--treatments=A2B: a layer .* Expected .* n: 3, 4\."):
         ask(path, "A3B", "A2B")
-    assert "Choose n of 3, 4 (at others a layer is used on both sides)" in listing(known)
+    assert "Choose n of 3, 4 (at others a layer is used on both sides)" in unit_list(known)
 
 
 def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
@@ -108,7 +108,7 @@ def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
     path = saved(tmp_path, keras.Model(inputs, x))
     known = ask(path, "A1B", "A2B+")
-    assert "Unit 2 can only be fine-tuned: 'spectral'" in listing(known)
+    assert "Unit 2 can only be fine-tuned: 'spectral'" in unit_list(known)
     for name in ("A2B", "R2B"):
         with pytest.raises(UserError, match=r"'spectral' \(Spec.* or freeze at most 1\."):
             ask(path, name)
@@ -153,22 +153,22 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "settings", "message"), BAD, ids=lambda x: str(x)[:20])
-def test_what_does_not_fit_is_told(tmp_path, make, settings, message):
+def test_what_does_not_fit_is_refused(tmp_path, make, settings, message):
     with pytest.raises(UserError, match=message):
-        listing(sections(saved(tmp_path, make()), **settings))
+        unit_list(request(saved(tmp_path, make()), **settings))
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """A run of all kinds of treatments, two steps each."""
+    """Runs all kinds of treatments, four steps each."""
     folder = tmp_path_factory.mktemp("own")
     own = classifier()
     path = saved(folder, own)
     dataset = write_pictures(folder / "pictures")
     names = ["A1B", "A3B", "A2B+", "B2B", "R2B"]
-    wanted = ask(path, *names, dataset=dataset, steps=4, batch_size=8, validations=2)
-    wanted = wanted.replace(metrics_every=2)
-    ran = run_experiment(wanted, folder / "run", log=lambda _: None)
+    experiment = ask(path, *names, dataset=dataset, steps=4, batch_size=8, validations=2)
+    experiment = experiment.replace(metrics_every=2)
+    ran = run_experiment(experiment, Workdir(folder / "run"), log=lambda _: None)
     assert {t.name for t in ran} == {"baseB", *names}
     return own, folder / "run"
 
@@ -189,7 +189,7 @@ def test_frozen_units_are_the_donors(done):
                 assert same == (unit in frozen), (name, weight.path)
 
 
-def test_batch_norm_of_frozen_units_stays_and_of_others_is_told_to_follow(done):
+def test_batch_norm_of_frozen_units_stays_and_of_trained_units_moves(done):
     _, run = done
     model = keras.saving.load_model(Workdir(run).network_path("A1B"))
     assert not model.get_layer("c1_norm").trainable
@@ -213,9 +213,9 @@ def test_another_donor_in_the_same_workdir_is_refused(done, tmp_path):
     own.get_layer("out").bias.assign(np.ones(7))
     path = saved(tmp_path, own)
     dataset = f"folder:{run.parent / 'pictures'}"
-    wanted = ask(path, "A1B", dataset=dataset, steps=4, batch_size=8)
+    experiment = ask(path, "A1B", dataset=dataset, steps=4, batch_size=8)
     with pytest.raises(UserError, match=r"donor is 'own\.keras \w+' there, 'own\.keras \w+' here"):
-        run_experiment(wanted, run, log=lambda _: None)
+        run_experiment(experiment, Workdir(run), log=lambda _: None)
 
 
 def test_nothing_is_trained_towards_the_donors_own_task(tmp_path):

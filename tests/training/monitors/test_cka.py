@@ -17,7 +17,7 @@ def measured(x, y, batch):
 
 
 def features(images, seed=0):
-    """Two layers that have something in common."""
+    """Makes the features of two layers that have something in common."""
     rng = np.random.default_rng(seed)
     common = rng.normal(size=(images, 10))
     x = common @ rng.normal(size=(10, 4 * 4 * 3)) + 0.5 * rng.normal(size=(images, 48))
@@ -43,7 +43,7 @@ def test_scale_shift_and_rotation_do_not_matter():
 
 
 def test_the_size_of_batches_does_not_matter_on_average():
-    """Unlike that of plain CKA, as the estimator is unbiased."""
+    """The estimator is unbiased, unlike that of plain CKA."""
     pairs = [features(512, seed) for seed in range(8)]
     small, whole = ([measured(x, y, batch) for x, y in pairs] for batch in (64, 512))
     assert np.mean(small) == pytest.approx(np.mean(whole), abs=0.02)
@@ -62,7 +62,7 @@ def test_nothing_in_common_is_nought_not_less():
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
-def test_a_layer_that_says_nothing_has_no_likeness(value):
+def test_a_constant_layer_has_no_similarity(value):
     x, y = features(64)
     assert np.isnan(measured(np.full_like(x, value), y, 64))
 

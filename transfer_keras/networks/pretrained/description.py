@@ -12,6 +12,7 @@ from transfer_keras.config import (
     PretrainedArchitecture,
     UnitSize,
     UserError,
+    choices,
 )
 from transfer_keras.networks.pretrained.opening import open_pretrained
 
@@ -70,7 +71,7 @@ def count_units(donor: DonorSettings, image_size: int | None) -> CountedUnits:
     model = open_pretrained(donor, image_size).model
     own_units = surgery.units(model)
     units = own_units
-    if donor.units == "block":
+    if donor.units == choices.BLOCK:
         units = surgery.units(model, blocks=surgery.block_names(model))
     if len(units) < 2:
         raise UserError(

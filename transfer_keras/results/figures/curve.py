@@ -35,7 +35,7 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
 
     Args:
         panels: at least one.
-        path: file to write; its ending says the format.
+        path: file to write; its ending gives the format.
         title: text above all panels.
     """
     figure, axes = pyplot.subplots(

@@ -50,7 +50,7 @@ def draw(contents: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> 
 
     Args:
         contents: at least one line for each panel.
-        paths: files to write; their endings say the formats.
+        paths: files to write; their endings give the formats.
         title: text above the figure.
     """
     figure, (upper, lower) = pyplot.subplots(

@@ -116,7 +116,7 @@ def save(figure, paths: Sequence[pathlib.Path], *, title: str) -> None:
 
     Args:
         figure: of pyplot.
-        paths: files to write; their endings say the formats.
+        paths: files to write; their endings give the formats.
         title: text above the figure.
     """
     figure.suptitle(title, fontsize=11, parse_math=False)

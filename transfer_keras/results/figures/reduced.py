@@ -43,7 +43,7 @@ def draw(
     Args:
         lines: at least one.
         overlay: amount -> top-1 of another study, drawn faintly.
-        paths: files to write; their endings say the formats.
+        paths: files to write; their endings give the formats.
         title: text above the figure.
     """
     amounts = {a for s in lines for a in (*s.failed, *(amount for amount, _ in s.points))}

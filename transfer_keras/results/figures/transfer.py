@@ -56,7 +56,7 @@ def draw(contents: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> No
 
     Args:
         contents: at least one base.
-        paths: files to write; their endings say the formats.
+        paths: files to write; their endings give the formats.
         title: text above the figure.
     """
     figure, (upper, lower) = pyplot.subplots(

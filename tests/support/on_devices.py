@@ -2,7 +2,7 @@
 
 This is a program of its own, for `test_replicas.py`: devices are chosen once a process.
 
-python tests/training/on_devices.py DEVICES FLOAT FOLDER [STOP_AT] [more]
+python tests/support/on_devices.py DEVICES FLOAT FOLDER [STOP_AT] [more]
 
 `more`: with learning rates by variable and a warm-up, class weights and early stopping.
 """
