@@ -27,10 +27,10 @@ from transfer_keras.config import from_flags
 for name, value in experiment_flags.WHOLE_CURVE.items():
     flags.FLAGS.set_default(name, value)
 flags.FLAGS(sys.argv)
-experiments = from_flags.experiments(None)
+requests = from_flags.requests()
 print(json.dumps([[e.data.split, e.data.examples_per_class, e.training.seed,
                    [t.name for t in e.treatments], e.data.dataset, e.training.network,
-                   e.training.steps] for e in experiments]))
+                   e.training.steps] for e in (r.complete() for r in requests)]))
 """
 
 
