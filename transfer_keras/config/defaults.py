@@ -1,4 +1,4 @@
-"""Settings that none was given for, by network."""
+"""Defaults of settings that depend on the network."""
 
 # How each network is trained unless a flag says otherwise. For `alexnet` as Yosinski et al.
 # (2014) did; for `alexnet_small` what converges in about a minute on two cores.

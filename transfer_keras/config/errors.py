@@ -1,4 +1,4 @@
-"""What a person can do wrong, and the ways in which a program can end early."""
+"""Errors of the user, and the ways in which a program can end early."""
 
 
 class UserError(ValueError):
@@ -9,7 +9,7 @@ class UserError(ValueError):
 
 
 class WorkerLost(Exception):
-    """Another process of this training has ended; what it said."""
+    """Another process of this training has ended; the message is TensorFlow's."""
 
 
 class Interrupted(Exception):

@@ -120,7 +120,7 @@ DescribeDonor = Callable[[Request], PretrainedArchitecture]
 
 @dataclasses.dataclass(frozen=True)
 class Experiment(Request):
-    """One split, one seed, and the treatments that are wanted of it; see `make_experiment`.
+    """One split, one seed, and the treatments to train; see `make_experiment`.
 
     Attributes:
         architecture: that of its network.

@@ -1,4 +1,4 @@
-"""How a program starts and ends.
+"""Start and end of a program.
 
 Everything here runs before TensorFlow is imported (that takes seconds), so that `--help` and
 every error in a flag come at once.

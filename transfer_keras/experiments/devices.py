@@ -1,4 +1,4 @@
-"""On which devices a program trains."""
+"""The devices on which a program trains."""
 
 import contextlib
 import dataclasses
@@ -132,7 +132,7 @@ def report_lost_workers(devices: Devices) -> Iterator[None]:
 
 
 def hide_gpus() -> None:
-    """Keeps TensorFlow off them in a process that only says what others shall do."""
+    """Keeps TensorFlow off the GPUs, in a process that only plans what others train."""
     tf.config.set_visible_devices([], "GPU")
 
 

@@ -1,4 +1,4 @@
-"""What a person reads of an experiment before it is trained: its groups, and what they take."""
+"""The table of an experiment's groups and what they take, before it is trained."""
 
 from collections.abc import Mapping, Sized
 

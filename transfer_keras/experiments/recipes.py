@@ -1,4 +1,4 @@
-"""How the networks of a group are trained, from what their experiment says."""
+"""The recipe of a group: how its networks are trained, from the experiment's settings."""
 
 import bisect
 from collections.abc import Sequence

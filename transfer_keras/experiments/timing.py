@@ -1,4 +1,4 @@
-"""How long networks take to train: measured on one, estimated for others."""
+"""Training times: measured on one network, estimated for others."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Which units of a group's networks are measured, and what they are compared to."""
+"""The units of a group that are measured, and the networks that they are compared to."""
 
 import functools
 from collections.abc import Mapping

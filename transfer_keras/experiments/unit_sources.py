@@ -1,4 +1,4 @@
-"""Where the lower units of a treatment's network come from: bases trained here, or a donor."""
+"""Sources of the lower units of a treatment's network: bases trained here, or a donor."""
 
 import dataclasses
 from collections.abc import Iterable
