@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy  # It loads `stats`, which takes a second, at the first use.
 
 
 class Interval(NamedTuple):
@@ -53,7 +53,7 @@ def paired_difference(right, base_right, *, confidence: float = 0.95) -> Interva
     p_won, p_lost = (won + 1) / (count + 2), (lost + 1) / (count + 2)
     centre = p_won - p_lost
     error = np.sqrt((p_won + p_lost - centre**2) / (count + 2))
-    margin = stats.norm.ppf((1 + confidence) / 2) * error
+    margin = scipy.stats.norm.ppf((1 + confidence) / 2) * error
     low, high = max(centre - margin, -1.0), min(centre + margin, 1.0)
     return Interval((won - lost) / count, float(low), float(high))
 
@@ -67,7 +67,7 @@ class Estimate(NamedTuple):
 
     def interval(self, *, confidence: float = 0.95) -> Interval:
         """Gives the interval of the mean by Student's t."""
-        margin = float(stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.variance**0.5
+        margin = float(scipy.stats.t.ppf((1 + confidence) / 2, self.freedom)) * self.variance**0.5
         return Interval(self.mean, self.mean - margin, self.mean + margin)
 
     @property
@@ -75,7 +75,7 @@ class Estimate(NamedTuple):
         """Gives the two-sided p-value of the hypothesis that the mean is 0."""
         if not self.variance:
             return float(self.mean == 0)
-        return float(2 * stats.t.sf(abs(self.mean) / self.variance**0.5, self.freedom))
+        return float(2 * scipy.stats.t.sf(abs(self.mean) / self.variance**0.5, self.freedom))
 
 
 def over_replicates(values) -> Estimate:
@@ -167,7 +167,7 @@ def replicates_to_decide(effect: float, deviation: float, *, power: float = 0.8)
 
     def enough(count: int) -> bool:
         shift = abs(effect) / deviation * count**0.5
-        return stats.nct.sf(stats.t.ppf(0.975, count - 1), count - 1, shift) >= power
+        return scipy.stats.nct.sf(scipy.stats.t.ppf(0.975, count - 1), count - 1, shift) >= power
 
     if deviation == 0:
         return 2
