@@ -1,7 +1,6 @@
 """The program that finds what to freeze: from flags to the network and its card."""
 
 import functools
-import itertools
 import json
 import re
 import time
@@ -17,10 +16,10 @@ from transfer_keras.advice import budget, refinement, search
 from transfer_keras.advice.budget import Budget
 from transfer_keras.config import Interrupted, flag_types
 from transfer_keras.config.errors import UserError
+from transfer_keras.experiments import read_data
 from transfer_keras.experiments.timing import TrainingCost
 from transfer_keras.results import Workdir
 from transfer_keras.results.study import read_study
-from transfer_keras.training.signals import Stop
 
 CHOSEN = ("steps", "warm_up_head")
 FOREVER = 1e6
@@ -74,10 +73,11 @@ def ask(folder, **settings):
     return ask_donor(folder / "own.keras", "baseB", dataset=pictures, **facts)
 
 
-def run(experiment, folder, *, seconds=FOREVER, elapsed=0.0, fixed=CHOSEN, logged=None):
+def run(experiment, folder, *, seconds=FOREVER, elapsed=0.0, seeds=2, fixed=CHOSEN, logged=None):
     logged = [] if logged is None else logged
+    budget = Budget(seconds, time.monotonic() - elapsed, seeds)
     search.advise(
-        experiment, folder, Budget(seconds, time.monotonic() - elapsed), fixed=fixed,
+        experiment, folder, budget, fixed=fixed,
         flags=lambda experiment, workdir: "", log=logged.append,
     )  # fmt: skip
     return "\n".join(logged)
@@ -86,12 +86,8 @@ def run(experiment, folder, *, seconds=FOREVER, elapsed=0.0, fixed=CHOSEN, logge
 @pytest.fixture(scope="module")
 def advised(tmp_path_factory):
     folder = tmp_path_factory.mktemp("advised")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(search, "_MOST_SEEDS", 2)
     experiment = ask(folder)
-    log = run(experiment, folder / "advice")
-    yield experiment, folder, log
-    patch.undo()
+    return experiment, folder, run(experiment, folder / "advice")
 
 
 def test_every_n_is_tried_frozen_and_fine_tuned_and_then_another_seed(advised):
@@ -218,9 +214,8 @@ def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="did not suffice"):
         run(experiment, tmp_path / "advice", seconds=60, elapsed=70)
     monkeypatch.undo()
-    monkeypatch.setattr(search, "_MOST_SEEDS", 1)
     monkeypatch.setattr(refinement, "refine", lambda *_: [])
-    run(experiment, tmp_path / "advice")
+    run(experiment, tmp_path / "advice", seeds=1)
     (workdir,) = (tmp_path / "advice").glob("split*")
     assert Workdir(workdir).done == ["A2B", "A2B+", "baseB"]
 
@@ -256,14 +251,13 @@ def test_few_pictures_have_no_estimates(tmp_path, monkeypatch):
     )
 
 
-def test_too_little_time_is_an_error_and_nothing_is_lost(tmp_path, monkeypatch):
-    experiment, stop_checks = ask(tmp_path), itertools.count()
-    monkeypatch.setattr(Stop, "requested", property(lambda _: next(stop_checks) > 7))
+def test_too_little_time_is_an_error_and_nothing_is_lost(tmp_path):
+    experiment = ask(tmp_path)
     with pytest.raises(UserError, match=r"--budget=1 min: did not suffice .* run the same command"):
         run(experiment, tmp_path / "advice", seconds=60, elapsed=70)
     assert not list((tmp_path / "advice").glob("*.keras"))
     (saved,) = (tmp_path / "advice").glob("*/checkpoints/*/*.npz")
-    assert saved.stem == "0000000004", "four of the checks were those of the measurement"
+    assert saved.stem == "0000000001", "its time was over before the first step"
 
 
 class Planned(Exception):
@@ -276,29 +270,36 @@ def stop(*_, **__):
 
 def test_steps_are_sized_to_the_time(tmp_path, monkeypatch):
     experiment = ask(tmp_path)
+    data = read_data(experiment)
     cost = TrainingCost(overhead=1.0, step=0.1, test=0.5)
     monkeypatch.setattr(budget, "time_base", lambda *_: cost)
-    monkeypatch.setattr(search._Search, "train_first_set", stop)
+
+    def plan(seconds, logged):
+        given = Budget(seconds, time.monotonic())
+        folder = tmp_path / f"{seconds}"
+        return budget.make_plan(experiment, folder, given, data, fixed=(), log=logged.append)
+
     capped = set()
     for seconds in (150, 4000):
         logged = []
-        with pytest.raises(Planned):
-            run(experiment, tmp_path / f"{seconds}", seconds=seconds, fixed=(), logged=logged)
+        planned, written = plan(seconds, logged)
         steps = re.search(r"7 networks of ([\d,]+) steps", "\n".join(logged))[1]
         steps = int(steps.replace(",", ""))
+        assert planned.training.steps == written.steps == steps
         epoch = 30 // 8
         sizes = experiment.architecture.sizes(24, 3)
         macs = np.array([size.macs for size in sizes])
         frozen = [1 / 3 + 2 / 3 * macs[n:].sum() / macs.sum() for n in (1, 2, 3)]
         needed = (2 + 0.2 * 7) * 1 + 7 * 2 * 0.5 + steps * (4 + sum(frozen)) * 0.1
-        if steps < budget._MOST_EPOCHS * epoch:
+        most = 60 * epoch
+        if steps < most:
             assert needed == pytest.approx(0.3 * 0.96 * seconds, rel=0.15)
         else:
-            assert steps == budget._MOST_EPOCHS * epoch
-        capped.add(steps == budget._MOST_EPOCHS * epoch)
+            assert steps == most
+        capped.add(steps == most)
     assert capped == {False, True}
     with pytest.raises(UserError, match=r"--budget=5 s: one epoch of 5 networks, the least"):
-        run(experiment, tmp_path / "short", seconds=5, fixed=())
+        plan(5, [])
 
 
 def test_classes_are_written_in_the_order_of_the_outputs(advised):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from support.cka_oracle import oracle as cka_oracle
 from support.logme_oracle import oracle as logme_oracle
 
@@ -95,64 +96,65 @@ def test_what_does_not_matter(made):
         np.testing.assert_array_equal(weight, value)
 
 
-def test_of_many_pictures_some_are_drawn(made, monkeypatch):
+@keras.saving.register_keras_serializable(package="tests")
+class Recording(keras.layers.Layer):
+    """Passes on what it gets, and keeps it."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.seen = []
+
+    def call(self, inputs):
+        tf.py_function(lambda x: self.seen.extend(x.numpy()), [inputs], [])
+        return inputs
+
+
+def test_of_many_pictures_some_are_drawn(made):
     model, cuts, *_ = made
     images, labels = pictures(90)
     order = np.argsort(labels)  # The first of them are of one class.
-    monkeypatch.setattr(transferability, "_MOST", 30)
-    seen, features = [], transferability._features
-    monkeypatch.setattr(
-        transferability, "_features", lambda *args: seen.append(args[2]) or features(*args)
-    )
+    recording = Recording()
+    inputs = keras.Input((6, 6, 3))
+    outputs = keras.Model(model.input, [cut for _, cut in cuts])(recording(inputs))
+    recorded = keras.Model(inputs, outputs)
+    names = [name for name, _ in cuts]
     scores, again = (
-        transferability.estimate_transferability(model, cuts, images[order], labels[order])
+        transferability.estimate_transferability(
+            recorded,
+            list(zip(names, recorded.outputs, strict=True)),
+            images[order],
+            labels[order],
+            most_pictures=30,
+        )
         for _ in range(2)
     )
-    assert [len(np.unique(drawn, axis=0)) for drawn in seen] == [30, 30]
+    runs = np.array(recording.seen).reshape(2, 30, -1)
+    assert [len(np.unique(seen, axis=0)) for seen in runs] == [30, 30]
     everything = logme_oracle(answers(model, images)[1], labels)
     assert scores[1] == again[1]
     assert scores[1].logme == pytest.approx(everything, abs=0.2)
     assert abs(scores[1].logme - everything) > 1e-4
-    assert " 30 pictures" in transferability.describe(scores, pictures=90)
 
 
-@pytest.mark.parametrize("change", [lambda x: x * 1e30, lambda x: x * 1e-30, lambda x: x + 1e6])
-def test_scale_is_nothing_to_cka(change):
-    x = np.random.default_rng(0).normal(size=(20, 5))
-    np.testing.assert_allclose(
-        transferability._gram(change(x)), transferability._gram(x), rtol=1e-3, atol=1e-6
-    )
+@pytest.mark.parametrize(("scale", "offset"), [(1e30, 0), (1e-30, 0), (1, 1e6)])
+def test_scale_is_nothing_to_cka(scale, offset):
+    """The features are so few sixteenths that float32 holds them beside a million."""
+    rng = np.random.default_rng(0)
+    features = np.round(16 * rng.normal(size=(20, 1, 1, 5))).astype(np.float32) / 16
+    labels = np.arange(20) % 3
 
+    def score(scale, offset):
+        inputs = keras.Input((1, 1, 5))
+        output = keras.layers.Rescaling(scale, offset)(inputs)
+        model = keras.Model(inputs, output)
+        (one,) = transferability.estimate_transferability(
+            model, [("unit", output)], features, labels
+        )
+        return one
 
-@pytest.mark.parametrize(
-    ("shape", "size"),
-    [
-        ((9, 9, 200), (2, 2)),
-        ((5, 7, 64), (4, 4)),
-        ((2, 9, 100), (2, 3)),
-        ((3, 3, 100), (3, 3)),
-        ((4, 4, 600), (1, 1)),
-        ((4, 4, 2000), (1, 1)),
-        ((None, None, 3), (1, 1)),
-        ((10, 6), (1,)),
-        ((3000,), ()),
-    ],
-)
-def test_features_are_averaged_to_few_positions(shape, size):
-    """The network gives back its input, as float16, which would overflow in a sum."""
-    inputs = keras.Input(shape)
-    output = keras.layers.Activation("linear", dtype="float16")(inputs)
-    sizes = [side or 6 for side in shape[:-1]]
-    values = np.random.default_rng(0).integers(10_000, 20_000, (3, *sizes, shape[-1]))
-    values = values.astype(np.float16).astype(np.float32)
-    (features,) = transferability._features(keras.Model(inputs, output), [output], values, 2)
-    expected = values
-    for axis, (old, new) in enumerate(zip(sizes, size, strict=True), 1):
-        windows = [(i * old // new, -(-(i + 1) * old // new)) for i in range(new)]
-        means = [expected.take(range(*window), axis).mean(axis=axis) for window in windows]
-        expected = np.stack(means, axis)
-    assert features.dtype == np.float32
-    np.testing.assert_allclose(features, expected.reshape(3, -1), rtol=1e-5)
+    plain = score(1, 0)
+    assert abs(plain.cka) > 0.01
+    assert score(scale, offset).cka == pytest.approx(plain.cka, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import pytest
 from support.studies import write_experiment, write_study
 
 from transfer_keras.results import Runs, Workdir, findings, paper, recommend
-from transfer_keras.results import page as report_page
 from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import BASE, Role, compare
 from transfer_keras.results.page import write_report
@@ -204,10 +203,13 @@ def test_what_the_page_shows_of_filters(tmp_path):
         write_experiment(folder, split=split, seed=seed, levels={"baseA": 0.6, "baseB": 0.6})
         for name in ("baseA", "baseB"):
             Workdir(folder).filters_path(name).write_bytes(f"{split} {seed} {name}".encode())
-    pictures = report_page._first_filters(read_study(tmp_path))
-    assert {base64.b64decode(one["png"]).decode() for one in pictures} == {
+    write_report(tmp_path, tmp_path / "out", overlay_paper=False)
+    page = (tmp_path / "out" / "report.html").read_text()
+    shown = re.search(r'<div class="filters">(.*?)</div>', page, re.DOTALL)[1]
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', shown)
+    assert sorted(base64.b64decode(one).decode() for one in pictures) == [
         "0 1 baseA", "0 1 baseB", "1 2 baseA", "1 2 baseB",
-    }  # fmt: skip
+    ]  # fmt: skip
 
 
 def test_a_base_that_failed_beside_a_good_target(tmp_path):

@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from support.paths import SHARED
+from support.paths import ROOT, SHARED
 
 from transfer_keras.results import paper
 from transfer_keras.results.comparison import BASE, Role, compare, unpaired_difference
@@ -117,7 +117,8 @@ def test_the_file_is_what_the_logs_hold():
     path = SHARED / "reference" / "paper_runs.csv"
     if not path.exists():
         pytest.skip(f"needs {path.name} in shared/reference beside the checkout")
-    with path.open() as logged, paper._FILE.open() as ours:
+    kept = ROOT / "transfer_keras" / "results" / "yosinski2014.csv"
+    with path.open() as logged, kept.open() as ours:
         columns = ("top1_last_test", "top1_mean_of_10_best_tests")
         expected = sorted(tuple(row[c] for c in columns) for row in csv.DictReader(logged))
         from_file = sorted((r["top1"], r["top1_best10"]) for r in csv.DictReader(ours))

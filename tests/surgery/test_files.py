@@ -8,7 +8,7 @@ from transfer_keras import surgery
 
 
 def flags(model):
-    return [layer.trainable for layer in model._flatten_layers()]
+    return [layer.trainable for layer in surgery.flat_layers(model)]
 
 
 def test_flags_inside_a_composite_layer_come_back(tmp_path):

@@ -22,15 +22,17 @@ _PLAN = "plan.json"
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """The time that is given.
+    """The time that is given, and how often networks are repeated at most.
 
     Attributes:
         seconds: from `begun` on.
         begun: a moment of `time.monotonic()`.
+        seeds: the most of one network.
     """
 
     seconds: float
     begun: float
+    seeds: int = 10
 
     @property
     def elapsed(self) -> float:

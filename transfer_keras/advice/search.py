@@ -52,7 +52,6 @@ from transfer_keras.results import (
 _BASE = parse_treatment("baseB")
 _ESTIMATED_ON = 500  # Pictures, on which transferability is estimated.
 _REFINED = 0.6  # Until this part of the time has elapsed, cut points are added; then seeds.
-_MOST_SEEDS = 10
 
 
 def advise(
@@ -237,7 +236,7 @@ class _Search:
     def add_seeds(self) -> None:
         """Repeats with other seeds what is not detectably worse than the best, the best first."""
         first = self._experiment.training.seed
-        for seed in range(first + 1, first + _MOST_SEEDS):
+        for seed in range(first + 1, first + self._budget.seeds):
             again = self._experiment.replace(seed=seed)
             workdir = workdir_in(self._folder, again)
             runs = self.runs()

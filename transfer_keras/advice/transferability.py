@@ -6,7 +6,6 @@ the classes (`logme.logme`), and CKA with the labels, how far the pictures lie b
 holds them against what a study found.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,9 +16,10 @@ from scipy import stats
 
 from transfer_keras.advice import logme
 from transfer_keras.config import align_columns
+from transfer_keras.networks import pool_features
 from transfer_keras.training import centred_gram, linear_cka
 
-_MOST = 1000  # Pictures: the time of LogME grows with their square, CKA's memory too.
+MOST_PICTURES = 1000  # The time of LogME grows with their square, CKA's memory too.
 _MOST_FEATURES = 1024
 FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
 _FEWEST_TRIED = 3  # Two are always in order or in reverse.
@@ -61,6 +61,7 @@ def estimate_transferability(
     labels: np.ndarray,
     *,
     batch_size: int = 32,
+    most_pictures: int = MOST_PICTURES,
 ) -> list[Score]:
     """Runs the network once, in inference mode, and measures each unit's features.
 
@@ -71,10 +72,10 @@ def estimate_transferability(
         model: functional, of one input, that takes such pictures in float32; it is not changed.
         cuts: (name, output) of units of the model, each output (None, ..., channels), from the
             input up: n counts them from 1.
-        images: uint8 or float32 (examples, height, width, channels); of more than 1,000, as many
-            are drawn, always the same.
+        images: uint8 or float32 (examples, height, width, channels).
         labels: int (examples,), of at least two classes.
         batch_size: pictures that are run at once.
+        most_pictures: of more pictures, as many are drawn, always the same.
 
     Raises:
         ValueError: if the two differ in length, there are fewer than 4 pictures, or all those
@@ -86,8 +87,8 @@ def estimate_transferability(
             f"Expected at least {FEWEST} pictures and a label for each. "
             f"Received: shapes {images.shape} and {labels.shape}"
         )
-    if len(images) > _MOST:
-        drawn = np.random.default_rng(0).choice(len(images), _MOST, replace=False)
+    if len(images) > most_pictures:
+        drawn = np.random.default_rng(0).choice(len(images), most_pictures, replace=False)
         images, labels = images[drawn], labels[drawn]
     if len(np.unique(labels)) < 2:
         raise ValueError(f"Expected labels of two classes or more. Received: {np.unique(labels)}")
@@ -104,7 +105,7 @@ def _features(
 ) -> list[np.ndarray]:
     """Runs a network and gives float32 (examples, features) of each output."""
     network = keras.Model(model.input, list(outputs))
-    pools = [_pool(output) for output in outputs]
+    pools = [pool_features(output, _MOST_FEATURES) for output in outputs]
 
     @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]), images.dtype)])
     def run(batch):
@@ -116,21 +117,6 @@ def _features(
         for start in range(0, len(images), batch_size)
     ]
     return [np.concatenate(batch) for batch in zip(*batches, strict=True)]
-
-
-def _pool(output: keras.KerasTensor) -> keras.Sequential:
-    """Makes an output (None, features), in float32, as sums of many float16 overflow."""
-    _, *sizes, channels = output.shape
-    side = max(1, math.isqrt(_MOST_FEATURES // channels))
-    pools = []
-    if len(sizes) == 1:
-        pools.append(keras.layers.GlobalAveragePooling1D(dtype="float32"))
-    elif len(sizes) == 2 and (side == 1 or None in sizes):
-        pools.append(keras.layers.GlobalAveragePooling2D(dtype="float32"))
-    elif len(sizes) == 2 and side < max(sizes):
-        size = (min(side, sizes[0]), min(side, sizes[1]))
-        pools.append(keras.layers.AdaptiveAveragePooling2D(size, dtype="float32"))
-    return keras.Sequential([*pools, keras.layers.Flatten(dtype="float32")])
 
 
 def _gram(features: np.ndarray) -> np.ndarray:
@@ -173,7 +159,7 @@ def describe(
 
     Args:
         scores: of one donor on one task.
-        pictures: how many they were estimated on.
+        pictures: how many there were; `MOST_PICTURES` of them count.
         reached: as for `compare_with_results`, once a study has been done.
     """
     reached = reached or {}
@@ -184,8 +170,8 @@ def describe(
             line += (f"{reached[n]:.3f}" if n in reached else "",)
         lines.append(line)
     note = (
-        f"These are estimates, from the donor's features of {min(pictures, _MOST):,} pictures, "
-        "without training; higher is better."
+        f"These are estimates, from the donor's features of {min(pictures, MOST_PICTURES):,} "
+        "pictures, without training; higher is better."
     )
     agreement = compare_with_results(scores, reached)
     if agreement is not None:

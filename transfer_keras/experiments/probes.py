@@ -4,7 +4,6 @@ Alain and Bengio (2016), "Understanding intermediate layers using linear classif
 """
 
 import dataclasses
-import math
 from collections.abc import Iterable
 
 import keras
@@ -15,6 +14,7 @@ from transfer_keras import surgery
 from transfer_keras.config import Interrupted, Treatment
 from transfer_keras.datasets import AnyExamples
 from transfer_keras.experiments.context import Run
+from transfer_keras.networks import pool_features
 from transfer_keras.results import Workdir
 from transfer_keras.training import PROBE_TAG, Events, Progress, Stop, scalar_summary
 
@@ -42,24 +42,17 @@ class _Probes(keras.Model):
 
 
 def _head(output: keras.KerasTensor, classes: int) -> keras.Sequential:
-    """Makes a logistic regression on a unit's output, standardised.
+    """Makes a logistic regression on a unit's output, averaged where it is large, and standardised.
 
-    Feature maps are averaged to fewer positions where there are many. It begins at zero, and its
-    problem is convex.
+    It begins at zero, and its problem is convex.
     """
-    layers = []
-    if len(output.shape) == 4:
-        _, height, width, channels = output.shape
-        side = max(1, math.isqrt(_MOST_FEATURES // channels))
-        if side < max(height, width):
-            size = (min(side, height), min(side, width))
-            layers.append(keras.layers.AdaptiveAveragePooling2D(size))
-    layers += [
-        keras.layers.Flatten(),
-        keras.layers.BatchNormalization(center=False, scale=False, momentum=0.9),
-        keras.layers.Dense(classes, kernel_initializer="zeros"),
-    ]
-    return keras.Sequential(layers)
+    return keras.Sequential(
+        [
+            pool_features(output, _MOST_FEATURES),
+            keras.layers.BatchNormalization(center=False, scale=False, momentum=0.9),
+            keras.layers.Dense(classes, kernel_initializer="zeros"),
+        ]
+    )
 
 
 def train_probes(run: Run, treatments: Iterable[Treatment]) -> None:

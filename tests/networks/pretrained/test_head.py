@@ -17,7 +17,6 @@ from support.networks import (
 )
 
 from transfer_keras import surgery
-from transfer_keras.networks.pretrained import opening
 
 layers = keras.layers
 
@@ -91,7 +90,6 @@ def test_outputs_of_one_number_and_with_a_name(tmp_path):
         own = keras.Model(inputs, output)
         perturb(own)
         donor = network(request(saved(tmp_path, own)))
-        opening._open.cache_clear()
         probabilities = 1 / (1 + np.exp(-answers(donor, PIXELS)))
         expected = keras.tree.flatten(own(PIXELS, training=False))[0]
         assert probabilities == pytest.approx(np.reshape(expected, (-1, 1)), abs=1e-5)
