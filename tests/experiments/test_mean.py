@@ -1,5 +1,7 @@
 """The mean that a network subtracts from its pictures, alone and in a group."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -61,7 +63,9 @@ def test_of_the_target(settings, means, tmp_path):
 
 
 def test_by_channel_of_the_target(settings, tmp_path):
-    workdir = run(settings, tmp_path / "run", mean="target", preprocessing="modern")
+    two = tuple(map(parse_treatment, ("A2B", "B2B")))
+    changes = {"treatments": two, "mean": "target", "preprocessing": "modern"}
+    workdir = run(settings, tmp_path / "run", **changes)
     pixels = read_data(settings).train["B"].images.reshape(-1, 3).astype(float)
     for name in ("A2B", "B2B"):
         model = keras.saving.load_model(Workdir(workdir).network_path(name))
@@ -80,7 +84,10 @@ def test_groups_have_one_mean_image(settings):
 
 
 def test_a_group_is_its_networks_alone(settings, by_source, tmp_path):
-    alone = run(settings, tmp_path / "alone", group_size=1)
+    for name in ("experiment.json", "baseA", "baseB"):
+        copy = shutil.copytree if (by_source / name).is_dir() else shutil.copy
+        copy(by_source / name, tmp_path / name)
+    alone = run(settings, tmp_path, group_size=1)
     for name in NAMES:
         one, other = (np.load(w / name / "predictions.npz") for w in (by_source, alone))
         assert all(np.array_equal(one[key], other[key]) for key in one), name

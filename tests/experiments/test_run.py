@@ -28,6 +28,7 @@ def settings(data_dir):
         "steps": 5,
         "batch_size": 8,
         "validations": 2,
+        "metrics_every": 0,
         "augment": True,
     }
 
@@ -64,7 +65,7 @@ def test_fine_tuned_units_moved_away_from_the_donor(workdir):
     assert max(lower) < 0.01 < np.abs(new["conv3/kernel"] - old["conv3/kernel"]).max()
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_size_of_groups_changes_no_number(workdir, settings, tmp_path, size):
     """The donors are on disk; all that remains is trained in groups of other sizes."""
     for name in ("experiment.json", "baseA", "baseB"):

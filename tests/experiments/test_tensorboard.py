@@ -270,7 +270,7 @@ def test_a_curve_that_is_missing_or_old_is_drawn_again(settings, workdir, tmp_pa
         assert read(copy / "curve")["top1/AnB"] == read(workdir / "curve")["top1/AnB"]
 
 
-@pytest.mark.parametrize("every", [0, 3])
+@pytest.mark.parametrize("every", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_unit_metrics_change_no_number(settings, workdir, tmp_path, every):
     """The same experiment without unit metrics, and with some at other steps than the tests."""
     run_experiment(settings.replace(metrics_every=every), Workdir(tmp_path), log=lambda _: None)

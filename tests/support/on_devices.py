@@ -1,12 +1,15 @@
-"""Trains a group on some logical devices of the CPU, and writes all numbers to a file.
+"""Trains groups on some logical devices of the CPU, and writes all numbers of each to a file.
 
-This is a program of its own, for `test_replicas.py`: devices are chosen once a process.
+This is a program of its own, for `test_replicas.py`: devices are chosen once a process. After their
+number, each argument is a training on one of them or on all, of words with commas between them:
 
-python tests/support/on_devices.py DEVICES FLOAT FOLDER [STOP_AT] [more]
+python tests/support/on_devices.py DEVICES ONE_OR_ALL,FLOAT,FOLDER[,stop=STEP][,more] …
 
+`stop` leaves a checkpoint of that step in the folder, from which another training there goes on;
 `more`: with learning rates by variable and a warm-up, class weights and early stopping.
 """
 
+import functools
 import os
 import pathlib
 import sys
@@ -80,13 +83,11 @@ def more_settings(fused):
     return {"learning_rates": rates, "class_weights": (0.5, 1.0, 2.0)}
 
 
+@functools.cache
 def make_strategy(count: int) -> tf.distribute.Strategy:
-    """Makes a strategy over so many devices, all played by the CPU."""
+    """Makes a strategy over so many devices, all played by the CPU; one a process."""
     if count == 1:
         return tf.distribute.get_strategy()
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    devices = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
-    tf.config.set_logical_device_configuration(cpu, devices)
     return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(count)])
 
 
@@ -119,7 +120,7 @@ def make_streams(strategy: tf.distribute.Strategy) -> Streams:
     return Streams(batches, test, strategy)
 
 
-def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more: bool) -> None:
+def train(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more: bool) -> None:
     """Trains the group, and writes `numbers.npz` unless it is stopped before its end."""
     strategy = make_strategy(count)
     keras.config.set_floatx(dtype)
@@ -145,6 +146,7 @@ def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more
             monitors=[recorder],
         )
     except Interrupted:
+        assert checkpoints.latest()[1]["step"] == stop_at
         return
     numbers = {name: np.asarray(value) for name, value in recorder.values.items()}
     for name, trained in ended.items():
@@ -156,7 +158,18 @@ def main(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more
     np.savez(folder / "numbers.npz", **numbers)
 
 
+def main(devices: int, trainings: list[str]) -> None:
+    """Runs all trainings, one after another."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    logical = [tf.config.LogicalDeviceConfiguration() for _ in range(devices)]
+    tf.config.set_logical_device_configuration(cpu, logical)
+    for training in trainings:
+        where, dtype, folder, *rest = training.split(",")
+        stops = [int(word.removeprefix("stop=")) for word in rest if word.startswith("stop=")]
+        count = devices if where == "all" else 1
+        train(count, dtype, pathlib.Path(folder), *(stops or [None]), "more" in rest)
+        keras.utils.clear_session()
+
+
 if __name__ == "__main__":
-    *given, more = sys.argv[1:] if sys.argv[-1] == "more" else [*sys.argv[1:], ""]
-    stop_at = int(given[3]) if len(given) > 3 else None
-    main(int(given[0]), given[1], pathlib.Path(given[2]), stop_at, bool(more))
+    main(int(sys.argv[1]), sys.argv[2:])

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -27,14 +28,26 @@ def pictures(tmp_path_factory):
     return f"folder:{root}"
 
 
+def maker(program, pictures, output):
+    return functools.partial(
+        program, str(ROOT / "tools" / "resize_store.py"), f"--dataset={pictures}",
+        f"--output={output}", "--name=small", "--size=32", "--shards=4",
+        environment={"PATH": ""},
+    )  # fmt: skip
+
+
 @pytest.fixture
 def make(program, pictures, tmp_path):
     """Runs the tool to its end."""
-    return functools.partial(
-        program, str(ROOT / "tools" / "resize_store.py"), f"--dataset={pictures}",
-        f"--output={tmp_path}", "--name=small", "--size=32", "--shards=4",
-        environment={"PATH": ""},
-    )  # fmt: skip
+    return maker(program, pictures, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(module_program, pictures, tmp_path_factory):
+    """Makes a store, which is to be copied."""
+    folder = tmp_path_factory.mktemp("made")
+    assert maker(module_program, pictures, folder)().returncode == 0
+    return folder / "small"
 
 
 def read(name, data_dir=None):
@@ -72,8 +85,8 @@ def test_it_is_read_like_any_dataset(make, pictures, tmp_path, kind, worst):
     assert np.array_equal(held, splits[0][0])
 
 
-def test_it_goes_on_where_it_was_and_mends_what_is_damaged(make, tmp_path):
-    assert make().returncode == 0
+def test_it_goes_on_where_it_was_and_mends_what_is_damaged(make, made, tmp_path):
+    shutil.copytree(made, tmp_path / "small")
     folder = tmp_path / "small" / "1.0.0"
     first, *lines = map(json.loads, (folder / "manifest.jsonl").read_text().splitlines())
     assert (first["size"], first["preprocessing"]) == (32, "paper")
@@ -106,8 +119,8 @@ def test_bad_flags(make, tmp_path, flags, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_store_of_other_settings(make):
-    assert make().returncode == 0
+def test_a_store_of_other_settings(make, made, tmp_path):
+    shutil.copytree(made, tmp_path / "small")
     done = make("--preprocessing=modern")
     assert done.returncode == 2
     assert "holds another store: preprocessing is 'paper' there" in done.stderr

@@ -89,7 +89,7 @@ def check(together, alone):
             assert np.array_equal(value, alone[name][key]), (name, key)
 
 
-@pytest.fixture(scope="module", params=["sgd", "adam"])
+@pytest.fixture(scope="module", params=["adam", pytest.param("sgd", marks=pytest.mark.slow)])
 def alone(request, networks, batches):
     """Trains every network by itself."""
     values = {}

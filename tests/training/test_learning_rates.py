@@ -156,8 +156,15 @@ def train(networks, rates=None, *, optimizer="adam", folder=None, stop_at=None, 
     }
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("optimizer", "jit_compile"),
+    [
+        ("sgd", False),
+        ("adam", True),
+        pytest.param("sgd", True, marks=pytest.mark.slow),
+        pytest.param("adam", False, marks=pytest.mark.slow),
+    ],
+)
 def test_frozen_variables_are_bit_equal_until_the_end_of_the_warm_up_and_move_then(
     optimizer, jit_compile
 ):
@@ -231,7 +238,7 @@ def undisturbed():
     return networks, train(networks, rates_of)[1]
 
 
-@pytest.mark.parametrize("step", [2, WARM_UP, WARM_UP + 1])
+@pytest.mark.parametrize("step", [2, pytest.param(WARM_UP, marks=pytest.mark.slow), WARM_UP + 1])
 def test_going_on_in_the_warm_up_and_after_it(undisturbed, tmp_path, step):
     networks, expected = undisturbed
     with pytest.raises(Interrupted):

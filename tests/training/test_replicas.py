@@ -9,24 +9,51 @@ import tensorflow as tf
 from support.paths import ROOT
 
 from transfer_keras.training import replicas
-from transfer_keras.training.checkpoints import Checkpoints
 
 SCRIPT = ROOT / "tests" / "support" / "on_devices.py"
 # Tolerances of twenty steps of a small network: sums are added in another order.
 FLOAT64, FLOAT32 = 1e-12, 1e-5
 
 
-def train(program, folder, devices, dtype="float64", stop_at=None, more=()):
-    """Runs a training and gives all its numbers; with `stop_at` it leaves only a checkpoint."""
-    folder.mkdir(exist_ok=True)
-    arguments = [str(devices), dtype, str(folder), *([str(stop_at)] if stop_at else []), *more]
-    done = program(str(SCRIPT), *arguments)
-    assert done.returncode == 0, done.stderr[-3000:]
-    if stop_at:
-        assert Checkpoints(folder, every=1, warn=print).latest()[1]["step"] == stop_at
-        return None
-    with np.load(folder / "numbers.npz") as arrays:
-        return dict(arrays)
+# Of each process: its devices, and the folders of its trainings. A training has where it runs, its
+# type, and the step to stop at; another one in its folder goes on from there.
+ONE, ALL = "one", "all"
+PROCESSES = [
+    (2, {
+        "one": [(ONE, "float64")],
+        "two": [(ALL, "float64")],
+        "one float32": [(ONE, "float32")],
+        "1 then 2": [(ONE, "float64", "stop=12"), (ALL, "float64")],
+        "2 then 1": [(ALL, "float64", "stop=12"), (ONE, "float64")],
+        "one more": [(ONE, "float64", "more")],
+        "two more": [(ALL, "float64", "more")],
+        "more from 4": [(ONE, "float64", "stop=4", "more"), (ALL, "float64", "more")],
+        "more from 8": [(ONE, "float64", "stop=8", "more"), (ALL, "float64", "more")],
+    }),
+    (4, {"four": [(ALL, "float64")], "four float32": [(ALL, "float32")]}),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(module_program, tmp_path_factory):
+    """Runs all trainings; gives a function from a folder's name to its numbers."""
+    root = tmp_path_factory.mktemp("trained")
+    for devices, folders in PROCESSES:
+        arguments = []
+        for name, trainings in folders.items():
+            (root / name).mkdir()
+            arguments += [
+                ",".join([where, dtype, str(root / name), *more])
+                for where, dtype, *more in trainings
+            ]
+        done = module_program(str(SCRIPT), f"{devices}", *arguments)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    def numbers(name):
+        with np.load(root / name / "numbers.npz") as arrays:
+            return dict(arrays)
+
+    return numbers
 
 
 def assert_alike(numbers, expected, tolerance):
@@ -38,8 +65,8 @@ def assert_alike(numbers, expected, tolerance):
 
 
 @pytest.fixture(scope="module")
-def one(module_program, tmp_path_factory):
-    return train(module_program, tmp_path_factory.mktemp("one"), 1)
+def one(trained):
+    return trained("one")
 
 
 def test_one_device_trains_at_all(one):
@@ -51,42 +78,35 @@ def test_one_device_trains_at_all(one):
     assert len(one["all label"]) == 53
 
 
-@pytest.mark.parametrize("devices", [2, 4])
-def test_equals_one_device(one, program, tmp_path, devices):
+@pytest.mark.parametrize("name", ["two", "four"])
+def test_equals_one_device(trained, one, name):
     """Compares weights, scores, predictions, gradients and activations; with dropout and decay."""
-    assert_alike(train(program, tmp_path, devices), one, FLOAT64)
+    assert_alike(trained(name), one, FLOAT64)
 
 
-def test_float32(program, tmp_path):
-    expected = train(program, tmp_path / "one", 1, "float32")
-    assert_alike(train(program, tmp_path / "four", 4, "float32"), expected, FLOAT32)
+def test_float32(trained):
+    expected = trained("one float32")
+    assert expected["one weight 0"].dtype == np.float32
+    assert_alike(trained("four float32"), expected, FLOAT32)
 
 
-@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
-def test_a_checkpoint_goes_on_with_other_devices(one, program, tmp_path, first, then):
-    train(program, tmp_path, first, stop_at=12)
-    assert_alike(train(program, tmp_path, then), after(12, one), FLOAT64)
+@pytest.mark.parametrize("name", ["1 then 2", "2 then 1"])
+def test_a_checkpoint_goes_on_with_other_devices(trained, one, name):
+    assert_alike(trained(name), after(12, one), FLOAT64)
 
 
-@pytest.fixture(scope="module")
-def one_more(module_program, tmp_path_factory):
-    """Trains with learning rates, a warm-up, class weights and early stopping, on one device."""
-    return train(module_program, tmp_path_factory.mktemp("one_more"), 1, more=["more"])
-
-
-def test_learning_rates_class_weights_and_early_stopping_equal_one_device(
-    one_more, program, tmp_path
-):
-    assert_alike(train(program, tmp_path, 2, more=["more"]), one_more, FLOAT64)
+def test_learning_rates_class_weights_and_early_stopping_equal_one_device(trained):
+    """There is a warm-up too."""
+    one_more = trained("one more")
+    assert_alike(trained("two more"), one_more, FLOAT64)
     ends = {name: one_more[f"{name} ended"].tolist() for name in ("one", "two", "all")}
     assert ends == {"one": [2, 6], "two": [4, 8], "all": [8, 12]}  # Else equality says little.
 
 
 @pytest.mark.parametrize("step", [4, 8])
-def test_they_go_on_with_other_devices(one_more, program, tmp_path, step):
+def test_they_go_on_with_other_devices(trained, step):
     """Goes on in the warm-up, and when two networks are done."""
-    train(program, tmp_path, 1, stop_at=step, more=["more"])
-    assert_alike(train(program, tmp_path, 2, more=["more"]), after(step, one_more), FLOAT64)
+    assert_alike(trained(f"more from {step}"), after(step, trained("one more")), FLOAT64)
 
 
 def after(step: int, numbers: dict) -> dict:

@@ -6,7 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from support.networks import write_pictures
+from support.networks import request, unit_list, write_pictures
 
 # Name, blocks with the head that is put on, and the block up to which is taken.
 NETWORKS = [
@@ -30,19 +30,20 @@ def train(program, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "blocks", "n", "last"), NETWORKS)
 def test_from_the_list_of_units_to_a_saved_network(train, tmp_path, name, blocks, n, last):
     pictures = write_pictures(tmp_path / "pictures", side=40)
-    donor = [f"--donor=keras.applications.{name}", "--donor_weights=none", "--image_size=32"]
-    donor.append("--units=block")
-    unit_table = train(*donor, "--list_units")
+    donor, settings = f"keras.applications.{name}", {"donor_weights": "none", "image_size": 32}
+    unit_table = unit_list(request(donor, units="block", **settings))
     assert f"{name}: {blocks} blocks, pictures of 32 x 32 pixels" in unit_table
     assert f"Choose n from 1 to {blocks - 1}" in unit_table
     line = re.search(rf"^ *{n} +{last} .*$", unit_table, re.MULTILINE)
     assert line, unit_table
     small = ["--steps=2", "--batch_size=8", "--validations=1", "--metrics_every=0"]
     small += [f"--dataset={pictures}", f"--treatments=A{n}B,A{n}B+", "--workdir=run"]
-    assert "BatchNorm (--batch_norm=by mode)" in train(*donor, *small)
+    small += [f"--donor={donor}", "--units=block", *(f"--{k}={v}" for k, v in settings.items())]
+    assert "BatchNorm (--batch_norm=by mode)" in train(*small)
     for treatment in (f"A{n}B", f"A{n}B+"):
         model = keras.saving.load_model(tmp_path / "run" / treatment / "network.keras")
         images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
