@@ -36,6 +36,6 @@ setup(
     extras_require={
         "cluster": ["ray"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "test": ["hypothesis", "pillow", "pytest", "ray", "ruff", "selenium"],
+        "test": ["hypothesis", "pillow", "pytest", "pytest-xdist", "ray", "ruff", "selenium"],
     },
 )

@@ -79,7 +79,13 @@ BLOCKS = {
 SIDES = {"Xception": 71}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("MobileNetV2", "ResNet50") else pytest.mark.slow)
+        for name in NETWORKS
+    ],
+)
 def test_applications(name):
     if name == "NASNetMobile" and keras.backend.backend() == "torch":
         pytest.skip("Keras has no NASNet on PyTorch")
@@ -95,7 +101,9 @@ def test_applications(name):
     surgery.lower(model, NETWORKS[name][1], blocks=surgery.block_names(model))
 
 
-@pytest.mark.parametrize("name", ["InceptionV3", "InceptionResNetV2"])
+@pytest.mark.parametrize(
+    "name", ["InceptionV3", pytest.param("InceptionResNetV2", marks=pytest.mark.slow)]
+)
 def test_automatic_names_stay_units(name):
     build = getattr(keras.applications, name)
     model = build(weights=None, input_shape=(75, 75, 3), classes=10)

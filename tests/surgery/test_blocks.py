@@ -16,7 +16,13 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "EfficientNetB0" else pytest.mark.slow)
+        for name in BLOCKS
+    ],
+)
 def test_blocks_of_applications(name):
     pattern, count = BLOCKS[name]
     model = getattr(keras.applications, name)(weights=None)
