@@ -1,6 +1,7 @@
 """Kills a real run at many moments, starts it again each time, and compares what comes out.
 
 python tools/kill_and_resume.py --kills=25
+python tools/kill_and_resume.py --kills=2 --treatments=B5B+
 
 A small experiment is run once undisturbed, then again and again with kills; after some of them
 the last checkpoint is damaged too. Every array in every network's file, every prediction, every
@@ -25,9 +26,8 @@ import numpy as np
 from absl import app, flags, logging
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
-TREATMENTS = ("baseA", "baseB", "A2B", "A6B", "B5B+", "R3B")
 RUN = [
-    sys.executable, "-m", "transfer_keras.train", "--treatments=A2B,A6B,B5B+,R3B",
+    sys.executable, "-m", "transfer_keras.train",
     "--dataset=formula_images/6x40x32", "--steps=20", "--batch_size=8", "--validations=20",
     "--augment", "--metrics_every=2",
 ]  # fmt: skip
@@ -38,6 +38,7 @@ _KILLS = flags.DEFINE_integer("kills", 25, "How many.", 1)
 _SIGNAL = flags.DEFINE_enum("signal", "SIGKILL", ["SIGKILL", "SIGTERM", "SIGINT"], "With what.")
 _EVERY = flags.DEFINE_float("checkpoint_every", 0, "Seconds; 0: after each step.", 0)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+_TREATMENTS = flags.DEFINE_string("treatments", "A2B,A6B,B5B+,R3B", "What is trained, and bases.")
 
 
 def checkpoints(workdir: pathlib.Path) -> int:
@@ -116,7 +117,8 @@ def damage(workdir: pathlib.Path, moment: str, rng: random.Random) -> None:
 
 def start(workdir: pathlib.Path) -> subprocess.Popen:
     """Starts the program, or goes on with it."""
-    command = [*RUN, f"--workdir={workdir}", f"--checkpoint_every={_EVERY.value}"]
+    command = [*RUN, f"--treatments={_TREATMENTS.value}", f"--workdir={workdir}"]
+    command.append(f"--checkpoint_every={_EVERY.value}")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     log = workdir.with_suffix(".log").open("a")
     return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -148,7 +150,10 @@ def reached(moment: str, workdir: pathlib.Path, *before: int) -> bool:
 def compare(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     """Lists what differs: in values, or in files that should have been removed."""
     differences = []
-    for name in TREATMENTS:
+    names = {path.parent.name for path in one.glob("*/row.json")}
+    if names != (others := {path.parent.name for path in other.glob("*/row.json")}):
+        differences.append(f"networks: {sorted(names ^ others)}")
+    for name in sorted(names & others):
         actual, expected = (everything(workdir / name) for workdir in (other, one))
         if actual.keys() != expected.keys():
             differences.append(f"{name}: {sorted(actual.keys() ^ expected.keys())}")

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from transfer_keras.config import make_experiment
 from transfer_keras.config.errors import UserError
 from transfer_keras.experiments.data import read_data
+from transfer_keras.experiments.run import name_bad_images
 
 
 def read(data_dir, **changes):
@@ -37,3 +39,9 @@ def test_too_few_and_too_many(data_dir):
         read(data_dir, examples_per_class=1)
     with pytest.raises(UserError, match=r"=99: no class of .* has so many; the largest has 24\."):
         read(data_dir, examples_per_class=99)
+
+
+def test_an_error_that_no_picture_explains_is_raised_as_it_is(data_dir):
+    data = read(data_dir)
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="no memory"), name_bad_images(data):
+        raise tf.errors.ResourceExhaustedError(None, None, "no memory")

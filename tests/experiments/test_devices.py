@@ -11,16 +11,17 @@ from transfer_keras.config import make_experiment
 from transfer_keras.experiments.devices import use_devices
 from transfer_keras.results import Workdir
 
-FLAGS = ["--dataset=formula_images/4x100x32", "--steps=4", "--validations=2",
-         "--batch_size=8"]  # fmt: skip
+FLAGS = ["--dataset=formula_images/4x100x32", "--steps=4", "--validations=2", "--batch_size=8",
+         "--metrics_every=0"]  # fmt: skip
 
 
 @pytest.fixture
 def train(program):
     """Runs a short training; gives the lines of its output, or of its errors if it fails."""
 
-    def run(workdir, *flags, status=0):
-        done = program("-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}", *flags)
+    def run(workdir, *flags, status=0, light=False):
+        command = ["-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}", *flags]
+        done = program(*command, light=light)
         assert done.returncode == status, done.stderr[-3000:]
         return (done.stderr if status else done.stdout).splitlines()
 
@@ -28,57 +29,62 @@ def train(program):
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flags", "light", "message"),
     [
-        (["--devices=cpu:3"],
+        (["--devices=cpu:3"], False,
          "--batch_size=8: does not divide by 3 devices (3 logical devices of the CPU). Give 6 or "
          "9, or other --devices."),
-        (["--devices=cpu:16"],
+        pytest.param(["--devices=cpu:16"], False,
          "--batch_size=8: does not divide by 16 devices (16 logical devices of the CPU). Give 16, "
-         "or other --devices."),
-        (["--devices=0"],
+         "or other --devices.", marks=pytest.mark.slow),
+        pytest.param(["--devices=0"], False,
          "--devices=0: there is no GPU 0; TensorFlow finds 0. Leave --devices out, or give cpu:2 "
-         "to try two devices on the CPU."),
-        (["--devices=two"], "--devices=two: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
-        (["--devices=1,1"], "--devices=1,1: names a GPU twice."),
-        (["--devices=cpu:2", "--strategy=multi_worker"],
+         "to try two devices on the CPU.", marks=pytest.mark.slow),
+        (["--devices=two"], True,
+         "--devices=two: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
+        (["--devices=1,1"], True, "--devices=1,1: names a GPU twice."),
+        (["--devices=cpu:2", "--strategy=multi_worker"], True,
          "--devices=cpu:2: is of one machine; see --strategy."),
-        (["--devices=cpu:0"], "--devices=cpu:0: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
+        (["--devices=cpu:0"], True,
+         "--devices=cpu:0: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
     ],
 )  # fmt: skip
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="says what a CPU says")
-def test_impossible_devices_are_refused(train, tmp_path, flags, message):
-    assert train(tmp_path / "w", *flags, status=2)[-1] == f"train: {message}"
+def test_impossible_devices_are_refused(train, tmp_path, flags, light, message):
+    """Before TensorFlow is imported, where it need not be asked."""
+    assert train(tmp_path / "w", *flags, status=2, light=light)[-1] == f"train: {message}"
     assert not (tmp_path / "w").exists()
 
 
-def test_the_first_line_names_the_devices(train, tmp_path):
-    cores = os.cpu_count()
-    lines = train(tmp_path / "one", "--strategy=one", "--devices=cpu:4")
+def test_one_device_and_then_several_in_the_same_workdir(train, tmp_path):
+    """The first line names them."""
+    one = ["--treatments=baseA", "--strategy=one", "--devices=cpu:4"]
+    lines = train(tmp_path / "w", *one)
     assert "Runs on 1 logical devices of the CPU, batches of 8, float32." in lines
-    if not tf.config.list_physical_devices("GPU"):
-        lines = train(tmp_path / "plain", "--precision=mixed_bfloat16", "--jit_compile")
-        expected = (
-            f"Runs on the CPU ({cores} cores), batches of 8, mixed_bfloat16, compiled by XLA."
-        )
-        assert expected in lines
+    lines = train(tmp_path / "w", "--treatments=A3B", "--devices=cpu:2")
+    assert "On disk already, not trained again: baseA" in lines
+    assert "Runs on 2 logical devices of the CPU, batches of 8 = 2 x 4, float32." in lines
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="says what a CPU says")
+def test_the_cpu_by_default_and_a_compiled_step(train, tmp_path):
+    flags = ["--treatments=baseB", "--precision=mixed_bfloat16", "--jit_compile"]
+    expected = (
+        f"Runs on the CPU ({os.cpu_count()} cores), batches of 8, mixed_bfloat16, compiled by XLA."
+    )
+    assert expected in train(tmp_path / "w", *flags)
 
 
 def test_bfloat16_computes_in_it_and_stores_float32(train, tmp_path):
-    train(tmp_path / "w", "--precision=mixed_bfloat16", "--devices=cpu:2")
-    network = keras.saving.load_model(Workdir(tmp_path / "w").network_path("A3B"))
+    train(tmp_path / "w", "--treatments=B3B", "--precision=mixed_bfloat16", "--devices=cpu:2")
+    network = keras.saving.load_model(Workdir(tmp_path / "w").network_path("B3B"))
     conv = network.get_layer("conv1")
     assert conv.compute_dtype == "bfloat16"
     assert {w.dtype for w in network.weights} == {"float32"}
-    assert np.isfinite(Workdir(tmp_path / "w").row("A3B").loss)
-    lines = train(tmp_path / "w", status=2)  # Other numbers: another experiment.
+    assert np.isfinite(Workdir(tmp_path / "w").row("B3B").loss)
+    # Other numbers: another experiment.
+    lines = train(tmp_path / "w", "--treatments=B3B", status=2, light=True)
     assert "precision is 'mixed_bfloat16' there, 'float32' here" in lines[-1]
-
-
-def test_other_devices_go_on_in_the_same_workdir(train, tmp_path):
-    train(tmp_path / "w", "--treatments=baseA")
-    lines = train(tmp_path / "w", "--devices=cpu:2")
-    assert "On disk already, not trained again: baseA" in lines
 
 
 def test_share_gives_what_the_chief_has():

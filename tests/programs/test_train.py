@@ -109,7 +109,7 @@ def test_a_run_and_its_files(train, program, data_dir):
     assert "not trained again: baseA, baseB, A2B, B2B+" in again.stdout
     assert rows == [(run / name / "row.json").read_bytes() for name in ("baseA", "A2B")]
 
-    other = train(*small, "--steps=5", "--treatments=A2B")
+    other = train(*small, "--steps=5", "--treatments=A2B")  # Refused before TensorFlow.
     assert other.returncode == 2
     assert "steps is 4 there, 5 here" in other.stderr
     assert len(other.stderr.splitlines()) == 1

@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 
+import pytest
 from support.paths import ROOT
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_as_it_stands(tmp_path):
     text = (ROOT / "docs" / "tutorial.md").read_text()
     blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
