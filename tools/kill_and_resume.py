@@ -80,7 +80,7 @@ def main(_) -> None:
     differences: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         quiet = pathlib.Path(folder) / "quiet"
-        if start(quiet).wait():
+        if start(quiet).wait() or not rows(quiet):
             sys.exit("The undisturbed run failed.")
         while kills.total() < _KILLS.value:
             workdir = pathlib.Path(folder) / f"killed-{kills.total()}"

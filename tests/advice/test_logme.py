@@ -15,7 +15,7 @@ def labelled(seed, examples, features, classes=3, *, signal=1.0):
     return x + signal * rng.normal(size=(classes, features))[labels], labels
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("signal", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("shape", [(40, 5), (25, 25), (12, 60), (30, 1), (30, 29)])
 def test_against_the_definition(seed, signal, shape):

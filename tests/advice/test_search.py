@@ -220,6 +220,7 @@ def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path, monkeypatch):
     assert Workdir(workdir).done == ["A2B", "A2B+", "baseB"]
 
 
+@pytest.mark.slow
 def test_stopped_among_the_seeds_it_names_the_network_and_its_card(tmp_path, monkeypatch):
     experiment = ask(tmp_path)
     trained = search.run_experiment

@@ -145,13 +145,13 @@ def test_the_index_is_cached_and_made_again_when_the_files_change(source, monkey
 def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypatch):
     """Weights and answers of the whole program, bit for bit."""
     settings = make_experiment(
-        ["A2B"], dataset="formula_images/6x30x32", data_dir=data_dir, steps=4, batch_size=8,
+        ["B2B"], dataset="formula_images/6x30x32", data_dir=data_dir, steps=4, batch_size=8,
         augment=True, group_memory=1, metrics_every=0,
     )  # fmt: skip
     for name, available in (("held", memory.process_memory()), ("streamed", 10**6)):
         monkeypatch.setattr(memory, "process_memory", lambda available=available: available)
         run_experiment(settings, Workdir(tmp_path / name), log=lambda _: None)
-    for name in ("baseA", "baseB", "A2B"):
+    for name in ("baseB", "B2B"):
         held, streamed = (
             np.load(tmp_path / folder / name / "predictions.npz") for folder in ("held", "streamed")
         )

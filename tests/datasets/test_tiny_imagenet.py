@@ -74,6 +74,7 @@ def test_a_missing_picture_is_named(files, tmp_path):
         prepared(path)
 
 
+@pytest.mark.slow
 def test_the_real_one(tiny_imagenet_zip):
     source = prepared(tiny_imagenet_zip)
     assert len(source.class_names) == 40

@@ -27,9 +27,10 @@ LONG = ["--mode=frozen,fine_tune", "--target=A,B", "--steps=400"]
 EVERYONE = ("baseA", "baseB", "A2B", "A2B+", "B2A", "B2A+")
 
 
-def start_sweep(program, folder, *arguments, study=SMALL, environment=None, light=False):
+def start_sweep(program, folder, *arguments, study=SMALL, **settings):
     command = ["-m", "transfer_keras.sweep", *FLAGS, *study, f"--workdir={folder}", *arguments]
-    return program.start(*command, merge=True, environment=environment, light=light)
+    of_ray = any(argument.startswith("--cluster=ray") for argument in arguments)
+    return program.start(*command, merge=True, fresh=of_ray, **settings)
 
 
 @pytest.fixture
@@ -138,6 +139,7 @@ def _group_with_checkpoint(workdir: pathlib.Path, raylet: int, study) -> str:
     raise AssertionError(f"no group was met on the node: {study.communicate()[0][-3000:]}")
 
 
+@pytest.mark.slow
 def test_on_this_machine_alone(sweep, tmp_path, secret):
     """No address: a cluster of this machine, on loopback, with a token."""
     folder = tmp_path / "study"
@@ -178,9 +180,7 @@ def listening(processes: set[int]) -> set[str]:
     return addresses
 
 
-def test_mistakes_are_refused(sweep, tmp_path, secret):
-    output = wait(sweep(tmp_path / "a", "--cluster=ray:127.0.0.1:1", environment=secret), 2)
-    assert output.splitlines()[-1].startswith("sweep: --cluster=ray:127.0.0.1:1: nothing answers")
+def test_flags_that_do_not_go_together(sweep, tmp_path):
     for flag, message in (
         ("--cluster=rey", "expected ray, ray:ADDRESS or slurm"),
         ("--task=1", "--task and --cluster: give one."),
@@ -189,13 +189,20 @@ def test_mistakes_are_refused(sweep, tmp_path, secret):
         ("--devices=cpu:2", "--cluster and --devices=cpu:2: the cluster chooses the devices."),
     ):
         assert message in wait(sweep(tmp_path / "b", "--cluster=slurm", flag, light=True), 2)
+    assert not (tmp_path / "b" / "split0-seed0").exists()
+
+
+@pytest.mark.slow
+def test_clusters_that_cannot_be_used(sweep, tmp_path, secret):
+    output = wait(sweep(tmp_path / "a", "--cluster=ray:127.0.0.1:1", environment=secret), 2)
+    assert output.splitlines()[-1].startswith("sweep: --cluster=ray:127.0.0.1:1: nothing answers")
     study = sweep(tmp_path / "c", "--cluster=ray", "--group_memory=1e6", environment=secret)
     assert "no machine of the cluster has a CPU and so many GiB" in wait(study, 2).splitlines()[-1]
     output = wait(sweep(tmp_path / "c", "--cluster=ray", "--cluster_gpus=3", environment=secret), 2)
     assert "--cluster_gpus=3: no machine has so many" in output
     output = wait(sweep(tmp_path / "d", "--task=0"), 2)
     assert "slurm" in output.splitlines()[-1]
-    assert not any((tmp_path / name / "split0-seed0").exists() for name in "abcd")
+    assert not any((tmp_path / name / "split0-seed0").exists() for name in "acd")
 
 
 SBATCH = r'''#!{python}
@@ -212,20 +219,14 @@ print(len(open({log!r}).readlines()))
 '''
 
 
+@pytest.mark.slow
 def test_slurm_script(sweep, tmp_path):
-    """The script, run by a stand-in for sbatch, trains bases, then treatments, and reports.
-
-    A task is refused where its bases are not done, or there is none of its number.
-    """
+    """The script, run by a stand-in for sbatch, trains bases, then treatments, and reports."""
     folder, log, bin_ = tmp_path / "study", tmp_path / "log", tmp_path / "bin"
     output = wait(sweep(folder, "--cluster=slurm"))
     assert output.splitlines()[-1] == f"Submit it: bash {folder / 'slurm.sh'}"
     for number, group in enumerate(FEW[:2]):
         assert f"# {number}: split 0, seed 0: {group}" in output
-    output = wait(sweep(folder, "--task=2"), 2)
-    assert "needs baseA, baseB, which is not in" in output.splitlines()[-1]
-    output = wait(sweep(folder, "--task=3"), 2)
-    assert "--task=3: the study has 3 groups, from 0 on." in output
     bin_.mkdir()
     sbatch = bin_ / "sbatch"
     sbatch.write_text(SBATCH.format(python=sys.executable, log=str(log)))
@@ -244,3 +245,12 @@ def test_slurm_script(sweep, tmp_path):
     assert all("--gpus=1" in job for job in jobs)
     assert Workdir(folder / "split0-seed0").done == sorted(FEW)
     assert (folder / "report" / "report.html").exists()
+
+
+def test_a_task_needs_its_bases(sweep, tmp_path):
+    folder = tmp_path / "study"
+    wait(sweep(folder, "--cluster=slurm"))
+    output = wait(sweep(folder, "--task=2"), 2)
+    assert "needs baseA, baseB, which is not in" in output.splitlines()[-1]
+    output = wait(sweep(folder, "--task=3"), 2)
+    assert "--task=3: the study has 3 groups, from 0 on." in output

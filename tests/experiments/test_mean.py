@@ -62,6 +62,7 @@ def test_of_the_target(settings, means, tmp_path):
         assert all(np.array_equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_by_channel_of_the_target(settings, tmp_path):
     two = tuple(map(parse_treatment, ("A2B", "B2B")))
     changes = {"treatments": two, "mean": "target", "preprocessing": "modern"}
@@ -83,6 +84,7 @@ def test_groups_have_one_mean_image(settings):
     assert len(plan_experiment(modern, tasks)) == 3
 
 
+@pytest.mark.slow
 def test_a_group_is_its_networks_alone(settings, by_source, tmp_path):
     for name in ("experiment.json", "baseA", "baseB"):
         copy = shutil.copytree if (by_source / name).is_dir() else shutil.copy

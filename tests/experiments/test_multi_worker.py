@@ -34,10 +34,7 @@ def free_ports(count):
             one.close()
 
 
-@pytest.fixture
-def start(program):
-    """Starts a short training in a workdir, alone or as one of a cluster."""
-
+def starter(program):
     def start(workdir, *flags, cluster=None):
         return program.start(
             "-m", "transfer_keras.train", *FLAGS, f"--workdir={workdir}", *flags, merge=True,
@@ -45,6 +42,12 @@ def start(program):
         )  # fmt: skip
 
     return start
+
+
+@pytest.fixture
+def start(program):
+    """Starts a short training in a workdir, alone or as one of a cluster."""
+    return starter(program)
 
 
 def start_workers(start, workdirs, *flags):
@@ -83,6 +86,7 @@ def networks(workdir):
     return {name: keras.saving.load_model(Workdir(workdir).network_path(name)) for name in EVERYONE}
 
 
+@pytest.mark.slow
 def test_equals_one_process(start, start_two, tmp_path):
     """Weights, test scores, and that nobody but the first writes."""
     first, second = wait(*start_two(tmp_path / "two", *SHORT))
@@ -104,10 +108,19 @@ def test_equals_one_process(start, start_two, tmp_path):
             assert len(list((tmp_path / folder / name).glob("events*"))) == 1
 
 
+@pytest.fixture(scope="module")
+def quiet(module_program, tmp_path_factory):
+    """Runs a long training on two workers that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("quiet")
+    wait(*start_workers(starter(module_program), [folder, folder], *LONG))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_worker_is_lost_and_the_restart_equals_an_undisturbed_run(start_two, tmp_path, lost):
-    wait(*start_two(tmp_path / "quiet", *LONG))
+def test_a_worker_is_lost_and_the_restart_equals_an_undisturbed_run(
+    start_two, quiet, tmp_path, lost
+):
     broken = tmp_path / "broken"
     processes = start_two(broken, *LONG)
     _until_checkpoint(broken, processes)
@@ -118,13 +131,14 @@ def test_a_worker_is_lost_and_the_restart_equals_an_undisturbed_run(start_two, t
     processes[lost].communicate()
     outputs = wait(*start_two(broken, *LONG))
     assert "Going on with" in outputs[0]
-    quiet = networks(tmp_path / "quiet")
+    undisturbed = networks(quiet)
     for name, network in networks(broken).items():
-        for value, expected in zip(network.weights, quiet[name].weights, strict=True):
+        for value, expected in zip(network.weights, undisturbed[name].weights, strict=True):
             assert np.array_equal(value.numpy(), expected.numpy())
 
 
-@pytest.mark.parametrize("who", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("who", [0, 1])
 def test_a_signal_to_one_ends_both_workers(start_two, tmp_path, who):
     processes = start_two(tmp_path / "w", *LONG)
     _until_checkpoint(tmp_path / "w", processes)

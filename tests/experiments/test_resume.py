@@ -24,8 +24,8 @@ def train(program, data_dir, tmp_path):
     """Starts a small training in an empty folder."""
     command = ["-m", "transfer_keras.train", *SMALL, f"--data_dir={data_dir}"]
 
-    def start(*flags, cwd=tmp_path):
-        return program.start(*command, *flags, cwd=cwd)
+    def start(*flags, cwd=tmp_path, **settings):
+        return program.start(*command, *flags, cwd=cwd, **settings)
 
     return start
 
@@ -50,26 +50,36 @@ def saved(run):
     return list(run.glob("checkpoints/*/*.npz"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_signal_saves_and_the_message_shows_how_to_go_on(train, tmp_path, number):
+def test_a_signal_saves_and_the_message_shows_how_to_go_on(train, tmp_path):
+    """SIGTERM, then SIGINT in the run that goes on."""
     run = tmp_path / "run"
-    process = train("--steps=100000", "--checkpoint_every=3600")
-    wait_for_steps(process)
-    assert not saved(run)
-    process.send_signal(number)
-    _, err = process.communicate()
-    assert process.returncode == 75, err
-    assert len(saved(run)) == 1
-    last = err.splitlines()[-1]
-    assert re.fullmatch(
-        r"Stopped at step [\d,]+ of 100,000\. Run the same command to go on from there\.", last
-    )
-    assert "Traceback" not in err
-    assert (run / ".lock").read_text() == ""
+    step = 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = train("--steps=3000", "--checkpoint_every=3600")
+        wait_for_steps(process)
+        assert [int(path.stem) for path in saved(run)] == ([step] if step else [])
+        process.send_signal(number)
+        _, err = process.communicate()
+        assert process.returncode == 75, err
+        last = err.splitlines()[-1]
+        assert re.fullmatch(
+            r"Stopped at step [\d,]+ of 3,000\. Run the same command to go on from there\.", last
+        )
+        assert "Traceback" not in err
+        assert (run / ".lock").read_text() == ""
+        before, step = step, max(int(path.stem) for path in saved(run))
+        assert len(saved(run)) == (2 if before else 1)
+        assert step > before
 
-    step = int(saved(run)[0].stem)
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_two_signals_end_the_program(train, tmp_path, number):
     process = train("--steps=100000", "--checkpoint_every=0")
-    wait_for(lambda: any(int(path.stem) > step for path in saved(run)), process)
+    wait_for(lambda: saved(tmp_path / "run"), process)
     process.send_signal(number)
     process.send_signal(number)
     assert process.wait() in (75, 130)
@@ -78,7 +88,7 @@ def test_a_signal_saves_and_the_message_shows_how_to_go_on(train, tmp_path, numb
 def test_a_reader_that_ends_loses_no_checkpoint(train, tmp_path):
     """Ctrl-C ends a reader such as `2>&1 | tee` too, before the program can print."""
     run = tmp_path / "run"
-    process = train("--steps=3000", "--checkpoint_every=3600")
+    process = train("--steps=3000", "--checkpoint_every=3600", fresh=True)
     wait_for_steps(process)
     process.stdout.close()
     process.stderr.close()
@@ -106,20 +116,22 @@ def test_who_holds_the_workdir(train, tmp_path):
     assert "was cut off" in out
 
 
-def test_kills(program):
-    """A few kills of a small run, of which every number is compared with an undisturbed one's."""
-    done = program(KILLER, "--kills=2", "--treatments=B5B+")
+def test_a_kill(program):
+    """A kill of a small run, of which every number is compared with an undisturbed one's."""
+    done = program(KILLER, "--kills=1", "--treatments=baseB")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 kills" in done.stdout.splitlines()[-1]
+    assert "1 kills" in done.stdout.splitlines()[-1]
     assert done.stdout.splitlines()[-1].endswith(" 0 differences")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", ["SIGKILL", "SIGTERM"])
-def test_many_kills(program, number):
-    done = program(KILLER, "--kills=20", f"--signal={number}", "--seed=1")
+@pytest.mark.parametrize(("number", "kills"), [("SIGKILL", 10), ("SIGTERM", 5)])
+def test_many_kills(program, number, kills):
+    """Every number is compared with an undisturbed run's."""
+    done = program(KILLER, f"--kills={kills}", f"--signal={number}", "--seed=1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "20 kills" in done.stdout.splitlines()[-1]
+    assert f"{kills} kills" in done.stdout.splitlines()[-1]
+    assert done.stdout.splitlines()[-1].endswith(" 0 differences")
 
 
 @pytest.fixture

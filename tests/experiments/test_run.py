@@ -177,16 +177,16 @@ def test_divergence_is_logged(settings, tmp_path):
 
 
 def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
-    experiment = make_experiment(["A2B"], **{**settings, "steps": 1})
+    experiment = make_experiment(["B2B"], **{**settings, "steps": 1})
     run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
-    before = weights(tmp_path, "A2B")
-    shutil.rmtree(tmp_path / "A2B")
-    Workdir(tmp_path).network_path("baseA").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"baseA/network.keras cannot be used: it is no .keras"):
+    before = weights(tmp_path, "B2B")
+    shutil.rmtree(tmp_path / "B2B")
+    Workdir(tmp_path).network_path("baseB").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"baseB/network.keras cannot be used: it is no .keras"):
         run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
-    shutil.rmtree(tmp_path / "baseA")
+    shutil.rmtree(tmp_path / "baseB")
     run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
-    again = weights(tmp_path, "A2B")
+    again = weights(tmp_path, "B2B")
     assert all(np.array_equal(before[key], again[key]) for key in before)
     assert not Workdir(tmp_path).checkpoint_folders
 

@@ -44,6 +44,7 @@ def server(data_dir, tmp_path_factory):
         yield address
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "expected", "shown", "at_least"),
     [

@@ -93,7 +93,7 @@ def test_a_run_and_its_files(train, program, data_dir):
     """The smallest real run: real program, data, training, files; then it is run again."""
     small = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]
     small += ["--batch_size=8", "--validations=2", "--workdir=run"]
-    done = train(*small, "--treatments=A2B,B2B+", light=False)
+    done = train(*small, "--treatments=A2B,B2B+", light=False, fresh=True)
     assert done.returncode == 0, done.stderr
     run = program.folder / "run"
     for name in ("baseA", "baseB", "A2B", "B2B+"):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+from support.forked import Forked
 from support.paths import ROOT
 
 # Packages of these names that cannot be imported prove that an answer came without them.
@@ -37,26 +38,31 @@ class Programs:
             with process:
                 process.kill()
 
-    def start(self, *arguments, light=False, cwd=None, merge=False, environment=None):
-        """Starts `python ARGUMENTS`.
+    def start(self, *arguments, light=False, fresh=False, cwd=None, merge=False, environment=None):
+        """Starts `python ARGUMENTS`, as a copy of a process that has TensorFlow where it can.
 
         Args:
             arguments: what follows `python` on the command line.
             light: TensorFlow and Keras cannot be imported.
+            fresh: the process is Python's own from its beginning, as a user has it.
             cwd: the folder to run in; None: `folder`.
             merge: standard error goes to standard output.
             environment: more variables, which win.
         """
         path = [str(self._poison), str(ROOT)] if light else [str(ROOT)]
         own = {"PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=cwd or self.folder,
-            env=os.environ | own | (environment or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merge else subprocess.PIPE,
-            text=True,
-        )
+        env, cwd = os.environ | own | (environment or {}), cwd or self.folder
+        if light or fresh or arguments[0] == "-c":
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=cwd,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if merge else subprocess.PIPE,
+                text=True,
+            )
+        else:
+            process = Forked(arguments, cwd=cwd, env=env, merge=merge)
         self._started.append(process)
         return process
 

@@ -15,6 +15,7 @@ HAVE_EXAMPLES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_examples(capsys):
     examples = re.findall(r"```python\n(.*?)```", surgery.__doc__, re.DOTALL)
     assert len(examples) == 4

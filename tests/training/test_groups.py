@@ -115,9 +115,8 @@ def test_all_together(networks, batches, alone):
     check(train(networks, batches, optimizer), expected)
 
 
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_any_size_and_order(networks, batches, alone, seed):
     optimizer, expected = alone
     rng = np.random.default_rng(seed)

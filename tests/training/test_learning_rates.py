@@ -160,9 +160,10 @@ def train(networks, rates=None, *, optimizer="adam", folder=None, stop_at=None, 
     ("optimizer", "jit_compile"),
     [
         ("sgd", False),
-        ("adam", True),
-        pytest.param("sgd", True, marks=pytest.mark.slow),
-        pytest.param("adam", False, marks=pytest.mark.slow),
+        *(
+            pytest.param(*both, marks=pytest.mark.slow)
+            for both in (("sgd", True), ("adam", False), ("adam", True))
+        ),
     ],
 )
 def test_frozen_variables_are_bit_equal_until_the_end_of_the_warm_up_and_move_then(
@@ -238,7 +239,14 @@ def undisturbed():
     return networks, train(networks, rates_of)[1]
 
 
-@pytest.mark.parametrize("step", [2, pytest.param(WARM_UP, marks=pytest.mark.slow), WARM_UP + 1])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(WARM_UP + 1, marks=pytest.mark.slow),
+        WARM_UP,
+    ],
+)
 def test_going_on_in_the_warm_up_and_after_it(undisturbed, tmp_path, step):
     networks, expected = undisturbed
     with pytest.raises(Interrupted):

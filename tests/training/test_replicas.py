@@ -22,12 +22,14 @@ PROCESSES = [
     (2, {
         "one": [(ONE, "float64")],
         "two": [(ALL, "float64")],
-        "one float32": [(ONE, "float32")],
         "1 then 2": [(ONE, "float64", "stop=12"), (ALL, "float64")],
-        "2 then 1": [(ALL, "float64", "stop=12"), (ONE, "float64")],
         "one more": [(ONE, "float64", "more")],
-        "two more": [(ALL, "float64", "more")],
         "more from 4": [(ONE, "float64", "stop=4", "more"), (ALL, "float64", "more")],
+    }),
+    (2, {
+        "one float32": [(ONE, "float32")],
+        "2 then 1": [(ALL, "float64", "stop=12"), (ONE, "float64")],
+        "two more": [(ALL, "float64", "more")],
         "more from 8": [(ONE, "float64", "stop=8", "more"), (ALL, "float64", "more")],
     }),
     (4, {"four": [(ALL, "float64")], "four float32": [(ALL, "float32")]}),
@@ -36,9 +38,10 @@ PROCESSES = [
 
 @pytest.fixture(scope="module")
 def trained(module_program, tmp_path_factory):
-    """Runs all trainings; gives a function from a folder's name to its numbers."""
+    """Gives a function from a folder's name to its numbers; the first one runs its process."""
     root = tmp_path_factory.mktemp("trained")
-    for devices, folders in PROCESSES:
+
+    def run(devices, folders):
         arguments = []
         for name, trainings in folders.items():
             (root / name).mkdir()
@@ -50,7 +53,10 @@ def trained(module_program, tmp_path_factory):
         assert done.returncode == 0, done.stderr[-3000:]
 
     def numbers(name):
-        with np.load(root / name / "numbers.npz") as arrays:
+        path = root / name / "numbers.npz"
+        if not path.exists():
+            run(*next(process for process in PROCESSES if name in process[1]))
+        with np.load(path) as arrays:
             return dict(arrays)
 
     return numbers
@@ -78,32 +84,37 @@ def test_one_device_trains_at_all(one):
     assert len(one["all label"]) == 53
 
 
-@pytest.mark.parametrize("name", ["two", "four"])
+@pytest.mark.parametrize("name", ["two", pytest.param("four", marks=pytest.mark.slow)])
 def test_equals_one_device(trained, one, name):
     """Compares weights, scores, predictions, gradients and activations; with dropout and decay."""
     assert_alike(trained(name), one, FLOAT64)
 
 
+@pytest.mark.slow
 def test_float32(trained):
     expected = trained("one float32")
     assert expected["one weight 0"].dtype == np.float32
     assert_alike(trained("four float32"), expected, FLOAT32)
 
 
-@pytest.mark.parametrize("name", ["1 then 2", "2 then 1"])
+@pytest.mark.parametrize("name", ["1 then 2", pytest.param("2 then 1", marks=pytest.mark.slow)])
 def test_a_checkpoint_goes_on_with_other_devices(trained, one, name):
     assert_alike(trained(name), after(12, one), FLOAT64)
 
 
-def test_learning_rates_class_weights_and_early_stopping_equal_one_device(trained):
-    """There is a warm-up too."""
+def test_networks_with_a_warm_up_end_early(trained):
     one_more = trained("one more")
-    assert_alike(trained("two more"), one_more, FLOAT64)
     ends = {name: one_more[f"{name} ended"].tolist() for name in ("one", "two", "all")}
     assert ends == {"one": [2, 6], "two": [4, 8], "all": [8, 12]}  # Else equality says little.
 
 
-@pytest.mark.parametrize("step", [4, 8])
+@pytest.mark.slow
+def test_learning_rates_class_weights_and_early_stopping_equal_one_device(trained):
+    """There is a warm-up too."""
+    assert_alike(trained("two more"), trained("one more"), FLOAT64)
+
+
+@pytest.mark.parametrize("step", [4, pytest.param(8, marks=pytest.mark.slow)])
 def test_they_go_on_with_other_devices(trained, step):
     """Goes on in the warm-up, and when two networks are done."""
     assert_alike(trained(f"more from {step}"), after(step, trained("one more")), FLOAT64)
