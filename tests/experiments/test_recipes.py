@@ -141,6 +141,10 @@ def test_early_stopping_takes_the_best_test(given, tmp_path):
         assert early.loss == pytest.approx(losses[best], abs=1e-6)
         assert early.steps == last
         assert full.best_step == full.steps == 12
+    tuned = keras.saving.load_model(Workdir(tmp_path / "all").network_path("A2B+"))
+    norms = [x for x in tuned.layers if isinstance(x, keras.layers.BatchNormalization)]
+    # They average over a tenth of the steps.
+    assert [norm.momentum for norm in norms] == [pytest.approx(1 - 1 / 1.2)] * 2
 
 
 def test_class_weights_change_the_training(given, tmp_path):

@@ -18,6 +18,12 @@ from transfer_keras.results.comparison import (
 from transfer_keras.results.statistics import Interval
 
 
+def test_of_equals_the_best_is_that_of_the_fewest_units():
+    for order in ((2, 5), (5, 2)):
+        runs = make_runs({BASE: 0.5} | {Role("AnB", n): 0.7 for n in order})
+        assert recommendation.best_role(runs) == Role("AnB", 2)
+
+
 def test_the_best_is_the_best_of_those_repeated_most_often():
     runs = make_runs(levels_at([3, 6, 9]), seeds=2)
     assert recommendation.best_role(runs) == Role("AnB+", 6)
