@@ -1,7 +1,6 @@
 """A study on two Ray nodes of this machine, one of which dies; and as arrays of Slurm."""
 
 import contextlib
-import functools
 import importlib.util
 import ipaddress
 import json
@@ -20,23 +19,22 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs pip install 'transfer_keras[cluster]'"
 )
 
-FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--source=other", "--group_size=1",
-         "--validations=2", "--batch_size=8", "--group_memory=1"]  # fmt: skip
-SMALL, FEW = ["--mode=frozen", "--target=B", "--steps=3"], ("baseA", "baseB", "A2B")
-LONG = ["--mode=frozen,fine_tune", "--target=A,B", "--steps=400"]
-EVERYONE = ("baseA", "baseB", "A2B", "A2B+", "B2A", "B2A+")
-
-
-def start_sweep(program, folder, *arguments, study=SMALL, **settings):
-    command = ["-m", "transfer_keras.sweep", *FLAGS, *study, f"--workdir={folder}", *arguments]
-    of_ray = any(argument.startswith("--cluster=ray") for argument in arguments)
-    return program.start(*command, merge=True, fresh=of_ray, **settings)
+FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--mode=frozen", "--target=B",
+         "--group_size=1", "--validations=2", "--batch_size=8", "--group_memory=1"]  # fmt: skip
+SMALL, FEW = ["--source=self", "--steps=3"], ("baseB", "B2B")
+WIDE, EVERYONE = ["--source=other", "--steps=100"], ("baseA", "baseB", "A2B")
 
 
 @pytest.fixture
 def sweep(program):
     """Starts a study in a folder."""
-    return functools.partial(start_sweep, program)
+
+    def start(folder, *arguments, study=SMALL, **settings):
+        command = ["-m", "transfer_keras.sweep", *FLAGS, *study, f"--workdir={folder}", *arguments]
+        of_ray = any(argument.startswith("--cluster=ray") for argument in arguments)
+        return program.start(*command, merge=True, **{"fresh": of_ray} | settings)
+
+    return start
 
 
 def wait(process, status=0):
@@ -55,13 +53,6 @@ def rows(workdir, names):
         row = json.loads((workdir / name / "row.json").read_text())
         values[name] = {key: value for key, value in row.items() if key != "seconds"}
     return values
-
-
-@pytest.fixture(scope="module")
-def plain(module_program, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plain") / "study"
-    wait(start_sweep(module_program, folder, study=LONG))
-    return folder
 
 
 @pytest.fixture
@@ -88,15 +79,14 @@ def children(process: int) -> set[int]:
 
 
 @pytest.mark.slow
-def test_a_node_dies_and_the_study_ends_as_if_it_had_not(
-    sweep, tmp_path, plain, secret, monkeypatch
-):
+def test_a_node_dies_and_the_study_ends_as_if_it_had_not(sweep, tmp_path, secret, monkeypatch):
     """The group goes on from its checkpoint on the other node; all rows equal a plain run's."""
     for name, value in secret.items():
         monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
-    folder = tmp_path / "study"
+    folder, plain = tmp_path / "study", tmp_path / "plain"
+    wait(sweep(plain, study=WIDE))
     workdir = folder / "split0-seed0"
     node = {
         "num_cpus": 1,
@@ -109,7 +99,7 @@ def test_a_node_dies_and_the_study_ends_as_if_it_had_not(
         doomed = cluster.add_node(num_cpus=1, memory=4 * 2**30, object_store_memory=80 * 2**20)
         cluster.wait_for_nodes()
         study = sweep(
-            folder, f"--cluster=ray:{cluster.address}", "--checkpoint_every=1", study=LONG
+            folder, f"--cluster=ray:{cluster.address}", "--checkpoint_every=0", study=WIDE
         )
         raylet = doomed.all_processes["raylet"][0].process.pid
         group = _group_with_checkpoint(workdir, raylet, study)
@@ -118,7 +108,7 @@ def test_a_node_dies_and_the_study_ends_as_if_it_had_not(
     finally:
         cluster.shutdown()
     assert "2 machine(s); a group takes 1 CPU, 1.0 GiB." in output
-    assert "6/6" in output
+    assert "3/3" in output
     assert Workdir(workdir).is_done(group)
     assert rows(workdir, EVERYONE) == rows(plain / "split0-seed0", EVERYONE)
     assert (folder / "report" / "report.html").exists()
@@ -145,7 +135,7 @@ def test_on_this_machine_alone(sweep, tmp_path, secret):
     folder = tmp_path / "study"
     study = sweep(folder, "--cluster=ray", "--probes", environment=secret)
     addresses = set()
-    while study.poll() is None and not list(folder.glob("*/baseA/row.json")):
+    while study.poll() is None and not list(folder.glob("*/baseB/row.json")):
         addresses |= listening(children(study.pid))
         time.sleep(0.2)
     output = wait(study)
@@ -154,10 +144,10 @@ def test_on_this_machine_alone(sweep, tmp_path, secret):
     assert "1 machine(s)" in output
     by_network = rows(folder / "split0-seed0", FEW)
     assert all(row["probes"] for row in by_network.values())
-    written = Workdir(folder / "split0-seed0").row_written_at("A2B")
+    written = Workdir(folder / "split0-seed0").row_written_at("B2B")
     again = wait(sweep(folder, "--cluster=ray", "--probes", environment=secret))
     assert "All groups are on disk already." in again
-    assert Workdir(folder / "split0-seed0").row_written_at("A2B") == written
+    assert Workdir(folder / "split0-seed0").row_written_at("B2B") == written
 
 
 def listening(processes: set[int]) -> set[str]:
@@ -192,17 +182,23 @@ def test_flags_that_do_not_go_together(sweep, tmp_path):
     assert not (tmp_path / "b" / "split0-seed0").exists()
 
 
+def test_clusters_that_are_not_there(sweep, tmp_path, secret):
+    """Ray itself is not asked."""
+    study = sweep(tmp_path / "a", "--cluster=ray:127.0.0.1:1", environment=secret, fresh=False)
+    last = wait(study, 2).splitlines()[-1]
+    assert last.startswith("sweep: --cluster=ray:127.0.0.1:1: nothing answers")
+    output = wait(sweep(tmp_path / "d", "--task=0"), 2)
+    assert "slurm" in output.splitlines()[-1]
+    assert not any((tmp_path / name / "split0-seed0").exists() for name in "ad")
+
+
 @pytest.mark.slow
-def test_clusters_that_cannot_be_used(sweep, tmp_path, secret):
-    output = wait(sweep(tmp_path / "a", "--cluster=ray:127.0.0.1:1", environment=secret), 2)
-    assert output.splitlines()[-1].startswith("sweep: --cluster=ray:127.0.0.1:1: nothing answers")
+def test_clusters_that_do_not_suffice(sweep, tmp_path, secret):
     study = sweep(tmp_path / "c", "--cluster=ray", "--group_memory=1e6", environment=secret)
     assert "no machine of the cluster has a CPU and so many GiB" in wait(study, 2).splitlines()[-1]
     output = wait(sweep(tmp_path / "c", "--cluster=ray", "--cluster_gpus=3", environment=secret), 2)
     assert "--cluster_gpus=3: no machine has so many" in output
-    output = wait(sweep(tmp_path / "d", "--task=0"), 2)
-    assert "slurm" in output.splitlines()[-1]
-    assert not any((tmp_path / name / "split0-seed0").exists() for name in "acd")
+    assert not (tmp_path / "c" / "split0-seed0").exists()
 
 
 SBATCH = r'''#!{python}
@@ -225,7 +221,7 @@ def test_slurm_script(sweep, tmp_path):
     folder, log, bin_ = tmp_path / "study", tmp_path / "log", tmp_path / "bin"
     output = wait(sweep(folder, "--cluster=slurm"))
     assert output.splitlines()[-1] == f"Submit it: bash {folder / 'slurm.sh'}"
-    for number, group in enumerate(FEW[:2]):
+    for number, group in enumerate(FEW):
         assert f"# {number}: split 0, seed 0: {group}" in output
     bin_.mkdir()
     sbatch = bin_ / "sbatch"
@@ -239,7 +235,7 @@ def test_slurm_script(sweep, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     jobs = log.read_text().splitlines()
     assert [re.search(r"--array=(\S+)", job) and re.search(r"--array=(\S+)", job)[1] for job in jobs
-            ] == ["0-1", "2-2", None]  # fmt: skip
+            ] == ["0-0", "1-1", None]  # fmt: skip
     assert "--dependency=afterok:1" in jobs[1]
     assert "--dependency=afterany:2" in jobs[2]
     assert all("--gpus=1" in job for job in jobs)
@@ -248,9 +244,13 @@ def test_slurm_script(sweep, tmp_path):
 
 
 def test_a_task_needs_its_bases(sweep, tmp_path):
+    """Two bases are one array, before that of the treatments."""
     folder = tmp_path / "study"
-    wait(sweep(folder, "--cluster=slurm"))
-    output = wait(sweep(folder, "--task=2"), 2)
+    output = wait(sweep(folder, "--cluster=slurm", study=WIDE))
+    for number, group in enumerate(EVERYONE):
+        assert f"# {number}: split 0, seed 0: {group}" in output
+    assert re.findall(r"--array=(\S+)", output) == ["0-1", "2-2"]
+    output = wait(sweep(folder, "--task=2", study=WIDE), 2)
     assert "needs baseA, baseB, which is not in" in output.splitlines()[-1]
-    output = wait(sweep(folder, "--task=3"), 2)
+    output = wait(sweep(folder, "--task=3", study=WIDE), 2)
     assert "--task=3: the study has 3 groups, from 0 on." in output

@@ -15,10 +15,12 @@ from transfer_keras.experiments.devices import use_devices
 from transfer_keras.results import Workdir
 
 EVERYONE = ("baseB", "B2B", "B2B+")
-FLAGS = ["--dataset=formula_images/4x100x32", "--n=2", "--mode=frozen,fine_tune", "--source=self",
-         "--validations=2", "--checkpoint_every=0", "--optimizer=sgd"]  # fmt: skip
-SHORT = ["--steps=10", "--learning_rate=0.001", "--metrics_every=5"]
-LONG = ["--steps=60", "--learning_rate=0.001", "--metrics_every=0"]
+FLAGS = ["--dataset=formula_images/4x100x32", "--validations=2", "--optimizer=sgd",
+         "--learning_rate=0.001"]  # fmt: skip
+ALL = ["--n=2", "--mode=frozen,fine_tune", "--source=self"]
+SHORT = [*ALL, "--steps=10"]
+LONG = [*ALL, "--steps=30", "--metrics_every=0", "--checkpoint_every=0"]
+BASE = ["--treatments=baseB", "--steps=1000", "--metrics_every=0", "--checkpoint_every=0"]
 # Ten steps in float32, whose sums are cut in two.
 TOLERANCE = 1e-4
 
@@ -88,10 +90,10 @@ def networks(workdir):
 
 @pytest.mark.slow
 def test_equals_one_process(start, start_two, tmp_path):
-    """Weights, test scores, and that nobody but the first writes."""
-    first, second = wait(*start_two(tmp_path / "two", *SHORT))
-    wait(start(tmp_path / "one", *SHORT))
-    wait(start(tmp_path / "mirrored", *SHORT, "--devices=cpu:2"))
+    """Weights, test scores, and that nobody but the first writes; measured units or not."""
+    first, second = wait(*start_two(tmp_path / "two", *SHORT, "--metrics_every=5"))
+    wait(start(tmp_path / "one", *SHORT, "--metrics_every=0"))
+    wait(start(tmp_path / "mirrored", *SHORT, "--metrics_every=0", "--devices=cpu:2"))
     assert "2 machines, this one (worker:0) with the CPU" in first
     assert "batches of 32 = 2 x 16" in first
     assert second.splitlines()[-1].startswith("Done; the first machine has written the results")
@@ -123,7 +125,7 @@ def test_a_worker_is_lost_and_the_restart_equals_an_undisturbed_run(
 ):
     broken = tmp_path / "broken"
     processes = start_two(broken, *LONG)
-    _until_checkpoint(broken, processes)
+    _until_checkpoint(broken, "B2B", processes)
     processes[lost].send_signal(signal.SIGKILL)
     (output,) = wait(processes[1 - lost], status=launch.LOST)
     assert output.splitlines()[-1].startswith("Another machine of this training is gone")
@@ -137,11 +139,10 @@ def test_a_worker_is_lost_and_the_restart_equals_an_undisturbed_run(
             assert np.array_equal(value.numpy(), expected.numpy())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("who", [0, 1])
+@pytest.mark.parametrize("who", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_signal_to_one_ends_both_workers(start_two, tmp_path, who):
-    processes = start_two(tmp_path / "w", *LONG)
-    _until_checkpoint(tmp_path / "w", processes)
+    processes = start_two(tmp_path / "w", *BASE)
+    _until_checkpoint(tmp_path / "w", "baseB", processes)
     processes[who].send_signal(signal.SIGTERM)
     (output,) = wait(processes[who], status=launch.STOPPED)
     assert output.splitlines()[-1].startswith("Stopped at step")
@@ -151,18 +152,18 @@ def test_a_signal_to_one_ends_both_workers(start_two, tmp_path, who):
 
 def test_a_workdir_that_is_not_shared_is_refused(start, tmp_path):
     (tmp_path / "b").mkdir()
-    processes = start_workers(start, [tmp_path / "a", tmp_path / "b"], *SHORT)
+    processes = start_workers(start, [tmp_path / "a", tmp_path / "b"], *BASE)
     (output,) = wait(processes[1], status=2)
     assert "what the first machine wrote there cannot be seen from this one" in output
     wait(processes[0], status=launch.LOST)
 
 
-def _until_checkpoint(workdir, processes):
-    """Waits until a group of treatments has a checkpoint."""
+def _until_checkpoint(workdir, first, processes):
+    """Waits until the group that begins with a treatment has a checkpoint."""
     end = time.monotonic() + 200
     while time.monotonic() < end:
         assert all(process.poll() is None for process in processes)
-        if list(workdir.glob("checkpoints/B2B*/*.npz")):
+        if list(workdir.glob(f"checkpoints/{first}*/*.npz")):
             return
         time.sleep(0.01)
     raise AssertionError("no checkpoint")
