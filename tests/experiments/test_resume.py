@@ -125,7 +125,7 @@ def test_a_kill(program):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "kills"), [("SIGKILL", 10), ("SIGTERM", 5)])
+@pytest.mark.parametrize(("number", "kills"), [("SIGKILL", 6), ("SIGTERM", 3)])
 def test_many_kills(program, number, kills):
     """Every number is compared with an undisturbed run's."""
     done = program(KILLER, f"--kills={kills}", f"--signal={number}", "--seed=1")
