@@ -88,6 +88,24 @@ def test_training(pair, start):
         assert_same(held, streamed)
 
 
+def test_a_view_is_an_epoch_in_order(pair):
+    held, streamed = pair
+    mean = np.random.default_rng(0).uniform(90, 150, (36, 36, 3)).astype(np.float32)
+    for more in ({}, {"mean": mean}):
+        views = [[*e.view(2, batch_size=5, seed=5, **more)] for e in pair]
+        assert_same(*views)
+        crops = np.concatenate([images for images, _ in views[0]])
+        labels = np.concatenate([labels for _, labels in views[0]])
+        assert np.array_equal(labels, held.labels)
+        size = len(held)
+        (epoch, epoch_labels), *_ = held.training(batch_size=size, seed=5, start=2, **more).take(1)
+        by_value = sorted(zip(epoch_labels.numpy(), map(bytes, epoch.numpy()), strict=True))
+        assert by_value == sorted(zip(labels, map(bytes, crops), strict=True))
+    first = streamed.digest
+    assert dataclasses.replace(streamed).digest == first
+    assert dataclasses.replace(streamed, numbers=streamed.numbers[::-1]).digest != first
+
+
 def test_evaluation_statistics_and_memory(pair):
     held, streamed = pair
     tests = (examples.shuffled().evaluation(batch_size=5) for examples in pair)

@@ -2,6 +2,8 @@
 
 BAD_IMAGES = ("error", "skip")
 BATCH_NORM = ("frozen", "statistics_frozen", "train")
+KEEP_FEATURES = ("auto", "always", "never")
+ALWAYS, NEVER = "always", "never"
 UNWEIGHTED, BALANCED = CLASS_WEIGHTS = ("none", "balanced")
 MEANS = ("source", "target")
 OPTIMIZERS = ("sgd", "adam")

@@ -84,6 +84,13 @@ flags.DEFINE_enum(
 flags.DEFINE_bool(
     "augment", None, "Random crops and mirrors in training (default: but for formula_images)."
 )
+flags.DEFINE_integer(
+    "views",
+    None,
+    "Repeat so many random crops and mirrors of each picture, epoch after epoch (default: new ones "
+    "in each), so that what frozen units make of them can be kept.",
+    1,
+)
 flags.DEFINE_enum(
     "bad_images",
     default_setting("bad_images"),
@@ -126,6 +133,20 @@ flags.DEFINE_float(
     "group_memory",
     None,
     "GiB that a group may take (default: half of a GPU's, or else of the machine's).",
+    0,
+)
+flags.DEFINE_enum(
+    "keep_features",
+    default_setting("keep_features"),
+    choices.KEEP_FEATURES,
+    "Compute what frozen units make of a picture once, and keep it, where pictures repeat (without "
+    "augmentation, or with --views); auto: where that saves time.",
+)
+flags.DEFINE_float(
+    "features_memory",
+    None,
+    "GiB of memory for kept features; beyond it they are files in the workdir (default: a quarter "
+    "of the machine's).",
     0,
 )
 flags.DEFINE_float(

@@ -45,6 +45,7 @@ class DataSettings:
     preprocessing: str
     mean: str = "source"
     augment: bool
+    views: int | None = None
     bad_images: str = "error"
     validation_split: float = 0.2
     validation_seed: int = 0
@@ -53,6 +54,12 @@ class DataSettings:
         object.__setattr__(self, "dataset", without_slash(self.dataset))
         if self.examples_per_class is not None and self.examples_per_class < 1:
             raise UserError(f"--examples_per_class={self.examples_per_class}: expected 1 or more.")
+        _check_positive(self, "views")
+        if self.views and not self.augment:
+            raise UserError(
+                f"--views={self.views}: without augmentation all views of a picture are the same. "
+                "Give --augment, or leave --views out."
+            )
         if not 0 < self.validation_split < 1:
             raise UserError(
                 f"--validation_split={self.validation_split}: expected more than 0, less than 1."
@@ -215,6 +222,10 @@ class ExecutionSettings:
         group_size: the most treatments that are trained together; None: as many as the memory
             holds.
         group_memory: GiB that a group may take; None: half of a GPU's, or else the machine's.
+        keep_features: whether what frozen units make of a picture is computed once and kept, where
+            pictures repeat: "auto", where that saves time.
+        features_memory: GiB that kept features may take in memory, beyond which they are kept in
+            files; None: a quarter of the machine's.
         checkpoint_every: seconds from one checkpoint to the next.
         strategy: "one" device; "mirrored", all of this machine; "multi_worker", those of all
             machines that TF_CONFIG names; "auto": as many as there are.
@@ -230,13 +241,16 @@ class ExecutionSettings:
     probes: bool = False
     group_size: int | None = None
     group_memory: float | None = None
+    keep_features: str = "auto"
+    features_memory: float | None = None
     checkpoint_every: float = 60.0
     strategy: str = "auto"
     devices: str | None = None
     memory_growth: bool = False
 
     def __post_init__(self):
-        _check_positive(self, "group_memory")
+        _check_positive(self, "group_memory", "features_memory")
+        _check_choice("keep_features", self.keep_features, choices.KEEP_FEATURES)
         if self.metrics_every < 0:
             raise UserError(f"--metrics_every={self.metrics_every}: expected 0 or more.")
         if not self.checkpoint_every >= 0:

@@ -2,6 +2,7 @@
 
 from transfer_keras.datasets import sources
 from transfer_keras.datasets.examples import Examples
+from transfer_keras.datasets.feature_examples import FeatureExamples
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
 from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
@@ -9,6 +10,7 @@ from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
 __all__ = [
     "AnyExamples",
     "Examples",
+    "FeatureExamples",
     "Pixels",
     "Preprocessing",
     "StreamedExamples",

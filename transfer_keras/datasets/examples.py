@@ -1,6 +1,8 @@
 """A task's pictures in memory, as endless shuffled batches or as one pass."""
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -53,6 +55,14 @@ class Examples:
             self, images=self.images[order], labels=self.labels[order], numbers=self.numbers[order]
         )
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Gives a digest of the pictures and of how they become what a network takes."""
+        total = hashlib.sha256(repr((self.images.shape, self.preprocessing)).encode())
+        for array in (self.images, self.numbers):
+            total.update(np.ascontiguousarray(array))
+        return total.hexdigest()
+
     def pixels(self) -> Pixels:
         """Computes the mean and the variance of the pixels over all pictures.
 
@@ -103,6 +113,31 @@ class Examples:
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
         batches = steps.map(batch, num_parallel_calls=2, deterministic=True)
         return batches.prefetch(4).with_options(fixed_parallelism())
+
+    def view(
+        self, number: int, *, batch_size: int, seed: int, mean: np.ndarray | None = None
+    ) -> tf.data.Dataset:
+        """Gives the crops of all examples in one epoch of `training`, in order, in one pass.
+
+        Args:
+            number: of the epoch.
+            batch_size: of every batch but the last.
+            seed, mean: see `training`.
+
+        Returns:
+            A dataset of (images, labels), as those of `training`.
+        """
+        images, labels = tf.constant(self.images), tf.constant(self.labels)
+        numbers = tf.constant(self.numbers)
+
+        def batch(index, _):
+            pictures = self.preprocessing.training(
+                tf.gather(images, index), tf.gather(numbers, index), number, seed=seed, mean=mean
+            )
+            return pictures, tf.gather(labels, index)
+
+        batches = in_order(len(self), batch_size, ALL_ROWS).map(batch)
+        return batches.prefetch(2).with_options(fixed_parallelism())
 
     def evaluation(
         self, *, batch_size: int, context: tf.distribute.InputContext = ALL_ROWS

@@ -39,6 +39,8 @@ class Preprocessing:
         resize: side to which a picture is resized first.
         pad: width of the border of zeros in training, so that the crop can move.
         augment: True: random crops and mirrors in training; False: the centre, as in tests.
+        views: so many different crops a picture, which repeat epoch after epoch; None: a new one in
+            each epoch.
         kind: "paper" resizes the whole picture to a square, by bilinear interpolation without
             antialiasing as Caffe did, and subtracts a mean image; "modern" resizes the short side
             to `resize` and subtracts the mean of each channel.
@@ -48,6 +50,7 @@ class Preprocessing:
     resize: int
     pad: int = 0
     augment: bool = True
+    views: int | None = None
     kind: str = "modern"
 
     def __post_init__(self):
@@ -111,7 +114,8 @@ class Preprocessing:
     def training(self, images, numbers, epoch, *, seed: int, mean=None):
         """Cuts out the crops that a network is trained on, and mirrors every second one.
 
-        Each crop and mirror is a pure function of (seed, epoch, number). Without augmentation the
+        Each crop and mirror is a pure function of (seed, epoch, number), with `views` of the
+        epoch's remainder by it. Without augmentation the
         crops are the centres.
 
         Args:
@@ -133,7 +137,9 @@ class Preprocessing:
         if self.pad:
             border = [self.pad, self.pad]
             images = tf.pad(images, [[0, 0], border, border, [0, 0]])
-        images = random_crop_and_mirror(images, numbers, epoch, size=self.image_size, seed=seed)
+        images = random_crop_and_mirror(
+            images, numbers, self._view(epoch), size=self.image_size, seed=seed
+        )
         return images if mean is None else images + self.centre(mean[None])
 
     def centre(self, images):
@@ -265,7 +271,12 @@ class Preprocessing:
             (top, left, mirror), each int64 (batch,), as `augmentation.random_window` gives them.
         """
         side = self.resize + 2 * self.pad if square else None
-        return random_window(side, side, numbers, epoch, size=self.image_size, seed=seed)
+        return random_window(
+            side, side, numbers, self._view(epoch), size=self.image_size, seed=seed
+        )
+
+    def _view(self, epoch):
+        return epoch % self.views if self.views else epoch
 
 
 def decode(encoded):

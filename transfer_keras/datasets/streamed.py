@@ -1,6 +1,8 @@
 """A task's pictures on disk, as endless shuffled batches or as one pass, decoded on the way."""
 
 import dataclasses
+import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 
@@ -76,6 +78,22 @@ class StreamedExamples:
         """Selects the examples at the places of a slice."""
         return dataclasses.replace(self, labels=self.labels[which], numbers=self.numbers[which])
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Gives a digest of the pictures' files and of how they become what a network takes."""
+        total = hashlib.sha256(repr((self.square, self.preprocessing)).encode())
+        total.update(np.ascontiguousarray(self.numbers))
+
+        def encoded(place):
+            (handle,) = tf.unstack(self.records.fetch(place[None]), num=1)
+            return self.records.encoded(handle)
+
+        places = tf.data.Dataset.from_tensor_slices(self.numbers)
+        files = places.map(encoded, num_parallel_calls=2, deterministic=True)
+        for file in files.with_options(fixed_parallelism()).as_numpy_iterator():
+            total.update(hashlib.sha256(file).digest())
+        return total.hexdigest()
+
     def in_memory(self, title: str) -> Examples:
         """Reads and decodes all pictures, and holds them in memory.
 
@@ -123,28 +141,15 @@ class StreamedExamples:
             A dataset of (images, labels), equal to that of `Examples.training`.
         """
         places = shuffled_places(len(self), batch_size, seed, context)
-        cut, numbers = self.preprocessing, tf.constant(self.numbers)
+        numbers = tf.constant(self.numbers)
 
         def batch(step):
             index, epoch = places(step)
-            number = tf.gather(numbers, index)
-            return index, *cut.windows(number, epoch, seed=seed, square=self.square)
-
-        def picture(encoded, top, left, mirror):
-            if not cut.augment:
-                return self._centre(encoded)
-            if self.square:
-                return cut.crop(encoded, (top, left, mirror), mean=mean)
-            # The shape is known only now; see `random_window` for the remainder.
-            rest = cut.image_size - 1
-            return cut.view(
-                encoded,
-                lambda height, width: (top % (height - rest), left % (width - rest), mirror),
-                pad=cut.pad,
-            )
+            these = tf.gather(numbers, index)
+            return index, *self.preprocessing.windows(these, epoch, seed=seed, square=self.square)
 
         steps = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-        pictures = self._pictures(steps.map(batch), picture)
+        pictures = self._pictures(steps.map(batch), self._crop(mean))
         return pictures.batch(
             batch_size // context.num_input_pipelines, drop_remainder=True
         ).prefetch(2)
@@ -170,6 +175,48 @@ class StreamedExamples:
             return images, tf.where(real, labels, -1)
 
         return batches.map(mark_padding).prefetch(2)
+
+    def view(
+        self, number: int, *, batch_size: int, seed: int, mean: np.ndarray | None = None
+    ) -> tf.data.Dataset:
+        """Gives the crops of all examples in one epoch of `training`, in order, in one pass.
+
+        Args:
+            number: of the epoch.
+            batch_size: of every batch but the last.
+            seed, mean: see `training`.
+
+        Returns:
+            A dataset of (images, labels), equal to that of `Examples.view`.
+        """
+        numbers = tf.constant(self.numbers)
+        epoch = tf.constant(number, tf.int64)
+
+        def windows(index, _):
+            these = tf.gather(numbers, index)
+            return index, *self.preprocessing.windows(these, epoch, seed=seed, square=self.square)
+
+        places = in_order(len(self), batch_size, ALL_ROWS).map(windows)
+        return self._pictures(places, self._crop(mean)).batch(batch_size).prefetch(2)
+
+    def _crop(self, mean: np.ndarray | None) -> Callable:
+        """Makes (encoded, top, left, mirror) -> the crop of training of one picture."""
+        cut = self.preprocessing
+
+        def picture(encoded, top, left, mirror):
+            if not cut.augment:
+                return self._centre(encoded)
+            if self.square:
+                return cut.crop(encoded, (top, left, mirror), mean=mean)
+            # The shape is known only now; see `random_window` for the remainder.
+            rest = cut.image_size - 1
+            return cut.view(
+                encoded,
+                lambda height, width: (top % (height - rest), left % (width - rest), mirror),
+                pad=cut.pad,
+            )
+
+        return picture
 
     def _centre(self, encoded):
         """Decodes the centre crop of a picture, uint8 (image_size, image_size, 3)."""

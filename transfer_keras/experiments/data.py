@@ -1,19 +1,28 @@
 """The data of an experiment."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from transfer_keras.config import Experiment, UserError
 from transfer_keras.datasets import AnyExamples, Preprocessing, TaskPair
+from transfer_keras.experiments.feature_store import FeatureStore
 
 
-class TaskData(NamedTuple):
-    """The tasks, and their examples: `train["A"]`, `test["B"]`, ..."""
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """The tasks, and their examples: `train["A"]`, `test["B"]`, ...
+
+    Attributes:
+        pair: the tasks.
+        train, test: name of a task -> its examples.
+        features: what frozen units made of these examples so far.
+    """
 
     pair: TaskPair
     train: Mapping[str, AnyExamples]
     test: Mapping[str, AnyExamples]
+    features: FeatureStore = dataclasses.field(default_factory=FeatureStore)
 
 
 def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
@@ -71,5 +80,6 @@ def image_preprocessing(experiment: Experiment) -> Preprocessing:
         resize=experiment.resize,
         pad=experiment.architecture.pad,
         augment=experiment.data.augment,
+        views=experiment.data.views,
         kind=experiment.data.preprocessing,
     )

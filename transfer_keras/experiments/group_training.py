@@ -14,6 +14,7 @@ from transfer_keras.config import Group, Treatment, UserError, parse_treatment
 from transfer_keras.experiments import tensorboard
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.group_networks import make_networks
+from transfer_keras.experiments.kept_features import make_streams
 from transfer_keras.experiments.recipes import make_recipe
 from transfer_keras.experiments.unit_metrics import make_unit_metrics
 from transfer_keras.results import Row, Workdir, hold_lock, write_whole
@@ -81,17 +82,18 @@ def _train_held_group(run: Run, group: Group) -> None:
     begin = step + 1 if saved else 0
     with contextlib.ExitStack() as stack:
         events = {t.name: stack.enter_context(Events(run.workdir / t.name, begin)) for t in missing}
-        progress = stack.enter_context(Progress(str(group), run.experiment.training.steps))
-        monitors, unit_metrics = [progress, Scalars(events)], None
+        monitors, unit_metrics = [Scalars(events)], None
         if run.experiment.execution.metrics_every:
             test = _test_stream(run, group.target, tf.distribute.InputContext())
             unit_metrics, unit_monitor = make_unit_metrics(run, networks, events, test)
             monitors.append(unit_monitor)
         fused, frozen = networks.fused, networks.frozen
         del networks  # What was wanted of the donors is in the monitor.
-        train = _training_of(run, group.treatments, fused, unit_metrics)
+        train = _training_of(run, group, fused, unit_metrics)
+        progress = stack.enter_context(Progress(str(group), run.experiment.training.steps))
         trained = train(
-            resume=Resume(checkpoints, saved, run.stop), monitors=[*monitors, *run.monitors]
+            resume=Resume(checkpoints, saved, run.stop),
+            monitors=[progress, *monitors, *run.monitors],
         )
         _save_networks(run, missing, fused, frozen, trained, events, len(group.treatments))
 
@@ -141,20 +143,19 @@ def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
     unit_metrics = None
     if every := run.experiment.execution.metrics_every:  # Gradients are summed up over all.
         unit_metrics = UnitMetrics(every, [], lambda values: None)
-    train = _training_of(run, treatments, fused, unit_metrics)
+    train = _training_of(run, Group(treatments), fused, unit_metrics)
     train(resume=Resume(saved=saved, stop=run.stop))
 
 
 def _training_of(
     run: Run,
-    treatments: Sequence[Treatment],
+    group: Group,
     fused: keras.Model,
     unit_metrics: UnitMetrics | None,
 ) -> Callable[..., dict[str, Trained]]:
     """Gives `training.train_networks` what every worker gives it."""
-    target, training = treatments[0].target, run.experiment.training
-    train = run.data.train[target]
-    mean = run.source.mean_image(treatments)
+    training, train = run.experiment.training, run.data.train[group.target]
+    mean = run.source.mean_image(group.treatments)
 
     def batches(start: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
         return train.training(
@@ -165,11 +166,13 @@ def _training_of(
             context=context,
         )
 
+    test = functools.partial(_test_stream, run, group.target)
+    pictures = Streams(batches, test, run.devices.strategy)
     return functools.partial(
         train_networks,
         fused,
-        make_recipe(run.experiment, fused, treatments, train.labels),
-        Streams(batches, functools.partial(_test_stream, run, target), run.devices.strategy),
+        make_recipe(run.experiment, fused, group.treatments, train.labels),
+        make_streams(run, group, fused, pictures),
         Schedule(
             validate_every=training.validate_every,
             log_every=math.ceil(training.steps / _LOGS_PER_RUN),

@@ -64,6 +64,7 @@ from transfer_keras.surgery.errors import (
 from transfer_keras.surgery.files import load, save
 from transfer_keras.surgery.flatten import flatten
 from transfer_keras.surgery.freezing import assert_unchanged, set_trainable, snapshot
+from transfer_keras.surgery.frozen_part import digest_function, frozen_boundary
 from transfer_keras.surgery.fuse import extract, fuse, fused_units
 from transfer_keras.surgery.graph import flat_layers, nodes
 from transfer_keras.surgery.guard import FrozenGuard
@@ -88,9 +89,11 @@ __all__ = [
     "UnmatchedLayer",
     "assert_unchanged",
     "block_names",
+    "digest_function",
     "extract",
     "flat_layers",
     "flatten",
+    "frozen_boundary",
     "fuse",
     "fused_units",
     "has_kernel",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import keras
 
 from transfer_keras.surgery import errors, freezing, fresh, graph
+from transfer_keras.surgery.frozen_part import changes_in_training, digest_state
 from transfer_keras.surgery.rebuild import duplicate
 from transfer_keras.surgery.units import Units, units
 
@@ -199,25 +200,16 @@ def _identity(operation) -> tuple | None:
     """
     is_layer = isinstance(operation, keras.Layer)
     layers = graph.flat_layers(operation) if is_layer else []
-    if is_layer:
-        # The states of its seeds are variables and no weights.
-        is_random = len(operation.variables) > len(operation.weights)
-        norms = [x for x in layers if isinstance(x, keras.layers.BatchNormalization)]
-        updates_statistics = any(norm.trainable for norm in norms)
-        has_assets = any(hasattr(x, "save_assets") for x in layers)
-        if is_random or updates_statistics or operation.trainable_variables or has_assets:
-            return None
+    has_assets = any(hasattr(layer, "save_assets") for layer in layers)
+    if has_assets or changes_in_training(operation):
+        return None
     try:
         config = keras.saving.serialize_keras_object(fresh.without_seeds(operation.get_config()))
         text = json.dumps(config, sort_keys=True)
     except (TypeError, ValueError):
         return None
-    state = []
-    for layer in layers:
-        store: dict = {}
-        layer.save_own_variables(store)
-        state.append((layer.trainable, *((k, freezing.digest(v)) for k, v in store.items())))
-    return type(operation), text, tuple(state)
+    flags = tuple(layer.trainable for layer in layers)
+    return type(operation), text, flags, digest_state(operation)
 
 
 def _describe_arguments(args, kwargs) -> str:

@@ -1,5 +1,6 @@
 """Owns the training of many networks in one pass, exactly resumable, and its monitors."""
 
+from transfer_keras.training.batch_norm import fused_batch_norm
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.hooks import Monitor
 from transfer_keras.training.learning_rates import LearningRates
@@ -33,7 +34,7 @@ from transfer_keras.training.monitors.units import MeasuredNetwork, MeasuredUnit
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.scores import Predictions, Scores, Trained
 from transfer_keras.training.signals import Stop, defer_signals
-from transfer_keras.training.step import make_train_step
+from transfer_keras.training.step import as_input, make_train_step
 from transfer_keras.training.unit_metrics import UnitMeasurement, UnitMetrics
 
 __all__ = [
@@ -63,11 +64,13 @@ __all__ = [
     "UnitMeasurement",
     "UnitMetrics",
     "UnitMonitor",
+    "as_input",
     "centred_gram",
     "combine_summaries",
     "custom_scalars_layout",
     "defer_signals",
     "draw_filters",
+    "fused_batch_norm",
     "hparams_columns",
     "hparams_row",
     "is_image_kernel",

@@ -37,11 +37,14 @@ class Streams:
             tested. A process gets its rows of each batch; a row that only fills a batch has the
             label -1.
         strategy: holds the devices; the model was made in its scope.
+        tensors: tensors of the model, whose values both streams have in place of the images, as a
+            tuple; what is above them must not need the input. None: they have images.
     """
 
     batches: Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
     test: Callable[[tf.distribute.InputContext], tf.data.Dataset]
     strategy: tf.distribute.Strategy
+    tensors: Sequence[keras.KerasTensor] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +146,11 @@ class _Training:
         strategy = streams.strategy
         with strategy.scope():
             optimizer = recipe.make_optimizer()
+        inputs = model.input if streams.tensors is None else list(streams.tensors)
         self._update = make_train_step(
-            model, optimizer, recipe, strategy, jit_compile=schedule.jit_compile
+            model, optimizer, recipe, strategy, inputs=inputs, jit_compile=schedule.jit_compile
         )
-        self._test = make_test(model, streams.test, strategy, schedule.unit_metrics)
+        self._test = make_test(model, streams.test, strategy, schedule.unit_metrics, inputs=inputs)
         self._stopping = EarlyStopping(model, schedule.patience)
         self._state = TrainingState(model, optimizer, self._stopping, recipe.batch_size)
         if resume.saved:

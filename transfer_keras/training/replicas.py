@@ -40,7 +40,8 @@ def distribute(
                 tf.reshape(values, tf.concat(first, axis=0)), (replicas, static, *values.shape[1:])
             )
 
-        return batches.map(lambda *values: tuple(map(split, values))).unbatch().prefetch(replicas)
+        by_replica = batches.map(lambda *values: tf.nest.map_structure(split, values))
+        return by_replica.unbatch().prefetch(replicas)
 
     return strategy.distribute_datasets_from_function(batches_of_process)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from transfer_keras.training.batch_norm import fused_batch_norm
 from transfer_keras.training.keras_internals import disable_gradient_sum
 from transfer_keras.training.learning_rates import inference_mode
 from transfer_keras.training.optimizers import Recipe
@@ -21,6 +22,7 @@ def make_train_step(
     recipe: Recipe,
     strategy: tf.distribute.Strategy,
     *,
+    inputs: keras.KerasTensor | Sequence[keras.KerasTensor] | None = None,
     jit_compile: bool = False,
 ) -> Callable:
     """Makes one update, as a `tf.function`.
@@ -30,6 +32,8 @@ def make_train_step(
         optimizer: from `recipe.make_optimizer()`; it is built here.
         recipe: its `batch_size` is that of the whole batch, over all devices.
         strategy: holds the devices; model and optimizer were made in its scope.
+        inputs: tensors of the model, of which the update takes the values in place of images;
+            None: the model's input.
         jit_compile: whether XLA compiles the forward and the backward pass.
 
     Returns:
@@ -45,6 +49,7 @@ def make_train_step(
         ValueError: if the recipe has another number of class weights than the networks have
             classes, or another number of learning rates than they have trainable variables.
     """
+    forward = model if inputs is None else keras.Model(inputs, model.output)
     variables = model.trainable_variables
     weigh = _make_weighing(recipe.class_weights, model)
     with strategy.scope():
@@ -54,7 +59,7 @@ def make_train_step(
     # `frozen_batch_norm` is an argument because `tf.function` traces once for each of its values.
     def compute_gradients(images, labels, frozen_batch_norm):
         with tf.GradientTape() as tape:
-            logits = model(tf.cast(images, tf.float32), training=True)
+            logits = forward(as_input(images), training=True)
             losses = [cross_entropy(labels, logits[name]) for name in model.output]
             weighed = [tf.reduce_sum(weigh(loss, labels)) for loss in losses]
             total = tf.add_n(weighed) / recipe.batch_size
@@ -89,7 +94,11 @@ def make_train_step(
     @tf.function
     def step(images, labels, measure, frozen_batch_norm=False):
         frozen = recipe.learning_rates.frozen_batch_norm if frozen_batch_norm else ()
-        with masks_of_whole_batch(model, strategy) as dropouts, inference_mode(frozen):
+        with (
+            fused_batch_norm(),
+            masks_of_whole_batch(model, strategy) as dropouts,
+            inference_mode(frozen),
+        ):
             arguments = (images, labels, measure, frozen_batch_norm)
             sums, norms = strategy.run(replica_step, args=arguments)
             for dropout in dropouts:
@@ -99,6 +108,13 @@ def make_train_step(
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), norms
 
     return step
+
+
+def as_input(images: tf.Tensor | tuple[tf.Tensor, ...]) -> tf.Tensor | list[tf.Tensor]:
+    """Gives what a network takes of images of any number type, or of values in their place."""
+    if isinstance(images, tuple | list):
+        return list(images)
+    return tf.cast(images, tf.float32)
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

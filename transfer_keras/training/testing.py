@@ -1,14 +1,15 @@
 """One pass over the test images: predictions of every network, and summaries of activations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from transfer_keras.training.batch_norm import fused_batch_norm
 from transfer_keras.training.replicas import distribute
 from transfer_keras.training.scores import Predictions
-from transfer_keras.training.step import cross_entropy
+from transfer_keras.training.step import as_input, cross_entropy
 from transfer_keras.training.unit_metrics import UnitMetrics
 
 
@@ -17,6 +18,8 @@ def make_test(
     stream: Callable[[tf.distribute.InputContext], tf.data.Dataset],
     strategy: tf.distribute.Strategy,
     unit_metrics: UnitMetrics | None,
+    *,
+    inputs: keras.KerasTensor | list[keras.KerasTensor],
 ) -> Callable:
     """Makes a pass over the test images; all devices share the predictions.
 
@@ -25,6 +28,7 @@ def make_test(
         stream: input context -> one pass over (images, labels); see `loop.Streams`.
         strategy: holds the devices.
         unit_metrics: what is measured besides the scores; None: nothing.
+        inputs: tensors of the model, of which the stream has the values: its input, or others.
 
     Returns:
         (scores, activations) -> (predictions, summaries). `scores`: whether to predict all
@@ -32,13 +36,17 @@ def make_test(
         `activations`: whether to measure the units; the summaries are a list with an entry a
         batch, else it is empty.
     """
-    run_alone = _make_single_test(model, unit_metrics)
+    forward = keras.Model(inputs, model.output)
+    measure = None
+    if unit_metrics and unit_metrics.tensors:
+        measure = _with_tensors(model, inputs, unit_metrics.tensors)
+    run_alone = _make_single_test(forward, measure, unit_metrics)
     all_rows = stream(tf.distribute.InputContext())
     if strategy.num_replicas_in_sync == 1:
         return lambda *, scores, activations: run_alone(
             all_rows, scores=scores, activations=activations
         )
-    run_sharded, shards = _make_sharded_test(model, strategy), distribute(strategy, stream)
+    run_sharded, shards = _make_sharded_test(forward, strategy), distribute(strategy, stream)
 
     # Each process measures the activations of the same first images by itself.
     def test(*, scores: bool, activations: bool):
@@ -48,27 +56,58 @@ def make_test(
     return test
 
 
-def _make_single_test(model: keras.Model, unit_metrics: UnitMetrics | None) -> Callable:
+def _with_tensors(
+    model: keras.Model,
+    inputs: keras.KerasTensor | list[keras.KerasTensor],
+    tensors: Sequence[keras.KerasTensor],
+) -> Callable:
+    """Makes inputs -> ({name: logits}, the values of tensors), in inference mode.
+
+    A tensor can be wanted twice, or be an input itself, of which Keras makes no model.
+    """
+    given = {id(tensor): tensor for tensor in keras.tree.flatten(inputs)}
+    wanted = {id(tensor): tensor for tensor in (*model.output.values(), *tensors)}
+    inside = [tensor for key, tensor in wanted.items() if key not in given]
+    measured = keras.Model(inputs, inside)
+
+    def call(values):
+        made = tf.nest.flatten(measured(values, training=False))
+        known = dict(zip(given, tf.nest.flatten(values), strict=True))
+        known |= {id(tensor): value for tensor, value in zip(inside, made, strict=True)}
+        logits = {name: known[id(tensor)] for name, tensor in model.output.items()}
+        return logits, [known[id(tensor)] for tensor in tensors]
+
+    return call
+
+
+def _make_single_test(
+    model: keras.Model, with_tensors: Callable | None, unit_metrics: UnitMetrics | None
+) -> Callable:
     """Makes a pass on one device.
+
+    Args:
+        model: inputs -> {name: logits}.
+        with_tensors: what `_with_tensors` makes; None: nothing is measured.
+        unit_metrics: see `make_test`.
 
     Returns:
         (examples, scores, activations) -> (predictions, summaries), as `make_test` describes;
         `examples` is the pass. It ends where nothing more of it is needed.
     """
-    tensors = list(unit_metrics.tensors) if unit_metrics else []
-    with_tensors = keras.Model(model.input, (model.output, tensors)) if tensors else None
 
     def predict(logits, labels):
         return {name: _predict(logits[name], labels) for name in model.output}
 
     @tf.function(reduce_retracing=True)
     def predict_only(images, labels):
-        logits = model(tf.cast(images, tf.float32), training=False)
+        with fused_batch_norm():
+            logits = model(as_input(images), training=False)
         return predict(logits, labels), []
 
     @tf.function(reduce_retracing=True)
     def predict_and_measure(images, labels):
-        logits, values = with_tensors(tf.cast(images, tf.float32), training=False)
+        with fused_batch_norm():
+            logits, values = with_tensors(as_input(images))
         return predict(logits, labels), unit_metrics.summarise(values)
 
     def test(examples: tf.data.Dataset, *, scores: bool, activations: bool):
@@ -110,7 +149,8 @@ def _make_sharded_test(model: keras.Model, strategy: tf.distribute.Strategy) -> 
     """
 
     def predict_shard(images, labels):
-        logits = model(tf.cast(images, tf.float32), training=False)
+        with fused_batch_norm():
+            logits = model(as_input(images), training=False)
         return labels, {name: _predict(logits[name], labels) for name in model.output}
 
     @tf.function(reduce_retracing=True)

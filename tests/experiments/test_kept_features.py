@@ -1,0 +1,222 @@
+"""Kept features: what is trained from them is what is trained from the pictures."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from support.networks import ask as ask_donor
+from support.networks import classifier, write_pictures
+
+from transfer_keras.config import Interrupted, UserError, make_experiment
+from transfer_keras.experiments.data import read_data
+from transfer_keras.experiments.feature_store import FeatureSpec, FeatureStore
+from transfer_keras.experiments.run import run_experiment
+from transfer_keras.experiments.unit_sources import TrainedBases
+from transfer_keras.results import Workdir
+from transfer_keras.training import Stop
+
+NAMES = ["A1B", "A2B", "A2B+", "R2B"]
+# Of weights after a training, against those of one that computes frozen units in each step: the
+# kernels are the same, in other graphs.
+TOLERANCE = 1e-5
+
+
+def run(experiment, folder, **settings):
+    lines = []
+    run_experiment(experiment, Workdir(folder), log=lines.append, **settings)
+    return [line for line in lines if "frozen" in line]
+
+
+def weights(folder, name):
+    model = keras.saving.load_model(Workdir(folder).network_path(name))
+    return {w.path: w.numpy() for layer in model.layers for w in layer.weights}
+
+
+def assert_same_networks(folders, names, tolerance=0.0):
+    for name in names:
+        one, other = (weights(folder, name) for folder in folders)
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            np.testing.assert_allclose(value, other[key], rtol=0, atol=tolerance, err_msg=key)
+        rows = [Workdir(folder).row(name) for folder in folders]
+        if not tolerance:
+            assert rows[0].validation == rows[1].validation
+        assert rows[0].loss == pytest.approx(rows[1].loss, abs=max(tolerance, 1e-12))
+        predictions = [Workdir(folder).predictions(name) for folder in folders]
+        assert np.array_equal(*(labels for labels, _ in predictions)), "in another order"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def several_batches():
+    """Computes features in several batches, the last of which is short."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainedBases, "test_batch", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def settings(data_dir):
+    return {
+        "dataset": "formula_images/6x30x32", "data_dir": data_dir, "steps": 12, "batch_size": 8,
+        "validations": 3, "metrics_every": 6,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kept(settings, tmp_path_factory):
+    """Trains a group whose networks are frozen at two depths, fine-tuned, and random."""
+    folder = tmp_path_factory.mktemp("kept") / "run"
+    lines = run(make_experiment(NAMES, keep_features="always", **settings), folder)
+    assert len(lines) == 1
+    assert lines[0].startswith("A1B, …, R2B (4): what is frozen sees each picture once")
+    assert lines[0].endswith("MiB in memory.")
+    return folder
+
+
+def test_equals_training_from_pictures(settings, kept, tmp_path):
+    never = make_experiment(NAMES, keep_features="never", **settings)
+    assert run(never, tmp_path / "run") == []
+    assert_same_networks((kept, tmp_path / "run"), ["baseA", "baseB", *NAMES], TOLERANCE)
+
+
+def test_a_group_equals_its_networks_alone_bit_for_bit(settings, kept, tmp_path):
+    for name in ("experiment.json", "baseA", "baseB"):
+        copy = shutil.copytree if (kept / name).is_dir() else shutil.copy
+        copy(kept / name, tmp_path / name)
+    alone = make_experiment(["A2B", "A1B"], keep_features="always", group_size=1, **settings)
+    assert len(run(alone, tmp_path)) == 2
+    assert_same_networks((kept, tmp_path), ["A1B", "A2B"])
+
+
+def test_files_and_a_kill_in_their_making_change_nothing(settings, kept, tmp_path, monkeypatch):
+    """Stopped among the features, then in the training, then once more: bit for bit the same."""
+    for name in ("experiment.json", "baseA", "baseB"):
+        copy = shutil.copytree if (kept / name).is_dir() else shutil.copy
+        copy(kept / name, tmp_path / name)
+    monkeypatch.setattr("transfer_keras.experiments.feature_store._FLUSHED_EVERY", 2)
+    experiment = make_experiment(
+        NAMES, keep_features="always", features_memory=1e-6, checkpoint_every=0.0, **settings
+    )
+    asked = iter([False, False, False, True])
+    with monkeypatch.context() as patch:
+        patch.setattr(Stop, "requested", property(lambda self: next(asked, True)))
+        with pytest.raises(Interrupted, match="features of what is frozen"):
+            run(experiment, tmp_path)
+    facts = [json.loads(path.read_text()) for path in tmp_path.rglob("features/*/*.json")]
+    assert facts == [{"batches": 2, "digest": None}] * 3, "of the 5 of training, at each cut"
+
+    seen = []
+    stream = type(read_data(experiment).train["B"])
+
+    def counting(self, number, **more):
+        seen.append(number)
+        return view(self, number, **more)
+
+    view = stream.view
+    monkeypatch.setattr(stream, "view", counting)
+    stop = iter([False] * 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(Stop, "requested", property(lambda self: next(stop, True)))
+        with pytest.raises(Interrupted, match="step"):
+            run(experiment, tmp_path)
+    assert seen == [0]
+    lines = run(experiment, tmp_path)
+    assert seen == [0], "computed again"
+    assert "checkpoints" in lines[-1]
+    assert_same_networks((kept, tmp_path), NAMES)
+    assert not list(tmp_path.rglob("*.features")), "left behind"
+
+
+def test_views_repeat_and_are_kept(settings, tmp_path):
+    asked = {**settings, "augment": True, "metrics_every": 0, "batch_size": 24}  # 4 epochs.
+    networks = {}
+    for views, choice in ((2, "always"), (2, "never"), (None, "auto")):
+        folder = tmp_path / f"{views}-{choice}"
+        lines = run(make_experiment(["B2B"], views=views, keep_features=choice, **asked), folder)
+        assert len(lines) == (choice == "always")
+        networks[views, choice] = folder
+    assert_same_networks((networks[2, "always"], networks[2, "never"]), ["B2B"], TOLERANCE)
+    new = weights(networks[None, "auto"], "B2B")
+    assert not np.allclose(new["fc8/kernel"], weights(networks[2, "never"], "B2B")["fc8/kernel"])
+
+
+@pytest.fixture(scope="module")
+def donor(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("donor")
+    classifier().save(folder / "own.keras")
+    return folder, f"{write_pictures(folder / 'pictures')}"
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_of_a_donor(donor, tmp_path, precision):
+    """Of one donor frozen at two depths; the saved networks are whole, and take pictures."""
+    folder, pictures = donor
+    facts = {"dataset": pictures, "steps": 30, "batch_size": 8, "validations": 3}
+    facts |= {"metrics_every": 0, "augment": False, "precision": precision}
+    for choice in ("always", "never"):
+        asked = ask_donor(folder / "own.keras", "A1B", "A3B", keep_features=choice, **facts)
+        run(asked, tmp_path / choice)
+    tolerance = TOLERANCE if precision == "float32" else 0.02
+    assert_same_networks((tmp_path / "always", tmp_path / "never"), ["A1B", "A3B"], tolerance)
+    network = keras.saving.load_model(Workdir(tmp_path / "always").network_path("A3B"))
+    assert network.input_shape == (None, 24, 24, 3)
+    keras.mixed_precision.set_dtype_policy("float32")
+
+
+def test_auto_keeps_where_pictures_are_seen_often(donor, tmp_path):
+    folder, pictures = donor
+    facts = {"dataset": pictures, "batch_size": 8, "validations": 1, "metrics_every": 0}
+    for steps, kept_lines in ((4, 0), (20, 1)):
+        asked = ask_donor(folder / "own.keras", "A2B", steps=steps, augment=False, **facts)
+        assert len(run(asked, tmp_path / f"{steps}")) == kept_lines
+
+
+def test_auto_reads_no_large_files_and_always_needs_room(donor, tmp_path, monkeypatch):
+    folder, pictures = donor
+    facts = {"dataset": pictures, "batch_size": 8, "validations": 1, "metrics_every": 0}
+    facts |= {"steps": 20, "augment": False, "features_memory": 1e-6}
+    asked = ask_donor(folder / "own.keras", "A1B", **facts)
+    assert run(asked, tmp_path / "auto") == [
+        "A1B: features of what is frozen are not kept: 0.0 GiB are more than "
+        "--features_memory=0.0, and from a file they are read no faster than they are computed."
+    ]
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"--keep_features=always: .* has 0\.0 GiB free"):
+        run(asked.replace(keep_features="always"), tmp_path / "always")
+
+
+SPEC = FeatureSpec("key", (2, 5, 3), "float32")
+
+
+def batches(done):
+    for number in range(done, 4):
+        view, half = divmod(number, 2)
+        rows = slice(half * 3, min(half * 3 + 3, 5))
+        yield view, rows, [np.full((rows.stop - rows.start, 3), number, np.float32)]
+
+
+def test_what_is_damaged_or_of_another_size_is_not_used(tmp_path):
+    store = FeatureStore()
+    (written,) = store.fill([SPEC], batches, tmp_path)
+    assert np.array_equal(FeatureStore().find(SPEC, tmp_path), written)
+    assert np.array_equal(written[:, :, 0], [[0, 0, 0, 1, 1], [2, 2, 2, 3, 3]])
+    assert FeatureStore().find(SPEC._replace(key="other"), tmp_path) is None
+    assert FeatureStore().find(SPEC._replace(shape=(2, 6, 3)), tmp_path) is None
+    with (tmp_path / "key.features").open("r+b") as file:
+        file.write(b"x")
+    assert FeatureStore().find(SPEC, tmp_path) is None
+
+
+def test_room_is_made_for_what_is_needed():
+    store = FeatureStore()
+    specs = [SPEC._replace(key=key) for key in "abc"]
+    for spec in specs:
+        store.fill([spec], batches, None)
+    assert not store.make_room(specs, 2 * SPEC.bytes)
+    store.find(specs[0], None)
+    assert store.make_room([SPEC._replace(key="new")], 2 * SPEC.bytes)
+    assert store.find(specs[0], None) is not None, "used last"
+    assert [spec.key for spec in specs if spec in store] == ["a"]

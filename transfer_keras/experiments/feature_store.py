@@ -1,0 +1,169 @@
+"""Keeps the features of pictures: in memory up to a limit, beyond it in memory-mapped files."""
+
+import collections
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from transfer_keras.results import write_text
+
+_FLUSHED_EVERY = 50  # Batches, after which a file tells how far it is.
+
+
+class FeatureSpec(NamedTuple):
+    """Which features: of what, by what, and how large.
+
+    Attributes:
+        key: a digest of all that their values depend on.
+        shape: (views, examples, ...).
+        dtype: a name that TensorFlow knows.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        """Counts their bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * _numpy_dtype(self.dtype).itemsize
+
+
+class FeatureStore:
+    """The features that a process has computed, for all trainings that use them.
+
+    Those in memory are held until others need the room.
+    """
+
+    def __init__(self):
+        self._arrays: collections.OrderedDict[str, np.ndarray] = collections.OrderedDict()
+
+    def __contains__(self, spec: FeatureSpec) -> bool:
+        return spec.key in self._arrays
+
+    def find(self, spec: FeatureSpec, folder: pathlib.Path | None) -> np.ndarray | None:
+        """Gives features that this process has, or that are whole in a folder; else None.
+
+        A file that is damaged is not used.
+        """
+        if spec in self:
+            self._arrays.move_to_end(spec.key)
+            return self._arrays[spec.key]
+        facts = _read_facts(folder, spec) if folder else None
+        if facts is None or facts["batches"] is not None:
+            return None
+        array = _open_file(folder, spec, "r")
+        if _digest(array) != facts["digest"]:
+            return None
+        self._arrays[spec.key] = array
+        return array
+
+    def fill(
+        self,
+        specs: Sequence[FeatureSpec],
+        batches: Callable[[int], Iterator[tuple[int, slice, Sequence[np.ndarray]]]],
+        folder: pathlib.Path | None,
+    ) -> list[np.ndarray]:
+        """Computes features, and keeps them.
+
+        Args:
+            specs: of one set of pictures.
+            batches: makes, from the number of the first batch wanted, (view, rows, values): the
+                values of each of `specs` for those examples of a view.
+            folder: where they are kept in files; None: in memory. What another process left there
+                unfinished is gone on with.
+        """
+        if folder is None:
+            arrays = [np.empty(spec.shape, _numpy_dtype(spec.dtype)) for spec in specs]
+            done = 0
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            done = min(_batches_done(folder, spec) for spec in specs)
+            arrays = [_open_file(folder, spec, "r+" if done else "w+") for spec in specs]
+        for number, (view, rows, values) in enumerate(batches(done), done + 1):
+            for array, value in zip(arrays, values, strict=True):
+                array[view, rows] = value
+            if folder is not None and number % _FLUSHED_EVERY == 0:
+                _write_facts(folder, specs, arrays, batches=number)
+        if folder is not None:
+            _write_facts(folder, specs, arrays, batches=None)
+        for spec, array in zip(specs, arrays, strict=True):
+            self._arrays[spec.key] = array
+        return arrays
+
+    def make_room(self, needed: Sequence[FeatureSpec], limit: int) -> bool:
+        """Lets go of features that others need the room of, the longest unused first.
+
+        Args:
+            needed: those that have to be there together.
+            limit: bytes of memory for all.
+
+        Returns:
+            Whether they fit.
+        """
+        keys = {spec.key for spec in needed}
+        total = sum(spec.bytes for spec in needed)
+        if total > limit:
+            return False
+        in_memory = {k: a.nbytes for k, a in self._arrays.items() if not isinstance(a, np.memmap)}
+        for key in [key for key in in_memory if key not in keys]:
+            if total + sum(n for k, n in in_memory.items() if k not in keys) <= limit:
+                break
+            del self._arrays[key], in_memory[key]
+        return True
+
+
+def _numpy_dtype(name: str) -> np.dtype:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def _paths(folder: pathlib.Path, spec: FeatureSpec) -> tuple[pathlib.Path, pathlib.Path]:
+    return folder / f"{spec.key}.features", folder / f"{spec.key}.json"
+
+
+def _open_file(folder: pathlib.Path, spec: FeatureSpec, mode: str) -> np.memmap:
+    path, _ = _paths(folder, spec)
+    return np.memmap(path, _numpy_dtype(spec.dtype), mode, shape=spec.shape)
+
+
+def _read_facts(folder: pathlib.Path, spec: FeatureSpec) -> dict | None:
+    """Reads how far a file is, if it is of the right size; None: there is nothing to use."""
+    path, facts = _paths(folder, spec)
+    try:
+        if path.stat().st_size != spec.bytes:
+            return None
+        return json.loads(facts.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _batches_done(folder: pathlib.Path, spec: FeatureSpec) -> int:
+    facts = _read_facts(folder, spec)
+    return (facts["batches"] or 0) if facts else 0
+
+
+def _write_facts(
+    folder: pathlib.Path,
+    specs: Sequence[FeatureSpec],
+    arrays: Sequence[np.memmap],
+    *,
+    batches: int | None,
+) -> None:
+    """Writes how many batches the files hold for sure; None: all, with a digest of them."""
+    for spec, array in zip(specs, arrays, strict=True):
+        array.flush()
+        digest = _digest(array) if batches is None else None
+        _, path = _paths(folder, spec)
+        write_text(path, json.dumps({"batches": batches, "digest": digest}) + "\n")
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(array.view(np.uint8)).hexdigest()

@@ -1,0 +1,259 @@
+"""Computes what the frozen units of a group make of each picture once, and trains from that."""
+
+import hashlib
+import math
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from transfer_keras import surgery
+from transfer_keras.config import Group, Interrupted, UserError, choices, memory
+from transfer_keras.datasets import FeatureExamples
+from transfer_keras.experiments.context import Run
+from transfer_keras.experiments.feature_store import FeatureSpec
+from transfer_keras.training import Progress, Streams, as_input, fused_batch_norm
+
+_FOLDER = "features"  # Inside the folder of a group.
+_SHARE = 1 / 4  # Of the memory, which features may take where nothing is said.
+_WORTH = 2  # So many times as often would the frozen units have to see the pictures.
+_SPARE = 2  # So many times the size of the files must be free on the disk.
+# A file with more bytes a picture than so many times the picture's own is read no faster than its
+# features are computed.
+_LARGE = 4
+
+
+class Kept(NamedTuple):
+    """What a group is trained from in place of pictures.
+
+    Attributes:
+        tensors: of the fused model, whose values are kept.
+        train, test: the values, in the order of the pictures.
+        with_pictures: whether some networks need the pictures besides.
+    """
+
+    tensors: list[keras.KerasTensor]
+    train: FeatureExamples
+    test: FeatureExamples
+    with_pictures: bool
+
+
+def make_streams(run: Run, group: Group, fused: keras.Model, pictures: Streams) -> Streams:
+    """Makes the streams that a group is trained from: of features where they are kept.
+
+    Args:
+        run: of this process.
+        group: whose networks they are.
+        fused: the networks of the group.
+        pictures: the streams of the group's pictures.
+
+    Raises:
+        Interrupted: if a stop was requested.
+        UserError: if features are to be kept always, and cannot be.
+    """
+    kept = _keep(run, group, fused)
+    if kept is None:
+        return pictures
+    training = run.experiment.training
+
+    def with_pictures(features: tf.data.Dataset, images: tf.data.Dataset) -> tf.data.Dataset:
+        if not kept.with_pictures:
+            return features
+        both = tf.data.Dataset.zip(features, images)
+        return both.map(lambda kept, seen: ((*kept[0], as_input(seen[0])), kept[1]))
+
+    def batches(start: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+        features = kept.train.training(
+            batch_size=training.batch_size, seed=training.seed, start=start, context=context
+        )
+        return with_pictures(features, pictures.batches(start, context))
+
+    def test(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        features = kept.test.evaluation(batch_size=run.source.test_batch, context=context)
+        return with_pictures(features, pictures.test(context))
+
+    tensors = [*kept.tensors, fused.input] if kept.with_pictures else kept.tensors
+    return Streams(batches, test, pictures.strategy, tensors)
+
+
+def _keep(run: Run, group: Group, fused: keras.Model) -> Kept | None:
+    """Computes the features of a group, where they are kept."""
+    execution = run.experiment.execution
+    if execution.keep_features == choices.NEVER:
+        return None
+
+    # What is kept.
+    # The frozen part can end in several tensors: one for each depth at which a group is frozen.
+    boundary = surgery.frozen_boundary(fused)
+    tensors = [tensor for tensor in boundary if _has_kernel(fused, tensor)]
+    if not tensors or not _is_worth_it(run, group.target):
+        return None
+
+    # Where it is kept.
+    specs = {split: _specs(run, group, fused, tensors, split) for split in ("train", "test")}
+    everything = [*specs["train"], *specs["test"]]
+    size, folder = sum(spec.bytes for spec in everything), None
+    if not run.data.features.make_room(everything, _memory_limit(run)):
+        folder = run.workdir.group_folder(group.names) / _FOLDER
+        if why := _why_not_on_disk(run, specs["train"], size):
+            if execution.keep_features == choices.ALWAYS:
+                raise UserError(f"--keep_features={choices.ALWAYS}: {why}.")
+            run.log(f"{group}: features of what is frozen are not kept: {why}.")
+            return None
+    run.log(
+        f"{group}: what is frozen sees each picture once, and its features are kept: "
+        f"{size / 2**20:,.0f} MiB in {folder or 'memory'}."
+    )
+    train, test = (
+        FeatureExamples(
+            _features(run, group, fused, tensors, specs[split], split, folder),
+            examples[group.target].labels,
+        )
+        for split, examples in (("train", run.data.train), ("test", run.data.test))
+    )
+    return Kept(tensors, train, test, len(tensors) < len(boundary))
+
+
+def _has_kernel(fused: keras.Model, tensor: keras.KerasTensor) -> bool:
+    """Tells whether a tensor is more than the pictures in another form."""
+    if tensor is fused.input:
+        return False
+    below = keras.Model(fused.input, tensor)
+    return any(surgery.has_kernel(layer) for layer in below.layers)
+
+
+def _is_worth_it(run: Run, target: str) -> bool:
+    """Tells whether pictures are seen again, and by `auto` whether often enough."""
+    data, training = run.experiment.data, run.experiment.training
+    is_auto = run.experiment.execution.keep_features == choices.AUTO
+    if run.devices.workers > 1:
+        if not is_auto:
+            raise UserError(
+                f"--keep_features={choices.ALWAYS}: is for one machine, and there are "
+                f"{run.devices.workers}. Leave it out."
+            )
+        return False
+    if data.augment and not data.views:
+        return False
+    train, test = len(run.data.train[target]), len(run.data.test[target])
+    kept = _views(run, "train") * train + test
+    tests = math.ceil(training.steps / training.validate_every)
+    seen = training.steps * training.batch_size + tests * test
+    return not is_auto or seen >= _WORTH * kept
+
+
+def _views(run: Run, split: str) -> int:
+    data = run.experiment.data
+    return data.views if split == "train" and data.augment else 1
+
+
+def _memory_limit(run: Run) -> float:
+    """Gives the bytes that features may take in memory."""
+    given = run.experiment.execution.features_memory
+    return memory.process_memory() * _SHARE if given is None else given * 2**30
+
+
+def _why_not_on_disk(run: Run, specs: Sequence[FeatureSpec], size: int) -> str | None:
+    """Says why features cannot, or by `auto` should not, be kept in files; None where they can."""
+    limit = _memory_limit(run) / 2**30
+    beyond = f"{size / 2**30:.1f} GiB are more than --features_memory={limit:.1f}"
+    free = shutil.disk_usage(run.workdir.path).free
+    if free < _SPARE * size:
+        return f"{beyond}, and {run.workdir} has {free / 2**30:.1f} GiB free"
+    picture = 3 * run.experiment.image_size**2
+    each = sum(spec.bytes for spec in specs) / math.prod(specs[0].shape[:2])
+    if run.experiment.execution.keep_features == choices.AUTO and each > _LARGE * picture:
+        return f"{beyond}, and from a file they are read no faster than they are computed"
+    return None
+
+
+def _specs(
+    run: Run, group: Group, fused: keras.Model, tensors: Sequence[keras.KerasTensor], split: str
+) -> list[FeatureSpec]:
+    """Describes the features of a split; a key depends on all that its values depend on, but the
+    pictures themselves."""
+    examples = getattr(run.data, split)[group.target]
+    training, views = run.experiment.training, _views(run, split)
+    facts = [split, group.target, examples.preprocessing, run.source.test_batch]
+    facts += [training.precision, tf.__version__, views]
+    if split == "train":
+        mean = run.source.mean_image(group.treatments)
+        facts += [training.seed, None if mean is None else hashlib.sha256(mean).hexdigest()]
+    specs = []
+    for tensor in tensors:
+        function = surgery.digest_function(keras.Model(fused.input, tensor))
+        key = hashlib.sha256(repr([*facts, function]).encode()).hexdigest()[:32]
+        shape = (views, len(examples), *tensor.shape[1:])
+        specs.append(FeatureSpec(key, shape, keras.backend.standardize_dtype(tensor.dtype)))
+    return specs
+
+
+def _features(
+    run: Run,
+    group: Group,
+    fused: keras.Model,
+    tensors: Sequence[keras.KerasTensor],
+    specs: Sequence[FeatureSpec],
+    split: str,
+    folder: pathlib.Path | None,
+) -> list[np.ndarray]:
+    """Gives the features of a split; computes those that are not there yet."""
+    store, examples = run.data.features, getattr(run.data, split)[group.target]
+    if folder is not None:  # Of these very pictures.
+        folder = folder / examples.digest[:16]
+    found = [store.find(spec, folder) for spec in specs]
+    missing = [place for place, array in enumerate(found) if array is None]
+    if missing:
+        computed = store.fill(
+            [specs[place] for place in missing],
+            _computing(run, group, fused, [tensors[place] for place in missing], split),
+            folder,
+        )
+        for place, array in zip(missing, computed, strict=True):
+            found[place] = array
+    return found
+
+
+def _computing(
+    run: Run, group: Group, fused: keras.Model, tensors: Sequence[keras.KerasTensor], split: str
+) -> Callable[[int], Iterator[tuple[int, slice, list[np.ndarray]]]]:
+    """Makes what `FeatureStore.fill` takes: the pictures of a split through the frozen part.
+
+    All batches have one size, so that the same kernels compute each picture in any of them.
+    """
+    examples, views = getattr(run.data, split)[group.target], _views(run, split)
+    size = min(run.source.test_batch, len(examples))
+    per_view = math.ceil(len(examples) / size)
+    model = keras.Model(fused.input, list(tensors))
+
+    @tf.function(reduce_retracing=True)
+    def compute(images):
+        with fused_batch_norm():
+            return tf.nest.flatten(model(as_input(images), training=split == "train"))
+
+    def pictures(view: int) -> tf.data.Dataset:
+        if split == "test":
+            return examples.evaluation(batch_size=size)
+        mean, seed = run.source.mean_image(group.treatments), run.experiment.training.seed
+        return examples.view(view, batch_size=size, seed=seed, mean=mean)
+
+    def batches(done: int) -> Iterator[tuple[int, slice, list[np.ndarray]]]:
+        title = f"{group}: features of what is frozen, {split}"
+        with Progress(title, views * per_view) as bar:
+            for view in range(done // per_view, views):
+                first = max(0, done - view * per_view)
+                for number, (images, _) in enumerate(pictures(view).skip(first), first):
+                    count = len(images)
+                    padded = tf.concat([images, tf.repeat(images[:1], size - count, 0)], 0)
+                    values = compute(padded)
+                    rows = slice(number * size, number * size + count)
+                    yield view, rows, [value.numpy()[:count] for value in values]
+                    bar.advance(view * per_view + number + 1)
+                    if run.stop.requested:
+                        raise Interrupted(title)
+
+    return batches
