@@ -7,6 +7,8 @@ from support.paths import SHARED
 from support.programs import Programs
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# As the programs have it, whose numbers are compared with some that are computed here.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @pytest.fixture

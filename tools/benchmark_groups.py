@@ -22,10 +22,15 @@ import time
 
 from absl import app, flags
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["KERAS_BACKEND"] = "tensorflow"
+from transfer_keras.config import (
+    Experiment,
+    combine_treatments,
+    make_experiment,
+    parse_treatment,
+    set_environment,
+)
 
-from transfer_keras.config import Experiment, combine_treatments, make_experiment, parse_treatment
+set_environment()
 
 UNITS = range(1, 8)
 FROZEN = combine_treatments(UNITS, ["frozen"], ["other"], "B")

@@ -19,7 +19,6 @@ from multiplications and additions of a whole step (2.854 forward passes for `al
 """
 
 import json
-import os
 import pathlib
 import statistics
 import subprocess
@@ -28,10 +27,9 @@ import time
 
 from absl import app, flags
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["KERAS_BACKEND"] = "tensorflow"
+from transfer_keras.config import ARCHITECTURES, Conv, set_environment
 
-from transfer_keras.config import ARCHITECTURES, Conv
+set_environment()
 
 _NETWORKS = flags.DEFINE_list("networks", ["alexnet", "alexnet_small"], "Which.")
 _CONTENDERS = flags.DEFINE_list("contenders", ["ours", "bare", "keras", "torch", "group"], "Which.")

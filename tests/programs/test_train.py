@@ -46,6 +46,11 @@ BAD = [
     (["--group_size=0"], r"--group_size=0"),
     (["--group_memory=0"], r"--group_memory=0.0: must be positive"),
     (["--learning_rate=fast"], r"--learning_rate=fast"),
+    (["--views=2"], r"--views=2: without augmentation all views of a picture are the same"),
+    (["--views=0", "--augment"], r"--views=0"),
+    (["--augment", "--keep_features=always"], r"--keep_features=always: with --augment each epoch"),
+    (["--keep_features=sometimes"], r"--keep_features=sometimes: value should be one of"),
+    (["--features_memory=0"], r"--features_memory=0.0: must be positive"),
     (["--stepz=3"], r"Unknown command line flag 'stepz'. Did you mean: steps"),
     (["stray"], r"unexpected arguments: stray"),
 ]

@@ -15,6 +15,7 @@ from transfer_keras.config.architectures import (
     UnitSize,
 )
 from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
+from transfer_keras.config.environment import set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.experiment import (
     Experiment,
@@ -103,6 +104,7 @@ __all__ = [
     "plan_groups",
     "printable",
     "render_template",
+    "set_environment",
     "suits_split",
     "tasks",
 ]

@@ -48,6 +48,12 @@ class Request:
     def __post_init__(self):
         if not self.treatments:
             raise UserError("--treatments: none given. Expected names such as A3B or baseB.")
+        keep_features = self.execution.keep_features
+        if keep_features == choices.ALWAYS and self.data.augment and not self.data.views:
+            raise UserError(
+                f"--keep_features={keep_features}: with --augment each epoch has new crops of the "
+                "pictures. Give --views=8, --noaugment, or leave it out."
+            )
         split = self.data.split
         if missing := [t.name for t in self.treatments if not suits_split(t, split)]:
             raise UserError(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from absl import app, flags, logging
 
 from transfer_keras.config.choices import TF_CONFIG
+from transfer_keras.config.environment import set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.text import one_line
 
@@ -35,8 +36,7 @@ def start(main: Callable[[], None], defaults: Mapping[str, object] | None = None
     """
     for name, value in (defaults or {}).items():
         FLAGS.set_default(name, value)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # The programs train with tf.distribute.
+    set_environment()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C.
 
     def guarded(arguments):

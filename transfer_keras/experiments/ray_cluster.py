@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import tqdm
 
-from transfer_keras.config import Experiment, UserError
+from transfer_keras.config import Experiment, UserError, set_environment
 from transfer_keras.experiments.devices import hide_gpus
 from transfer_keras.experiments.group_task import GroupTask, begin_experiment, train_group_task
 from transfer_keras.experiments.grouping import memory_limit
@@ -20,7 +20,6 @@ _RETRIES = 20  # Of a group whose machine is lost.
 _TIMEOUT = 10  # Seconds, for a cluster that does not answer.
 _LOOPBACK = "127.0.0.1"
 _OBJECTS = 100 * 2**20  # Bytes that Ray sets aside for values; tasks here pass files.
-_ENVIRONMENT = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def run_on_ray(
@@ -87,7 +86,7 @@ def _connect(address: str | None):
             address=address or "local",
             log_to_driver=False,
             logging_level="ERROR",
-            runtime_env={"env_vars": _ENVIRONMENT},
+            runtime_env={"env_vars": set_environment()},
             **own,
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
