@@ -34,6 +34,13 @@ def weights(folder, name):
     return {w.path: w.numpy() for layer in model.layers for w in layer.weights}
 
 
+def copy_bases(workdir, folder):
+    """Begins another folder with the bases of a workdir, which are not trained again."""
+    for name in ("experiment.json", "baseA", "baseB"):
+        copy = shutil.copytree if (workdir / name).is_dir() else shutil.copy
+        copy(workdir / name, folder / name)
+
+
 def assert_same_networks(folders, names, tolerance=0.0):
     for name in names:
         one, other = (weights(folder, name) for folder in folders)
@@ -76,15 +83,13 @@ def kept(settings, tmp_path_factory):
 
 
 def test_equals_training_from_pictures(settings, kept, tmp_path):
-    never = make_experiment(NAMES, keep_features="never", **settings)
-    assert run(never, tmp_path / "run") == []
-    assert_same_networks((kept, tmp_path / "run"), ["baseA", "baseB", *NAMES], TOLERANCE)
+    copy_bases(kept, tmp_path)
+    assert run(make_experiment(NAMES, keep_features="never", **settings), tmp_path) == []
+    assert_same_networks((kept, tmp_path), NAMES, TOLERANCE)
 
 
 def test_a_group_equals_its_networks_alone_bit_for_bit(settings, kept, tmp_path):
-    for name in ("experiment.json", "baseA", "baseB"):
-        copy = shutil.copytree if (kept / name).is_dir() else shutil.copy
-        copy(kept / name, tmp_path / name)
+    copy_bases(kept, tmp_path)
     alone = make_experiment(["A2B", "A1B"], keep_features="always", group_size=1, **settings)
     assert len(run(alone, tmp_path)) == 2
     assert_same_networks((kept, tmp_path), ["A1B", "A2B"])
@@ -92,9 +97,7 @@ def test_a_group_equals_its_networks_alone_bit_for_bit(settings, kept, tmp_path)
 
 def test_files_and_a_kill_in_their_making_change_nothing(settings, kept, tmp_path, monkeypatch):
     """Stopped among the features, then in the training, then once more: bit for bit the same."""
-    for name in ("experiment.json", "baseA", "baseB"):
-        copy = shutil.copytree if (kept / name).is_dir() else shutil.copy
-        copy(kept / name, tmp_path / name)
+    copy_bases(kept, tmp_path)
     monkeypatch.setattr("transfer_keras.experiments.feature_store._FLUSHED_EVERY", 2)
     experiment = make_experiment(
         NAMES, keep_features="always", features_memory=1e-6, checkpoint_every=0.0, **settings
@@ -149,7 +152,9 @@ def donor(tmp_path_factory):
     return folder, f"{write_pictures(folder / 'pictures')}"
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
 def test_of_a_donor(donor, tmp_path, precision):
     """Of one donor frozen at two depths; the saved networks are whole, and take pictures."""
     folder, pictures = donor

@@ -16,12 +16,12 @@ from transfer_keras.results import Workdir
 
 EVERYONE = ("baseB", "B2B", "B2B+")
 FLAGS = ["--dataset=formula_images/4x100x32", "--validations=2", "--optimizer=sgd",
-         "--learning_rate=0.001"]  # fmt: skip
+         "--learning_rate=0.001", "--keep_features=never"]  # fmt: skip
 ALL = ["--n=2", "--mode=frozen,fine_tune", "--source=self"]
-SHORT = [*ALL, "--steps=10"]
+SHORT = [*ALL, "--steps=5"]
 LONG = [*ALL, "--steps=30", "--metrics_every=0", "--checkpoint_every=0"]
 BASE = ["--treatments=baseB", "--steps=1000", "--metrics_every=0", "--checkpoint_every=0"]
-# Ten steps in float32, whose sums are cut in two.
+# Five steps in float32, whose sums are cut in two.
 TOLERANCE = 1e-4
 
 
@@ -91,7 +91,7 @@ def networks(workdir):
 @pytest.mark.slow
 def test_equals_one_process(start, start_two, tmp_path):
     """Weights, test scores, and that nobody but the first writes; measured units or not."""
-    first, second = wait(*start_two(tmp_path / "two", *SHORT, "--metrics_every=5"))
+    first, second = wait(*start_two(tmp_path / "two", *SHORT, "--metrics_every=3"))
     wait(start(tmp_path / "one", *SHORT, "--metrics_every=0"))
     wait(start(tmp_path / "mirrored", *SHORT, "--metrics_every=0", "--devices=cpu:2"))
     assert "2 machines, this one (worker:0) with the CPU" in first
