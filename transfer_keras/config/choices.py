@@ -2,8 +2,6 @@
 
 BAD_IMAGES = ("error", "skip")
 BATCH_NORM = ("frozen", "statistics_frozen", "train")
-KEEP_FEATURES = ("auto", "always", "never")
-ALWAYS, NEVER = "always", "never"
 UNWEIGHTED, BALANCED = CLASS_WEIGHTS = ("none", "balanced")
 MEANS = ("source", "target")
 OPTIMIZERS = ("sgd", "adam")
@@ -12,6 +10,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 PAPER, MODERN = PREPROCESSING = ("paper", "modern")
 SCHEDULES = ("step", "cosine")
 AUTO, ONE, MIRRORED, MULTI_WORKER = STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+_, ALWAYS, NEVER = KEEP_FEATURES = (AUTO, "always", "never")
 UNIT, BLOCK = UNITS = ("unit", "block")
 
 APPLICATIONS = "keras.applications."  # Before the name of a network there.

@@ -146,7 +146,7 @@ class _Training:
         strategy = streams.strategy
         with strategy.scope():
             optimizer = recipe.make_optimizer()
-        inputs = model.input if streams.tensors is None else list(streams.tensors)
+        inputs = None if streams.tensors is None else list(streams.tensors)
         self._update = make_train_step(
             model, optimizer, recipe, strategy, inputs=inputs, jit_compile=schedule.jit_compile
         )

@@ -22,7 +22,7 @@ def make_train_step(
     recipe: Recipe,
     strategy: tf.distribute.Strategy,
     *,
-    inputs: keras.KerasTensor | Sequence[keras.KerasTensor] | None = None,
+    inputs: list[keras.KerasTensor] | None = None,
     jit_compile: bool = False,
 ) -> Callable:
     """Makes one update, as a `tf.function`.
@@ -49,7 +49,7 @@ def make_train_step(
         ValueError: if the recipe has another number of class weights than the networks have
             classes, or another number of learning rates than they have trainable variables.
     """
-    forward = model if inputs is None else keras.Model(inputs, model.output)
+    forward = part_above(model, inputs)
     variables = model.trainable_variables
     weigh = _make_weighing(recipe.class_weights, model)
     with strategy.scope():
@@ -108,6 +108,11 @@ def make_train_step(
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), norms
 
     return step
+
+
+def part_above(model: keras.Model, inputs: list[keras.KerasTensor] | None) -> keras.Model:
+    """Gives the part of a model above tensors of it, which are its inputs; None: all of it."""
+    return model if inputs is None else keras.Model(inputs, model.output)
 
 
 def as_input(images: tf.Tensor | tuple[tf.Tensor, ...]) -> tf.Tensor | list[tf.Tensor]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from transfer_keras.training.batch_norm import fused_batch_norm
 from transfer_keras.training.replicas import distribute
 from transfer_keras.training.scores import Predictions
-from transfer_keras.training.step import as_input, cross_entropy
+from transfer_keras.training.step import as_input, cross_entropy, part_above
 from transfer_keras.training.unit_metrics import UnitMetrics
 
 
@@ -19,7 +19,7 @@ def make_test(
     strategy: tf.distribute.Strategy,
     unit_metrics: UnitMetrics | None,
     *,
-    inputs: keras.KerasTensor | list[keras.KerasTensor],
+    inputs: list[keras.KerasTensor] | None = None,
 ) -> Callable:
     """Makes a pass over the test images; all devices share the predictions.
 
@@ -28,7 +28,8 @@ def make_test(
         stream: input context -> one pass over (images, labels); see `loop.Streams`.
         strategy: holds the devices.
         unit_metrics: what is measured besides the scores; None: nothing.
-        inputs: tensors of the model, of which the stream has the values: its input, or others.
+        inputs: tensors of the model, of which the stream has the values in place of images; None:
+            the model's input.
 
     Returns:
         (scores, activations) -> (predictions, summaries). `scores`: whether to predict all
@@ -36,10 +37,10 @@ def make_test(
         `activations`: whether to measure the units; the summaries are a list with an entry a
         batch, else it is empty.
     """
-    forward = keras.Model(inputs, model.output)
+    forward = part_above(model, inputs)
     measure = None
     if unit_metrics and unit_metrics.tensors:
-        measure = _with_tensors(model, inputs, unit_metrics.tensors)
+        measure = _with_tensors(model, inputs or [model.input], unit_metrics.tensors)
     run_alone = _make_single_test(forward, measure, unit_metrics)
     all_rows = stream(tf.distribute.InputContext())
     if strategy.num_replicas_in_sync == 1:
@@ -58,21 +59,22 @@ def make_test(
 
 def _with_tensors(
     model: keras.Model,
-    inputs: keras.KerasTensor | list[keras.KerasTensor],
+    inputs: list[keras.KerasTensor],
     tensors: Sequence[keras.KerasTensor],
 ) -> Callable:
     """Makes inputs -> ({name: logits}, the values of tensors), in inference mode.
 
     A tensor can be wanted twice, or be an input itself, of which Keras makes no model.
     """
-    given = {id(tensor): tensor for tensor in keras.tree.flatten(inputs)}
+    given = {id(tensor): tensor for tensor in inputs}
     wanted = {id(tensor): tensor for tensor in (*model.output.values(), *tensors)}
     inside = [tensor for key, tensor in wanted.items() if key not in given]
     measured = keras.Model(inputs, inside)
 
     def call(values):
+        values = tf.nest.flatten(values)
         made = tf.nest.flatten(measured(values, training=False))
-        known = dict(zip(given, tf.nest.flatten(values), strict=True))
+        known = dict(zip(given, values, strict=True))
         known |= {id(tensor): value for tensor, value in zip(inside, made, strict=True)}
         logits = {name: known[id(tensor)] for name, tensor in model.output.items()}
         return logits, [known[id(tensor)] for tensor in tensors]
