@@ -4,7 +4,7 @@ python tools/benchmark_pretrained.py --dataset=folder:pictures --donors=network.
 
 Contenders, each in a process of its own, in turn, `--rounds` times; medians and ratios are printed:
 
-- `ours`: a group as `train` trains it, from the features that are kept to the saved networks.
+- `ours`: a group by the loop of `train`, from the features that are kept to the saved networks.
 - `fit`: plain Keras as in its guide to transfer learning, in an environment as TensorFlow comes:
   a new head on the donor, what is frozen frozen, `compile`, `fit`.
 - `fit_onednn`: the same with oneDNN's kernels, which the programs turn on.
@@ -128,12 +128,20 @@ def _arrays(examples):
 def _ours(experiment, data, train, test, case: str) -> dict:
     import tensorflow as tf
 
+    from transfer_keras import surgery
     from transfer_keras.config import Group
-    from transfer_keras.experiments import Run, train_group, use_devices
+    from transfer_keras.experiments import Run, use_devices
     from transfer_keras.experiments.group_networks import make_networks
+    from transfer_keras.experiments.kept_features import make_streams
     from transfer_keras.experiments.recipes import make_recipe
     from transfer_keras.results import Workdir
-    from transfer_keras.training import fused_batch_norm, make_train_step
+    from transfer_keras.training import (
+        Schedule,
+        Streams,
+        fused_batch_norm,
+        make_train_step,
+        train_networks,
+    )
 
     devices = use_devices(experiment.training, experiment.execution)
     with tempfile.TemporaryDirectory() as folder:
@@ -162,9 +170,24 @@ def _ours(experiment, data, train, test, case: str) -> dict:
                     predict(images[first : first + _BATCH]).numpy()
             return {"seconds": time.perf_counter() - begun}
         begun = time.perf_counter()
-        train_group(run, group)
+        fused = make_networks(run, group.treatments).fused
+        examples, size, seed = data.train["B"], experiment.training.batch_size, 0
+        pictures = Streams(
+            lambda start, _: examples.training(batch_size=size, seed=seed, start=start),
+            lambda _: data.test["B"].evaluation(batch_size=size),
+            devices.strategy,
+        )
+        trained = train_networks(
+            fused,
+            make_recipe(experiment, fused, group.treatments, train[1]),
+            make_streams(run, group, fused, pictures),
+            Schedule(experiment.training.validate_every, experiment.training.steps),
+        )
+        for name in group.names:
+            surgery.extract(fused, name).save(f"{folder}/{name}.keras")
         seconds = time.perf_counter() - begun
-        return {"seconds": seconds, "top1": [workdir.row(name).top1 for name in group.names]}
+        top1 = [trained[name].predictions.scores.accuracy for name in group.names]
+        return {"seconds": seconds, "top1": top1}
 
 
 def _median(step) -> dict:
