@@ -51,28 +51,27 @@ def test_seeds_differ_by_name_and_by_experiment():
     assert parse_treatment("baseA").seed(0) == 1523820717
 
 
-def alone(_):
-    return False
-
-
 def test_plan_adds_bases_first():
-    groups = plan_groups([parse_treatment("A3B"), parse_treatment("B2B")], alone)
-    assert [g.names for g in groups] == [("baseA",), ("baseB",), ("A3B",), ("B2B",)]
-    assert [g.names for g in plan_groups([parse_treatment("B1B")], alone)] == [("baseB",), ("B1B",)]
-    assert [g.names for g in plan_groups([parse_treatment("R1A")], alone)] == [("baseA",), ("R1A",)]
-    assert [g.names for g in plan_groups([parse_treatment("baseA")], alone)] == [("baseA",)]
-    assert [t.name for t in with_bases([parse_treatment("A3B"), parse_treatment("A3B")])] == [
-        "baseA",
-        "baseB",
-        "A3B",
-    ]
+    def names(*treatments, **more):
+        return [t.name for t in with_bases(map(parse_treatment, treatments), **more)]
+
+    assert names("A3B", "B2B") == ["baseA", "baseB", "A3B", "B2B"]
+    assert names("B1B") == ["baseB", "B1B"]
+    assert names("R1A") == ["baseA", "R1A"]
+    assert names("baseA") == ["baseA"]
+    assert names("A3B", "A3B") == ["baseA", "baseB", "A3B"]
+    assert names("A3B", given=["baseA"]) == ["baseB", "A3B"]
+    assert names("A3B", "R1B", given=["baseA"], compare=False) == ["A3B", "R1B"]
+    assert names("A3B", "B2B", given=["baseA"], compare=False) == ["baseB", "A3B", "B2B"]
+    assert names("A3B", "baseB", given=["baseA"], compare=False) == ["baseB", "A3B"]
 
 
 def test_plan_groups_by_target_and_what_fits():
     treatments = combine_treatments([1, 2, 3], ["frozen"], ["other"], ["A", "B"])
-    repeated = [treatments[3], *treatments, treatments[0]]
+    repeated = with_bases([treatments[3], *treatments, treatments[0]])
     groups = plan_groups(repeated, lambda group: len(group) <= 2)
     assert [g.names for g in groups[2:]] == [("B1A", "B2A"), ("B3A",), ("A1B", "A2B"), ("A3B",)]
     assert [g.target for g in groups[2:]] == ["A", "A", "B", "B"]
+    assert all(len(g.names) == 1 for g in plan_groups(repeated, lambda group: False))
     groups = plan_groups(repeated, lambda group: True)
     assert [str(g) for g in groups] == ["baseA", "baseB", "B1A, B2A, B3A", "A1B, A2B, A3B"]

@@ -34,13 +34,6 @@ def weights(folder, name):
     return {w.path: w.numpy() for layer in model.layers for w in layer.weights}
 
 
-def copy_bases(workdir, folder):
-    """Begins another folder with the bases of a workdir, which are not trained again."""
-    for name in ("experiment.json", "baseA", "baseB"):
-        copy = shutil.copytree if (workdir / name).is_dir() else shutil.copy
-        copy(workdir / name, folder / name)
-
-
 def assert_same_networks(folders, names, tolerance=0.0):
     for name in names:
         one, other = (weights(folder, name) for folder in folders)
@@ -64,44 +57,58 @@ def several_batches():
 
 
 @pytest.fixture(scope="module")
-def settings(data_dir):
-    return {
-        "dataset": "formula_images/6x30x32", "data_dir": data_dir, "steps": 12, "batch_size": 8,
-        "validations": 3, "metrics_every": 6,
+def ask(tmp_path_factory):
+    """Gives a function that makes an experiment with a donor."""
+    folder = tmp_path_factory.mktemp("donor")
+    classifier().save(folder / "own.keras")
+    facts = {
+        "dataset": write_pictures(folder / "pictures"), "steps": 12, "batch_size": 8,
+        "validations": 3, "metrics_every": 6, "augment": False, "scratch": False,
     }  # fmt: skip
+    return lambda names, **settings: ask_donor(
+        folder / "own.keras", *names, **{**facts, **settings}
+    )
 
 
 @pytest.fixture(scope="module")
-def kept(settings, tmp_path_factory):
+def kept(ask, tmp_path_factory):
     """Trains a group whose networks are frozen at two depths, fine-tuned, and random."""
     folder = tmp_path_factory.mktemp("kept") / "run"
-    lines = run(make_experiment(NAMES, keep_features="always", **settings), folder)
+    lines = run(ask(NAMES, keep_features="always"), folder)
     assert len(lines) == 1
     assert lines[0].startswith("A1B, …, R2B (4): what is frozen sees each picture once")
     assert lines[0].endswith("MiB in memory.")
     return folder
 
 
-def test_equals_training_from_pictures(settings, kept, tmp_path):
-    copy_bases(kept, tmp_path)
-    assert run(make_experiment(NAMES, keep_features="never", **settings), tmp_path) == []
+def test_equals_training_from_pictures(ask, kept, tmp_path):
+    assert run(ask(NAMES, keep_features="never"), tmp_path) == []
     assert_same_networks((kept, tmp_path), NAMES, TOLERANCE)
 
 
-def test_a_group_equals_its_networks_alone_bit_for_bit(settings, kept, tmp_path):
-    copy_bases(kept, tmp_path)
-    alone = make_experiment(["A2B", "A1B"], keep_features="always", group_size=1, **settings)
+@pytest.mark.slow
+def test_own_bases_equal_training_from_pictures(data_dir, tmp_path):
+    facts = {
+        "dataset": "formula_images/6x30x32", "data_dir": data_dir, "steps": 12, "batch_size": 8,
+        "validations": 3, "metrics_every": 6,
+    }  # fmt: skip
+    folders = [tmp_path / choice for choice in ("always", "never")]
+    for folder in folders:
+        lines = run(make_experiment(NAMES, keep_features=folder.name, **facts), folder)
+        assert len(lines) == (folder.name == "always")
+    assert_same_networks(folders, NAMES, TOLERANCE)
+
+
+def test_a_group_equals_its_networks_alone_bit_for_bit(ask, kept, tmp_path):
+    alone = ask(["A2B", "A1B"], keep_features="always", group_size=1)
     assert len(run(alone, tmp_path)) == 2
     assert_same_networks((kept, tmp_path), ["A1B", "A2B"])
 
 
-def test_files_and_a_kill_in_their_making_change_nothing(settings, kept, tmp_path, monkeypatch):
+def test_files_and_a_kill_in_their_making_change_nothing(ask, kept, tmp_path, monkeypatch):
     """Stopped among the features, then in the training, then once more: bit for bit the same."""
-    copy_bases(kept, tmp_path)
     monkeypatch.setattr("transfer_keras.experiments.feature_store._FLUSHED_EVERY", 2)
-    experiment = make_experiment(
-        NAMES, keep_features="always", features_memory=1e-6, checkpoint_every=0.0, **settings
-    )
+    experiment = ask(NAMES, keep_features="always", features_memory=1e-6, checkpoint_every=0.0)
     asked = iter([False, False, False, True])
     with monkeypatch.context() as patch:
         patch.setattr(Stop, "requested", property(lambda self: next(asked, True)))
@@ -132,57 +139,44 @@ def test_files_and_a_kill_in_their_making_change_nothing(settings, kept, tmp_pat
     assert not list(tmp_path.rglob("*.features")), "left behind"
 
 
-def test_views_repeat_and_are_kept(settings, tmp_path):
-    asked = {**settings, "augment": True, "metrics_every": 0, "batch_size": 24}  # 4 epochs.
+def test_views_repeat_and_are_kept(ask, tmp_path):
     networks = {}
     for views, choice in ((2, "always"), (2, "never"), (None, "auto")):
         folder = tmp_path / f"{views}-{choice}"
-        lines = run(make_experiment(["B2B"], views=views, keep_features=choice, **asked), folder)
+        asked = ask(["A2B"], augment=True, steps=15, metrics_every=0)  # 4 epochs.
+        lines = run(asked.replace(views=views, keep_features=choice), folder)
         assert len(lines) == (choice == "always")
         networks[views, choice] = folder
-    assert_same_networks((networks[2, "always"], networks[2, "never"]), ["B2B"], TOLERANCE)
-    new = weights(networks[None, "auto"], "B2B")
-    assert not np.allclose(new["fc8/kernel"], weights(networks[2, "never"], "B2B")["fc8/kernel"])
+    assert_same_networks((networks[2, "always"], networks[2, "never"]), ["A2B"], TOLERANCE)
+    new = weights(networks[None, "auto"], "A2B")
+    head = next(key for key in new if key.startswith("out"))
+    assert not np.allclose(new[head], weights(networks[2, "never"], "A2B")[head])
 
 
-@pytest.fixture(scope="module")
-def donor(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("donor")
-    classifier().save(folder / "own.keras")
-    return folder, f"{write_pictures(folder / 'pictures')}"
-
-
-@pytest.mark.parametrize(
-    "precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
-)
-def test_of_a_donor(donor, tmp_path, precision):
-    """Of one donor frozen at two depths; the saved networks are whole, and take pictures."""
-    folder, pictures = donor
-    facts = {"dataset": pictures, "steps": 30, "batch_size": 8, "validations": 3}
-    facts |= {"metrics_every": 0, "augment": False, "precision": precision}
-    for choice in ("always", "never"):
-        asked = ask_donor(folder / "own.keras", "A1B", "A3B", keep_features=choice, **facts)
-        run(asked, tmp_path / choice)
-    tolerance = TOLERANCE if precision == "float32" else 0.02
-    assert_same_networks((tmp_path / "always", tmp_path / "never"), ["A1B", "A3B"], tolerance)
-    network = keras.saving.load_model(Workdir(tmp_path / "always").network_path("A3B"))
+def test_the_saved_networks_are_whole(kept):
+    network = keras.saving.load_model(Workdir(kept).network_path("A2B"))
     assert network.input_shape == (None, 24, 24, 3)
+    assert weights(kept, "A2B").keys() == weights(kept, "A2B+").keys()
+
+
+@pytest.mark.slow
+def test_in_mixed_precision(ask, tmp_path):
+    for choice in ("always", "never"):
+        run(
+            ask(["A1B", "A3B"], keep_features=choice, precision="mixed_bfloat16"), tmp_path / choice
+        )
+    assert_same_networks((tmp_path / "always", tmp_path / "never"), ["A1B", "A3B"], 0.02)
     keras.mixed_precision.set_dtype_policy("float32")
 
 
-def test_auto_keeps_where_pictures_are_seen_often(donor, tmp_path):
-    folder, pictures = donor
-    facts = {"dataset": pictures, "batch_size": 8, "validations": 1, "metrics_every": 0}
+def test_auto_keeps_where_pictures_are_seen_often(ask, tmp_path):
     for steps, kept_lines in ((4, 0), (20, 1)):
-        asked = ask_donor(folder / "own.keras", "A2B", steps=steps, augment=False, **facts)
+        asked = ask(["A2B"], steps=steps, validations=1, metrics_every=0)
         assert len(run(asked, tmp_path / f"{steps}")) == kept_lines
 
 
-def test_auto_reads_no_large_files_and_always_needs_room(donor, tmp_path, monkeypatch):
-    folder, pictures = donor
-    facts = {"dataset": pictures, "batch_size": 8, "validations": 1, "metrics_every": 0}
-    facts |= {"steps": 20, "augment": False, "features_memory": 1e-6}
-    asked = ask_donor(folder / "own.keras", "A1B", **facts)
+def test_auto_reads_no_large_files_and_always_needs_room(ask, tmp_path, monkeypatch):
+    asked = ask(["A1B"], steps=20, validations=1, metrics_every=0, features_memory=1e-6)
     assert run(asked, tmp_path / "auto") == [
         "A1B: features of what is frozen are not kept: 0.0 GiB are more than "
         "--features_memory=0.0, and from a file they are read no faster than they are computed."

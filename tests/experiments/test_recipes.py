@@ -22,7 +22,8 @@ def given(tmp_path_factory):
 
 
 def ask(folder, *names, **settings):
-    facts = {"steps": 6, "batch_size": 8, "validations": 3, "metrics_every": 0, **settings}
+    facts = {"steps": 6, "batch_size": 8, "validations": 3, "metrics_every": 0, "scratch": False}
+    facts |= settings
     return ask_donor(folder / "own.keras", *names, dataset=f"folder:{folder / 'pictures'}", **facts)
 
 
@@ -122,7 +123,7 @@ def test_a_warm_up_freezes_the_transferred_units_until_it_is_over(given, tmp_pat
 
 
 def test_early_stopping_takes_the_best_test(given, tmp_path):
-    settings = {"steps": 12, "validations": 12, "learning_rate": 0.03}
+    settings = {"steps": 12, "validations": 12, "learning_rate": 0.03, "scratch": True}
     experiment = ask(given[1], "A2B+", **settings)
     run_experiment(experiment, Workdir(tmp_path / "all"), log=lambda _: None)
     experiment = experiment.replace(early_stopping=3)

@@ -7,6 +7,9 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from support.event_files import read
+from support.networks import ask as ask_donor
+from support.networks import classifier, write_pictures
 
 from transfer_keras import surgery
 from transfer_keras.config import make_experiment
@@ -15,7 +18,7 @@ from transfer_keras.config.tasks import split_classes
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets import formula
 from transfer_keras.experiments.run import run_experiment
-from transfer_keras.results import Workdir
+from transfer_keras.results import Workdir, summary
 
 NAMES = ["A2B", "B2B+", "R3A", "B7A"]
 
@@ -210,6 +213,28 @@ def test_too_large_a_batch(settings, tmp_path):
             log=print,
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_without_scratch_there_is_no_base(tmp_path):
+    """Of a donor; the table, the curve and TensorBoard do without the difference from it."""
+    classifier(perturbed=False).save(tmp_path / "own.keras")
+    asked = ask_donor(
+        tmp_path / "own.keras", "A1B", "R2B", dataset=write_pictures(tmp_path / "pictures"),
+        scratch=False, steps=4, batch_size=8, validations=1, metrics_every=2,
+    )  # fmt: skip
+    workdir = Workdir(tmp_path / "run")
+    ran = run_experiment(asked, workdir, log=lambda _: None)
+    assert [treatment.name for treatment in ran] == ["A1B", "R2B"] == workdir.done
+    assert "points" not in summary.result_table(workdir, ran)
+    assert (workdir / summary.CURVE).exists()
+    tags = read(workdir / "A1B")
+    assert "result/top1" in tags
+    assert "result/difference_from_base" not in tags
+    with_base = asked.replace(scratch=True)
+    assert with_base.identity == asked.identity
+    run_experiment(with_base, workdir, log=lambda _: None)
+    assert workdir.done == ["A1B", "R2B", "baseB"]
+    assert "points from baseB" in summary.result_table(workdir, ran)
 
 
 def test_units_of_the_saved_network(workdir):

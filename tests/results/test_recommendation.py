@@ -203,11 +203,11 @@ def test_words_and_table_say_what_was_found():
     assert table.splitlines()[2].startswith("0")
 
 
-def test_a_base_that_did_not_train_is_told():
+def test_without_a_base_nothing_is_said_against_it():
     levels = levels_at([3, 6])
     del levels[BASE]
     runs = make_runs(levels, seeds=2)
-    assert "did not train" in recommendation.table_for_donor(runs, {3: "c3", 6: "c6"})
-    assert "Against training from scratch: not known." in recommendation.recommend_for_donor(
-        runs, {6: "c6"}, "net"
-    )
+    assert "not trained" in recommendation.table_for_donor(runs, {3: "c3", 6: "c6"})
+    text = recommendation.recommend_for_donor(runs, {6: "c6"}, "net")
+    assert text.startswith("Take the lower 6 units of net (up to c6), fine-tuned")
+    assert "scratch" not in text

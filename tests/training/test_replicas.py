@@ -23,13 +23,13 @@ PROCESSES = [
         "one": [(ONE, "float64")],
         "two": [(ALL, "float64")],
         "1 then 2": [(ONE, "float64", "stop=12"), (ALL, "float64")],
-        "one more": [(ONE, "float64", "more")],
-        "more from 4": [(ONE, "float64", "stop=4", "more"), (ALL, "float64", "more")],
     }),
     (2, {
         "one float32": [(ONE, "float32")],
         "2 then 1": [(ALL, "float64", "stop=12"), (ONE, "float64")],
+        "one more": [(ONE, "float64", "more")],
         "two more": [(ALL, "float64", "more")],
+        "more from 4": [(ONE, "float64", "stop=4", "more"), (ALL, "float64", "more")],
         "more from 8": [(ONE, "float64", "stop=8", "more"), (ALL, "float64", "more")],
     }),
     (4, {"four": [(ALL, "float64")], "four float32": [(ALL, "float32")]}),
@@ -102,6 +102,7 @@ def test_a_checkpoint_goes_on_with_other_devices(trained, one, name):
     assert_alike(trained(name), after(12, one), FLOAT64)
 
 
+@pytest.mark.slow
 def test_networks_with_a_warm_up_end_early(trained):
     one_more = trained("one more")
     ends = {name: one_more[f"{name} ended"].tolist() for name in ("one", "two", "all")}
@@ -114,7 +115,8 @@ def test_learning_rates_class_weights_and_early_stopping_equal_one_device(traine
     assert_alike(trained("two more"), trained("one more"), FLOAT64)
 
 
-@pytest.mark.parametrize("step", [4, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [4, 8])
 def test_they_go_on_with_other_devices(trained, step):
     """Goes on in the warm-up, and when two networks are done."""
     assert_alike(trained(f"more from {step}"), after(step, trained("one more")), FLOAT64)

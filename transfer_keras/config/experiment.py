@@ -54,6 +54,11 @@ class Request:
                 f"--keep_features={keep_features}: with --augment each epoch has new crops of the "
                 "pictures. Give --views=8, --noaugment, or leave it out."
             )
+        if not self.donor and not self.execution.scratch:
+            raise UserError(
+                "--noscratch: is for a --donor; without one, the bases that are trained from "
+                "scratch are what is compared. Leave it out."
+            )
         split = self.data.split
         if missing := [t.name for t in self.treatments if not suits_split(t, split)]:
             raise UserError(
@@ -86,7 +91,7 @@ class Request:
     @property
     def all_treatments(self) -> tuple[Treatment, ...]:
         """Lists all that it trains: its treatments, and the bases that they need."""
-        return with_bases(self.treatments, self.given_bases)
+        return with_bases(self.treatments, self.given_bases, compare=self.execution.scratch)
 
     @property
     def title(self) -> str:

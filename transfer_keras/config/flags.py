@@ -122,6 +122,12 @@ flags.DEFINE_bool(
     default_setting("probes"),
     "Train a linear classifier on each unit of each finished network, and show its top-1.",
 )
+flags.DEFINE_bool(
+    "scratch",
+    None,
+    "With --donor: also train a network from scratch, to compare with (default: yes; advise: where "
+    "the budget allows).",
+)
 flags.DEFINE_integer(
     "group_size",
     None,

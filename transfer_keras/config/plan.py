@@ -26,40 +26,41 @@ class Group:
 
 
 def with_bases(
-    treatments: Iterable[Treatment], given: Collection[str] = ()
+    treatments: Iterable[Treatment], given: Collection[str] = (), *, compare: bool = True
 ) -> tuple[Treatment, ...]:
     """Adds to treatments the bases that they need, as donor or to compare with, once each.
 
     Args:
         treatments: what is asked for.
         given: names of bases that are there and not trained here.
+        compare: whether a base is added only to compare with.
 
     Returns:
         The bases in alphabetical order, then the others by target, else in the order given.
     """
     treatments = tuple(dict.fromkeys(treatments))
-    needed = {base for t in treatments for base in (t.base, t.needs) if base}
-    needed = {base for base in needed if base.name not in given}
+    needed = {t for t in treatments if not t.donor} | {t.needs for t in treatments if t.needs}
+    if compare:
+        needed |= {t.base for t in treatments}
+    bases = {base for base in needed if base.name not in given}
     transfers = sorted((t for t in treatments if t.donor), key=lambda t: t.target)
-    return (*sorted(needed, key=lambda base: base.name), *transfers)
+    return (*sorted(bases, key=lambda base: base.name), *transfers)
 
 
 def plan_groups(
-    treatments: Iterable[Treatment],
-    fits: Callable[[tuple[Treatment, ...]], bool],
-    given: Collection[str] = (),
+    treatments: Iterable[Treatment], fits: Callable[[tuple[Treatment, ...]], bool]
 ) -> tuple[Group, ...]:
     """Makes the groups of an experiment.
 
     Args:
-        treatments, given: see `with_bases`.
+        treatments: in the order of `with_bases`.
         fits: whether treatments may be one group; a single one always is.
 
     Returns:
         The bases, a group each, then the groups towards each target, each as large as fits.
     """
     groups: list[tuple[Treatment, ...]] = []
-    for treatment in with_bases(treatments, given):
+    for treatment in treatments:
         last = groups[-1] if groups else ()
         joins = last and last[0].donor and treatment.target == last[0].target
         if joins and fits((*last, treatment)):

@@ -27,6 +27,7 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
     if experiment.donor:  # `advise` chooses these.
         training = experiment.training
         own |= {"steps": training.steps, "warm_up_head": training.warm_up_head}
+        own["scratch"] = experiment.execution.scratch
     lines += [f"--{name}={value}" for name, value in own.items()]
     return "".join(f"{line}\n" for line in lines)
 

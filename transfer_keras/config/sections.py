@@ -219,6 +219,7 @@ class ExecutionSettings:
     Attributes:
         metrics_every: steps from one measurement of every unit to the next; 0: none.
         probes: whether linear probes are trained on the units of each finished network.
+        scratch: whether, with a donor, a network is also trained from scratch to compare with.
         group_size: the most treatments that are trained together; None: as many as the memory
             holds.
         group_memory: GiB that a group may take; None: half of a GPU's, or else the machine's.
@@ -239,6 +240,7 @@ class ExecutionSettings:
 
     metrics_every: int
     probes: bool = False
+    scratch: bool = True
     group_size: int | None = None
     group_memory: float | None = None
     keep_features: str = "auto"

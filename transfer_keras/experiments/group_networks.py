@@ -18,8 +18,8 @@ class GroupNetworks(NamedTuple):
     Attributes:
         fused: its networks as one model.
         frozen: name -> snapshot of what may not move in its network.
-        references: name -> what its network is compared to: "donor", and "base" of its target; a
-            base is compared to nothing.
+        references: name -> what its network is compared to: "donor", and "base" of its target,
+            where that is trained; a base is compared to nothing.
     """
 
     fused: keras.Model
@@ -47,11 +47,11 @@ def make_networks(run: Run, treatments: Sequence[Treatment]) -> GroupNetworks:
     frozen = {name: surgery.snapshot(model) for name, model in networks.items()}
     references: dict[str, dict[str, keras.Model]] = {t.name: {} for t in treatments}
     if run.experiment.execution.metrics_every and donors.keys() != {None}:
-        if target not in donors:
-            donors[target] = run.source.finished(treatments[0].base)
-        references = {
-            t.name: {"donor": donors[t.donor], "base": donors[target]} for t in treatments
-        }
+        base = treatments[0].base
+        if target not in donors and base in run.experiment.all_treatments:
+            donors[target] = run.source.finished(base)
+        bases = {"base": donors[target]} if target in donors else {}
+        references = {t.name: {"donor": donors[t.donor], **bases} for t in treatments}
     with run.devices.strategy.scope():
         fused = surgery.fuse(networks)
     return GroupNetworks(fused, frozen, references)

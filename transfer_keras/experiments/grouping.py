@@ -95,9 +95,9 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
         R1B
     """
     one_mean = experiment.data.preprocessing == choices.PAPER  # Taken off the stream of a group.
-    treatments = experiment.treatments
     if one_mean:
-        treatments = sorted(treatments, key=experiment.pixels_of)
+        by_pixels = sorted(experiment.treatments, key=experiment.pixels_of)
+        experiment = experiment.replace(treatments=tuple(by_pixels))
     size = experiment.execution.group_size
 
     def fits(together: tuple[Treatment, ...]) -> bool:
@@ -111,4 +111,4 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
             <= memory_limit(experiment.execution) * 2**30
         )
 
-    return plan_groups(treatments, fits, experiment.given_bases)
+    return plan_groups(experiment.all_treatments, fits)

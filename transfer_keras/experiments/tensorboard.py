@@ -115,18 +115,19 @@ def write_result(run: Run, events: Events, row: Row) -> None:
         "examples_per_class": experiment.data.examples_per_class or 0,  # 0: all.
     }
     digest = hashlib.sha256(json.dumps(experiment.identity, sort_keys=True).encode()).hexdigest()
-    difference = 0.0
-    if treatment.donor:
-        difference = summary.difference_from_base(run.workdir, treatment).estimate
     label, predicted = run.workdir.predictions(row.treatment)
     class_names = run.data.pair.tasks[row.target].class_names
     title = f"{row.treatment}, top-1 {row.top1:.3f}"
     picture = figures.confusion.draw(label, predicted, class_names, title=title)
+    results = {TOP1_TAG: row.top1}
+    if not treatment.donor:
+        results[DIFFERENCE_TAG] = 0.0
+    elif difference := summary.difference_from_base(run.workdir, treatment):
+        results[DIFFERENCE_TAG] = difference.estimate
     events.write(
         row.steps,
         hparams_row(f"{row.treatment} of {digest[:8]}", settings),
-        scalar_summary(TOP1_TAG, row.top1),
-        scalar_summary(DIFFERENCE_TAG, difference),
+        *(scalar_summary(tag, value) for tag, value in results.items()),
         png_summary("confusion", picture),
     )
     events.flush()
@@ -136,12 +137,12 @@ def write_curve(workdir: Workdir, title: str) -> None:
     """Draws the transfer curve of all that is on disk, as `curve.png` and as the run `curve`.
 
     The steps of the picture count the treatments that are done; those of the points are n, with
-    the base at 0.
+    the base, where there is one, at 0.
 
     Nothing is written where it is up to date, or there are only bases, and so no curve.
     """
     names = [name for name in workdir.done if is_treatment_name(name)]
-    done = [t for t in map(parse_treatment, names) if t.base.name in names]
+    done = list(map(parse_treatment, names))
     path = workdir / summary.CURVE
     newest = max(map(workdir.row_written_at, names), default=0)
     if path.exists() and path.stat().st_mtime_ns > newest and (workdir / _CURVE_RUN).exists():
@@ -152,7 +153,8 @@ def write_curve(workdir: Workdir, title: str) -> None:
     for treatment in done:
         if treatment.donor:
             points = lines[treatment.family]
-            points[0] = workdir.row(treatment.base.name).top1
+            if treatment.base in done:
+                points[0] = workdir.row(treatment.base.name).top1
             points[treatment.n] = workdir.row(treatment.name).top1
     with Events(workdir / _CURVE_RUN) as events:
         for n in sorted({n for points in lines.values() for n in points}):

@@ -43,7 +43,7 @@ def transfer_curve(runs: Runs, failed: Sequence[Network], paper_runs: Runs) -> t
             points.setdefault(role.family, []).append(_point(role, result))
         elif len(runs.by_seed(target)[seed]) > 1 or (target, seed) in failed_transfers:
             bases.append(_point(BASE, result))
-    base = float(np.mean([point.top1 for point in bases])) if bases else float("nan")
+    base = float(np.mean([point.top1 for point in bases])) if bases else None
     failed_n: dict[str, list[int]] = {}
     for network in failed:
         if network.row.n:
@@ -169,13 +169,16 @@ def _point(role: Role, result: NetworkResult) -> transfer.Point:
     return transfer.Point(role.n, result.top1, result.best)
 
 
-def _means(runs: Runs, family: str, base: float, *, scale: float = 1) -> dict[int, Mean]:
+def _means(runs: Runs, family: str, base: float | None, *, scale: float = 1) -> dict[int, Mean]:
     means = {n: _mean(runs, Role(family, n), base, scale) for n in runs.trained_n(family)}
     return {n: mean for n, mean in means.items() if mean}
 
 
-def _mean(runs: Runs, role: Role, base: float, scale: float) -> Mean | None:
-    """Adds the mean paired difference to the mean base, so that no target counts without a base."""
+def _mean(runs: Runs, role: Role, base: float | None, scale: float) -> Mean | None:
+    """Adds the mean paired difference to the mean base, so that no target counts without a base;
+    where there is no base at all, it is the mean of the networks."""
+    if base is None:
+        return Mean(float(np.mean([result.top1 for result in runs.of(role)])))
     if comparison := compare(runs, [role], [BASE]):
         return Mean(*(base + scale * difference for difference in comparison.interval))
     differences = [

@@ -102,7 +102,7 @@ def _section(kind: Kind, study: Study, output: pathlib.Path, overlay: bool) -> d
     paper_runs = paper.read_runs(kind.split) if overlay and not kind.examples_per_class else Runs()
     curve = charts.transfer_curve(runs, study.failed(kind), paper_runs)
     figure = ""
-    if curve.bases:
+    if curve.bases or curve.points:
         name = re.sub(r"\W+", "_", str(kind))
         title = f"{_title(study)}, {kind} split"
         figure = _draw(output / f"transfer_{name}.svg", transfer.draw, curve, title=title)

@@ -211,7 +211,7 @@ def table_for_donor(runs: Runs, unit_names: Mapping[int, str]) -> str:
         return f"{means[role]:.3f}{seeds}"
 
     lines = [("n", "up to unit", "frozen", "against scratch", "fine-tuned", "against scratch")]
-    scratch = level(BASE) if BASE in means else "did not train"
+    scratch = level(BASE) if BASE in means else "not trained"
     lines.append(("0", "(from scratch)", scratch, "", "", ""))
     for n in sorted({role.n for role in means if role.n}):
         cells = []
@@ -268,11 +268,12 @@ def recommend_for_donor(runs: Runs, unit_names: Mapping[int, str], donor_name: s
         Trained fine-tuned: n = 3.
     """
     taken = best_role(runs)
+    compared = _against_alternatives(runs, taken, unit_names)
+    compared += _cheapest_line(runs, taken, unit_names)
     lines = [
         _what_to_take(runs, taken, unit_names, donor_name),
-        *_against_alternatives(runs, taken, unit_names),
-        *_cheapest_line(runs, taken, unit_names),
-        *_caution(runs, taken),
+        *compared,
+        *_caution(runs, taken, with_intervals=bool(compared)),
     ]
     for family, mode in _MODES.items():
         if tried := runs.trained_n(family):
@@ -301,10 +302,12 @@ def _against_alternatives(runs: Runs, taken: Role, unit_names: Mapping[int, str]
         transfer = f"{_lower_units(second)}{_up_to(unit_names, second)}, {_MODES[second.family]}"
         comparison = compare(runs, [second], [BASE], confidence=level)
         return [f"The best transfer, {transfer}: {_points(comparison)} against it."]
-    comparison = compare(runs, [taken], [BASE], confidence=level)
-    gain_not_shown = comparison is not None and comparison.interval.low <= 0
-    no_worse = ", which is not detectably worse" * gain_not_shown
-    lines = [f"Against training from scratch{no_worse}: {_points(comparison)}."]
+    lines = []
+    if BASE in means:
+        comparison = compare(runs, [taken], [BASE], confidence=level)
+        gain_not_shown = comparison is not None and comparison.interval.low <= 0
+        no_worse = ", which is not detectably worse" * gain_not_shown
+        lines.append(f"Against training from scratch{no_worse}: {_points(comparison)}.")
     other = Role(TUNED_TRANSFER if taken.family == FROZEN_TRANSFER else FROZEN_TRANSFER, taken.n)
     if other in means:
         tuned = other.family == TUNED_TRANSFER
@@ -342,7 +345,7 @@ def cheapest_frozen(runs: Runs, than: Role) -> tuple[Role, Comparison] | None:
     return cheapest
 
 
-def _caution(runs: Runs, taken: Role) -> list[str]:
+def _caution(runs: Runs, taken: Role, *, with_intervals: bool) -> list[str]:
     """Warns that a best of several is optimistic."""
     means = mean_top1(runs)
     transfers = means.keys() - {BASE}
@@ -350,9 +353,10 @@ def _caution(runs: Runs, taken: Role) -> list[str]:
         return []
     once = _counts(runs)[taken] == 1
     again = " Another seed moves them too: give more time." if once else ""
+    hold = f"; the intervals above hold for all {len(transfers)} transfers at once"
     return [
-        f"It is the best of {len(means)} on these pictures, so its top-1 is optimistic; the "
-        f"intervals above hold for all {len(transfers)} transfers at once.{again}"
+        f"It is the best of {len(means)} on these pictures, so its top-1 is optimistic"
+        f"{hold * with_intervals}.{again}"
     ]
 
 

@@ -41,7 +41,7 @@ def _failed(row: Row) -> bool:
 def result_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
     """Draws a table of results, a line for each treatment that is done.
 
-    Differences from the base are in points, paired on the same test images.
+    Differences from the base, where that is done, are in points, paired on the same test images.
     """
     lines = [_COLUMNS]
     for treatment in treatments:
@@ -49,8 +49,9 @@ def result_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
         minutes, seconds = divmod(round(row.seconds), 60)
         time = f"{minutes}:{seconds:02d}" + (f" for {row.group}" if row.group > 1 else "")
         difference = ""
-        if treatment.mode != "base":
-            points = [100 * value for value in difference_from_base(workdir, treatment)]
+        interval = difference_from_base(workdir, treatment)
+        if treatment.mode != "base" and interval:
+            points = [100 * value for value in interval]
             difference = "{:+.1f} points from {} [{:+.1f}, {:+.1f}]".format(
                 points[0], treatment.base, *points[1:]
             )
@@ -85,29 +86,33 @@ def draw_curve(workdir: Workdir, treatments: Iterable[Treatment], *, title: str)
     for treatment in treatments:
         if treatment.mode != "base":
             top1 = workdir.row(treatment.name).top1
-            _, low, high = difference_from_base(workdir, treatment)
+            _, low, high = difference_from_base(workdir, treatment) or (None, None, None)
             point = curve.Point(treatment.n, top1, low, high)
             series[treatment.target][treatment.role].append(point)
     if not series:
         return False
-    panels = [
-        curve.Panel(target, workdir.row(f"base{target}").top1, lines)
-        for target, lines in sorted(series.items())
-    ]
+    panels = []
+    for target, lines in sorted(series.items()):
+        base = f"base{target}"
+        top1 = workdir.row(base).top1 if workdir.is_done(base) else None
+        panels.append(curve.Panel(target, top1, lines))
     with write_whole(workdir / CURVE) as partial:
         curve.draw(panels, partial, title=title)
     return True
 
 
-def difference_from_base(workdir: Workdir, treatment: Treatment) -> statistics.Interval:
+def difference_from_base(workdir: Workdir, treatment: Treatment) -> statistics.Interval | None:
     """Estimates the difference of a treatment's top-1 from its base's.
 
     Returns:
-        The difference as a fraction, with its 95 % interval, paired on the same test images.
+        The difference as a fraction, with its 95 % interval, paired on the same test images; None
+        where the base is not done.
 
     Raises:
         UserError: if the two were not tested on the same images.
     """
+    if not workdir.is_done(treatment.base.name):
+        return None
     label, predicted = workdir.predictions(treatment.name)
     base_label, base_predicted = workdir.predictions(treatment.base.name)
     if not np.array_equal(label, base_label):

@@ -14,19 +14,22 @@ from transfer_keras.results.figures.styles import STYLES
 
 
 class Point(NamedTuple):
-    """One network: units transferred, top-1, and the 95 % interval of its difference from base."""
+    """One network: units transferred, top-1, and the 95 % interval of its difference from base.
+
+    Without a base there is no interval.
+    """
 
     n: int
     top1: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Panel(NamedTuple):
     """All networks of one target: its name, the top-1 of its base, and points by family."""
 
     target: str
-    base: float
+    base: float | None
     series: Mapping[str, Sequence[Point]]
 
 
@@ -43,15 +46,18 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
     )
     for panel, axis in zip(panels, axes[0], strict=True):
         name = f"base{panel.target}"
-        axis.axhline(panel.base, color="0.6", linewidth=1, zorder=0)
-        axis.plot([0], [panel.base], "D", color="0.4", label=f"{name}, from scratch")
+        if panel.base is not None:
+            axis.axhline(panel.base, color="0.6", linewidth=1, zorder=0)
+            axis.plot([0], [panel.base], "D", color="0.4", label=f"{name}, from scratch")
         for family, points in panel.series.items():
             label, colour, marker, line = STYLES[family]
             points = sorted(points)
-            errors = [
-                [p.top1 - (panel.base + p.low) for p in points],
-                [panel.base + p.high - p.top1 for p in points],
-            ]
+            errors = None
+            if panel.base is not None:
+                errors = [
+                    [p.top1 - (panel.base + p.low) for p in points],
+                    [panel.base + p.high - p.top1 for p in points],
+                ]
             axis.errorbar(
                 [p.n for p in points],
                 [p.top1 for p in points],
@@ -69,14 +75,9 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
         axis.legend(fontsize=8)
     axes[0][0].set_ylabel("top-1 on the target's test images")
     figure.suptitle(title, fontsize=11)
-    figure.text(
-        0.5,
-        0.005,
-        "Bars: 95 % interval of the difference from the base, paired on the same images",
-        ha="center",
-        fontsize=8,
-        color="0.3",
-    )
+    if any(panel.base is not None for panel in panels):
+        bars = "Bars: 95 % interval of the difference from the base, paired on the same images"
+        figure.text(0.5, 0.005, bars, ha="center", fontsize=8, color="0.3")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(path, dpi=130)
     pyplot.close(figure)

@@ -35,7 +35,8 @@ class Transfer(NamedTuple):
         bases: every base with which a network is compared.
         points: family -> every network that trained.
         failed: family -> n of every network that did not train.
-        means: family -> n -> the mean base plus the paired mean difference from it.
+        means: family -> n -> the mean base plus the paired mean difference from it; without bases,
+            the mean of the networks.
         overlay: (mean base, family -> n -> mean) of another study, drawn faintly; None: none.
     """
 
@@ -46,8 +47,10 @@ class Transfer(NamedTuple):
     overlay: tuple[float, Mapping[str, Mapping[int, float]]] | None = None
 
     @property
-    def base(self) -> float:
-        """Gives the mean top-1 of the bases."""
+    def base(self) -> float | None:
+        """Gives the mean top-1 of the bases; None where there are none."""
+        if not self.bases:
+            return None
         return sum(base.top1 for base in self.bases) / len(self.bases)
 
 
@@ -55,7 +58,7 @@ def draw(contents: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> No
     """Draws both panels: all networks, and the means with the names of the gaps between them.
 
     Args:
-        contents: at least one base.
+        contents: at least one network.
         paths: files to write; their endings give the formats.
         title: text above the figure.
     """
@@ -65,7 +68,8 @@ def draw(contents: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> No
     _draw_points(upper, contents)
     _draw_means(lower, contents)
     for axis in (upper, lower):
-        axis.axhline(contents.base, color=drawing.BASE, linewidth=0.8, zorder=0)
+        if contents.bases:
+            axis.axhline(contents.base, color=drawing.BASE, linewidth=0.8, zorder=0)
         axis.set_ylabel("top-1 on the target's test images")
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -81,7 +85,9 @@ def _shift(family: str) -> float:
 
 
 def _draw_points(axis, contents: Transfer) -> None:
-    drawn = {BASE.family: (contents.bases, BASE.family, drawing.BASE, "D", 0.0)}
+    drawn = {}
+    if contents.bases:
+        drawn[BASE.family] = (contents.bases, BASE.family, drawing.BASE, "D", 0.0)
     for family, points in contents.points.items():
         label, colour, marker, _ = STYLES[family]
         drawn[family] = (points, f"{family}: {label}", colour, marker, _shift(family))
@@ -111,8 +117,10 @@ def _draw_means(axis, contents: Transfer) -> None:
     all_means = [mean for means in contents.means.values() for mean in means.values()]
     values = [mean.value for mean in all_means]
     overlay_values = [value for means in overlay_means.values() for value in means.values()]
-    drawing.fit(axis, [contents.base, overlay_base, *values, *overlay_values], all_means)
-    axis.plot([0], [contents.base], "D", color=drawing.BASE, label="mean base")
+    bases = [base for base in (contents.base, overlay_base) if base is not None]
+    drawing.fit(axis, [*bases, *values, *overlay_values], all_means)
+    if contents.bases:
+        axis.plot([0], [contents.base], "D", color=drawing.BASE, label="mean base")
     for family, means in contents.means.items():
         label, colour, marker, line = STYLES[family]
         dodged = {n + _shift(family) / 2: mean for n, mean in means.items()}
@@ -130,13 +138,14 @@ def _draw_means(axis, contents: Transfer) -> None:
                 list(means), list(means.values()), marker=marker, linestyle=line, color=colour,
                 alpha=drawing.FAINT, linewidth=1, markersize=3,
             )  # fmt: skip
-    axis.set_title("mean base plus mean difference from it, with 95 % intervals", fontsize=10)
+    title = "mean base plus mean difference from it, with 95 % intervals"
+    axis.set_title(title if contents.bases else "means", fontsize=10)
     _name_gaps(axis, contents)
 
 
 def _name_gaps(axis, contents: Transfer) -> None:
     """Draws a numbered arrow where each gap is widest, from one curve to the other."""
-    base = dict.fromkeys(range(1, 1000), Mean(contents.base))
+    base = dict.fromkeys(range(1, 1000), Mean(contents.base)) if contents.bases else {}
     gaps = (
         ("fragile co-adaptation: base - BnB", base, contents.means.get(FROZEN_SELFFER, {})),
         (
