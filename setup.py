@@ -27,6 +27,7 @@ setup(
         "jinja2",
         "matplotlib",
         "numpy",
+        "scikit-learn",
         "scipy",
         "tensorboard",
         "tensorflow>=2.21",

@@ -14,10 +14,9 @@ from support.networks import classifier, write_pictures
 
 from transfer_keras.advice import budget, refinement, search
 from transfer_keras.advice.budget import Budget
-from transfer_keras.config import Interrupted, flag_types
+from transfer_keras.advice.cost import TrainingCost
+from transfer_keras.config import Interrupted, flag_types, parse_treatment
 from transfer_keras.config.errors import UserError
-from transfer_keras.experiments import read_data
-from transfer_keras.experiments.timing import TrainingCost
 from transfer_keras.results import Workdir
 from transfer_keras.results.study import read_study
 
@@ -163,14 +162,15 @@ def test_the_network_gives_probabilities_without_this_package(advised, program):
 def test_estimates_come_first_and_are_held_against_the_results(advised):
     *_, log = advised
     estimated = "These are estimates, from the donor's features of 30 pictures"
-    assert log.index(estimated) < log.index("Seed 1: ") < log.index("top-1 frozen")
+    assert log.index(estimated) < log.index("First answer, after ") < log.index("Best so far: ")
+    assert log.index("Best so far: ") < log.index("Seed 1: ") < log.index("top-1 frozen")
     assert log.count(estimated) == 2
 
 
 def test_run_again_it_goes_on_where_it_was(advised, monkeypatch):
     experiment, folder, _ = advised
     before = {p: p.stat().st_mtime_ns for p in (folder / "advice").glob("split*/*/row.json")}
-    monkeypatch.setattr(budget, "time_base", lambda *_: pytest.fail("was planned before"))
+    monkeypatch.setattr(budget, "describe_stage", lambda *_: pytest.fail("was planned before"))
     log = run(experiment, folder / "advice")
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert "top-1" in log
@@ -209,15 +209,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
 
 def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path, monkeypatch):
     """The plan is read as it was made, even before any network is done."""
-    experiment = ask(tmp_path)
-    monkeypatch.setattr(budget, "spread_evenly", lambda top, count=4: [2])
+    experiment = ask(tmp_path, learning_rate=0.1)
     with pytest.raises(UserError, match="did not suffice"):
         run(experiment, tmp_path / "advice", seconds=60, elapsed=70)
-    monkeypatch.undo()
     monkeypatch.setattr(refinement, "refine", lambda *_: [])
     run(experiment, tmp_path / "advice", seeds=1)
     (workdir,) = (tmp_path / "advice").glob("split*")
-    assert Workdir(workdir).done == ["A2B", "A2B+", "baseB"]
+    assert Workdir(workdir).done == ["A3B"], "the least that can be planned"
 
 
 @pytest.mark.slow
@@ -278,38 +276,84 @@ def stop(*_, **__):
     raise Planned
 
 
-def test_steps_are_sized_to_the_time(tmp_path, monkeypatch):
-    experiment = ask(tmp_path)
-    data = read_data(experiment)
-    cost = TrainingCost(overhead=1.0, step=0.1, test=0.5)
-    monkeypatch.setattr(budget, "time_base", lambda *_: cost)
+def make_plan(tmp_path, seconds, fixed=(), logged=None, **settings):
+    experiment = ask(tmp_path / f"{seconds}", **settings)
+    cost = TrainingCost(
+        overhead=0.5, forward=0.01, train=30, test=6, feature_bytes=dict.fromkeys(range(1, 4), 9)
+    )
+    folder = tmp_path / f"{seconds}" / "advice"
+    log = ([] if logged is None else logged).append
+    planned, plan = budget.make_plan(
+        experiment, folder, Budget(seconds, time.monotonic()), cost, fixed=fixed, log=log
+    )
+    return planned, plan, cost
 
-    def plan(seconds, logged):
-        given = Budget(seconds, time.monotonic())
-        folder = tmp_path / f"{seconds}"
-        return budget.make_plan(experiment, folder, given, data, fixed=(), log=logged.append)
 
-    capped = set()
-    for seconds in (150, 4000):
-        logged = []
-        planned, written = plan(seconds, logged)
-        steps = re.search(r"7 networks of ([\d,]+) steps", "\n".join(logged))[1]
-        steps = int(steps.replace(",", ""))
-        assert planned.training.steps == written.steps == steps
-        epoch = 30 // 8
-        sizes = experiment.architecture.sizes(24, 3)
-        macs = np.array([size.macs for size in sizes])
-        frozen = [1 / 3 + 2 / 3 * macs[n:].sum() / macs.sum() for n in (1, 2, 3)]
-        needed = (2 + 0.2 * 7) * 1 + 7 * 2 * 0.5 + steps * (4 + sum(frozen)) * 0.1
-        most = 60 * epoch
-        if steps < most:
-            assert needed == pytest.approx(0.3 * 0.96 * seconds, rel=0.15)
-        else:
-            assert steps == most
-        capped.add(steps == most)
-    assert capped == {False, True}
-    with pytest.raises(UserError, match=r"--budget=5 s: one epoch of 5 networks, the least"):
-        plan(5, [])
+@pytest.mark.parametrize(
+    ("seconds", "stages"),
+    [
+        (18, [["A3B"]]),
+        (30, [["A3B"], ["A3B+"]]),
+        (38, [["A3B", "A2B", "A1B"], ["A3B+"]]),
+        (50, [["A3B", "A2B", "A1B"], ["A3B+", "A1B+"]]),
+        (4000, [["A3B", "A2B", "A1B"], ["A3B+", "A2B+", "A1B+"], ["baseB"]]),
+    ],
+)
+def test_what_is_tried_first_follows_from_the_time(tmp_path, seconds, stages):
+    logged = []
+    planned, plan, cost = make_plan(tmp_path, seconds, logged=logged)
+    assert plan.stages == tuple(map(tuple, stages))
+    assert planned.training.steps == plan.steps
+    epoch = 30 // 8
+    assert plan.steps % epoch == 0
+    assert plan.steps <= 60 * epoch
+    assert plan.validations == min(2, plan.steps // epoch)
+    needed = sum(cost.seconds(planned, list(map(parse_treatment, stage))) for stage in stages)
+    assert needed < seconds - 12
+    (says,) = [line for line in logged if " steps (" in line]
+    assert f"{plan.steps} steps ({plan.steps / epoch:.1f} epochs)" in says
+    left_out = [line for line in logged if "--scratch to insist" in line]
+    assert len(left_out) == (seconds < 4000)
+
+
+def test_scratch_is_tried_where_one_insists_and_not_where_one_does_not_want_it(tmp_path):
+    logged = []
+    _, plan, _ = make_plan(tmp_path, 60, fixed=["scratch"], logged=logged)
+    assert plan.stages[-1] == ("baseB",)
+    planned, plan, _ = make_plan(tmp_path, 4000, fixed=["scratch"], logged=logged, scratch=False)
+    assert plan.stages[-1] == ("A3B+", "A2B+", "A1B+")
+    assert [treatment.name for treatment in planned.all_treatments] == ["A3B", "A2B", "A1B"]
+    assert not [line for line in logged if "--scratch to insist" in line]
+
+
+def test_too_little_time_for_one_epoch_of_one_network(tmp_path):
+    message = r"--budget=13 s: one epoch with all but the head frozen, .* takes about 13 s here"
+    with pytest.raises(UserError, match=message):
+        make_plan(tmp_path, 13)
+    assert not (tmp_path / "13" / "advice").exists()
+
+
+def test_costs_by_hand(tmp_path):
+    """Of steps, tests, the frozen part and the tracing; then corrected."""
+    experiment = ask(tmp_path, steps=40, validations=4, augment=False)
+    cost = TrainingCost(2.0, 0.01, 30, 6, feature_bytes=dict.fromkeys(range(1, 4), 2**20))
+    macs = np.array([size.macs for size in experiment.architecture.sizes(24, 3)])
+    below = macs[:2].sum() / macs.sum()
+    frozen, tuned = parse_treatment("A2B"), parse_treatment("A2B+")
+    each = 3.2 * 40 * 8 + 4 * 6
+    assert cost.seconds(experiment, [tuned]) == pytest.approx(1.5 * 2 * 2 + 0.01 * each)
+    above = 1 - below
+    by_hand = 1.5 * 2 * (1 + above) + 0.01 * (below * 36 + above * each)
+    assert cost.seconds(experiment, [frozen]) == pytest.approx(by_hand)
+    both = 1.5 * 2 * (2 + above) + 0.01 * (below * 36 + (1 + above) * each)
+    assert cost.seconds(experiment, [frozen, tuned]) == pytest.approx(both)
+    again = 1.5 * 2 * (1 + above) + 0.01 * (below * (40 * 8 + 4 * 6) + above * each)
+    no_room = experiment.replace(features_memory=0.03)
+    for not_kept in (experiment.replace(augment=True), no_room):
+        assert cost.seconds(not_kept, [frozen]) == pytest.approx(again)
+    assert cost.seconds(experiment, []) == 0
+    cost.correct(10, 20)
+    assert cost.seconds(experiment, [frozen]) == pytest.approx(2 * by_hand)
 
 
 def test_classes_are_written_in_the_order_of_the_outputs(advised):

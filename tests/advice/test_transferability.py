@@ -3,11 +3,10 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from support.cka_oracle import oracle as cka_oracle
 from support.logme_oracle import oracle as logme_oracle
 
-from transfer_keras.advice import transferability
+from transfer_keras.advice import linear_classifier, transferability
 from transfer_keras.advice.transferability import Agreement, Score
 
 
@@ -49,17 +48,23 @@ def answers(model, images):
     return [x.reshape(len(x), -1), hidden, np.ones((len(x), 2))]
 
 
+def estimate(model, cuts, train, test, **settings):
+    """Scores the features of pictures, both kinds in one pass."""
+    images = np.concatenate([train[0], test[0]])
+    outputs = [output for _, output in cuts]
+    features = transferability.compute_features(model, outputs, images, **settings)
+    features, others = zip(*(np.split(x, [len(train[1])]) for x in features), strict=True)
+    return transferability.score_features(
+        [name for name, _ in cuts], (features, train[1]), (others, test[1])
+    )
+
+
 @pytest.fixture(scope="module")
 def made():
     model, cuts = network()
     images, labels = pictures(40)
-    return (
-        model,
-        cuts,
-        images,
-        labels,
-        transferability.estimate_transferability(model, cuts, images, labels, batch_size=16),
-    )
+    scores = estimate(model, cuts, (images, labels), pictures(30, seed=1), batch_size=16)
+    return model, cuts, images, labels, scores
 
 
 def test_against_numpy_and_the_papers(made):
@@ -86,9 +91,11 @@ def test_what_does_not_matter(made):
     before = [np.array(weight) for weight in model.weights]
     trainable = [layer.trainable for layer in model.layers]
     for batch, dtype in [(7, np.uint8), (40, np.float32), (100, np.uint8)]:
-        again = transferability.estimate_transferability(
-            model, cuts, images.astype(dtype), labels, batch_size=batch
-        )
+        test_images, test_labels = pictures(30, seed=1)
+        again = estimate(
+            model, cuts, (images.astype(dtype), labels), (test_images.astype(dtype), test_labels),
+            batch_size=batch,
+        )  # fmt: skip
         for score, other in zip(scores, again, strict=True):
             assert score[2:] == pytest.approx(other[2:], abs=1e-4, nan_ok=True)
     assert [layer.trainable for layer in model.layers] == trainable
@@ -96,44 +103,23 @@ def test_what_does_not_matter(made):
         np.testing.assert_array_equal(weight, value)
 
 
-@keras.saving.register_keras_serializable(package="tests")
-class Recording(keras.layers.Layer):
-    """Passes on what it gets, and keeps it."""
+def test_what_is_left_out_and_what_was_enough(made):
+    model, cuts, images, *_ = made
+    counted = []
 
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.seen = []
+    def is_enough(count):
+        counted.append(count)
+        return len(counted) == 2
 
-    def call(self, inputs):
-        tf.py_function(lambda x: self.seen.extend(x.numpy()), [inputs], [])
-        return inputs
-
-
-def test_of_many_pictures_some_are_drawn(made):
-    model, cuts, *_ = made
-    images, labels = pictures(90)
-    order = np.argsort(labels)  # The first of them are of one class.
-    recording = Recording()
-    inputs = keras.Input((6, 6, 3))
-    outputs = keras.Model(model.input, [cut for _, cut in cuts])(recording(inputs))
-    recorded = keras.Model(inputs, outputs)
-    names = [name for name, _ in cuts]
-    scores, again = (
-        transferability.estimate_transferability(
-            recorded,
-            list(zip(names, recorded.outputs, strict=True)),
-            images[order],
-            labels[order],
-            most_pictures=30,
-        )
-        for _ in range(2)
+    outputs = [output for _, output in cuts]
+    features = transferability.compute_features(
+        model, outputs, images, batch_size=15, is_enough=is_enough
     )
-    runs = np.array(recording.seen).reshape(2, 30, -1)
-    assert [len(np.unique(seen, axis=0)) for seen in runs] == [30, 30]
-    everything = logme_oracle(answers(model, images)[1], labels)
-    assert scores[1] == again[1]
-    assert scores[1].logme == pytest.approx(everything, abs=0.2)
-    assert abs(scores[1].logme - everything) > 1e-4
+    assert counted == [15, 15]
+    assert [x.shape for x in features] == [(30, 144), (30, 5), (30, 2)]
+    whole = transferability.compute_features(model, outputs, images, batch_size=15)
+    for one, other in zip(features, whole, strict=True):
+        np.testing.assert_array_equal(one, other[:30])
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(1e30, 0), (1e-30, 0), (1, 1e6)])
@@ -147,9 +133,7 @@ def test_scale_is_nothing_to_cka(scale, offset):
         inputs = keras.Input((1, 1, 5))
         output = keras.layers.Rescaling(scale, offset)(inputs)
         model = keras.Model(inputs, output)
-        (one,) = transferability.estimate_transferability(
-            model, [("unit", output)], features, labels
-        )
+        (one,) = estimate(model, [("unit", output)], (features, labels), (features, labels))
         return one
 
     plain = score(1, 0)
@@ -159,23 +143,63 @@ def test_scale_is_nothing_to_cka(scale, offset):
 
 @pytest.mark.parametrize(
     ("count", "labels", "message"),
-    [(40, np.zeros(40, int), "two classes"), (3, [0, 1, 2], "at least 4"), (8, [0, 1], r"\(2,\)")],
+    [(40, np.zeros(40, int), "two classes"), (3, np.arange(3), "at least 4")],
 )
 def test_what_cannot_be_scored(made, count, labels, message):
     model, cuts, images, *_ = made
     with pytest.raises(ValueError, match=message):
-        transferability.estimate_transferability(model, cuts, images[:count], labels)
+        estimate(model, cuts, (images[:count], labels), (images, np.zeros(40, int)))
 
 
+def test_the_linear_classifier_against_numpy_by_brute_force():
+    """Each penalty leaves each picture out in turn; the best of them is tried on other pictures."""
+    rng = np.random.default_rng(3)
+    labels, others = rng.integers(0, 3, 40), rng.integers(0, 3, 500)
+    x, y = (np.eye(3)[which] @ np.eye(3, 8) * 1.5 for which in (labels, others))
+    x, y = (values * 9 + 4 + 9 * rng.normal(size=values.shape) for values in (x, y))
+
+    def fit(features, targets, penalty):
+        centre, mean = features.mean(axis=0), targets.mean(axis=0)
+        gram = (features - centre).T @ (features - centre) + penalty * np.eye(features.shape[1])
+        weights = np.linalg.solve(gram, (features - centre).T @ (targets - mean))
+        return lambda new: (new - centre) @ weights + mean
+
+    standard = (x - x.mean(axis=0)) / x.std(axis=0)
+    targets = 2 * np.eye(3)[labels] - 1
+    everyone = np.arange(40)
+
+    def left_out(penalty):
+        return sum(
+            np.sum((fit(standard[everyone != i], targets[everyone != i], penalty)(standard[i])
+                    - targets[i]) ** 2)
+            for i in everyone
+        )  # fmt: skip
+
+    best = min(np.logspace(-1, 6, 15), key=left_out)
+    answers = fit(standard, targets, best)((y - x.mean(axis=0)) / x.std(axis=0)).argmax(axis=1)
+    top1 = linear_classifier.linear_top1(x, labels, y, others)
+    assert top1 == pytest.approx(np.mean(answers == others), abs=0.004)
+    assert 0.5 < top1 < 0.95
+
+
+def test_the_linear_classifier_of_what_is_no_number():
+    x = np.ones((6, 2))
+    x[0, 0] = np.inf
+    assert np.isnan(linear_classifier.linear_top1(x, np.arange(6) % 2, np.ones((2, 2)), [0, 1]))
+
+
+LINEAR = [0.5, 0.6, 0.7, 0.8, 0.9]
 LOGME, CKA = [-0.5, 0.25, 0.5, np.inf, 0.0], [0.1, 0.2, 0.9, 0.3, np.nan]
-MADE = [Score(f"conv{n}", n, *both) for n, both in enumerate(zip(LOGME, CKA, strict=True), 1)]
+MADE = [
+    Score(f"conv{n}", n, *each) for n, each in enumerate(zip(LINEAR, LOGME, CKA, strict=True), 1)
+]
 
 
 def test_agreement_is_the_correlation_of_ranks():
     top1 = {1: 0.4, 2: 0.6, 3: 0.5, 4: 0.7, 9: 0.1}
-    ranks = [np.argsort(np.argsort(x[:4])) for x in ([0.4, 0.6, 0.5, 0.7], LOGME, CKA)]
+    ranks = [np.argsort(np.argsort(x[:4])) for x in ([0.4, 0.6, 0.5, 0.7], LINEAR, LOGME, CKA)]
     expected = [np.corrcoef(ranks[0], other)[0, 1] for other in ranks[1:]]
-    assert expected == pytest.approx([0.8, 0.4])
+    assert expected == pytest.approx([0.8, 0.8, 0.4])
     agreed = transferability.compare_with_results(MADE, top1)
     assert agreed.n == (1, 2, 3, 4)
     assert agreed[1:] == pytest.approx(expected)
@@ -186,7 +210,7 @@ def test_no_agreement_to_speak_of():
     assert transferability.compare_with_results(MADE, {1: 0.4, 2: 0.6, 7: 0.5}) is None
     assert transferability.compare_with_results(MADE, {1: 0.5, 2: 0.5, 3: 0.5}) is None
     assert transferability.compare_with_results(MADE, {1: 0.4, 2: 0.6, 5: 0.7}) == Agreement(
-        (1, 2, 5), 0.5, None
+        (1, 2, 5), 1.0, 0.5, None
     )
     alike = [score._replace(logme=1.0) for score in MADE]
     assert transferability.compare_with_results(alike, {1: 0.1, 2: 0.2, 3: 0.3}).logme is None
@@ -194,25 +218,26 @@ def test_no_agreement_to_speak_of():
 
 def test_the_description():
     assert transferability.describe(MADE[:2], pictures=500) == (
-        "n  unit   LogME   CKA\n"
-        "-----------------------\n"
-        "1  conv1  -0.500  0.100\n"
-        "2  conv2   0.250  0.200\n"
+        "n  unit   linear  LogME   CKA\n"
+        "-------------------------------\n"
+        "1  conv1  0.500   -0.500  0.100\n"
+        "2  conv2  0.600    0.250  0.200\n"
         "These are estimates, from the donor's features of 500 pictures, without training; "
-        "higher is better."
+        "higher is better. Linear: top-1 of a linear classifier on the unit's features."
     )
     lines = transferability.describe(
         MADE, pictures=4000, reached={1: 0.4, 3: 0.5, 5: 0.45}
     ).splitlines()
-    assert lines[0] == "n  unit   LogME   CKA    top-1 frozen"
+    assert lines[0] == "n  unit   linear  LogME   CKA    top-1 frozen"
     assert lines[2:7] == [
-        "1  conv1  -0.500  0.100  0.400",
-        "2  conv2   0.250  0.200",
-        "3  conv3   0.500  0.900  0.500",
-        "4  conv4   inf    0.300",
-        "5  conv5   0.000  nan    0.450",
+        "1  conv1  0.500   -0.500  0.100  0.400",
+        "2  conv2  0.600    0.250  0.200",
+        "3  conv3  0.700    0.500  0.900  0.500",
+        "4  conv4  0.800    inf    0.300",
+        "5  conv5  0.900    0.000  nan    0.450",
     ]
-    assert " 1,000 pictures" in lines[7]
+    assert " 4,000 pictures" in lines[7]
     assert lines[8:] == [
-        "rank correlation with what frozen transfer reached at n = 1, 3, 5: LogME +1.00, CKA none"
+        "rank correlation with what frozen transfer reached at n = 1, 3, 5: linear +0.50, LogME "
+        "+1.00, CKA none"
     ]

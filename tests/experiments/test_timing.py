@@ -1,9 +1,9 @@
-"""Test passes are counted, and times estimated, without a training."""
+"""Test passes are counted without a training."""
 
 import pytest
 
-from transfer_keras.config import make_experiment, parse_treatment
-from transfer_keras.experiments.timing import count_test_passes, estimate_by_similar
+from transfer_keras.config import make_experiment
+from transfer_keras.experiments.timing import count_test_passes
 
 
 @pytest.mark.parametrize("steps", [1, 7, 100, 1001])
@@ -19,9 +19,3 @@ def test_passes_by_brute_force(steps, validations, metrics_every):
         s for s in range(1, steps + 1) if measure_every and (s % measure_every == 0 or s == steps)
     }
     assert count_test_passes(settings) == len(tested | measured)
-
-
-def test_time_of_a_kind_that_was_not_trained_is_that_of_the_nearest():
-    each = {"baseB": 5.0, "A2B+": 8.0, "A6B+": 9.0}
-    assert estimate_by_similar(each, [parse_treatment("A3B+"), parse_treatment("baseB")]) == 13.0
-    assert estimate_by_similar(each, [parse_treatment("A5B")]) == 9.0

@@ -30,9 +30,10 @@ def make_row(**changes):
 
 
 def write(workdir, row, right):
-    """Writes all files of a treatment but its network."""
+    """Writes all files of a treatment; its network is empty."""
     workdir = Workdir(workdir)
     workdir.write_predictions(row.treatment, predictions(right))
+    workdir.network_path(row.treatment).touch()
     workdir.write_row(row)
 
 

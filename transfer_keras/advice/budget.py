@@ -1,21 +1,25 @@
 """How the time that a person gives becomes a set of networks to train, and is kept."""
 
 import dataclasses
-import itertools
 import json
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.refinement import spread_evenly
 from transfer_keras.config import Experiment, Treatment, UserError, duration, parse_treatment
-from transfer_keras.experiments import TaskData, time_base
 from transfer_keras.results import check_study, write_text
 
-_FIRST_SET = 0.3  # Part of the time for the first set of n.
+SCRATCH = parse_treatment("baseB")
+
+_FIRST_SET = 0.6  # Part of the time for the first networks.
+_SCRATCH_PART = 0.1  # Part of it that training from scratch may take, where nothing is said.
+_ALL = 0.9  # Part of it for them, where they are the fewest that can be tried.
 _CLOSING = 0.04  # Part of it for the report and the network.
-_OVERRUN = 1.15  # At this part of it, a training that is not done is stopped.
-_FEWEST_EPOCHS, _MOST_EPOCHS = 3, 60
+_CLOSING_SECONDS = 12  # At least.
+_OVERRUN = 1.05  # At this part of it, a training that is not done is stopped.
+_ENOUGH_EPOCHS, _FEWEST_EPOCHS, _MOST_EPOCHS = 7, 3, 60
 _WARM_UP = 0.1  # Part of the steps, where nothing else is said.
 _PLAN = "plan.json"
 
@@ -42,7 +46,12 @@ class Budget:
     @property
     def remaining(self) -> float:
         """Gives the seconds that remain for trainings."""
-        return (1 - _CLOSING) * self.seconds - self.elapsed
+        return self.seconds - self.closing - self.elapsed
+
+    @property
+    def closing(self) -> float:
+        """Gives the seconds that are kept for the report and the network."""
+        return max(_CLOSING * self.seconds, _CLOSING_SECONDS)
 
     @property
     def deadline(self) -> float:
@@ -56,14 +65,15 @@ class SearchPlan:
 
     Attributes:
         workdir: name of that of the first seed.
-        steps, warm_up_head: of each network.
-        places: cut points, as numbers of units: the first set, and those that refined it, in order.
+        steps, warm_up_head, validations: of each network.
+        stages: names of the treatments of each stage, in order: the first set, and what refined it.
     """
 
     workdir: str
     steps: int
     warm_up_head: int
-    places: tuple[tuple[int, ...], ...]
+    validations: int
+    stages: tuple[tuple[str, ...], ...]
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> "SearchPlan | None":
@@ -77,7 +87,7 @@ class SearchPlan:
             return None
         try:
             facts = json.loads(path.read_text())
-            return cls(**{**facts, "places": tuple(map(tuple, facts["places"]))})
+            return cls(**{**facts, "stages": tuple(map(tuple, facts["stages"]))})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"--workdir={folder}: {path} cannot be read ({error}). Give another --workdir."
@@ -93,19 +103,20 @@ def make_plan(
     experiment: Experiment,
     folder: pathlib.Path,
     budget: Budget,
-    data: TaskData,
+    cost: TrainingCost,
     *,
     fixed: Sequence[str],
     log: Callable[[str], None],
 ) -> tuple[Experiment, SearchPlan]:
-    """Takes the folder's plan, or makes one: the first set of n, and as many steps as time allows.
+    """Takes the folder's plan, or makes one: the first networks, and as many steps as time allows.
 
     Args:
         experiment: with a donor.
         folder: of the study.
         budget: for all of it.
-        data: of the experiment.
-        fixed: names of settings that are not to be chosen here: "steps", "warm_up_head".
+        cost: of trainings of the experiment.
+        fixed: names of settings that are not to be chosen by the search: "steps", "warm_up_head",
+            "validations", "scratch", "augment", "views".
         log: called with lines for the user.
 
     Returns:
@@ -115,24 +126,24 @@ def make_plan(
         UserError: if the time does not suffice for a first set, or the folder was begun with other
             settings.
     """
-    epoch = max(1, len(data.train["B"]) // experiment.training.batch_size)
+    epoch = max(1, cost.train // experiment.training.batch_size)
     earlier = SearchPlan.read(folder)
     if not earlier and folder.is_dir() and any(x for x in folder.iterdir() if x.name[0] != "."):
         raise UserError(
             f"--workdir={folder}: holds other files and no {_PLAN}. Give a new or empty folder, or "
             "one of an earlier run."
         )
-    plan = earlier or _new_plan(experiment, budget, data, epoch, fixed, log)
+    plan = earlier or _new_plan(experiment, budget, cost, epoch, fixed, log)
     if plan.workdir != experiment.variant_name:
         raise UserError(
             f"--workdir={folder}: was begun as {plan.workdir}, and this is "
             f"{experiment.variant_name}. Give another --workdir."
         )
-    settings = {"steps": plan.steps, "warm_up_head": plan.warm_up_head}
-    settings |= {name: getattr(experiment.training, name) for name in fixed}
-    experiment = experiment.replace(
-        treatments=frozen_and_fine_tuned(plan.places[0], experiment), **settings
-    )
+    settings = {name: getattr(plan, name) for name in ("steps", "warm_up_head", "validations")}
+    settings |= {name: getattr(experiment.training, name) for name in fixed if name in settings}
+    # What is trained from scratch is a treatment of a stage of its own.
+    first = tuple(map(parse_treatment, plan.stages[0]))
+    experiment = experiment.replace(treatments=first, scratch=False, **settings)
     check_study(folder, {experiment.variant_name: experiment.identity})
     if earlier:
         log(
@@ -148,36 +159,35 @@ def make_plan(
 def _new_plan(
     experiment: Experiment,
     budget: Budget,
-    data: TaskData,
+    cost: TrainingCost,
     epoch: int,
     fixed: Sequence[str],
     log: Callable[[str], None],
 ) -> SearchPlan:
-    """Plans fewer cut points and longer trainings, where the time allows for few steps."""
-    log("Measuring how fast this machine is …")
-    plain = experiment.replace(warm_up_head=0)
-    cost = time_base(plain, data)
-    for count in (4, 3, 2):
-        cut_points = _first_cut_points(experiment, count)
-        first_set = plain.replace(treatments=frozen_and_fine_tuned(cut_points, plain))
-        steps = experiment.training.steps
-        if "steps" in fixed:
-            break
-        steps = cost.steps_within(first_set, _FIRST_SET * budget.remaining)
-        if steps >= _FEWEST_EPOCHS * epoch:
-            break
-    networks = len(first_set.all_treatments)
-    if "steps" not in fixed:
-        if steps < _FEWEST_EPOCHS * epoch:
-            steps = cost.steps_within(first_set, 0.9 * budget.remaining)
-        steps = min(steps, _MOST_EPOCHS * epoch)
-        if steps < epoch:
-            needed = budget.elapsed + cost.seconds(first_set.replace(steps=epoch))
-            raise UserError(
-                f"--budget={duration(budget.seconds)}: one epoch of {networks} networks, "
-                f"the least that can be compared, takes about {duration(needed)} here. Give more "
-                "time, fewer pixels (--image_size), or a smaller donor."
-            )
+    """Plans fewer networks, and closer to the head, where the time allows for few steps."""
+    scratch = "scratch" in fixed and experiment.execution.scratch
+
+    def trained_for(epochs: int) -> Experiment:
+        steps = experiment.training.steps if "steps" in fixed else epochs * epoch
+        validations = experiment.training.validations
+        if "validations" not in fixed:  # A test an epoch at the most.
+            validations = min(validations, max(1, round(steps / epoch)))
+        return experiment.replace(steps=steps, warm_up_head=0, validations=validations)
+
+    def seconds(stages: Sequence[Sequence[Treatment]], epochs: int) -> float:
+        planned = trained_for(epochs)
+        return sum(cost.seconds(planned, stage) for stage in stages)
+
+    stages, epochs = _most_that_fits(_first_sets(experiment, scratch), seconds, budget.remaining)
+    if not epochs and "steps" not in fixed:
+        needed = budget.elapsed + seconds(stages, 1) / _ALL + budget.closing
+        raise UserError(
+            f"--budget={duration(budget.seconds)}: one epoch with all but the head frozen, the "
+            f"least that can be tried, takes about {duration(needed)} here with all that belongs "
+            "to it. Give more time, fewer pixels (--image_size), or a smaller donor."
+        )
+    planned = trained_for(epochs)
+    steps = planned.training.steps
     warm_up = round(_WARM_UP * steps)
     if "warm_up_head" in fixed:
         warm_up = experiment.training.warm_up_head
@@ -186,28 +196,89 @@ def _new_plan(
             f"--warm_up_head={warm_up}: in --budget={duration(budget.seconds)} a network has "
             f"{steps} steps. Give fewer, or more time."
         )
+    count = sum(map(len, stages))
     log(
-        f"n = {', '.join(map(str, cut_points))}, frozen and fine-tuned, and from scratch: "
-        f"{networks} networks of {steps:,} steps ({steps / epoch:.1f} epochs) in about "
-        f"{duration(cost.seconds(first_set.replace(steps=steps)))}; then refinements, then "
-        "more seeds."
+        f"{'; then '.join(map(describe_stage, stages))}: {count} network{'s' * (count > 1)} of "
+        f"{steps:,} steps ({steps / epoch:.1f} epochs) in about "
+        f"{duration(seconds(stages, epochs))}; then other n and more seeds, as time allows."
     )
-    return SearchPlan(experiment.variant_name, steps, warm_up, (tuple(cut_points),))
+    if "scratch" not in fixed:
+        alone = cost.seconds(planned, [SCRATCH])
+        if alone <= _SCRATCH_PART * budget.remaining:
+            stages.append([SCRATCH])
+        else:
+            log(f"From scratch would take {duration(alone)}: not tried; --scratch to insist.")
+    names = tuple(tuple(treatment.name for treatment in stage) for stage in stages)
+    validations = planned.training.validations
+    return SearchPlan(experiment.variant_name, steps, warm_up, validations, names)
 
 
-def _first_cut_points(experiment: Experiment, count: int) -> list[int]:
-    """Spreads the first cut points evenly, each as near as the donor can be cut."""
+def _most_that_fits(
+    sets: Iterable[list[list[Treatment]]],
+    seconds: Callable[[list[list[Treatment]], int], float],
+    time: float,
+) -> tuple[list[list[Treatment]], int]:
+    """Chooses what is tried first, and for how many epochs; 0 where there is no time for any.
+
+    Args:
+        sets: from much to little.
+        seconds: (a set, epochs) -> what it takes.
+        time: seconds that there are, of which the first set leaves some to what follows.
+    """
+    for stages in sets:
+        if seconds(stages, _ENOUGH_EPOCHS) <= _FIRST_SET * time:
+            break
+
+    def longest(limit: float) -> int:
+        epochs = range(1, _MOST_EPOCHS + 1)
+        return max((e for e in epochs if seconds(stages, e) <= limit), default=0)
+
+    epochs = longest(_FIRST_SET * time)
+    return stages, epochs if epochs >= _FEWEST_EPOCHS else longest(_ALL * time)
+
+
+def _first_sets(experiment: Experiment, scratch: bool) -> Iterator[list[list[Treatment]]]:
+    """Lists what can be tried first, as stages, from much to little.
+
+    Frozen depths come first, because their pictures pass the frozen part once; then what is
+    fine-tuned, and if one insists what is trained from scratch. With less time they are fewer, and
+    closer to the head, where less is trained.
+    """
     architecture = experiment.architecture
-    even = spread_evenly(len(architecture.units) - 1, count)
-    return sorted({min(architecture.cut_points, key=lambda n: abs(n - place)) for place in even})
+    top = len(architecture.units) - 1
+
+    def nearest(places: Sequence[int]) -> list[int]:
+        near = {min(architecture.cut_points, key=lambda n: abs(n - place)) for place in places}
+        return sorted(near, reverse=True)
+
+    def stages(frozen: Sequence[int], tuned: Sequence[int]) -> list[list[Treatment]]:
+        kinds = [treatments_at(frozen, [""], experiment), treatments_at(tuned, ["+"], experiment)]
+        return [stage for stage in (*kinds, [SCRATCH] if scratch else []) if stage]
+
+    even = nearest(spread_evenly(top))
+    for tuned in (even, even[::2], even[:1]):
+        yield stages(even, tuned)
+    for step in range(max(1, top // len(even) - 1), 0, -1):
+        depths = nearest(range(top, 0, -step)[: len(even)])
+        yield stages(depths, depths[:1])
+    yield stages(depths[:3], depths[:1])
+    yield stages(depths[:1], depths[:1])
+    yield stages(depths[:1], [])
 
 
-def frozen_and_fine_tuned(
-    cut_points: Sequence[int], experiment: Experiment
-) -> tuple[Treatment, ...]:
-    """Lists the treatments frozen and fine-tuned at each n, where the donor can be."""
-    architecture = experiment.architecture
-    treatments = (
-        parse_treatment(f"A{n}B{plus}") for n, plus in itertools.product(cut_points, ("", "+"))
-    )
-    return tuple(t for t in treatments if not architecture.why_not(t.n, t.mode))
+def treatments_at(
+    cut_points: Sequence[int], ends: Sequence[str], experiment: Experiment
+) -> list[Treatment]:
+    """Lists the treatments at each n, frozen ("") or fine-tuned ("+"), where the donor can be."""
+    treatments = [parse_treatment(f"A{n}B{end}") for n in cut_points for end in ends]
+    return [t for t in treatments if not experiment.architecture.why_not(t.n, t.mode)]
+
+
+def describe_stage(treatments: Sequence[Treatment]) -> str:
+    """Says what treatments are, for people: "frozen at n = 3, 2"."""
+    parts = {"frozen": "frozen", "fine_tune": "fine-tuned", "base": "from scratch"}
+    said = []
+    for mode, words in parts.items():
+        if at := [f"{t.n}" for t in treatments if t.mode == mode]:
+            said.append(words if mode == "base" else f"{words} at n = {', '.join(at)}")
+    return ", ".join(said)

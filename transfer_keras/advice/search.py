@@ -1,19 +1,29 @@
 """Answers, in a given time, what of a donor to freeze and what to fine-tune for one's pictures.
 
-A first set of n, frozen and fine-tuned, and training from scratch; then more n where it matters;
-then more seeds of what is in question. Everything is one study on disk: run again, it goes on.
+First what costs nothing: linear classifiers on the donor's features. Then frozen depths, what is
+fine-tuned, and training from scratch where there is time for it; then more n where it matters; then
+more seeds of what is in question. Everything is one study on disk: run again, it goes on.
 """
 
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 
 from transfer_keras.advice import model_card, refinement, transferability
-from transfer_keras.advice.budget import Budget, SearchPlan, frozen_and_fine_tuned, make_plan
+from transfer_keras.advice.budget import (
+    SCRATCH,
+    Budget,
+    SearchPlan,
+    describe_stage,
+    make_plan,
+    treatments_at,
+)
+from transfer_keras.advice.cost import TrainingCost
+from transfer_keras.advice.first_answer import ESTIMATED_ON, estimate
 from transfer_keras.config import (
     Experiment,
     Interrupted,
@@ -27,12 +37,10 @@ from transfer_keras.experiments import (
     FlagsOf,
     TaskData,
     donor_notes,
-    estimate_by_similar,
     read_data,
     run_experiment,
     workdir_in,
 )
-from transfer_keras.networks import pretrained
 from transfer_keras.results import (
     BASE,
     FROZEN_TRANSFER,
@@ -49,8 +57,7 @@ from transfer_keras.results import (
     table_for_donor,
 )
 
-_BASE = parse_treatment("baseB")
-_ESTIMATED_ON = 500  # Pictures, on which transferability is estimated.
+_VIEWS = 4  # Of each picture, with augmentation, where nothing is said: then they repeat.
 _REFINED = 0.6  # Until this part of the time has elapsed, cut points are added; then seeds.
 
 
@@ -69,26 +76,28 @@ def advise(
         experiment: with a donor, whatever its treatments are; its seed is the first.
         folder: of the study.
         budget: the time that is given.
-        fixed: names of settings that are not to be chosen here: "steps", "warm_up_head".
+        fixed: see `make_plan`.
         flags: see `run_sweep`.
         log: called with lines and tables for the user.
 
     Raises:
-        UserError: see `run_experiment`; or if the time does not suffice for a first set, or the
+        UserError: see `run_experiment`; or if the time does not suffice for any network, or the
             folder was begun with other settings.
-        Interrupted: after a signal; if the first set was done, once all is said of what is there.
+        Interrupted: after a signal; if any network was done, once all is said of what is there.
     """
     # What can be known before any training: the pictures, which are read here once for all
     # trainings, and what the donor's features of some of them say.
     # Then the plan, which a folder keeps.
+    if experiment.data.augment and not {"augment", "views"} & {*fixed}:
+        experiment = experiment.replace(views=_VIEWS)
     data = read_data(experiment)
     log(_describe(experiment, data))
-    scores = _estimate_transferability(experiment, data, log)
-    experiment, plan = make_plan(experiment, folder, budget, data, fixed=fixed, log=log)
+    scores, cost = estimate(experiment, data, budget, log)
+    experiment, plan = make_plan(experiment, folder, budget, cost, fixed=fixed, log=log)
 
     # The trainings, each stage as long as there is time.
-    search = _Search(experiment, plan, folder, budget, data, flags, log)
-    search.train_first_set()
+    search = _Search(experiment, plan, folder, budget, cost, data, flags, log)
+    search.train_planned()
     search.refine()
     search.add_seeds()
 
@@ -100,7 +109,7 @@ def advise(
     use = _write_best_network(experiment, folder, runs, advice, data)
     if scores:
         frozen = {r.n: x for r, x in mean_top1(runs).items() if r.family == FROZEN_TRANSFER}
-        pictures = min(_ESTIMATED_ON, len(data.train["B"]))
+        pictures = min(ESTIMATED_ON, len(data.train["B"]))
         log(f"\n{transferability.describe(scores, pictures=pictures, reached=frozen)}")
     log(f"\n{table_for_donor(runs, unit_names)}\n\n{advice}")
     for network in read_study(folder).networks:
@@ -111,7 +120,7 @@ def advise(
     if search.stopped:
         raise search.stopped
     if search.has_more:
-        log("More time adds seeds, which narrows the intervals: run the same command again.")
+        log("More time adds n and seeds, which narrows the intervals: run the same command again.")
 
 
 def _advice(experiment: Experiment, runs: Runs, unit_names: dict[int, str], images: int) -> str:
@@ -120,8 +129,8 @@ def _advice(experiment: Experiment, runs: Runs, unit_names: dict[int, str], imag
     epochs = training.steps * training.batch_size / images
     return (
         f"{recommend_for_donor(runs, unit_names, training.network)}\n"
-        f"All, from scratch too, had {training.steps:,} steps ({epochs:.1f} epochs): what learns "
-        "slowly may gain from more."
+        f"Each network had {training.steps:,} steps ({epochs:.1f} epochs): what learns slowly may "
+        "gain from more."
     )
 
 
@@ -142,36 +151,11 @@ def _describe(experiment: Experiment, data: TaskData) -> str:
     return "\n".join([facts, *donor_notes(experiment)])
 
 
-def _estimate_transferability(
-    experiment: Experiment, data: TaskData, log: Callable[[str], None]
-) -> list[transferability.Score]:
-    """Estimates how well each unit transfers, and logs it; gives nothing of too few pictures."""
-    batch = experiment.training.batch_size
-    batches = data.train["B"].shuffled().evaluation(batch_size=batch)
-    taken = batches.take(-(-_ESTIMATED_ON // batch)).as_numpy_iterator()
-    images, labels = map(np.concatenate, zip(*taken, strict=True))
-    images, labels = images[:_ESTIMATED_ON], labels[:_ESTIMATED_ON]
-    images, labels = images[labels >= 0], labels[labels >= 0]
-    if len(labels) < transferability.FEWEST or len(np.unique(labels)) < 2:
-        log(
-            f"No transferability estimates: they need {transferability.FEWEST} pictures of two "
-            "classes, or more."
-        )
-        return []
-    opened = experiment.donor, experiment.training.image_size
-    units = pretrained.count_units(*opened).units
-    cuts = [(unit.name, unit.output) for unit in units[:-1]]
-    model = pretrained.open_pretrained(*opened).model
-    scores = transferability.estimate_transferability(model, cuts, images, labels)
-    log(f"\n{transferability.describe(scores, pictures=len(labels))}\n")
-    return scores
-
-
 class _Search:
     """The trainings, each stage one call; all that they know of each other is on disk.
 
     Attributes:
-        stopped: by a signal, once the first set was done.
+        stopped: by a signal.
         has_more: whether more time would bring more.
     """
 
@@ -184,72 +168,72 @@ class _Search:
         plan: SearchPlan,
         folder: pathlib.Path,
         budget: Budget,
+        cost: TrainingCost,
         data: TaskData,
         flags: FlagsOf,
         log: Callable[[str], None],
     ):
         self._experiment, self._plan, self._folder = experiment, plan, folder
-        self._budget, self._data, self._flags, self._log = budget, data, flags, log
-        self._overhead_factor = 1.0  # What a training takes, against what its groups' rows say.
+        self._budget, self._cost, self._data = budget, cost, data
+        self._flags, self._log = flags, log
+        self._is_over = False
 
-    def train_first_set(self) -> None:
-        """Trains the first set of n.
+    def train_planned(self) -> None:
+        """Trains the planned stages that there is time for, and in any case the first.
 
         Raises:
-            UserError: if there was no time for all of it.
-            Interrupted: after a signal.
+            UserError: if there was no time for the first.
+            Interrupted: after a signal in the first.
         """
+        first, *others = [list(map(parse_treatment, names)) for names in self._plan.stages]
         if not self._train(self._experiment):
-            if self.stopped:
-                raise self.stopped
-            raise UserError(
+            raise self.stopped or UserError(
                 f"--budget={duration(self._budget.seconds)}: did not suffice for the first set of "
                 "networks. What is done and the last step are kept: run the same command to go on."
             )
+        self._tell(first)
+        for stage in others:
+            self._train_stage(stage)
 
     def refine(self) -> None:
         """Adds cut points where it matters, while there is time."""
-        planned = list(self._plan.places[1:])
-        while cut_points := planned.pop(0) if planned else self._next_cut_points():
-            is_late = self._budget.elapsed > _REFINED * self._budget.seconds
-            added = frozen_and_fine_tuned(cut_points, self._experiment)
-            if is_late or self._seconds(added, self._first_workdir) > self._budget.remaining:
+        while self._budget.elapsed <= _REFINED * self._budget.seconds:
+            cut_points = self._next_cut_points()
+            both = treatments_at(cut_points, ["", "+"], self._experiment)
+            frozen = [treatment for treatment in both if treatment.frozen_units]
+            fitting = next((stage for stage in (both, frozen) if stage and self._fits(stage)), None)
+            if self._is_over or fitting is None:
                 return
-            if cut_points not in self._plan.places:
-                noted = (*self._plan.places, cut_points)
-                self._plan = dataclasses.replace(self._plan, places=noted)
-                self._plan.write(self._folder)
-            self._log(f"\nRefining: n = {', '.join(map(str, cut_points))}.")
-            treatments = (*self._experiment.treatments, *added)
-            self._experiment = self._experiment.replace(treatments=treatments)
-            if not self._train(self._experiment):
-                return
+            stages = (*self._plan.stages, tuple(treatment.name for treatment in fitting))
+            self._plan = dataclasses.replace(self._plan, stages=stages)
+            self._plan.write(self._folder)
+            self._log(f"Refining: {describe_stage(fitting)}.")
+            self._train_stage(fitting)
 
-    def _next_cut_points(self) -> tuple[int, ...]:
+    def _next_cut_points(self) -> list[int]:
         """Finds cut points to add; where the donor cannot be cut, there is nothing to try."""
         architecture = self._experiment.architecture
         top = len(architecture.units) - 1
         tried = {treatment.n for treatment in self._experiment.treatments}
         tried |= {*range(1, top + 1)} - {*architecture.cut_points}
-        return tuple(refinement.refine(self.runs(), top, tried))
+        return refinement.refine(self.runs(), top, tried)
 
     def add_seeds(self) -> None:
         """Repeats with other seeds what is not detectably worse than the best, the best first."""
         first = self._experiment.training.seed
         for seed in range(first + 1, first + self._budget.seeds):
-            again = self._experiment.replace(seed=seed)
-            workdir = workdir_in(self._folder, again)
             runs = self.runs()
-            treatments: list[Treatment] = []
+            again = self._experiment.replace(seed=seed)
+            treatments = [SCRATCH] if BASE in mean_top1(runs) else []
+            none = len(treatments)
             for role in contenders(runs, refinement.leading_role(runs)):
                 more = [*treatments, *([_treatment(role)] if role != BASE else [])]
-                seconds = self._seconds([_BASE, *more], workdir)
-                if self.stopped or seconds > self._budget.remaining:
+                if self._is_over or not self._fits(more, workdir_in(self._folder, again)):
                     break
                 treatments = more
-            if not treatments:
+            if len(treatments) == none:
                 return
-            self._log(f"\nSeed {seed}: {', '.join(t.name for t in treatments)}.")
+            self._log(f"Seed {seed}: {describe_stage(treatments)}.")
             if not self._train(again.replace(treatments=tuple(treatments))):
                 return
         self.has_more = False
@@ -271,15 +255,27 @@ class _Search:
         (runs,) = study.runs.values()
         return runs
 
-    @property
-    def _first_workdir(self) -> Workdir:
-        """Gives the workdir of the first seed."""
-        return workdir_in(self._folder, self._experiment)
+    def _train_stage(self, stage: Sequence[Treatment]) -> None:
+        """Trains more treatments of the first seed, if there is time for them."""
+        if self._is_over:
+            return
+        if not self._fits(stage):
+            self._log(f"No time for: {describe_stage(stage)}.")
+            return
+        every = tuple(dict.fromkeys((*self._experiment.treatments, *stage)))
+        self._experiment = self._experiment.replace(treatments=every)
+        if self._train(self._experiment):
+            self._tell(stage)
+
+    def _fits(self, treatments: Sequence[Treatment], workdir: Workdir | None = None) -> bool:
+        """Tells whether what is missing of treatments can be done in the time that remains."""
+        missing = (workdir or workdir_in(self._folder, self._experiment)).missing(treatments)
+        return self._cost.seconds(self._experiment, missing) <= self._budget.remaining
 
     def _train(self, experiment: Experiment) -> bool:
         """Trains an experiment; tells whether there was time for all of it, and no signal."""
-        workdir = workdir_in(self._folder, experiment)
-        done_before, begun = set(workdir.done), time.monotonic()
+        workdir, begun = workdir_in(self._folder, experiment), time.monotonic()
+        missing = workdir.missing(experiment.all_treatments)
         try:
             run_experiment(
                 experiment,
@@ -292,23 +288,24 @@ class _Search:
         except Interrupted as error:
             if time.monotonic() < self._budget.deadline:
                 self.stopped = error
+            self._is_over = True
             return False
         keras.utils.clear_session()
-        if new := set(workdir.done) - done_before:
-            elapsed = time.monotonic() - begun
-            self._overhead_factor = elapsed / sum(_seconds_each(workdir, new).values())
+        if missing:
+            estimated = self._cost.seconds(experiment, missing)
+            self._cost.correct(estimated, time.monotonic() - begun)
         return True
 
-    def _seconds(self, treatments: Sequence[Treatment], workdir: Workdir) -> float:
-        """Estimates what the missing treatments will take, from what others took."""
-        seconds = _seconds_each(self._first_workdir, self._first_workdir.done)
-        return self._overhead_factor * estimate_by_similar(seconds, workdir.missing(treatments))
-
-
-def _seconds_each(workdir: Workdir, names: Iterable[str]) -> dict[str, float]:
-    """Reads what the training of each network took, as its part of its group."""
-    rows = map(workdir.row, names)
-    return {row.treatment: row.seconds / row.group for row in rows}
+    def _tell(self, stage: Sequence[Treatment]) -> None:
+        """Logs what a stage has brought, and what is best so far."""
+        workdir = workdir_in(self._folder, self._experiment)
+        top1 = {name: workdir.row(name).top1 for name in workdir.done}
+        best = parse_treatment(max(top1, key=top1.get))
+        values = ", ".join(f"{top1[treatment.name]:.3f}" for treatment in stage)
+        self._log(
+            f"After {duration(self._budget.elapsed)}: {describe_stage(stage)}: {values}. "
+            f"Best so far: {describe_stage([best])}, top-1 {top1[best.name]:.3f}."
+        )
 
 
 def _treatment(role: Role) -> Treatment:
@@ -324,7 +321,7 @@ def _write_best_network(
         The lines of Python that use it.
     """
     role = best_role(runs)
-    treatment = _BASE if role == BASE else _treatment(role)
+    treatment = SCRATCH if role == BASE else _treatment(role)
     top1 = {seed: run.top1 for _, seed, each, run in runs.networks() if each == role}
     of_seed = experiment.replace(seed=max(top1, key=top1.get))
     chosen = model_card.ChosenNetwork(

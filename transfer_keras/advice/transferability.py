@@ -1,12 +1,13 @@
 """Estimates how well the lower units of a donor transfer to a task, before any training.
 
-Two scores of each unit's features of some labelled pictures: LogME, how well a linear model gives
-the classes (`logme.logme`), and CKA with the labels, how far the pictures lie by class already
-(`training.linear_cka`). Neither knows what the units above would learn; `compare_with_results`
-holds them against what a study found.
+Scores of each unit's features of some labelled pictures: the top-1 of a linear classifier on other
+pictures (`linear_classifier.linear_top1`), LogME, how well a linear model gives the classes
+(`logme.logme`), and CKA with the labels, how far the pictures lie by class already
+(`training.linear_cka`). None knows what the units above would learn; `compare_with_results` holds
+them against what a study found.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import keras
@@ -15,11 +16,11 @@ import tensorflow as tf
 from scipy import stats
 
 from transfer_keras.advice import logme
+from transfer_keras.advice.linear_classifier import linear_top1
 from transfer_keras.config import align_columns
 from transfer_keras.networks import pool_features
 from transfer_keras.training import centred_gram, linear_cka
 
-MOST_PICTURES = 1000  # The time of LogME grows with their square, CKA's memory too.
 _MOST_FEATURES = 1024
 FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
 _FEWEST_TRIED = 3  # Two are always in order or in reverse.
@@ -31,12 +32,14 @@ class Score(NamedTuple):
     Attributes:
         unit: its name.
         n: how many units are transferred if this is the last of them.
+        linear: see `linear_top1`; NaN where a feature is no number.
         logme: see `logme.logme`; NaN where a feature is no number.
         cka: 0 to 1, debiased; NaN also where the unit answers the same to all pictures.
     """
 
     unit: str
     n: int
+    linear: float
     logme: float
     cka: float
 
@@ -46,64 +49,39 @@ class Agreement(NamedTuple):
 
     Attributes:
         n: those that were compared, in order.
-        logme, cka: -1 to 1; None where the measure is constant over them, or no number.
+        linear, logme, cka: -1 to 1; None where the measure is constant over them, or no number.
     """
 
     n: tuple[int, ...]
+    linear: float | None
     logme: float | None
     cka: float | None
 
 
-def estimate_transferability(
+def compute_features(
     model: keras.Model,
-    cuts: Sequence[tuple[str, keras.KerasTensor]],
+    outputs: Sequence[keras.KerasTensor],
     images: np.ndarray,
-    labels: np.ndarray,
     *,
     batch_size: int = 32,
-    most_pictures: int = MOST_PICTURES,
-) -> list[Score]:
-    """Runs the network once, in inference mode, and measures each unit's features.
+    is_enough: Callable[[int], bool] = lambda pictures: False,
+) -> list[np.ndarray]:
+    """Runs the network once, in inference mode.
 
     Feature maps are averaged to so few positions that at most 1,024 features remain, or one where
     there are more channels or the model leaves the size open; tokens are averaged over all.
 
     Args:
         model: functional, of one input, that takes such pictures in float32; it is not changed.
-        cuts: (name, output) of units of the model, each output (None, ..., channels), from the
-            input up: n counts them from 1.
-        images: uint8 or float32 (examples, height, width, channels).
-        labels: int (examples,), of at least two classes.
+        outputs: of units of the model, each (None, ..., channels).
+        images: uint8 or float32 (pictures, height, width, channels).
         batch_size: pictures that are run at once.
-        most_pictures: of more pictures, as many are drawn, always the same.
+        is_enough: called after each batch with the number of its pictures, and tells whether the
+            others are left out.
 
-    Raises:
-        ValueError: if the two differ in length, there are fewer than 4 pictures, or all those
-            drawn have the same label.
+    Returns:
+        float32 (pictures, features) of each output.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
-    if labels.shape != images.shape[:1] or len(labels) < FEWEST:
-        raise ValueError(
-            f"Expected at least {FEWEST} pictures and a label for each. "
-            f"Received: shapes {images.shape} and {labels.shape}"
-        )
-    if len(images) > most_pictures:
-        drawn = np.random.default_rng(0).choice(len(images), most_pictures, replace=False)
-        images, labels = images[drawn], labels[drawn]
-    if len(np.unique(labels)) < 2:
-        raise ValueError(f"Expected labels of two classes or more. Received: {np.unique(labels)}")
-    values = _features(model, [output for _, output in cuts], images, batch_size)
-    classes = _gram(logme.one_hot(labels))
-    return [
-        Score(name, n, logme.logme(x, labels), linear_cka([_gram(x)], [classes]))
-        for n, ((name, _), x) in enumerate(zip(cuts, values, strict=True), 1)
-    ]
-
-
-def _features(
-    model: keras.Model, outputs: Sequence[keras.KerasTensor], images: np.ndarray, batch_size: int
-) -> list[np.ndarray]:
-    """Runs a network and gives float32 (examples, features) of each output."""
     network = keras.Model(model.input, list(outputs))
     pools = [pool_features(output, _MOST_FEATURES) for output in outputs]
 
@@ -112,11 +90,49 @@ def _features(
         values = keras.tree.flatten(network(tf.cast(batch, tf.float32), training=False))
         return [pool(value) for pool, value in zip(pools, values, strict=True)]
 
-    batches = [
-        [values.numpy() for values in run(images[start : start + batch_size])]
-        for start in range(0, len(images), batch_size)
-    ]
+    batches = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        batches.append([values.numpy() for values in run(batch)])
+        if is_enough(len(batch)):
+            break
     return [np.concatenate(batch) for batch in zip(*batches, strict=True)]
+
+
+def score_features(
+    names: Sequence[str],
+    train: tuple[Sequence[np.ndarray], np.ndarray],
+    test: tuple[Sequence[np.ndarray], np.ndarray],
+) -> list[Score]:
+    """Measures how much each unit's features say of the labels.
+
+    The time of LogME grows with the square of the number of pictures, the memory of CKA too.
+
+    Args:
+        names: of the units, from the input up: n counts them from 1.
+        train: of each unit float (pictures, features), and labels, int (pictures,).
+        test: the same of other pictures, on which the linear classifier is tested.
+
+    Raises:
+        ValueError: if there are fewer than 4 pictures to train, or all of them have the same label.
+    """
+    (features, labels), (test_features, test_labels) = train, test
+    if len(labels) < FEWEST or len(np.unique(labels)) < 2:
+        raise ValueError(
+            f"Expected at least {FEWEST} pictures, of two classes or more. "
+            f"Received: {len(labels)}, of {np.unique(labels)}"
+        )
+    classes = _gram(logme.one_hot(labels))
+    return [
+        Score(
+            unit=name,
+            n=n,
+            linear=linear_top1(x, labels, others, test_labels),
+            logme=logme.logme(x, labels),
+            cka=linear_cka([_gram(x)], [classes]),
+        )
+        for n, (name, x, others) in enumerate(zip(names, features, test_features, strict=True), 1)
+    ]
 
 
 def _gram(features: np.ndarray) -> np.ndarray:
@@ -147,6 +163,7 @@ def compare_with_results(scores: Sequence[Score], reached: Mapping[int, float]) 
 
     return Agreement(
         tuple(score.n for score in tried),
+        correlation([score.linear for score in tried]),
         correlation([score.logme for score in tried]),
         correlation([score.cka for score in tried]),
     )
@@ -159,26 +176,27 @@ def describe(
 
     Args:
         scores: of one donor on one task.
-        pictures: how many there were; `MOST_PICTURES` of them count.
+        pictures: how many the scores are of.
         reached: as for `compare_with_results`, once a study has been done.
     """
     reached = reached or {}
-    lines = [("n", "unit", "LogME", "CKA", *(["top-1 frozen"] if reached else []))]
-    for unit, n, evidence, similarity in scores:
-        line = (f"{n}", unit, f"{evidence: .3f}", f"{similarity:.3f}")
+    lines = [("n", "unit", "linear", "LogME", "CKA", *(["top-1 frozen"] if reached else []))]
+    for unit, n, linear, evidence, similarity in scores:
+        line = (f"{n}", unit, f"{linear:.3f}", f"{evidence: .3f}", f"{similarity:.3f}")
         if reached:
             line += (f"{reached[n]:.3f}" if n in reached else "",)
         lines.append(line)
     note = (
-        f"These are estimates, from the donor's features of {min(pictures, MOST_PICTURES):,} "
-        "pictures, without training; higher is better."
+        f"These are estimates, from the donor's features of {pictures:,} pictures, without "
+        "training; higher is better. Linear: top-1 of a linear classifier on the unit's features."
     )
     agreement = compare_with_results(scores, reached)
     if agreement is not None:
         tried = ", ".join(map(str, agreement.n))
         note += (
             f"\nrank correlation with what frozen transfer reached at n = {tried}: "
-            f"LogME {_signed(agreement.logme)}, CKA {_signed(agreement.cka)}"
+            f"linear {_signed(agreement.linear)}, LogME {_signed(agreement.logme)}, "
+            f"CKA {_signed(agreement.cka)}"
         )
     return f"{align_columns(lines)}\n{note}"
 

@@ -26,8 +26,11 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
     }
     if experiment.donor:  # `advise` chooses these.
         training = experiment.training
-        own |= {"steps": training.steps, "warm_up_head": training.warm_up_head}
+        names = ("steps", "warm_up_head", "validations")
+        own |= {name: getattr(training, name) for name in names}
         own["scratch"] = experiment.execution.scratch
+        if experiment.data.views:
+            own["views"] = experiment.data.views
     lines += [f"--{name}={value}" for name, value in own.items()]
     return "".join(f"{line}\n" for line in lines)
 

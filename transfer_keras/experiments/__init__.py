@@ -6,12 +6,13 @@ from transfer_keras.experiments.devices import use_devices
 from transfer_keras.experiments.group_task import train_numbered_task
 from transfer_keras.experiments.group_training import train_group
 from transfer_keras.experiments.grouping import estimate_memory, plan_experiment
+from transfer_keras.experiments.kept_features import features_limit, pictures_seen
 from transfer_keras.experiments.plan_table import plan_table
 from transfer_keras.experiments.ray_cluster import run_on_ray
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.experiments.slurm import write_slurm_script
 from transfer_keras.experiments.sweep import FlagsOf, estimate_sweep, run_sweep, workdir_in
-from transfer_keras.experiments.timing import TrainingCost, estimate_by_similar, time_base
+from transfer_keras.experiments.timing import count_test_passes
 from transfer_keras.experiments.unit_sources import (
     describe_donor,
     donor_notes,
@@ -22,21 +23,21 @@ __all__ = [
     "FlagsOf",
     "Run",
     "TaskData",
-    "TrainingCost",
+    "count_test_passes",
     "describe_donor",
     "donor_notes",
-    "estimate_by_similar",
     "estimate_memory",
     "estimate_sweep",
+    "features_limit",
     "list_units",
     "open_tasks",
+    "pictures_seen",
     "plan_experiment",
     "plan_table",
     "read_data",
     "run_experiment",
     "run_on_ray",
     "run_sweep",
-    "time_base",
     "train_group",
     "train_numbered_task",
     "use_devices",

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras import surgery
-from transfer_keras.config import Group, Interrupted, UserError, choices, memory
+from transfer_keras.config import Experiment, Group, Interrupted, UserError, choices, memory
 from transfer_keras.datasets import FeatureExamples
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.feature_store import FeatureSpec
@@ -97,7 +97,7 @@ def _keep(run: Run, group: Group, fused: keras.Model) -> Kept | None:
     specs = {split: _specs(run, group, fused, tensors, split) for split in ("train", "test")}
     everything = [*specs["train"], *specs["test"]]
     size, folder = sum(spec.bytes for spec in everything), None
-    if not run.data.features.make_room(everything, _memory_limit(run)):
+    if not run.data.features.make_room(everything, features_limit(run.experiment)):
         folder = run.workdir.group_folder(group.names) / _FOLDER
         if why := _why_not_on_disk(run, specs["train"], size):
             if execution.keep_features == choices.ALWAYS:
@@ -128,7 +128,7 @@ def _has_kernel(fused: keras.Model, tensor: keras.KerasTensor) -> bool:
 
 def _is_worth_it(run: Run, target: str) -> bool:
     """Tells whether pictures are seen again, and by `auto` whether often enough."""
-    data, training = run.experiment.data, run.experiment.training
+    data = run.experiment.data
     is_auto = run.experiment.execution.keep_features == choices.AUTO
     if run.devices.workers > 1:
         if not is_auto:
@@ -140,26 +140,53 @@ def _is_worth_it(run: Run, target: str) -> bool:
     if data.augment and not data.views:
         return False
     train, test = len(run.data.train[target]), len(run.data.test[target])
-    kept = _views(run, "train") * train + test
+    return not is_auto or pictures_seen(run.experiment, train, test).saved
+
+
+class PicturesSeen(NamedTuple):
+    """How many pictures go through the frozen part of a group, a repeated one each time.
+
+    Attributes:
+        each_time: if nothing is kept.
+        once: if features are kept; None: they cannot be, because no two crops are the same.
+    """
+
+    each_time: int
+    once: int | None
+
+    @property
+    def saved(self) -> bool:
+        """Tells whether keeping saves enough by itself."""
+        return self.once is not None and self.each_time >= _WORTH * self.once
+
+
+def pictures_seen(experiment: Experiment, train: int, test: int) -> PicturesSeen:
+    """Counts the pictures that go through the frozen part of a group.
+
+    Args:
+        experiment: what the group belongs to.
+        train, test: numbers of pictures of the target.
+    """
+    training = experiment.training
     tests = math.ceil(training.steps / training.validate_every)
-    seen = training.steps * training.batch_size + tests * test
-    return not is_auto or seen >= _WORTH * kept
+    each_time = training.steps * training.batch_size + tests * test
+    repeats = experiment.data.views or not experiment.data.augment
+    return PicturesSeen(each_time, _views(experiment, "train") * train + test if repeats else None)
 
 
-def _views(run: Run, split: str) -> int:
-    data = run.experiment.data
-    return data.views if split == "train" and data.augment else 1
+def _views(experiment: Experiment, split: str) -> int:
+    return experiment.data.views if split == "train" and experiment.data.augment else 1
 
 
-def _memory_limit(run: Run) -> float:
-    """Gives the bytes that features may take in memory."""
-    given = run.experiment.execution.features_memory
+def features_limit(experiment: Experiment) -> float:
+    """Gives the bytes that kept features may take in memory."""
+    given = experiment.execution.features_memory
     return memory.process_memory() * _SHARE if given is None else given * 2**30
 
 
 def _why_not_on_disk(run: Run, specs: Sequence[FeatureSpec], size: int) -> str | None:
     """Says why features cannot, or by `auto` should not, be kept in files; None where they can."""
-    limit = _memory_limit(run) / 2**30
+    limit = features_limit(run.experiment) / 2**30
     beyond = f"{size / 2**30:.1f} GiB are more than --features_memory={limit:.1f}"
     free = shutil.disk_usage(run.workdir.path).free
     if free < _SPARE * size:
@@ -177,12 +204,13 @@ def _specs(
     """Describes the features of a split; a key depends on all that its values depend on, but the
     pictures themselves."""
     examples = getattr(run.data, split)[group.target]
-    training, views = run.experiment.training, _views(run, split)
+    training, views = run.experiment.training, _views(run.experiment, split)
     facts = [split, group.target, examples.preprocessing, run.source.test_batch]
     facts += [training.precision, tf.__version__, views]
     if split == "train":
         mean = run.source.mean_image(group.treatments)
-        facts += [training.seed, None if mean is None else hashlib.sha256(mean).hexdigest()]
+        seed = training.seed if run.experiment.data.augment else None
+        facts += [seed, None if mean is None else hashlib.sha256(mean).hexdigest()]
     specs = []
     for tensor in tensors:
         function = surgery.digest_function(keras.Model(fused.input, tensor))
@@ -225,7 +253,7 @@ def _computing(
 
     All batches have one size, so that the same kernels compute each picture in any of them.
     """
-    examples, views = getattr(run.data, split)[group.target], _views(run, split)
+    examples, views = getattr(run.data, split)[group.target], _views(run.experiment, split)
     size = min(run.source.test_batch, len(examples))
     per_view = math.ceil(len(examples) / size)
     model = keras.Model(fused.input, list(tensors))

@@ -1,0 +1,97 @@
+"""The first answer of a search, before any training: what the donor's features say of pictures."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from transfer_keras.advice import transferability
+from transfer_keras.advice.budget import Budget
+from transfer_keras.advice.cost import BatchTimer, TrainingCost
+from transfer_keras.config import Experiment, duration
+from transfer_keras.experiments import TaskData
+from transfer_keras.networks import pretrained
+from transfer_keras.training import Progress
+
+ESTIMATED_ON = 500  # Pictures at the most, of those to train and of those to validate.
+_ESTIMATING = 0.1  # Part of the time that this may take.
+
+
+def estimate(
+    experiment: Experiment, data: TaskData, budget: Budget, log: Callable[[str], None]
+) -> tuple[list[transferability.Score], TrainingCost]:
+    """Runs the donor once over some pictures, and logs how well each unit transfers by estimate.
+
+    Args:
+        experiment: with a donor.
+        data: of the experiment.
+        budget: of which this takes a tenth at the most: then fewer pictures count.
+        log: called with lines and tables for the user.
+
+    Returns:
+        The scores, none of too few pictures; and what trainings will take, from the same pass.
+    """
+    timer, batch = BatchTimer(), experiment.training.batch_size
+    opened = experiment.donor, experiment.training.image_size
+    units = pretrained.count_units(*opened).units[:-1]
+    model = pretrained.open_pretrained(*opened).model
+    images, labels, is_train = _some_pictures(data, batch)
+    with Progress("the donor's features", len(labels)) as bar:
+
+        def on_batch(pictures: int) -> bool:
+            timer.count(pictures)
+            bar.advance(timer.pictures)
+            return timer.seconds > _ESTIMATING * budget.seconds
+
+        features = transferability.compute_features(
+            model, [unit.output for unit in units], images, batch_size=batch, is_enough=on_batch
+        )
+    float_bytes = 4
+    cost = TrainingCost(
+        overhead=timer.overhead,
+        forward=timer.forward,
+        train=len(data.train["B"]),
+        test=len(data.test["B"]),
+        feature_bytes={
+            n: float_bytes * math.prod(size or 1 for size in unit.output.shape[1:])
+            for n, unit in enumerate(units, 1)
+        },
+    )
+    labels, is_train = labels[: timer.pictures], is_train[: timer.pictures]
+    if sum(is_train) < transferability.FEWEST or len(np.unique(labels[is_train])) < 2:
+        log(
+            f"No transferability estimates: they need {transferability.FEWEST} pictures of two "
+            "classes, or more."
+        )
+        return [], cost
+    train, test = (
+        ([values[which] for values in features], labels[which]) for which in (is_train, ~is_train)
+    )
+    scores = transferability.score_features([unit.name for unit in units], train, test)
+    log(f"\n{transferability.describe(scores, pictures=len(train[1]))}")
+    best = max(scores, key=lambda score: (score.linear, score.n))
+    log(
+        f"First answer, after {duration(budget.elapsed)}: the lower {best.n} units frozen "
+        f"(up to {best.unit}) and a linear classifier on them: top-1 {best.linear:.3f} of "
+        f"{len(test[1])} pictures.\n"
+    )
+    return scores, cost
+
+
+def _some_pictures(data: TaskData, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Takes some pictures to train and some to validate, mixed so that any part is fair.
+
+    Returns:
+        Images, labels, and which of them are to train.
+    """
+    parts = []
+    for examples in (data.train["B"], data.test["B"]):
+        batches = examples.shuffled().evaluation(batch_size=batch_size)
+        taken = batches.take(-(-ESTIMATED_ON // batch_size)).as_numpy_iterator()
+        images, labels = map(np.concatenate, zip(*taken, strict=True))
+        real = np.flatnonzero(labels >= 0)[:ESTIMATED_ON]
+        parts.append((images[real], labels[real]))
+    images, labels = (np.concatenate(both) for both in zip(*parts, strict=True))
+    counts = [len(part) for _, part in parts]
+    order = np.argsort(np.concatenate([(np.arange(n) + 0.5) / n for n in counts]), kind="stable")
+    return images[order], labels[order], order < counts[0]
