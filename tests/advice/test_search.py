@@ -311,7 +311,7 @@ def test_what_is_tried_first_follows_from_the_time(tmp_path, seconds, stages):
     needed = sum(cost.seconds(planned, list(map(parse_treatment, stage))) for stage in stages)
     assert needed < seconds - 12
     (says,) = [line for line in logged if " steps (" in line]
-    assert f"{plan.steps} steps ({plan.steps / epoch:.1f} epochs)" in says
+    assert f"{plan.steps} steps ({plan.steps * 8 / 30:.1f} epochs)" in says
     left_out = [line for line in logged if "--scratch to insist" in line]
     assert len(left_out) == (seconds < 4000)
 

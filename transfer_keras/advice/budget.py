@@ -148,8 +148,8 @@ def make_plan(
     if earlier:
         log(
             f"Going on with what is in {folder}: {plan.steps:,} steps a network "
-            f"({plan.steps / epoch:.1f} epochs), as it was begun. For longer trainings give "
-            "another --workdir."
+            f"({_epochs(plan.steps, experiment, cost):.1f} epochs), as it was begun. For longer "
+            "trainings give another --workdir."
         )
     else:
         plan.write(folder)
@@ -199,7 +199,7 @@ def _new_plan(
     count = sum(map(len, stages))
     log(
         f"{'; then '.join(map(describe_stage, stages))}: {count} network{'s' * (count > 1)} of "
-        f"{steps:,} steps ({steps / epoch:.1f} epochs) in about "
+        f"{steps:,} steps ({_epochs(steps, experiment, cost):.1f} epochs) in about "
         f"{duration(seconds(stages, epochs))}; then other n and more seeds, as time allows."
     )
     if "scratch" not in fixed:
@@ -211,6 +211,10 @@ def _new_plan(
     names = tuple(tuple(treatment.name for treatment in stage) for stage in stages)
     validations = planned.training.validations
     return SearchPlan(experiment.variant_name, steps, warm_up, validations, names)
+
+
+def _epochs(steps: int, experiment: Experiment, cost: TrainingCost) -> float:
+    return steps * experiment.training.batch_size / cost.train
 
 
 def _most_that_fits(

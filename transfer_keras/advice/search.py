@@ -300,7 +300,7 @@ class _Search:
         """Logs what a stage has brought, and what is best so far."""
         workdir = workdir_in(self._folder, self._experiment)
         top1 = {name: workdir.row(name).top1 for name in workdir.done}
-        best = parse_treatment(max(top1, key=top1.get))
+        best = max(map(parse_treatment, top1), key=lambda t: (top1[t.name], t.frozen_units))
         values = ", ".join(f"{top1[treatment.name]:.3f}" for treatment in stage)
         self._log(
             f"After {duration(self._budget.elapsed)}: {describe_stage(stage)}: {values}. "
