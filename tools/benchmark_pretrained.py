@@ -9,6 +9,8 @@ Contenders, each in a process of its own, in turn, `--rounds` times; medians and
   a new head on the donor, what is frozen frozen, `compile`, `fit`.
 - `fit_onednn`: the same with oneDNN's kernels, which the programs turn on.
 - `features`: the features of the donor once, and scikit-learn's logistic regression (case `head`).
+- `torch`: PyTorch on timm's network of the name, where `--torch_python` is a Python that has both
+  (`torch_contender.py`; cases `pass`, `head`, `step`).
 
 Cases (`--cases`):
 
@@ -43,12 +45,19 @@ _CONTENDERS = flags.DEFINE_list("contenders", ["ours", "fit", "fit_onednn", "fea
 _EPOCHS = flags.DEFINE_integer("epochs", 10, "Of `head` and `depths`.", 1)
 _STEPS = flags.DEFINE_integer("steps", 5, "Timed steps.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Times that each contender has its turn.", 1)
+_TORCH = flags.DEFINE_string("torch_python", None, "A Python with torch and timm.")
 _ONE = flags.DEFINE_string("one", None, "DONOR CASE CONTENDER: that alone, in this process.")
 
 _BATCH = 32
 _RATE = 1e-3
-_OF = {"pass": ("ours", "fit", "fit_onednn"), "head": None, "depths": ("ours", "fit", "fit_onednn"),
-       "step": ("ours", "fit", "fit_onednn")}  # fmt: skip
+_TRAINED = ("ours", "fit", "fit_onednn")
+_OF = {
+    "pass": (*_TRAINED, "torch"), "head": (*_TRAINED, "features", "torch"), "depths": _TRAINED,
+    "step": (*_TRAINED, "torch"),
+}  # fmt: skip
+# Names of timm's networks.
+_TIMM = {"efficientnet_lite0": "efficientnet_lite0", "MobileNetV2": "mobilenetv2_100",
+         "EfficientNetB0": "efficientnet_b0", "ResNet50": "resnet50"}  # fmt: skip
 
 
 def main(_) -> None:
@@ -61,8 +70,8 @@ def main(_) -> None:
         for case in _CASES.value:
             turns: dict[str, list[dict]] = {}
             for _ in range(_ROUNDS.value):
-                for contender in _CONTENDERS.value:
-                    if contender in (_OF[case] or _CONTENDERS.value):
+                for contender in (*_CONTENDERS.value, *(["torch"] if _TORCH.value else [])):
+                    if contender in _OF[case]:
                         turns.setdefault(contender, []).append(_turn(donor, case, contender))
             _print(donor, case, turns)
 
@@ -76,7 +85,11 @@ def _print(donor: str, case: str, turns: dict[str, list[dict]]) -> None:
         ratio = f"  {seconds / medians['ours']:6.2f} times ours" if "ours" in medians else ""
         top1 = turns[name][-1].get("top1")
         accuracy = f"  top-1 {', '.join(f'{value:.3f}' for value in top1)}" if top1 else ""
-        print(f"{pathlib.Path(donor).stem:24}{case:8}{name:12}{seconds:9.2f} s{ratio}{accuracy}")
+        print(f"{_name(donor):24}{case:8}{name:12}{seconds:9.2f} s{ratio}{accuracy}")
+
+
+def _name(donor: str) -> str:
+    return donor.rpartition("keras.applications.")[2].rpartition("/")[2].removesuffix(".keras")
 
 
 def _turn(donor: str, case: str, contender: str) -> dict:
@@ -111,10 +124,26 @@ def _measure(donor: str, case: str, contender: str) -> dict:
     steps = _EPOCHS.value * (len(train[1]) // _BATCH)
     asked = first.replace(steps=steps, validations=_EPOCHS.value)
     of_case = {"head": [f"A{top}B"], "depths": [f"A{n}B" for n in depths]}.get(case, [f"A{top}B+"])
-    measure = _ours if contender == "ours" else _features if contender == "features" else _fit
+    measures = {"ours": _ours, "features": _features, "torch": _torch}
+    measure = measures.get(contender, _fit)
     return measure(
         asked.replace(treatments=tuple(map(parse_treatment, of_case))), data, train, test, case
     )
+
+
+def _torch(experiment, data, train, test, case: str) -> dict:
+    import numpy as np
+
+    script = pathlib.Path(__file__).with_name("torch_contender.py")
+    network = _TIMM[_name(experiment.donor.path)]
+    numbers = [_EPOCHS.value, _STEPS.value, _BATCH, _RATE]
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = f"{folder}/arrays.npz"
+        names = ("images", "labels", "test_images", "test_labels")
+        np.savez(arrays, **dict(zip(names, (*train, *test), strict=True)))
+        command = [_TORCH.value, script, arrays, network, case, *map(str, numbers)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _arrays(examples):

@@ -12,7 +12,7 @@ from scipy import stats
 from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
 
-from transfer_keras.advice import budget, refinement, search
+from transfer_keras.advice import budget, search
 from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.config import Interrupted, flag_types, parse_treatment
@@ -207,15 +207,16 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert not (tmp_path / "pictures" / "plan.json").exists()
 
 
-def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path, monkeypatch):
+def test_a_plan_outlives_a_stop_in_the_first_training(tmp_path):
     """The plan is read as it was made, even before any network is done."""
-    experiment = ask(tmp_path, learning_rate=0.1)
+    experiment, folder = ask(tmp_path), tmp_path / "advice"
     with pytest.raises(UserError, match="did not suffice"):
-        run(experiment, tmp_path / "advice", seconds=60, elapsed=70)
-    monkeypatch.setattr(refinement, "refine", lambda *_: [])
-    run(experiment, tmp_path / "advice", seeds=1)
-    (workdir,) = (tmp_path / "advice").glob("split*")
-    assert Workdir(workdir).done == ["A3B"], "the least that can be planned"
+        run(experiment, folder, seconds=60, elapsed=70)
+    planned = budget.SearchPlan.read(folder)
+    assert planned.stages == (("A3B",),), "the least that can be planned"
+    experiment = experiment.replace(views=planned.views)
+    _, again, _ = make_plan(tmp_path, FOREVER, CHOSEN, experiment=experiment)
+    assert again == planned
 
 
 @pytest.mark.slow
@@ -276,12 +277,12 @@ def stop(*_, **__):
     raise Planned
 
 
-def make_plan(tmp_path, seconds, fixed=(), logged=None, **settings):
-    experiment = ask(tmp_path / f"{seconds}", **settings)
+def make_plan(tmp_path, seconds, fixed=(), logged=None, experiment=None, **settings):
+    experiment = experiment or ask(tmp_path, **settings)
     cost = TrainingCost(
         overhead=0.5, forward=0.01, train=30, test=6, feature_bytes=dict.fromkeys(range(1, 4), 9)
     )
-    folder = tmp_path / f"{seconds}" / "advice"
+    folder = tmp_path / "advice"
     log = ([] if logged is None else logged).append
     planned, plan = budget.make_plan(
         experiment, folder, Budget(seconds, time.monotonic()), cost, fixed=fixed, log=log
@@ -318,9 +319,11 @@ def test_what_is_tried_first_follows_from_the_time(tmp_path, seconds, stages):
 
 def test_scratch_is_tried_where_one_insists_and_not_where_one_does_not_want_it(tmp_path):
     logged = []
-    _, plan, _ = make_plan(tmp_path, 60, fixed=["scratch"], logged=logged)
+    _, plan, _ = make_plan(tmp_path / "60", 60, fixed=["scratch"], logged=logged)
     assert plan.stages[-1] == ("baseB",)
-    planned, plan, _ = make_plan(tmp_path, 4000, fixed=["scratch"], logged=logged, scratch=False)
+    planned, plan, _ = make_plan(
+        tmp_path / "4000", 4000, fixed=["scratch"], logged=logged, scratch=False
+    )
     assert plan.stages[-1] == ("A3B+", "A2B+", "A1B+")
     assert [treatment.name for treatment in planned.all_treatments] == ["A3B", "A2B", "A1B"]
     assert not [line for line in logged if "--scratch to insist" in line]
@@ -330,7 +333,7 @@ def test_too_little_time_for_one_epoch_of_one_network(tmp_path):
     message = r"--budget=13 s: one epoch with all but the head frozen, .* takes about 13 s here"
     with pytest.raises(UserError, match=message):
         make_plan(tmp_path, 13)
-    assert not (tmp_path / "13" / "advice").exists()
+    assert not (tmp_path / "advice").exists()
 
 
 def test_costs_by_hand(tmp_path):

@@ -48,7 +48,7 @@ def test_the_estimate(monkeypatch, tmp_path, capsys):
     groups = {e: plan_experiment(e, sizes[e.data.split]) for e in both}
     assert groups[both[0]] != groups[both[1]]
 
-    def run(short, workdir, *, data, log, monitors):
+    def run(short, workdir, *, log, monitors):
         assert (short.training.steps, short.training.validations) == (12, 2)
         assert not short.execution.probes
         kind = next(e for e in both if e.data.split == short.data.split)

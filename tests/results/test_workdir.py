@@ -11,7 +11,7 @@ def test_round_trip(tmp_path):
     row = make_row()
     workdir = Workdir(tmp_path)
     assert not workdir.is_done("A3B")
-    write(tmp_path, row, [1, 1, 0, 1])
+    write(tmp_path, row, [1, 1, 0, 1], network=False)
     assert not workdir.is_done("A3B")
     workdir.network_path("A3B").touch()
     assert workdir.is_done("A3B")
@@ -80,7 +80,7 @@ def test_what_is_missing_keeps_its_order(tmp_path):
     assert (workdir.path, str(workdir), workdir / "x") == (tmp_path, str(tmp_path), tmp_path / "x")
     treatments = [parse_treatment(name) for name in ("baseB", "A3B+", "A3B")]
     assert workdir.missing(treatments) == treatments
-    write(workdir.path, make_row(treatment="A3B+"), [1])
+    write(workdir.path, make_row(treatment="A3B+"), [1], network=False)
     assert workdir.missing(treatments) == treatments, "its network is not written yet"
     workdir.network_path("A3B+").touch()
     assert workdir.missing(treatments) == [treatments[0], treatments[2]]

@@ -29,11 +29,12 @@ def make_row(**changes):
     return Row(**{**fields, **changes})
 
 
-def write(workdir, row, right):
-    """Writes all files of a treatment; its network is empty."""
+def write(workdir, row, right, *, network=True):
+    """Writes all files of a treatment; its network, if at all, is an empty file."""
     workdir = Workdir(workdir)
     workdir.write_predictions(row.treatment, predictions(right))
-    workdir.network_path(row.treatment).touch()
+    if network:
+        workdir.network_path(row.treatment).touch()
     workdir.write_row(row)
 
 

@@ -66,6 +66,7 @@ class SearchPlan:
     Attributes:
         workdir: name of that of the first seed.
         steps, warm_up_head, validations: of each network.
+        views: see `DataSettings`.
         stages: names of the treatments of each stage, in order: the first set, and what refined it.
     """
 
@@ -73,7 +74,13 @@ class SearchPlan:
     steps: int
     warm_up_head: int
     validations: int
+    views: int | None
     stages: tuple[tuple[str, ...], ...]
+
+    @property
+    def treatments(self) -> list[list[Treatment]]:
+        """Gives the treatments of each stage."""
+        return [list(map(parse_treatment, names)) for names in self.stages]
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> "SearchPlan | None":
@@ -87,6 +94,13 @@ class SearchPlan:
             return None
         try:
             facts = json.loads(path.read_text())
+            if "places" in facts:  # Version 0.1.0: every n frozen and fine-tuned, and scratch.
+                stages = [
+                    [f"A{n}B{plus}" for n in together for plus in ("", "+")]
+                    for together in facts.pop("places")
+                ]
+                stages[0].insert(0, SCRATCH.name)
+                facts |= {"validations": 20, "views": None, "stages": stages}
             return cls(**{**facts, "stages": tuple(map(tuple, facts["stages"]))})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -142,8 +156,7 @@ def make_plan(
     settings = {name: getattr(plan, name) for name in ("steps", "warm_up_head", "validations")}
     settings |= {name: getattr(experiment.training, name) for name in fixed if name in settings}
     # What is trained from scratch is a treatment of a stage of its own.
-    first = tuple(map(parse_treatment, plan.stages[0]))
-    experiment = experiment.replace(treatments=first, scratch=False, **settings)
+    experiment = experiment.replace(treatments=plan.treatments[0], scratch=False, **settings)
     check_study(folder, {experiment.variant_name: experiment.identity})
     if earlier:
         log(
@@ -210,7 +223,8 @@ def _new_plan(
             log(f"From scratch would take {duration(alone)}: not tried; --scratch to insist.")
     names = tuple(tuple(treatment.name for treatment in stage) for stage in stages)
     validations = planned.training.validations
-    return SearchPlan(experiment.variant_name, steps, warm_up, validations, names)
+    views = experiment.data.views
+    return SearchPlan(experiment.variant_name, steps, warm_up, validations, views, names)
 
 
 def _epochs(steps: int, experiment: Experiment, cost: TrainingCost) -> float:

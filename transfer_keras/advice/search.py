@@ -89,7 +89,8 @@ def advise(
     # trainings, and what the donor's features of some of them say.
     # Then the plan, which a folder keeps.
     if experiment.data.augment and not {"augment", "views"} & {*fixed}:
-        experiment = experiment.replace(views=_VIEWS)
+        earlier = SearchPlan.read(folder)
+        experiment = experiment.replace(views=earlier.views if earlier else _VIEWS)
     data = read_data(experiment)
     log(_describe(experiment, data))
     scores, cost = estimate(experiment, data, budget, log)
@@ -127,9 +128,10 @@ def _advice(experiment: Experiment, runs: Runs, unit_names: dict[int, str], imag
     """Writes the recommendation, and how long the networks were trained."""
     training = experiment.training
     epochs = training.steps * training.batch_size / images
+    everything = "All, from scratch too," if BASE in mean_top1(runs) else "All"
     return (
         f"{recommend_for_donor(runs, unit_names, training.network)}\n"
-        f"Each network had {training.steps:,} steps ({epochs:.1f} epochs): what learns slowly may "
+        f"{everything} had {training.steps:,} steps ({epochs:.1f} epochs): what learns slowly may "
         "gain from more."
     )
 
@@ -185,7 +187,7 @@ class _Search:
             UserError: if there was no time for the first.
             Interrupted: after a signal in the first.
         """
-        first, *others = [list(map(parse_treatment, names)) for names in self._plan.stages]
+        first, *others = self._plan.treatments
         if not self._train(self._experiment):
             raise self.stopped or UserError(
                 f"--budget={duration(self._budget.seconds)}: did not suffice for the first set of "
