@@ -65,8 +65,8 @@ def ask(tmp_path_factory):
         "dataset": write_pictures(folder / "pictures"), "steps": 12, "batch_size": 8,
         "validations": 3, "metrics_every": 6, "augment": False, "scratch": False,
     }  # fmt: skip
-    return lambda names, **settings: ask_donor(
-        folder / "own.keras", *names, **{**facts, **settings}
+    return lambda names, donor=folder / "own.keras", **settings: ask_donor(
+        donor, *names, **{**facts, **settings}
     )
 
 
@@ -167,6 +167,27 @@ def test_in_mixed_precision(ask, tmp_path):
         )
     assert_same_networks((tmp_path / "always", tmp_path / "never"), ["A1B", "A3B"], 0.02)
     keras.mixed_precision.set_dtype_policy("float32")
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class DoubledInTraining(keras.layers.Layer):
+    """Makes other values in training than in inference, without being trained."""
+
+    def call(self, inputs, training=None):
+        return 2 * inputs if training else inputs
+
+
+@pytest.mark.slow
+def test_layers_that_heed_training(ask, tmp_path):
+    inputs = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(4, 3, name="c1")(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.GlobalAveragePooling2D()(DoubledInTraining()(x))
+    x = keras.layers.Dense(5, "relu", name="f1")(x)
+    keras.Model(inputs, keras.layers.Dense(7, name="out")(x)).save(tmp_path / "own.keras")
+    for choice in ("always", "never"):
+        asked = ask(["A1B"], donor=tmp_path / "own.keras", keep_features=choice)
+        run(asked, tmp_path / choice)
+    assert_same_networks((tmp_path / "always", tmp_path / "never"), ["A1B"], TOLERANCE)
 
 
 def test_auto_keeps_where_pictures_are_seen_often(ask, tmp_path):

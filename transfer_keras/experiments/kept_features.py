@@ -1,6 +1,8 @@
 """Computes what the frozen units of a group make of each picture once, and trains from that."""
 
+import functools
 import hashlib
+import inspect
 import math
 import pathlib
 import shutil
@@ -108,9 +110,10 @@ def _keep(run: Run, group: Group, fused: keras.Model) -> Kept | None:
         f"{group}: what is frozen sees each picture once, and its features are kept: "
         f"{size / 2**20:,.0f} MiB in {folder or 'memory'}."
     )
+    frozen = _FrozenPart(fused, tensors)
     train, test = (
         FeatureExamples(
-            _features(run, group, fused, tensors, specs[split], split, folder),
+            _features(run, group, frozen, specs[split], split, folder),
             examples[group.target].labels,
         )
         for split, examples in (("train", run.data.train), ("test", run.data.test))
@@ -220,11 +223,51 @@ def _specs(
     return specs
 
 
+class _FrozenPart:
+    """Computes the frozen part of a group's networks, traced once where that suffices."""
+
+    def __init__(self, fused: keras.Model, tensors: Sequence[keras.KerasTensor]):
+        self._fused, self._tensors, self._functions = fused, tensors, {}
+
+    def function(self, places: Sequence[int], *, training: bool) -> Callable:
+        """Gives what computes some of the tensors, as a list, from a batch of images.
+
+        Args:
+            places: of the tensors.
+            training: whether layers are called as in training.
+        """
+        key = tuple(places), training and self._has_modes
+        if key not in self._functions:
+            model = keras.Model(self._fused.input, [self._tensors[place] for place in places])
+
+            @tf.function(autograph=False)
+            def compute(images):
+                with fused_batch_norm():
+                    return tf.nest.flatten(model(as_input(images), training=training))
+
+            self._functions[key] = compute
+        return self._functions[key]
+
+    @functools.cached_property
+    def _has_modes(self) -> bool:
+        """Tells whether some layer may compute other values in training than in inference.
+
+        Models only pass the argument on, and frozen, Keras's BatchNormalization does not heed it;
+        what is random is no part of this.
+        """
+        model = keras.Model(self._fused.input, list(self._tensors))
+        alike = (type(model), keras.Sequential, keras.layers.BatchNormalization)
+        return any(
+            "training" in inspect.signature(layer.call).parameters
+            for layer in surgery.flat_layers(model)
+            if type(layer) not in alike
+        )
+
+
 def _features(
     run: Run,
     group: Group,
-    fused: keras.Model,
-    tensors: Sequence[keras.KerasTensor],
+    frozen: _FrozenPart,
     specs: Sequence[FeatureSpec],
     split: str,
     folder: pathlib.Path | None,
@@ -238,7 +281,7 @@ def _features(
     if missing:
         computed = store.fill(
             [specs[place] for place in missing],
-            _computing(run, group, fused, [tensors[place] for place in missing], split),
+            _computing(run, group, frozen.function(missing, training=split == "train"), split),
             folder,
         )
         for place, array in zip(missing, computed, strict=True):
@@ -247,7 +290,7 @@ def _features(
 
 
 def _computing(
-    run: Run, group: Group, fused: keras.Model, tensors: Sequence[keras.KerasTensor], split: str
+    run: Run, group: Group, compute: Callable, split: str
 ) -> Callable[[int], Iterator[tuple[int, slice, list[np.ndarray]]]]:
     """Makes what `FeatureStore.fill` takes: the pictures of a split through the frozen part.
 
@@ -256,12 +299,6 @@ def _computing(
     examples, views = getattr(run.data, split)[group.target], _views(run.experiment, split)
     size = min(run.source.test_batch, len(examples))
     per_view = math.ceil(len(examples) / size)
-    model = keras.Model(fused.input, list(tensors))
-
-    @tf.function(reduce_retracing=True)
-    def compute(images):
-        with fused_batch_norm():
-            return tf.nest.flatten(model(as_input(images), training=split == "train"))
 
     def pictures(view: int) -> tf.data.Dataset:
         if split == "test":
