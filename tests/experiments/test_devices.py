@@ -56,6 +56,7 @@ def test_impossible_devices_are_refused(train, tmp_path, flags, light, message):
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.slow
 def test_one_device_and_then_several_in_the_same_workdir(train, tmp_path):
     """The first line names them."""
     one = ["--treatments=baseB", "--strategy=one", "--devices=cpu:4"]

@@ -51,6 +51,7 @@ def test_of_the_source(by_source, means):
         np.testing.assert_allclose(taken_off(by_source, name), means[task], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_of_the_target(settings, means, tmp_path):
     workdir = run(settings, tmp_path / "run", mean="target")
     for name in NAMES:
