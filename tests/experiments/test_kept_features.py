@@ -1,6 +1,7 @@
 """Kept features: what is trained from them is what is trained from the pictures."""
 
 import json
+import os
 import shutil
 
 import keras
@@ -228,6 +229,20 @@ def test_what_is_damaged_or_of_another_size_is_not_used(tmp_path):
     with (tmp_path / "key.features").open("r+b") as file:
         file.write(b"x")
     assert FeatureStore().find(SPEC, tmp_path) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot allocate files")
+def test_a_file_has_all_its_blocks_before_the_first_batch(tmp_path):
+    spec = FeatureSpec("key", (1, 100, 1000), "float32")
+
+    def one_batch(done):
+        path = tmp_path / "key.features"
+        allocated.append(path.stat().st_blocks * 512)
+        yield 0, slice(0, 100), [np.ones((100, 1000), np.float32)]
+
+    allocated = []
+    FeatureStore().fill([spec], one_batch, tmp_path)
+    assert allocated[0] >= spec.bytes == 400_000
 
 
 def test_room_is_made_for_what_is_needed():

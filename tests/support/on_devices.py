@@ -3,16 +3,19 @@
 This is a program of its own, for `test_replicas.py`: devices are chosen once a process. After their
 number, each argument is a training on one of them or on all, of words with commas between them:
 
-python tests/support/on_devices.py DEVICES ONE_OR_ALL,FLOAT,FOLDER[,stop=STEP][,more] …
+python tests/support/on_devices.py DEVICES ONE_OR_ALL,FLOAT,FOLDER[,stop=STEP][,more][,…] …
 
 `stop` leaves a checkpoint of that step in the folder, from which another training there goes on;
-`more`: with learning rates by variable and a warm-up, class weights and early stopping.
+`more`: with learning rates by variable and a warm-up, class weights and early stopping; `plain`:
+BatchNorm has the statistics of each device; `by_keras`: it is computed by Keras's own code.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
 import sys
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -34,20 +37,22 @@ from transfer_keras.training import (
     Stop,
     Streams,
     UnitMetrics,
+    step,
+    testing,
     train_networks,
 )
 
 STEPS, BATCH = 20, 8
 
 
-def network(normed):
+def network(normed, synchronized=True):
     """Makes a network of a convolution, two dropouts and a head."""
     inputs = keras.Input((6, 6, 3))
     x = keras.layers.Rescaling(1 / 128, offset=-1)(inputs)
     x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(x)
     if normed:
-        # Its statistics are those of the whole batch, over all devices.
-        x = keras.layers.BatchNormalization(synchronized=True, name="norm")(x)
+        # Synchronized, its statistics are those of the whole batch, over all devices.
+        x = keras.layers.BatchNormalization(synchronized=synchronized, name="norm")(x)
     x = keras.layers.Dropout(0.4)(keras.layers.Flatten()(x))
     x = keras.layers.Dense(16, activation="relu", name="dense")(x)
     x = keras.layers.Dropout(0.5)(x)
@@ -91,9 +96,9 @@ def make_strategy(count: int) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([f"CPU:{k}" for k in range(count)])
 
 
-def make_networks(more: bool) -> dict[str, keras.Model]:
+def make_networks(more: bool, plain: bool) -> dict[str, keras.Model]:
     """Makes three networks: two that share frozen units, and a fine-tuned one."""
-    donor = surgery.transplant(network(more), 0, seed=9).model
+    donor = surgery.transplant(network(more or plain, not plain), 0, seed=9).model
     settings = {"one": (1, "frozen"), "two": (2, "frozen"), "all": (2, "fine_tune")}
     return {
         name: surgery.transplant(donor, n, mode=mode, seed=k, name=name).model
@@ -120,11 +125,13 @@ def make_streams(strategy: tf.distribute.Strategy) -> Streams:
     return Streams(batches, test, strategy)
 
 
-def train(count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more: bool) -> None:
+def train(
+    count: int, dtype: str, folder: pathlib.Path, stop_at: int | None, more: bool, plain: bool
+) -> None:
     """Trains the group, and writes `numbers.npz` unless it is stopped before its end."""
     strategy = make_strategy(count)
     keras.config.set_floatx(dtype)
-    networks = make_networks(more)
+    networks = make_networks(more, plain)
     with strategy.scope():
         fused = surgery.fuse(networks)
     streams = make_streams(strategy)
@@ -167,7 +174,12 @@ def main(devices: int, trainings: list[str]) -> None:
         where, dtype, folder, *rest = training.split(",")
         stops = [int(word.removeprefix("stop=")) for word in rest if word.startswith("stop=")]
         count = devices if where == "all" else 1
-        train(count, dtype, pathlib.Path(folder), *(stops or [None]), "more" in rest)
+        arguments = (count, dtype, pathlib.Path(folder), *(stops or [None]))
+        with contextlib.ExitStack() as stack:
+            for module in (step, testing) if "by_keras" in rest else ():
+                patch = mock.patch.object(module, "fused_batch_norm", contextlib.nullcontext)
+                stack.enter_context(patch)
+            train(*arguments, more="more" in rest, plain="plain" in rest)
         keras.utils.clear_session()
 
 

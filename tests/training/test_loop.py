@@ -28,6 +28,13 @@ def train(fused, stream, test, units=None, monitors=()):
     return train_networks(fused, RECIPE, streams, schedule, monitors=monitors)
 
 
+def test_what_was_spent_on_the_examples_counts():
+    *_, stream = batches(6)
+    streams = Streams(endless(stream), lambda _: stream.take(1), STRATEGY, seconds=1e6)
+    trained = train_networks(surgery.fuse({"one": linear()}), RECIPE, streams, Schedule(6, 6))
+    assert trained["one"].seconds > 1e6
+
+
 def test_softmax_regression_in_numpy():
     """Weights, scores and predictions of six steps against NumPy."""
     x, y, stream = batches(6)

@@ -32,6 +32,10 @@ PROCESSES = [
         "more from 4": [(ONE, "float64", "stop=4", "more"), (ALL, "float64", "more")],
         "more from 8": [(ONE, "float64", "stop=8", "more"), (ALL, "float64", "more")],
     }),
+    (2, {
+        "plain": [(ALL, "float32", "plain")],
+        "plain by Keras": [(ALL, "float32", "plain", "by_keras")],
+    }),
     (4, {"four": [(ALL, "float64")], "four float32": [(ALL, "float32")]}),
 ]  # fmt: skip
 
@@ -131,6 +135,16 @@ def _step(name: str) -> float:
     kind, step, *_ = [*name.split(), ""]
     recorded = kind in ("training", "test", "gradients", "activations")
     return int(step) if recorded else math.inf
+
+
+@pytest.mark.slow
+def test_batch_norm_by_the_fused_kernel_on_several_devices(trained):
+    """With the statistics of each device, against what Keras computes there."""
+    plain, by_keras = trained("plain"), trained("plain by Keras")
+    assert_alike(plain, by_keras, FLOAT32)
+    moved = [name for name in plain if "all weight" in name and plain[name].shape == (4,)]
+    assert len(moved) == 5, "scale, shift and two statistics, and a bias"
+    assert any(not np.array_equal(plain[name], by_keras[name]) for name in plain), "both by Keras"
 
 
 def test_distribute_gives_each_process_its_rows_in_order():

@@ -14,6 +14,7 @@ from transfer_keras.networks import pretrained
 from transfer_keras.training import Progress
 
 ESTIMATED_ON = 500  # Pictures at the most, of those to train and of those to validate.
+_TIMED = 4  # Batches at the least.
 _ESTIMATING = 0.1  # Part of the time that this may take.
 
 
@@ -36,7 +37,10 @@ def estimate(
     units = pretrained.count_units(*opened).units[:-1]
     model = pretrained.open_pretrained(*opened).model
     images, labels, is_train = _some_pictures(data, batch)
-    with Progress("the donor's features", len(labels)) as bar:
+    # The first batch is traced and others may be short: few pictures have several turns.
+    turns = math.ceil(_TIMED * batch / len(labels))
+    timed = np.concatenate([images] * turns)
+    with Progress("the donor's features", len(timed)) as bar:
 
         def on_batch(pictures: int) -> bool:
             timer.count(pictures)
@@ -44,7 +48,7 @@ def estimate(
             return timer.seconds > _ESTIMATING * budget.seconds
 
         features = transferability.compute_features(
-            model, [unit.output for unit in units], images, batch_size=batch, is_enough=on_batch
+            model, [unit.output for unit in units], timed, batch_size=batch, is_enough=on_batch
         )
     float_bytes = 4
     cost = TrainingCost(
@@ -58,7 +62,9 @@ def estimate(
         },
     )
     labels, is_train = labels[: timer.pictures], is_train[: timer.pictures]
-    if sum(is_train) < transferability.FEWEST or len(np.unique(labels[is_train])) < 2:
+    features = [values[: len(labels)] for values in features]
+    few = sum(is_train) < transferability.FEWEST or all(is_train)
+    if few or len(np.unique(labels[is_train])) < 2:
         log(
             f"No transferability estimates: they need {transferability.FEWEST} pictures of two "
             "classes, or more."
@@ -69,12 +75,14 @@ def estimate(
     )
     scores = transferability.score_features([unit.name for unit in units], train, test)
     log(f"\n{transferability.describe(scores, pictures=len(train[1]))}")
-    best = max(scores, key=lambda score: (score.linear, score.n))
-    log(
-        f"First answer, after {duration(budget.elapsed)}: the lower {best.n} units frozen "
-        f"(up to {best.unit}) and a linear classifier on them: top-1 {best.linear:.3f} of "
-        f"{len(test[1])} pictures.\n"
-    )
+    known = [score for score in scores if not math.isnan(score.linear)]
+    if known:
+        best = max(known, key=lambda score: (score.linear, score.n))
+        log(
+            f"First answer, after {duration(budget.elapsed)}: the lower {best.n} "
+            f"unit{'s' * (best.n > 1)} frozen (up to {best.unit}) and a linear classifier on top: "
+            f"top-1 {best.linear:.3f} of {len(test[1])} pictures.\n"
+        )
     return scores, cost
 
 

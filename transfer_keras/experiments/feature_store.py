@@ -3,6 +3,7 @@
 import collections
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -83,7 +84,10 @@ class FeatureStore:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             done = min(_batches_done(folder, spec) for spec in specs)
-            arrays = [_open_file(folder, spec, "r+" if done else "w+") for spec in specs]
+            if not done:
+                for spec in specs:
+                    _allocate_file(folder, spec)
+            arrays = [_open_file(folder, spec, "r+") for spec in specs]
         for number, (view, rows, values) in enumerate(batches(done), done + 1):
             for array, value in zip(arrays, values, strict=True):
                 array[view, rows] = value
@@ -127,6 +131,16 @@ def _numpy_dtype(name: str) -> np.dtype:
 
 def _paths(folder: pathlib.Path, spec: FeatureSpec) -> tuple[pathlib.Path, pathlib.Path]:
     return folder / f"{spec.key}.features", folder / f"{spec.key}.json"
+
+
+def _allocate_file(folder: pathlib.Path, spec: FeatureSpec) -> None:
+    """Begins a file with all its blocks, where the system can (macOS cannot): a disk that is full
+    is an error here, where it would end the process later, on writing to a mapped page."""
+    path, _ = _paths(folder, spec)
+    with path.open("wb") as file:
+        file.truncate(spec.bytes)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, spec.bytes)
 
 
 def _open_file(folder: pathlib.Path, spec: FeatureSpec, mode: str) -> np.memmap:

@@ -6,6 +6,7 @@ import inspect
 import math
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -57,6 +58,7 @@ def make_streams(run: Run, group: Group, fused: keras.Model, pictures: Streams) 
         Interrupted: if a stop was requested.
         UserError: if features are to be kept always, and cannot be.
     """
+    begun = time.monotonic()
     kept = _keep(run, group, fused)
     if kept is None:
         return pictures
@@ -79,7 +81,7 @@ def make_streams(run: Run, group: Group, fused: keras.Model, pictures: Streams) 
         return with_pictures(features, pictures.test(context))
 
     tensors = [*kept.tensors, fused.input] if kept.with_pictures else kept.tensors
-    return Streams(batches, test, pictures.strategy, tensors)
+    return Streams(batches, test, pictures.strategy, tensors, time.monotonic() - begun)
 
 
 def _keep(run: Run, group: Group, fused: keras.Model) -> Kept | None:

@@ -39,12 +39,14 @@ class Streams:
         strategy: holds the devices; the model was made in its scope.
         tensors: tensors of the model, whose values both streams have in place of the images, as a
             tuple; what is above them must not need the input. None: they have images.
+        seconds: that were spent on making the values; they count as training.
     """
 
     batches: Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
     test: Callable[[tf.distribute.InputContext], tf.data.Dataset]
     strategy: tf.distribute.Strategy
     tensors: Sequence[keras.KerasTensor] | None = None
+    seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +154,9 @@ class _Training:
         )
         self._test = make_test(model, streams.test, strategy, schedule.unit_metrics, inputs=inputs)
         self._stopping = EarlyStopping(model, schedule.patience)
-        self._state = TrainingState(model, optimizer, self._stopping, recipe.batch_size)
+        self._state = TrainingState(
+            model, optimizer, self._stopping, recipe.batch_size, streams.seconds
+        )
         if resume.saved:
             self._state.restore(*resume.saved)
 

@@ -42,6 +42,7 @@ class TrainingState:
         optimizer: built with the model's trainable variables.
         stopping: the early stopping, whose state is part of a checkpoint.
         batch_size: examples an update.
+        seconds: what was spent on its examples before.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class TrainingState:
         optimizer: keras.optimizers.Optimizer,
         stopping: EarlyStopping,
         batch_size: int,
+        seconds: float = 0.0,
     ):
-        self._position, self._begun = _Position(), time.monotonic()
+        self._position, self._begun = _Position(seconds=seconds), time.monotonic()
         self._names, self._batch_size = list(model.output), batch_size
         self._sums = tf.zeros((len(self._names), 2), keras.config.floatx())
         self._logged: dict[str, Scores] = {}
