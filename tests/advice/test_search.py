@@ -317,6 +317,16 @@ def test_what_is_tried_first_follows_from_the_time(tmp_path, seconds, stages):
     assert len(left_out) == (seconds < 4000)
 
 
+def test_scratch_is_added_to_a_plan_that_left_it_out(tmp_path):
+    _, plan, _ = make_plan(tmp_path, 50)
+    assert ("baseB",) not in plan.stages
+    experiment = ask(tmp_path / "again")
+    for _ in range(2):
+        _, again, _ = make_plan(tmp_path, 50, fixed=["scratch"], experiment=experiment)
+        assert again.stages == (*plan.stages, ("baseB",))
+        assert budget.SearchPlan.read(tmp_path / "advice") == again
+
+
 def test_scratch_is_tried_where_one_insists_and_not_where_one_does_not_want_it(tmp_path):
     logged = []
     _, plan, _ = make_plan(tmp_path / "60", 60, fixed=["scratch"], logged=logged)

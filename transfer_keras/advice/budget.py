@@ -148,6 +148,9 @@ def make_plan(
             "one of an earlier run."
         )
     plan = earlier or _new_plan(experiment, budget, cost, epoch, fixed, log)
+    insists = "scratch" in fixed and experiment.execution.scratch
+    if insists and (SCRATCH.name,) not in plan.stages:  # Asked for once it was left out.
+        plan = dataclasses.replace(plan, stages=(*plan.stages, (SCRATCH.name,)))
     if plan.workdir != experiment.variant_name:
         raise UserError(
             f"--workdir={folder}: was begun as {plan.workdir}, and this is "
@@ -164,7 +167,7 @@ def make_plan(
             f"({_epochs(plan.steps, experiment, cost):.1f} epochs), as it was begun. For longer "
             "trainings give another --workdir."
         )
-    else:
+    if plan != earlier:
         plan.write(folder)
     return experiment, plan
 

@@ -9,7 +9,7 @@ from transfer_keras.config import Experiment, Treatment
 from transfer_keras.experiments import count_test_passes, features_limit, pictures_seen
 
 # A step that trains everything takes so many times the forward pass of its pictures; measured on
-# four networks by `tools/benchmark_pretrained.py`.
+# EfficientNet-Lite0. What it is elsewhere, `TrainingCost.correct` learns.
 _STEP = 3.2
 # Building a network and tracing its training takes so many times what building and tracing the
 # donor's forward pass did; a group has it once, and for what each of its networks trains.

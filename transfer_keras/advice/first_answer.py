@@ -39,7 +39,7 @@ def estimate(
     images, labels, is_train = _some_pictures(data, batch)
     # The first batch is traced and others may be short: few pictures have several turns.
     turns = math.ceil(_TIMED * batch / len(labels))
-    timed = np.concatenate([images] * turns)
+    timed = np.concatenate([images] * turns) if turns > 1 else images
     with Progress("the donor's features", len(timed)) as bar:
 
         def on_batch(pictures: int) -> bool:
