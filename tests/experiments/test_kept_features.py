@@ -13,6 +13,7 @@ from support.networks import classifier, write_pictures
 from transfer_keras.config import Interrupted, UserError, make_experiment
 from transfer_keras.experiments.data import read_data
 from transfer_keras.experiments.feature_store import FeatureSpec, FeatureStore
+from transfer_keras.experiments.kept_features import may_keep_features
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.experiments.unit_sources import TrainedBases
 from transfer_keras.results import Workdir
@@ -195,6 +196,23 @@ def test_auto_keeps_where_pictures_are_seen_often(ask, tmp_path):
     for steps, kept_lines in ((4, 0), (20, 1)):
         asked = ask(["A2B"], steps=steps, validations=1, metrics_every=0)
         assert len(run(asked, tmp_path / f"{steps}")) == kept_lines
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        ({}, True),
+        ({"augment": True}, False),
+        ({"augment": True, "views": 2}, True),
+        ({"keep_features": "never"}, False),
+        ({"treatments": ("A1B+", "B1B+")}, False),
+        ({"treatments": ("R1B",)}, True),
+    ],
+)
+def test_where_features_may_be_kept(flags, kept):
+    names = flags.pop("treatments", NAMES)
+    experiment = make_experiment(names, **{"augment": False, **flags})
+    assert may_keep_features(experiment) is kept
 
 
 def test_auto_reads_no_large_files_and_always_needs_room(ask, tmp_path, monkeypatch):

@@ -185,6 +185,7 @@ def test_a_study_and_its_files(program, small):
 def test_dry_run_measures_and_writes_nothing(program, small):
     done = program(*SWEEP, *small, "--split=0,1", "--steps=3000", "--dry_run")
     assert done.returncode == 0, done.stderr
+    assert "where their features are kept, it takes less time." in done.stdout
     for line in (
         r"1 +A +baseA .* to train",
         r"3 +A +B2A, A2A .* to train",

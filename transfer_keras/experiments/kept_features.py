@@ -133,7 +133,6 @@ def _has_kernel(fused: keras.Model, tensor: keras.KerasTensor) -> bool:
 
 def _is_worth_it(run: Run, target: str) -> bool:
     """Tells whether pictures are seen again, and by `auto` whether often enough."""
-    data = run.experiment.data
     is_auto = run.experiment.execution.keep_features == choices.AUTO
     if run.devices.workers > 1:
         if not is_auto:
@@ -142,7 +141,7 @@ def _is_worth_it(run: Run, target: str) -> bool:
                 f"{run.devices.workers}. Leave it out."
             )
         return False
-    if data.augment and not data.views:
+    if not _repeats_pictures(run.experiment):
         return False
     train, test = len(run.data.train[target]), len(run.data.test[target])
     return not is_auto or pictures_seen(run.experiment, train, test).saved
@@ -175,8 +174,22 @@ def pictures_seen(experiment: Experiment, train: int, test: int) -> PicturesSeen
     training = experiment.training
     tests = math.ceil(training.steps / training.validate_every)
     each_time = training.steps * training.batch_size + tests * test
-    repeats = experiment.data.views or not experiment.data.augment
-    return PicturesSeen(each_time, _views(experiment, "train") * train + test if repeats else None)
+    once = _views(experiment, "train") * train + test
+    return PicturesSeen(each_time, once if _repeats_pictures(experiment) else None)
+
+
+def may_keep_features(experiment: Experiment) -> bool:
+    """Tells whether features of what is frozen are kept, if that saves enough."""
+    return (
+        experiment.execution.keep_features != choices.NEVER
+        and _repeats_pictures(experiment)
+        and any(treatment.frozen_units for treatment in experiment.all_treatments)
+    )
+
+
+def _repeats_pictures(experiment: Experiment) -> bool:
+    """Tells whether a training sees the same crop of a picture again."""
+    return bool(experiment.data.views) or not experiment.data.augment
 
 
 def _views(experiment: Experiment, split: str) -> int:

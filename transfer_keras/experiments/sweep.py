@@ -10,6 +10,7 @@ from transfer_keras.config import Experiment, Group, align_columns, duration
 from transfer_keras.experiments.data import open_tasks, read_data
 from transfer_keras.experiments.devices import use_devices
 from transfer_keras.experiments.grouping import plan_experiment
+from transfer_keras.experiments.kept_features import may_keep_features
 from transfer_keras.experiments.plan_table import plan_table
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.experiments.timing import count_test_passes, shorten, time_training
@@ -152,6 +153,8 @@ def estimate_sweep(
         lines.append((experiment.variant, *map(str, counts), time_left))
     lines.append(("all", str(networks), str(passes), "", duration(total)))
     log(f"\n{align_columns(lines)}")
+    if any(may_keep_features(experiment) for experiment in unfinished.values()):
+        log("Frozen units count in every step; where their features are kept, it takes less time.")
     if experiments[0].execution.probes:
         log("The linear probes come on top of that.")
 
