@@ -27,13 +27,14 @@ MAY_IMPORT = {
 }  # fmt: skip
 # Modules that are imported where they are used: they define flags, or load Matplotlib.
 IMPORTED_WHERE_USED = {
-    "config": {"flags", "flag_types", "from_flags", "launch", "run_flags"},
+    "config": {"flags", "flag_types", "from_flags", "launch", "margin_flag", "run_flags"},
     "results": {"page", "summary", "charts", "figures"},
 }
 WITHOUT_TENSORFLOW = {"config", "results"}
 MAY_DEFINE_FLAGS = {
     "train.py", "sweep.py", "report.py", "advise.py",
-    "config/flags.py", "config/flag_types.py", "config/launch.py", "config/run_flags.py",
+    "config/flags.py", "config/flag_types.py", "config/launch.py",
+    "config/margin_flag.py", "config/run_flags.py",
     "config/from_flags.py",
 }  # fmt: skip
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")

@@ -8,7 +8,15 @@ import time
 
 from absl import flags
 
-from transfer_keras.config import UserError, choices, flag_types, from_flags, launch, run_flags
+from transfer_keras.config import (
+    UserError,
+    choices,
+    flag_types,
+    from_flags,
+    launch,
+    margin_flag,
+    run_flags,
+)
 from transfer_keras.config import flags as experiment_flags
 
 _BEGUN = time.monotonic()
@@ -17,6 +25,7 @@ _CHOSEN_FLAGS = ("n", "mode", "source", "target", "treatments", "dry_run")
 _CHOSEN_SETTINGS = ("steps", "warm_up_head", "validations", "scratch", "augment", "views")
 
 flags.adopt_module_key_flags(experiment_flags)
+flags.adopt_module_key_flags(margin_flag)
 _BUDGET = flags.DEFINE(
     flag_types.Duration(), "budget", "30m", "How long it may take, as 90s, 30m, 2h or 1h30m."
 )
@@ -50,6 +59,7 @@ def main() -> None:
         folder,
         Budget(_BUDGET.value, _BEGUN),
         fixed=[name for name in _CHOSEN_SETTINGS if from_flags.is_given(name)],
+        margin=margin_flag.margin(),
         flags=run_flags.flags_as_text,
     )
 

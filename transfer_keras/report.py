@@ -7,8 +7,9 @@ import pathlib
 
 from absl import flags
 
-from transfer_keras.config import launch
+from transfer_keras.config import launch, margin_flag
 
+flags.adopt_module_key_flags(margin_flag)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Workdir of an experiment, or folder of a study's workdirs.", required=True
 )
@@ -18,6 +19,9 @@ _OVERLAY_PAPER = flags.DEFINE_bool(
     None,
     "Draw the values of Yosinski et al. (2014) faintly (default: where the dataset is ImageNet).",
 )
+_PLAN = flags.DEFINE_bool(
+    "plan", False, "Say how many splits and seeds would decide what is open, by --margin."
+)
 
 
 def main() -> None:
@@ -26,7 +30,13 @@ def main() -> None:
 
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     output = pathlib.Path(_OUTPUT.value).expanduser() if _OUTPUT.value else workdir / "report"
-    recommendation = page.write_report(workdir, output, overlay_paper=_OVERLAY_PAPER.value)
+    recommendation = page.write_report(
+        workdir,
+        output,
+        overlay_paper=_OVERLAY_PAPER.value,
+        margin=margin_flag.margin(),
+        plan=_PLAN.value,
+    )
     print(f"{recommendation}\n\nThe report: {output / 'report.html'}")
 
 

@@ -20,12 +20,14 @@ from transfer_keras.config import (
     choices,
     from_flags,
     launch,
+    margin_flag,
     run_flags,
 )
 from transfer_keras.config import flags as experiment_flags
-from transfer_keras.results import check_study
+from transfer_keras.results import as_begun, check_study
 
 flags.adopt_module_key_flags(experiment_flags)
+flags.adopt_module_key_flags(margin_flag)
 _CLUSTER = flags.DEFINE_string(
     "cluster",
     None,
@@ -49,6 +51,7 @@ def main() -> None:
     _check(requests[0].execution)
     experiments = [request.complete(_describe_donor) for request in requests]
     folder = from_flags.study_folder(experiments)
+    experiments = as_begun(experiments, folder)
     check_study(folder, {each.variant_name: each.identity for each in experiments})
     first = experiments[0]
     count = f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}"
@@ -75,7 +78,10 @@ def _train(experiments: Sequence[Experiment], folder: pathlib.Path) -> bool:
     flags_of = run_flags.flags_as_text
     if kind == "slurm":
         script = library.write_slurm_script(
-            experiments, folder, flags=flags_of, arguments=run_flags.study_flags()
+            experiments,
+            folder,
+            flags=flags_of,
+            arguments=[*run_flags.study_flags(), *margin_flag.given()],
         )
         print(f"{script.read_text()}\nSubmit it: bash {script}")
         return False
@@ -91,7 +97,7 @@ def _train(experiments: Sequence[Experiment], folder: pathlib.Path) -> bool:
 def _print_report(folder: pathlib.Path) -> None:
     from transfer_keras.results import page  # Imports Matplotlib.
 
-    advice = page.write_report(folder, folder / "report", overlay_paper=None)
+    advice = page.write_report(folder, folder / "report", margin=margin_flag.margin())
     print(f"\n{advice}\n\nThe report: {folder / 'report' / 'report.html'}")
     print(f"See every unit: tensorboard --logdir {folder}")
 

@@ -17,7 +17,7 @@ from transfer_keras.config import (
     run_flags,
 )
 from transfer_keras.config import flags as experiment_flags
-from transfer_keras.results import Workdir
+from transfer_keras.results import Workdir, as_begun
 
 flags.adopt_module_key_flags(experiment_flags)
 _LIST_UNITS = flags.DEFINE_bool(
@@ -33,6 +33,7 @@ def main() -> None:
         return
     experiment = request.complete(_describe_donor)
     workdir = Workdir(from_flags.workdir(experiment))
+    (experiment,) = as_begun([experiment], workdir.path)
     workdir.check(experiment.identity)
     missing = [treatment.name for treatment in workdir.missing(experiment.all_treatments)]
     print(

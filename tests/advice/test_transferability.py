@@ -1,5 +1,7 @@
 """Against the network in NumPy and the oracles of the two measures."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from support.cka_oracle import oracle as cka_oracle
 from support.logme_oracle import oracle as logme_oracle
 
 from transfer_keras.advice import linear_classifier, transferability
-from transfer_keras.advice.transferability import Agreement, Score
+from transfer_keras.advice.transferability import Agreement, RankCorrelation, Score
 
 
 def pictures(count, seed=0, side=6):
@@ -202,7 +204,11 @@ def test_agreement_is_the_correlation_of_ranks():
     assert expected == pytest.approx([0.8, 0.8, 0.4])
     agreed = transferability.compare_with_results(MADE, top1)
     assert agreed.n == (1, 2, 3, 4)
-    assert agreed[1:] == pytest.approx(expected)
+    assert [found.value for found in agreed[1:]] == pytest.approx(expected)
+    # Of the 24 orders of four, so many have a correlation as far from 0.
+    orders = [np.corrcoef(order, range(4))[0, 1] for order in itertools.permutations(range(4))]
+    p = [np.mean(np.abs(orders) >= abs(value) - 1e-9) for value in expected]
+    assert [found.p_value for found in agreed[1:]] == pytest.approx(p)
 
 
 def test_no_agreement_to_speak_of():
@@ -210,7 +216,7 @@ def test_no_agreement_to_speak_of():
     assert transferability.compare_with_results(MADE, {1: 0.4, 2: 0.6, 7: 0.5}) is None
     assert transferability.compare_with_results(MADE, {1: 0.5, 2: 0.5, 3: 0.5}) is None
     assert transferability.compare_with_results(MADE, {1: 0.4, 2: 0.6, 5: 0.7}) == Agreement(
-        (1, 2, 5), 1.0, 0.5, None
+        (1, 2, 5), RankCorrelation(1.0, pytest.approx(1 / 3)), RankCorrelation(0.5, 1.0), None
     )
     alike = [score._replace(logme=1.0) for score in MADE]
     assert transferability.compare_with_results(alike, {1: 0.1, 2: 0.2, 3: 0.3}).logme is None
@@ -238,6 +244,6 @@ def test_the_description():
     ]
     assert " 4,000 pictures" in lines[7]
     assert lines[8:] == [
-        "rank correlation with what frozen transfer reached at n = 1, 3, 5: linear +0.50, LogME "
-        "+1.00, CKA none"
+        "rank correlation with what frozen transfer reached at n = 1, 3, 5: linear +0.50 (p = "
+        "1.00), LogME +1.00 (p = 0.33), CKA none"
     ]

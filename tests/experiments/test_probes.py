@@ -1,4 +1,4 @@
-"""Linear probes against scikit-free oracles: SciPy's own minimiser on the same features."""
+"""Linear probes against SciPy's own minimiser on the same features."""
 
 import keras
 import numpy as np
@@ -9,6 +9,7 @@ from support.event_files import read
 from transfer_keras.config import Interrupted, make_experiment
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.experiments import probes
 from transfer_keras.experiments.probes import probe_accuracies
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.results import Workdir
@@ -57,7 +58,7 @@ def logistic(x, labels):
 def test_against_logistic_regression_by_scipy():
     train, test, model = task(3000, 0), task(600, 1), network()
     before = [w.numpy() for w in model.weights]
-    accuracies = probe_accuracies(model, 3, train, test, seed=0, mean=None, stop=Stop())
+    accuracies = probe_accuracies(model, train, test, seed=0, stop=Stop())
     assert list(accuracies) == ["keeps", "blind", "last"]
     outputs = keras.Model(model.input, model.get_layer("norm").output)
 
@@ -75,10 +76,77 @@ def test_against_logistic_regression_by_scipy():
         assert np.array_equal(weight.numpy(), old)
 
 
+def test_few_pictures_are_fitted_to_the_end():
+    """A convex problem has one solution, whatever the number of pictures is."""
+    train, test, model = task(160, 0), task(600, 1), network()
+    accuracy = probe_accuracies(model, train, test, seed=0, stop=Stop())["keeps"]
+    outputs = keras.Model(model.input, model.get_layer("norm").output)
+    x, z = (
+        outputs(e.images.astype(np.float32), training=False).numpy().reshape(len(e), -1)
+        for e in (train, test)
+    )
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    x, z = (x - mean) / spread, (z - mean) / spread
+    fifth = np.zeros(len(x), bool)
+    for label in range(3):
+        fifth[np.flatnonzero(train.labels == label)[4::5]] = True
+    losses = []
+    for strength in np.logspace(-5, 1, 7):
+        # The penalty of the others alone, whose means and spreads differ a little.
+        others = x[~fifth]
+        center, scale = others.mean(axis=0), others.std(axis=0)
+        fitted = penalised((others - center) / scale, train.labels[~fifth], strength)
+        losses.append(fitted((x[fifth] - center) / scale, train.labels[fifth])[0])
+    best = np.logspace(-5, 1, 7)[np.argmin(losses)]
+    expected = penalised(x, train.labels, best)(z, test.labels)[1]
+    assert accuracy == pytest.approx(expected, abs=0.005)
+
+
+def penalised(x, labels, strength):
+    """Fits a logistic regression whose kernel is penalised; gives loss and top-1 on others."""
+    truth, width = np.eye(3)[labels], x.shape[1]
+
+    def loss(flat):
+        kernel, bias = flat[:-3].reshape(width, 3), flat[-3:]
+        logits = x @ kernel + bias
+        error = special.softmax(logits, axis=1) - truth
+        nats = (special.logsumexp(logits, axis=1) - (logits * truth).sum(axis=1)).sum()
+        gradient = [(strength * x.T @ error + kernel).ravel(), strength * error.sum(axis=0)]
+        return strength * nats + (kernel**2).sum() / 2, np.concatenate(gradient)
+
+    flat = optimize.minimize(loss, np.zeros(3 * width + 3), jac=True, method="L-BFGS-B").x
+    kernel, bias = flat[:-3].reshape(width, 3), flat[-3:]
+
+    def score(z, answers):
+        logits = z @ kernel + bias
+        nats = special.logsumexp(logits, axis=1) - logits[np.arange(len(z)), answers]
+        return nats.mean(), (logits.argmax(axis=1) == answers).mean()
+
+    return score
+
+
+def test_many_pictures_are_drawn(monkeypatch):
+    monkeypatch.setattr(probes, "_MOST_PICTURES", 100)
+    some = [probes._choose(1000, seed) for seed in (0, 0, 1)]
+    assert np.array_equal(some[0], some[1])
+    assert not np.array_equal(some[0], some[2])
+    assert len(set(some[0])) == 100
+    assert np.array_equal(probes._choose(80, 0), np.arange(80))
+    few = probe_accuracies(network(), task(1000, 0), task(90, 1), seed=0, stop=Stop())
+    alone = task(1000, 0)
+    chosen = Examples(alone.images[some[0]], alone.labels[some[0]], np.arange(100), CUT)
+    assert few == probe_accuracies(network(), chosen, task(90, 1), seed=0, stop=Stop())
+
+
+def test_units_in_several_passes(monkeypatch):
+    once = probe_accuracies(network(), task(300, 0), task(90, 1), seed=0, stop=Stop())
+    monkeypatch.setattr(probes, "_FEATURE_BYTES", 1)
+    assert probe_accuracies(network(), task(300, 0), task(90, 1), seed=0, stop=Stop()) == once
+
+
 def test_a_function_of_its_arguments():
     accuracies = [
-        probe_accuracies(network(), 3, task(300, 0), task(90, 1), seed=s, mean=None, stop=Stop())
-        for s in (0, 0)
+        probe_accuracies(network(), task(300, 0), task(90, 1), seed=s, stop=Stop()) for s in (0, 0)
     ]
     assert accuracies[0] == accuracies[1]
 
@@ -87,7 +155,7 @@ def test_a_stop():
     stop = Stop()
     stop.signalled = True
     with pytest.raises(Interrupted, match="the linear probes of A1B"):
-        probe_accuracies(network(), 3, task(300, 0), task(90, 1), seed=0, mean=None, stop=stop)
+        probe_accuracies(network(), task(300, 0), task(90, 1), seed=0, stop=stop)
 
 
 def test_in_rows_and_in_tensorboard_also_of_networks_that_are_done(data_dir, tmp_path):

@@ -127,7 +127,8 @@ def test_what_is_drawn(folder, tmp_path):
     splits = (tmp_path / "splits.svg").read_text()
     for text in (
         "natural: transfer, frozen, towards B", "random halves: transfer, frozen",
-        "whole: random, frozen: never trained", "difference from the base, with 95 % intervals",
+        "whole: random, frozen: never trained", "difference from the base",
+        "bars: 95 % intervals over",
         "faint: whole: random, frozen, Yosinski et al. (2014)",
     ):  # fmt: skip
         assert text in splits, text
@@ -137,7 +138,7 @@ def test_what_is_drawn(folder, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "Split: whole, 5 a class" not in page, "bases alone have no section"
     assert "Split: whole</h2>" in page
-    assert "(0.7500) of 8" in page, "the better of the two tests in every row of these studies"
+    assert "(0.7500) 8 of 8" in page, "the better of the two tests in every row of these studies"
 
 
 def test_reduced_data_is_paired_by_target_and_seed(tmp_path):

@@ -5,7 +5,16 @@ import pytest
 from scipy import stats
 
 from transfer_keras.results import statistics
-from transfer_keras.results.comparison import BASE, NetworkResult, Role, Runs, TargetTask, compare
+from transfer_keras.results.comparison import (
+    BASE,
+    Contrast,
+    NetworkResult,
+    Role,
+    Runs,
+    TargetTask,
+    compare,
+    estimate_level,
+)
 
 ONE = Role("AnB", 3)
 STUDIES = 1000
@@ -90,6 +99,7 @@ def test_naive_intervals_would_not():
 
 
 def test_against_scipys_paired_t_test():
+    """Over splits, each the mean of its two targets."""
     rng = np.random.default_rng(0)
     pairs = rng.normal(0.6, 0.02, (6, 2))
     runs = {
@@ -97,13 +107,15 @@ def test_against_scipys_paired_t_test():
         for i, (a, b) in enumerate(pairs)
     }
     comparison = compare(Runs(runs), [ONE], [BASE])
-    expected = stats.ttest_rel(*pairs.T)
+    expected = stats.ttest_rel(*pairs.reshape(3, 2, 2).mean(axis=1).T)
     interval = expected.confidence_interval()
     assert comparison.p_value == pytest.approx(expected.pvalue)
     assert comparison.interval == pytest.approx(
         (np.mean(pairs @ [1, -1]), interval.low, interval.high)
     )
-    assert comparison.deviation == pytest.approx(np.std(pairs @ [1, -1], ddof=1))
+    assert comparison.at(0.9).high - comparison.mean == pytest.approx(
+        stats.t.ppf(0.95, 2) * (interval.high - comparison.mean) / stats.t.ppf(0.975, 2)
+    )
 
 
 def test_one_seed_on_images_is_the_paired_t_test_almost():
@@ -154,13 +166,108 @@ def test_means_over_a_range():
     assert comparison.interval.estimate == pytest.approx(np.mean([0.2, 0.25]))
 
 
-def test_runs_to_decide_against_simulation():
+def test_splits_that_agree_but_for_rounding_do_not_vary():
+    """Their interval is over images, and says so."""
+    right = np.arange(200) < 140
+    runs = {}
+    for split, top1 in enumerate((0.1 + 0.2, 0.3)):  # Which differ by 5e-17.
+        by_role = {
+            ONE: NetworkResult(0.4 + top1, right),
+            BASE: NetworkResult(0.4, np.roll(right, 60)),
+        }
+        runs[TargetTask(str(split), "B")] = {0: by_role}
+    comparison = compare(Runs(runs), [ONE], [BASE])
+    assert comparison.over == "images"
+    assert comparison.interval.high - comparison.interval.low > 0.05
+    assert comparison.p_value > 1e-6
+
+
+def test_several_n_know_more_of_the_variance_than_one():
+    """Limma's moderated variance, in another form: the posterior mean under its own prior."""
     rng = np.random.default_rng(0)
-    for effect, deviation in ((0.5, 0.4), (0.2, 0.35), (-0.3, 0.3)):
-        count = statistics.replicates_to_decide(effect, deviation)
-        for tried, enough in ((count, True), (count - 1, False)):
-            p = stats.ttest_1samp(rng.normal(effect, deviation, (20_000, tried)), 0, axis=1).pvalue
-            assert (np.mean(p < 0.05) > 0.8 - 0.01) if enough else (np.mean(p < 0.05) < 0.8 + 0.01)
-    assert statistics.replicates_to_decide(0.0, 1.0) is None
-    assert statistics.replicates_to_decide(1e-6, 1.0) is None
-    assert statistics.replicates_to_decide(1.0, 0.0) == 2
+    table = rng.normal(0, 0.01, (3, 7)) * np.linspace(0.5, 2, 7)
+    estimates = statistics.over_splits(table)
+    variances = table.var(axis=0, ddof=1)
+    shrunk = np.array([e.variance * 3 for e in estimates])
+    # Each lies between its own variance and one that all have in common.
+    weights = np.polyfit(variances, shrunk, 1)
+    assert 0 <= weights[0] < 1
+    np.testing.assert_allclose(np.polyval(weights, variances), shrunk, rtol=1e-8)
+    assert all(2 <= estimate.freedom <= 2 * 7 / (1 + 6 * 0.25) for estimate in estimates)
+    assert [e.mean for e in estimates] == pytest.approx(table.mean(axis=0))
+    (alone,) = statistics.over_splits(table[:, :1])
+    assert alone == statistics.over_replicates(table[:, 0])
+
+
+def test_a_split_that_lacks_an_n():
+    table = np.array([[0.01, 0.02], [0.03, np.nan], [0.02, 0.05]])
+    first, second = statistics.over_splits(table)
+    assert first.mean == pytest.approx(0.02)
+    assert second.mean == pytest.approx(0.035)
+    assert second.freedom < first.freedom
+
+
+@pytest.mark.parametrize("freedom", [1, 3])
+@pytest.mark.parametrize("prior", [4.0, 40.0])
+def test_the_common_variance_against_the_density(freedom, prior):
+    """The scale and the degrees of freedom with which many variances were drawn."""
+    rng = np.random.default_rng(0)
+    true = 2.5 * prior / rng.chisquare(prior, 200_000)
+    drawn = true * rng.chisquare(freedom, 200_000) / freedom
+    scale, degrees = statistics._common_variance(drawn, np.full(200_000, freedom))
+    assert scale == pytest.approx(2.5, rel=0.03)
+    assert degrees == pytest.approx(prior, rel=0.25)
+
+
+def test_seeds_pooled_by_hand():
+    """The variance over seeds beyond that of images, against one that is known."""
+    rng = np.random.default_rng(0)
+    pools = []
+    for _ in range(300):
+        answers = [rng.random((3, 400)) < 0.7 + rng.normal(0, 0.03, (3, 1)) for _ in range(6)]
+        pools.append(statistics.pool_seed_variance([*answers, answers[0][:1]]))
+    assert np.mean([pool.between - pool.within for pool in pools]) == pytest.approx(9e-4, rel=0.05)
+    assert {(pool.freedom, pool.within_freedom) for pool in pools} == {(12, 12 * 399)}
+    assert statistics.pool_seed_variance([answers[0][:1]]) is None
+
+
+def test_networks_of_a_contrast():
+    """The squared weights of a mean over n that share a base."""
+    roles = tuple(Role("AnB", n) for n in (1, 2, 3, 4))
+    assert Contrast(roles, (BASE,) * 4).networks == pytest.approx(4 / 16 + 1)
+    assert Contrast(roles[:1], (BASE,)).networks == 2
+
+
+def test_the_level_of_a_role():
+    """A mean top-1 over splits against SciPy, and over images against the normal interval."""
+    tops = [[0.5, 0.6], [0.7, 0.5], [0.4, 0.45]]
+    runs = {
+        TargetTask(str(split), target): {0: {BASE: NetworkResult(top1)}}
+        for split, of_split in enumerate(tops)
+        for target, top1 in zip("AB", of_split, strict=True)
+    }
+    level = estimate_level(Runs(runs), BASE)
+    expected = stats.ttest_1samp(np.mean(tops, axis=1), 0).confidence_interval()
+    assert level.interval[1:] == pytest.approx(tuple(expected))
+    right = np.arange(1000) < 700
+    one = Runs({TargetTask("0", "B"): {0: {BASE: NetworkResult(0.7, right)}}})
+    level = estimate_level(one, BASE)
+    assert level.over == "images"
+    assert level.interval.high - 0.7 == pytest.approx(1.96 * np.sqrt(0.21 / 1000), rel=0.02)
+    assert estimate_level(one, ONE) is None
+
+
+def test_holm_against_the_definition():
+    """A hypothesis is rejected if all with smaller p are, and its own is small enough."""
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        p = rng.random(rng.integers(1, 8)) ** 3
+        adjusted = statistics.adjust_holm(p)
+        for level in (0.01, 0.05, 0.3):
+            rejected = set()
+            for rank, place in enumerate(np.argsort(p)):
+                if p[place] > level / (len(p) - rank):
+                    break
+                rejected.add(place)
+            assert {i for i, value in enumerate(adjusted) if value <= level} == rejected
+    assert statistics.adjust_holm([]) == []

@@ -15,7 +15,7 @@ from support.studies import write_experiment, write_study
 
 from transfer_keras.results import Runs, Workdir, findings, paper, recommend
 from transfer_keras.results.commands import repeat_commands
-from transfer_keras.results.comparison import BASE, Role, compare
+from transfer_keras.results.comparison import BASE, Role, compare, compare_families
 from transfer_keras.results.page import write_report
 from transfer_keras.results.study import Kind, read_study
 
@@ -61,21 +61,32 @@ def test_tables(written, folder):
 def test_advice(written, folder):
     text, output = written
     runs = read_study(folder).runs[RANDOM]
-    fine, lost, tuned = (
-        [100 * x for x in compare(runs, [Role(family, n)], [BASE]).interval]
-        for family, n in (("AnB", 2), ("AnB", 3), ("AnB+", 3))
-    )
-    assert text.startswith(
-        "Split random: Freeze up to unit 2: no loss is detectable ({:+.1f} points, "
-        "95 % {:+.1f} to {:+.1f}, over splits). ".format(*fine)
-    )
-    assert (
-        f"From unit 3 on, fine-tune: freezing n = 3 loses {-lost[0]:.1f} points, "
-        f"95 % {-lost[2]:.1f} to {-lost[1]:.1f}, over splits; fine-tuned, it gains "
-        f"({tuned[0]:+.1f} points"
-    ) in text
+    frozen, tuned = (compare_families(runs, family, "base") for family in ("AnB", "AnB+"))
+    shown = {
+        name: "({:+.1f} points, 90 % {:+.1f} to {:+.1f}, over splits)".format(
+            *(100 * x for x in comparison.at(0.9))
+        )
+        for name, comparison in (("1", frozen[1]), ("2", frozen[2]), ("2+", tuned[2]))
+    }
+    assert text.startswith(f"Split random: Freeze up to unit 1: it gains {shown['1']}. ")
+    undecided = "whether more than 2 points are lost is not decided"
+    assert f"Freezing n = 2: {undecided} {shown['2']}; about " in text
+    assert " splits would decide it. From unit 2 on" in text
+    assert f"From unit 2 on, fine-tune: fine-tuned, it gains {shown['2+']}." in text
     assert text.endswith("Tried: n = 1, 2, 3.")
-    assert "Freeze up to unit 2" in (output / "report.html").read_text()
+    assert "Freeze up to unit 1" in (output / "report.html").read_text()
+
+
+def test_a_larger_margin_freezes_more_and_a_plan_says_what_is_open(folder, tmp_path):
+    text = write_report(folder, tmp_path, margin=0.05, plan=True)
+    assert text.startswith("Split random: Freeze up to unit 2: no more than 5 points are lost (")
+    assert "Freezing n = 3: more than 5 points are lost (" in text
+    table = text.partition("with a margin of 5 points:\n")[2].splitlines()
+    assert table[0].split()[:4] == ["gap", "within", "the", "margin"]
+    (line,) = [line for line in table if line.startswith("transfer, frozen (AnB - base)")]
+    assert re.search(r"n = 1, 2 +n = 3", line)
+    assert "power_random.svg" in {path.name for path in tmp_path.iterdir()}
+    assert "What would decide it: random" in (tmp_path / "report.html").read_text()
 
 
 def advice(folder, levels, **changes):
@@ -89,16 +100,17 @@ def advice(folder, levels, **changes):
 @pytest.mark.parametrize(
     ("levels", "changes", "expected"),
     [
-        ({"A1B": 0.3}, {}, r"Freezing n = 1 loses .* over images\. Tried: n = 1\."),
+        ({"A1B": 0.3}, {}, r"Freezing n = 1: more than 2 points are lost .*\. Tried: n = 1\."),
         ({"A1B": 0.3, "A1B+": 0.63}, {},
-         r"From unit 1 on, fine-tune: freezing n = 1 loses .*it gains"),
+         r"Freezing n = 1: more than 2 .* From unit 1 on, fine-tune: fine-tuned, it gains"),
         ({"A1B": 0.4, "A1B+": 0.3}, {},
-         r"Freezing n = 1 loses .*; fine-tuned, it loses .*: train from scratch instead\."),
-        ({"A1B": 0.5, "A1B+": 0.61}, {}, r"From unit 1 on, fine-tune: .* no loss is detectable"),
-        ({"A1B": 0.55, "A1B+": 0.53}, {}, r"Freezing n = 1 loses .* over images\. Tried: n = 1"),
-        ({"A1B": 0.6}, {}, r"Freeze up to unit 1: no loss is detectable .*\. Tried: n = 1\."),
-        ({"A2B": 0.6, "A5B": 0.3}, {}, r"Freeze up to unit 2: .* n = 5 .*Tried: n = 2, 5\."),
-        ({"A1B": 0.6, "A2B": 0.05}, {"outcomes": {"A2B": "at chance"}},
+         r"Freezing n = 1: .* Train from scratch instead: fine-tuned, more than 2 points are lost"),
+        ({"A1B": 0.55, "A1B+": 0.53}, {},
+         r"Freezing .*\. Fine-tuned, whether more than 2 points are lost is not decided .*Tried"),
+        ({"A1B": 0.6}, {}, r"Freezing n = 1: whether .* not decided .*\. Tried: n = 1\."),
+        ({"A1B": 0.62}, {}, r"Freeze up to unit 1: it gains .*Tried: n = 1"),
+        ({"A2B": 0.62, "A5B": 0.3}, {}, r"Freeze up to unit 2: .* n = 5: .*Tried: n = 2, 5\."),
+        ({"A1B": 0.62, "A2B": 0.05}, {"outcomes": {"A2B": "at chance"}},
          r"Freeze up to unit 1: .* Freezing n = 2 does not always train\. Tried: n = 1, 2\."),
     ],
 )  # fmt: skip
@@ -112,8 +124,9 @@ def test_wide_intervals_are_no_permission(tmp_path):
         levels = {"baseA": 0.6, "baseB": 0.6, "A1B": level}
         write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
     text = recommend(read_study(tmp_path).runs[RANDOM])
-    assert text.startswith("What freezing n = 1 costs is not decided")
-    assert "-100.0" in text, "no difference is larger"
+    assert text.startswith("Freezing n = 1: whether more than 2 points are lost is not decided")
+    (comparison,) = compare_families(read_study(tmp_path).runs[RANDOM], "AnB", "base").values()
+    assert comparison.interval.low == -1, "no difference is larger"
 
 
 def named(role, n, target):
@@ -129,7 +142,8 @@ def test_findings_by_hand(folder):
     study = read_study(folder)
     top1 = {(n.split, n.seed, n.row.treatment): n.row.top1 for n in study.networks}
     seen = set()
-    for finding in findings.find_gaps(study.runs[RANDOM]):
+    for finding in findings.find_gaps(study.runs[RANDOM], study.all_runs[RANDOM]):
+        assert (finding.tried, finding.worst) == (8, None)
         one, other = re.search(r"\((\w+\+?) - (\w+\+?)\)", finding.gap).groups()
         differences = [
             top1[split, seed, named(one, finding.n, target)]
@@ -213,7 +227,7 @@ def test_what_the_page_shows_of_filters(tmp_path):
 
 
 def test_a_base_that_failed_beside_a_good_target(tmp_path):
-    levels = {"baseA": 0.05, "baseB": 0.6, "A1B": 0.6, "B1A": 0.3}
+    levels = {"baseA": 0.05, "baseB": 0.6, "A1B": 0.62, "B1A": 0.3}
     write_experiment(
         tmp_path / "one", split="0", seed=0, levels=levels, outcomes={"baseA": "at chance"}
     )
@@ -279,7 +293,7 @@ def test_program(folder, tmp_path):
 
     done = run(f"--workdir={folder}", f"--output={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    assert "Freeze up to unit 2" in done.stdout
+    assert "Freeze up to unit 1" in done.stdout
     assert done.stdout.splitlines()[-1] == f"The report: {tmp_path / 'out' / 'report.html'}"
     for flags, text in (
         ([], "workdir"),

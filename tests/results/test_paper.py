@@ -57,7 +57,6 @@ def test_decomposition_paired_by_target(random_splits, one, other, points):
         comparison = compare(random_splits, [Role(one, n)], base)
         assert 100 * comparison.interval.estimate == pytest.approx(expected, abs=0.0051)
         assert (comparison.over, comparison.targets, comparison.pairs) == ("splits", 4, 4)
-        assert 0.0005 <= comparison.deviation <= 0.0038
 
 
 @pytest.mark.parametrize(("first", "base", "selffer"), [(1, 1.60, 1.38), (3, 1.80, 1.40),

@@ -4,9 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 from support.donor_studies import DONOR, IMAGES, levels_at, make_runs, make_runs_by_seed
 
-from transfer_keras.results import recommendation
+from transfer_keras.results import margin, recommendation
 from transfer_keras.results.comparison import (
     BASE,
     Comparison,
@@ -15,7 +16,7 @@ from transfer_keras.results.comparison import (
     Runs,
     compare,
 )
-from transfer_keras.results.statistics import Interval
+from transfer_keras.results.statistics import Estimate
 
 
 def test_of_equals_the_best_is_that_of_the_fewest_units():
@@ -104,9 +105,10 @@ def test_the_cheapest_freezes_most_of_those_not_worse():
     levels = {BASE: 0.5, Role("AnB+", 9): 0.81}
     levels |= {Role("AnB", n): level for n, level in ((2, 0.8), (5, 0.802), (7, 0.795), (9, 0.6))}
     runs = make_runs(levels, noise=0.02)
-    role, comparison = recommendation.cheapest_frozen(runs, recommendation.best_role(runs))
+    role, comparison = recommendation.cheapest_frozen(runs, recommendation.best_role(runs), 0.1)
     assert role == Role("AnB", 7)
     assert comparison.interval.low < 0 <= comparison.interval.high
+    assert recommendation.cheapest_frozen(runs, recommendation.best_role(runs), 1e-3) is None
     assert recommendation.cheapest_frozen(runs, Role("AnB", 9)) is None
 
 
@@ -122,11 +124,7 @@ def test_few_pictures_do_not_make_a_cheap_one():
 
 
 def test_a_small_estimate_with_a_wide_interval_is_not_offered_as_cheap():
-    """A loss of 3 points on 100 images passes a threshold of the estimate, and not `verdict`.
-
-    The former second threshold, an estimate of at least -5 points, would offer this transfer as
-    cheap. The one rule does not, since the interval reaches below -10 points.
-    """
+    """A loss of 3 points on 100 images is not detectable, which does not make it small."""
     right = np.arange(100) < 80
     changed = np.isin(np.arange(100), [*range(13), *range(90, 100)])
     runs = {
@@ -139,25 +137,33 @@ def test_a_small_estimate_with_a_wide_interval_is_not_offered_as_cheap():
     assert comparison.interval.estimate == pytest.approx(-0.03)
     assert comparison.interval.low < -0.10
     assert comparison.interval.high > 0
-    assert recommendation.verdict(comparison) == recommendation.UNDECIDED
+    assert margin.verdict(comparison, 0.05) == margin.UNDECIDED
     assert Role("AnB", 3) in recommendation.contenders(runs, Role("AnB+", 3))
     assert "Cheapest" not in recommendation.recommend_for_donor(runs, {}, "net")
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"),
+    ("low", "high", "verdict", "state"),
     [
-        (-0.10, 0.0, recommendation.NO_LOSS),
-        (-0.02, 0.3, recommendation.NO_LOSS),
-        (0.01, 0.02, recommendation.NO_LOSS),
-        (-0.11, 0.3, recommendation.UNDECIDED),
-        (-0.02, -0.01, recommendation.LOSES),
-        (-0.5, -0.01, recommendation.LOSES),
+        (-0.019, 0.0, margin.FINE, margin.WITHIN),
+        (-0.019, -0.001, margin.FINE, margin.WITHIN),
+        (-0.019, 0.3, margin.FINE, margin.OPEN),
+        (0.021, 0.03, margin.FINE, margin.BEYOND),
+        (-0.021, 0.3, margin.UNDECIDED, margin.OPEN),
+        (-0.5, -0.019, margin.UNDECIDED, margin.OPEN),
+        (-0.5, -0.021, margin.WORSE, margin.BEYOND),
     ],
 )
-def test_one_rule_decides_whether_freezing_costs_anything(low, high, expected):
-    interval = Interval((low + high) / 2, low, high)
-    assert recommendation.verdict(Comparison(interval, 0.5, "images", 1, 1, None)) == expected
+def test_one_rule_decides_what_freezing_costs(low, high, verdict, state):
+    """The interval of 90 % is held against two points, whatever the estimate is."""
+    half = stats.t.ppf(0.95, 7)
+    estimate = Estimate((low + high) / 2, ((high - low) / 2 / half) ** 2, 7)
+    comparison = Comparison(estimate, "splits", 16, 16)
+    assert comparison.at(0.9)[1:] == pytest.approx((low, high))
+    assert margin.verdict(comparison, 0.02) == verdict
+    assert margin.state(comparison, 0.02) == state
+    assert margin.points(0.02) == "2 points"
+    assert margin.points(0.01) == "1 point"
 
 
 def test_the_table_says_of_how_many_seeds():
@@ -171,7 +177,7 @@ def test_the_table_says_of_how_many_seeds():
 def test_a_transfer_that_gains_little_is_not_said_to_gain():
     runs = make_runs({BASE: 0.8, Role("AnB+", 3): 0.82}, seeds=2, noise=0.05)
     line = recommendation.recommend_for_donor(runs, {}, "net").splitlines()[1]
-    assert line.startswith("Against training from scratch, which is not detectably worse: +")
+    assert line.startswith("Against training from scratch, a gain that is not decided: +")
 
 
 def test_scratch_as_the_best_is_held_against_the_best_transfer():

@@ -66,7 +66,7 @@ def test_failures_have_a_line_each(tmp_path):
     assert [line.split()[0] for line in lines] == ["baseB", "A3B"]
     assert "diverged: its loss is no number" in lines[0]
     assert "at chance: its training loss ended at 0.690" in lines[1]
-    assert f"2 classes costs {math.log(2):.3f}" in lines[1]
+    assert f"looks at no image costs {math.log(2):.3f}" in lines[1]
     table = summary.result_table(Workdir(tmp_path), treatments).splitlines()
     assert "diverged" in table[2]
     assert "at chance" not in table[3]

@@ -20,9 +20,11 @@ def gram(x):
 
 
 def oracle(x, y, batch):
-    """Computes CKA of features (images, ...) over batches; the last may be smaller."""
+    """Computes CKA of features (images, ...) over batches; the last may be smaller, and counts
+    less."""
     sums = np.zeros(3)
     for start in range(0, len(x), batch):
         k, l = (gram(z[start : start + batch]) for z in (x, y))  # noqa: E741
-        sums += [hsic(k, l), hsic(k, k), hsic(l, l)]
+        n = len(k)
+        sums += n * (n - 3) * np.array([hsic(k, l), hsic(k, k), hsic(l, l)])
     return sums[0] / np.sqrt(sums[1] * sums[2])

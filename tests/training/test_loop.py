@@ -4,12 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import optimize
 from support.training import STRATEGY, Recorder, batches, endless, linear, poisoned
 
 from transfer_keras import surgery
 from transfer_keras.training import Schedule, Streams, train_networks
 from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.scores import outcome
+from transfer_keras.training.scores import chance_loss, outcome
 from transfer_keras.training.unit_metrics import UnitMetrics
 
 
@@ -168,5 +169,37 @@ def test_outcome_within_one_percent_of_chance():
         (chance * 1.0101, "trained"), (chance * 0.9899, "trained"), (0.0, "trained"),
         (float("nan"), "diverged"), (float("inf"), "diverged"),
     ):  # fmt: skip
-        assert outcome(loss, 1.0, 10) == expected
-    assert outcome(1.0, float("nan"), 10) == "diverged"
+        assert outcome(loss, 1.0, chance) == expected
+    assert outcome(1.0, float("nan"), chance) == "diverged"
+
+
+def test_what_an_answer_costs_that_looks_at_no_image():
+    """The entropy of the labels, and with class weights what the weighted loss is least at."""
+    rng = np.random.default_rng(0)
+    assert chance_loss(np.repeat(np.arange(7), 9)) == pytest.approx(np.log(7))
+    assert chance_loss(np.array([0] * 60 + [1] * 40)) == pytest.approx(0.6730, abs=1e-4)
+    labels = rng.choice(3, 500, p=[0.6, 0.3, 0.1])
+    for weights in (None, (1.0, 2.0, 6.0), (0.5, 0.0001, 3.0)):
+        of_each = np.ones(500) if weights is None else np.array(weights)[labels]
+
+        def loss(logits, of_each=of_each):
+            logits = np.append(logits, 0)
+            nats = np.log(np.exp(logits).sum()) - logits[labels]
+            return (of_each * nats).mean(), nats.mean()
+
+        best = optimize.minimize(lambda x, loss=loss: loss(x)[0], np.zeros(2)).x
+        assert chance_loss(labels, weights) == pytest.approx(loss(best)[1], rel=1e-3)
+
+
+def test_a_network_that_only_knows_the_shares_has_not_learned():
+    """Of 10 examples 6 are of one class: the loss is well below ln(2), and nothing is learned."""
+    images, labels = np.zeros((10, 4), np.float32), np.array([0] * 6 + [1] * 4, np.int32)
+    stream = tf.data.Dataset.from_tensors((images, labels))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, bias_initializer="zeros")])
+    streams = Streams(lambda start, _: stream.repeat(), lambda _: stream, STRATEGY)
+    outcomes = {}
+    for name, chance in (("known", chance_loss(labels)), ("equal", None)):
+        recipe = Recipe(300, 10, 0.1, "adam", "cosine", chance_loss=chance)
+        trained = train_networks(surgery.fuse({"one": model}), recipe, streams, Schedule(300, 100))
+        outcomes[name] = trained["one"].outcome
+    assert outcomes == {"known": "at chance", "equal": "trained"}

@@ -44,6 +44,7 @@ from transfer_keras.experiments import (
 from transfer_keras.results import (
     BASE,
     FROZEN_TRANSFER,
+    MARGIN,
     TUNED_TRANSFER,
     Role,
     Runs,
@@ -67,6 +68,7 @@ def advise(
     budget: Budget,
     *,
     fixed: Sequence[str] = (),
+    margin: float = MARGIN,
     flags: FlagsOf,
     log: Callable[[str], None] = print,
 ) -> None:
@@ -77,6 +79,7 @@ def advise(
         folder: of the study.
         budget: the time that is given.
         fixed: see `make_plan`.
+        margin: the loss that counts as none, in fractions of the test images.
         flags: see `run_sweep`.
         log: called with lines and tables for the user.
 
@@ -105,8 +108,9 @@ def advise(
     # What came out: the report, the network with its card, the table and the advice.
     runs = search.runs()
     unit_names = {n: unit.name for n, unit in enumerate(experiment.architecture.units, 1)}
-    advice = _advice(experiment, runs, unit_names, len(data.train["B"]))
-    page.write_report(folder, folder / "report", overlay_paper=False)
+    text = recommend_for_donor(runs, unit_names, experiment.training.network, margin=margin)
+    advice = f"{text}\n{_how_long(experiment, runs, len(data.train['B']))}"
+    page.write_report(folder, folder / "report", overlay_paper=False, margin=margin)
     use = _write_best_network(experiment, folder, runs, advice, data)
     if scores:
         frozen = {r.n: x for r, x in mean_top1(runs).items() if r.family == FROZEN_TRANSFER}
@@ -124,13 +128,12 @@ def advise(
         log("More time adds n and seeds, which narrows the intervals: run the same command again.")
 
 
-def _advice(experiment: Experiment, runs: Runs, unit_names: dict[int, str], images: int) -> str:
-    """Writes the recommendation, and how long the networks were trained."""
+def _how_long(experiment: Experiment, runs: Runs, images: int) -> str:
+    """Writes how long the networks were trained."""
     training = experiment.training
     epochs = training.steps * training.batch_size / images
     everything = "All, from scratch too," if BASE in mean_top1(runs) else "All"
     return (
-        f"{recommend_for_donor(runs, unit_names, training.network)}\n"
         f"{everything} had {training.steps:,} steps ({epochs:.1f} epochs): what learns slowly may "
         "gain from more."
     )

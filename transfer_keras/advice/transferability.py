@@ -44,18 +44,25 @@ class Score(NamedTuple):
     cka: float
 
 
+class RankCorrelation(NamedTuple):
+    """Spearman's rank correlation, and its two-sided p-value by permutation."""
+
+    value: float
+    p_value: float
+
+
 class Agreement(NamedTuple):
-    """Spearman's rank correlations of scores with what frozen transfer reached.
+    """How well scores order what frozen transfer reached.
 
     Attributes:
         n: those that were compared, in order.
-        linear, logme, cka: -1 to 1; None where the measure is constant over them, or no number.
+        linear, logme, cka: None where the measure is constant over them, or no number.
     """
 
     n: tuple[int, ...]
-    linear: float | None
-    logme: float | None
-    cka: float | None
+    linear: RankCorrelation | None
+    logme: RankCorrelation | None
+    cka: RankCorrelation | None
 
 
 def compute_features(
@@ -136,8 +143,8 @@ def score_features(
 
 
 def _gram(features: np.ndarray) -> np.ndarray:
-    """Computes what CKA compares, of features so scaled that float32 holds their squares."""
-    return centred_gram(tf.constant(logme.centred(features), tf.float32)).numpy()
+    """Computes what CKA compares, of features so scaled that their squares are finite."""
+    return centred_gram(tf.constant(logme.centred(features))).numpy()
 
 
 def compare_with_results(scores: Sequence[Score], reached: Mapping[int, float]) -> Agreement | None:
@@ -156,17 +163,26 @@ def compare_with_results(scores: Sequence[Score], reached: Mapping[int, float]) 
     if len(tried) < _FEWEST_TRIED or len(set(top1)) == 1:
         return None
 
-    def correlation(values):
-        if np.isnan(values).any() or len(set(values)) == 1:
-            return None
-        return float(stats.spearmanr(values, top1).statistic)
-
     return Agreement(
         tuple(score.n for score in tried),
-        correlation([score.linear for score in tried]),
-        correlation([score.logme for score in tried]),
-        correlation([score.cka for score in tried]),
+        _correlate([score.linear for score in tried], top1),
+        _correlate([score.logme for score in tried], top1),
+        _correlate([score.cka for score in tried], top1),
     )
+
+
+def _correlate(values: Sequence[float], top1: Sequence[float]) -> RankCorrelation | None:
+    if np.isnan(values).any() or len(set(values)) == 1:
+        return None
+    ranks = stats.rankdata(top1)
+    tested = stats.permutation_test(  # Of all orders, where there are no more than 9,999.
+        (stats.rankdata(values),),
+        lambda x, axis: np.round(np.sum((x - ranks.mean()) * (ranks - ranks.mean()), axis), 9),
+        permutation_type="pairings",
+        vectorized=True,
+        rng=0,
+    )
+    return RankCorrelation(float(stats.spearmanr(values, top1).statistic), float(tested.pvalue))
 
 
 def describe(
@@ -201,5 +217,5 @@ def describe(
     return f"{align_columns(lines)}\n{note}"
 
 
-def _signed(correlation: float | None) -> str:
-    return "none" if correlation is None else f"{correlation:+.2f}"
+def _signed(correlation: RankCorrelation | None) -> str:
+    return f"{correlation.value:+.2f} (p = {correlation.p_value:.2f})" if correlation else "none"

@@ -1,7 +1,8 @@
 """Owns what is asked: experiments, treatments, their plan, flags, and what can be wrong with them.
 
 All of it is checked before TensorFlow is imported, which takes seconds. Programs also import the
-modules `flags`, `flag_types`, `from_flags`, `launch` and `run_flags`; the first defines flags.
+modules `flags`, `flag_types`, `from_flags`, `launch`, `margin_flag` and `run_flags`; `flags` and
+`margin_flag` define flags.
 """
 
 from transfer_keras.config import choices, dataset_names, defaults, image_folders, memory, tasks
@@ -18,6 +19,7 @@ from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
 from transfer_keras.config.environment import set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.experiment import (
+    SEEDS_KEY,
     Experiment,
     Request,
     make_experiment,
@@ -63,6 +65,7 @@ __all__ = [
     "FORMULA_DEFAULT",
     "MODES",
     "NATURAL_SPLIT",
+    "SEEDS_KEY",
     "SOURCES",
     "TARGETS",
     "WHOLE_SPLIT",

@@ -23,6 +23,7 @@ from transfer_keras.config.sections import (
 from transfer_keras.config.treatments import Treatment, parse_treatment
 
 DEFAULT_NETWORK = "alexnet_small"
+SEEDS_KEY = "fresh_weights_by"  # In the identity of an experiment.
 _UNIT_METRICS = 20  # Measurements in a training, where nothing is said.
 
 
@@ -34,6 +35,8 @@ class Request:
         treatments: without the bases that they need, which are trained anyway.
         data, training, execution: settings in their sections.
         donor: a trained network in the place of base A; None: A is a part of the dataset.
+        seeds_by_split: whether fresh weights depend on the split. If they did not, those of one
+            seed would be one draw in all splits, as by version 0.1.0, whose folders go on so.
 
     Raises:
         UserError: if the tasks of the split do not suffice for all treatments.
@@ -44,6 +47,7 @@ class Request:
     training: TrainingSettings
     execution: ExecutionSettings
     donor: DonorSettings | None
+    seeds_by_split: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self):
         if not self.treatments:
@@ -166,7 +170,8 @@ class Experiment(Request):
             TypeError: if there is no such setting.
             UserError: as for a new one.
         """
-        fields = {name: changes.pop(name) for name in ("treatments",) if name in changes}
+        own = ("treatments", "seeds_by_split")
+        fields = {name: changes.pop(name) for name in own if name in changes}
         for name in ("data", "training", "execution", "donor"):
             section = getattr(self, name)
             flags = flags_of(type(section)) if section else {}
@@ -210,7 +215,21 @@ class Experiment(Request):
             fields.pop("validations")
         if tasks.is_file(self.data.split):
             fields["split"] = tasks.read_class_list(self.data.split)
+        if self._has_seeds_by_split:
+            fields[SEEDS_KEY] = "seed and split"
         return fields | (self.donor.identity if self.donor else _NO_DONOR)
+
+    @property
+    def fresh_weights(self) -> tuple[object, ...]:
+        """Gives what `Treatment.seed` of its treatments depends on."""
+        seed, split = self.training.seed, self.data.split
+        if not self._has_seeds_by_split:
+            return (seed,)
+        return seed, tasks.read_class_list(split) if tasks.is_file(split) else split
+
+    @property
+    def _has_seeds_by_split(self) -> bool:
+        return self.seeds_by_split and not self.donor  # With a donor, there is one split.
 
 
 # What the flags of a donor are without one. They have no effect then: the networks that are made

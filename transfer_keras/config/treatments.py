@@ -93,13 +93,17 @@ class Treatment:
         """Gives the base that its lower units come from."""
         return Treatment(self.donor) if self.donor in TARGETS else None
 
-    def seed(self, experiment_seed: int) -> int:
-        """Computes the seed of its fresh weights and dropout, from seed and name alone."""
-        return _seed(experiment_seed, self.name)
+    def seed(self, *experiment: object) -> int:
+        """Computes the seed of its fresh weights and dropout.
 
-    def random_donor_seed(self, experiment_seed: int) -> int:
+        Args:
+            experiment: what else it depends on: the seed of the experiment, and its split.
+        """
+        return _seed(*experiment, self.name)
+
+    def random_donor_seed(self, *experiment: object) -> int:
         """Computes the seed of the untrained donor of all random treatments of its target."""
-        return _seed(experiment_seed, f"R{self.target}")
+        return _seed(*experiment, f"R{self.target}")
 
     def __str__(self):
         return self.name

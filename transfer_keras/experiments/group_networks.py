@@ -63,7 +63,7 @@ def donor_network(run: Run, treatment: Treatment) -> keras.Model:
         return run.source.donor(treatment)
     untrained = run.source.untrained(treatment)
     if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
-        random_seed = treatment.random_donor_seed(run.experiment.training.seed)
+        random_seed = treatment.random_donor_seed(*run.experiment.fresh_weights)
         return surgery.transplant(untrained, 0, seed=random_seed).model
     return untrained
 
@@ -80,7 +80,7 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
         run.experiment.units_transferred(treatment),
         head=len(run.data.pair.tasks[treatment.target]),
         mode="fine_tune" if treatment.mode == "fine_tune" else "frozen",
-        seed=treatment.seed(training.seed),
+        seed=treatment.seed(*run.experiment.fresh_weights),
         batch_norm=run.source.batch_norm,
         name=treatment.name,
     )

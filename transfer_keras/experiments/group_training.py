@@ -220,6 +220,7 @@ def _make_row(treatment: Treatment, network: keras.Model, trained: Trained, grou
         classes=network.output.shape[-1],
         steps=trained.tests[-1][0],
         best_step=trained.step,
+        chance_loss=trained.chance_loss,
         group=group,
         seconds=trained.seconds,
         parameters=scalars(network.weights),

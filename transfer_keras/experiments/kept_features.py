@@ -174,8 +174,9 @@ def pictures_seen(experiment: Experiment, train: int, test: int) -> PicturesSeen
     training = experiment.training
     tests = math.ceil(training.steps / training.validate_every)
     each_time = training.steps * training.batch_size + tests * test
-    once = _views(experiment, "train") * train + test
-    return PicturesSeen(each_time, once if _repeats_pictures(experiment) else None)
+    if not _repeats_pictures(experiment):
+        return PicturesSeen(each_time, None)
+    return PicturesSeen(each_time, _views(experiment, "train") * train + test)
 
 
 def may_keep_features(experiment: Experiment) -> bool:

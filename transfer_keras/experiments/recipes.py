@@ -8,7 +8,7 @@ import numpy as np
 
 from transfer_keras import surgery
 from transfer_keras.config import Experiment, Treatment, choices
-from transfer_keras.training import LearningRates, Recipe
+from transfer_keras.training import LearningRates, Recipe, chance_loss
 
 
 def make_recipe(
@@ -27,6 +27,7 @@ def make_recipe(
     """
     training = experiment.training
     balanced = training.class_weights == choices.BALANCED
+    weights = class_weights(labels) if balanced else None
     return Recipe(
         steps=training.steps,
         batch_size=training.batch_size,
@@ -34,8 +35,9 @@ def make_recipe(
         optimizer=training.optimizer,
         schedule=training.schedule,
         weight_decay=training.weight_decay,
-        class_weights=class_weights(labels) if balanced else None,
+        class_weights=weights,
         learning_rates=learning_rates(experiment, fused, treatments),
+        chance_loss=chance_loss(labels, weights),
     )
 
 

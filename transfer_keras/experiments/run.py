@@ -31,7 +31,7 @@ from transfer_keras.experiments.group_training import train_group, train_group_a
 from transfer_keras.experiments.grouping import plan_experiment
 from transfer_keras.experiments.probes import train_probes, treatments_without_probes
 from transfer_keras.experiments.tensorboard import write_curve, write_experiment_page
-from transfer_keras.results import Workdir, write_text
+from transfer_keras.results import Workdir, as_begun, write_text
 from transfer_keras.training import Monitor, defer_signals
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")  # Whose versions are kept.
@@ -83,6 +83,7 @@ def run_experiment(
         >>> Workdir(f"{folder}/run").row("baseB").steps
         2
     """
+    (experiment,) = as_begun([experiment], workdir.path)
     devices = use_devices(experiment.training, experiment.execution)
     with report_lost_workers(devices):
         if not devices.is_chief:

@@ -16,6 +16,7 @@ from transfer_keras.results.comparison import (
 )
 from transfer_keras.results.files import write_text, write_whole
 from transfer_keras.results.lock import hold_lock
+from transfer_keras.results.margin import MARGIN
 from transfer_keras.results.recommendation import (
     best_role,
     contenders,
@@ -25,13 +26,14 @@ from transfer_keras.results.recommendation import (
     table_for_donor,
 )
 from transfer_keras.results.rows import Row
-from transfer_keras.results.study import check_study, read_study
+from transfer_keras.results.study import as_begun, check_study, read_study
 from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 
 __all__ = [
     "BASE",
     "EXPERIMENT_FILE",
     "FROZEN_TRANSFER",
+    "MARGIN",
     "TUNED_TRANSFER",
     "NetworkResult",
     "Role",
@@ -39,6 +41,7 @@ __all__ = [
     "Runs",
     "TargetTask",
     "Workdir",
+    "as_begun",
     "best_role",
     "check_study",
     "compare",

@@ -4,15 +4,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from transfer_keras.results import paper
+from transfer_keras.results import paper, statistics
 from transfer_keras.results.comparison import (
     BASE,
+    FROZEN_SELFFER,
     FROZEN_TRANSFER,
     RANDOM_UNITS,
+    TUNED_SELFFER,
+    TUNED_TRANSFER,
+    Comparison,
     NetworkResult,
     Role,
     Runs,
     compare,
+    compare_families,
+    estimate_level,
 )
 from transfer_keras.results.figures import dissimilar, reduced, transfer
 from transfer_keras.results.figures.drawing import Mean
@@ -20,6 +26,13 @@ from transfer_keras.results.figures.styles import STYLES
 from transfer_keras.results.study import RANDOM, Kind, Network, Study
 
 _REDUCED = Role("reduced")
+_LEVEL = 0.05  # Of the p-values, after Holm's correction, of gaps that are named.
+# The gaps that the paper names: the label, and the families above and below.
+_NAMED_GAPS = (
+    ("fragile co-adaptation: base - BnB", BASE.family, FROZEN_SELFFER),
+    ("specificity: BnB - AnB", FROZEN_SELFFER, FROZEN_TRANSFER),
+    ("transfer, fine-tuned, helps: AnB+ - base", TUNED_TRANSFER, BASE.family),
+)
 # The families of figure 3.
 _FROZEN = (FROZEN_TRANSFER, RANDOM_UNITS)
 # By whether a split is random: the end of each line's label, and the targets of the line. Random
@@ -49,12 +62,61 @@ def transfer_curve(runs: Runs, failed: Sequence[Network], paper_runs: Runs) -> t
         if network.row.n:
             failed_n.setdefault(network.role.family, []).append(network.row.n)
     means = {family: _means(runs, family, base) for family in STYLES if family in points}
+    mean_base = None
+    if base is not None:
+        level = estimate_level(runs, BASE)
+        mean_base = Mean(base)
+        if level:
+            estimate, low, high = level.interval
+            mean_base = Mean(base, base + low - estimate, base + high - estimate, level.over)
     overlay = None
     if paper_runs:
         of_paper = transfer_curve(paper_runs, [], Runs())
         overlay = (of_paper.base, {family: _values(m) for family, m in of_paper.means.items()})
     ordered = {family: points[family] for family in means}
-    return transfer.Transfer(bases, ordered, failed_n, means, overlay)
+    return transfer.Transfer(
+        bases, ordered, failed_n, means, mean_base, _paired_gaps(runs), _arrows(runs, base, means),
+        overlay,
+    )  # fmt: skip
+
+
+def _paired_gaps(runs: Runs) -> dict[str, tuple[str, dict[int, Mean]]]:
+    """Collects the differences between transfer and selffer, in points."""
+    gaps = {}
+    for family, other in (
+        (FROZEN_TRANSFER, FROZEN_SELFFER), (TUNED_TRANSFER, TUNED_SELFFER),
+    ):  # fmt: skip
+        comparisons = compare_families(runs, family, other)
+        if comparisons:
+            by_n = {n: _from_comparison(c, 0.0, 100) for n, c in comparisons.items()}
+            gaps[f"{family} - {other}"] = family, by_n
+    return gaps
+
+
+def _arrows(
+    runs: Runs, base: float | None, means: Mapping[str, Mapping[int, Mean]]
+) -> list[transfer.Arrow]:
+    """Finds the gaps that are there, of the sign that their name says."""
+    if base is None:
+        return []
+    levels = {family: {n: mean.value for n, mean in by_n.items()} for family, by_n in means.items()}
+    arrows = []
+    for label, upper, lower in _NAMED_GAPS:
+        # Compared as findings are: the other way round from the label for the first two.
+        family, other = (upper, lower) if lower == BASE.family else (lower, upper)
+        sign = 1 if family == upper else -1
+        comparisons = compare_families(runs, family, other)
+        adjusted = statistics.adjust_holm([c.p_value for c in comparisons.values()])
+        there = {
+            n: sign * comparison.mean
+            for (n, comparison), p in zip(comparisons.items(), adjusted, strict=True)
+            if p < _LEVEL and sign * comparison.mean > 0
+        }
+        if there:
+            widest = max(there, key=there.get)
+            ends = (levels.get(f, {}).get(widest, base) for f in (lower, upper))
+            arrows.append(transfer.Arrow(label, widest, *ends))
+    return arrows
 
 
 def dissimilar_splits(study: Study, *, overlay: bool) -> dissimilar.Dissimilar | None:
@@ -170,24 +232,33 @@ def _point(role: Role, result: NetworkResult) -> transfer.Point:
 
 
 def _means(runs: Runs, family: str, base: float | None, *, scale: float = 1) -> dict[int, Mean]:
-    means = {n: _mean(runs, Role(family, n), base, scale) for n in runs.trained_n(family)}
-    return {n: mean for n, mean in means.items() if mean}
-
-
-def _mean(runs: Runs, role: Role, base: float | None, scale: float) -> Mean | None:
-    """Adds the mean paired difference to the mean base, so that no target counts without a base;
-    where there is no base at all, it is the mean of the networks."""
+    """Adds the mean paired differences to the mean base, so that no target counts without a base;
+    where there is no base at all, they are the means of the networks."""
     if base is None:
-        return Mean(float(np.mean([result.top1 for result in runs.of(role)])))
-    if comparison := compare(runs, [role], [BASE]):
-        return Mean(*(base + scale * difference for difference in comparison.interval))
-    differences = [
-        result.top1 - paired_base.top1
-        for seeds in runs.pairs([role], [BASE]).values()
-        for pairs in seeds
-        for result, paired_base in pairs
-    ]
-    return Mean(base + scale * float(np.mean(differences))) if differences else None
+        return {
+            n: Mean(float(np.mean([result.top1 for result in runs.of(Role(family, n))])))
+            for n in runs.trained_n(family)
+        }
+    comparisons = compare_families(runs, family, BASE.family)
+    means = {}
+    for n in runs.trained_n(family):
+        if n in comparisons:
+            means[n] = _from_comparison(comparisons[n], base, scale)
+            continue
+        differences = [
+            result.top1 - paired_base.top1
+            for seeds in runs.pairs([Role(family, n)], [BASE]).values()
+            for pairs in seeds
+            for result, paired_base in pairs
+        ]
+        if differences:
+            means[n] = Mean(base + scale * float(np.mean(differences)))
+    return means
+
+
+def _from_comparison(comparison: Comparison, base: float, scale: float) -> Mean:
+    values = (base + scale * difference for difference in comparison.interval)
+    return Mean(*values, comparison.over)
 
 
 def _values(means: Mapping[int, Mean]) -> dict[int, float]:
@@ -209,7 +280,8 @@ def _against_most(runs: Mapping[int | None, Runs]) -> dict[int | None, Mean]:
             continue
         if comparison := compare(_bases_of_both(trained[most], at_amount), [_REDUCED], [BASE]):
             estimate, low, high = comparison.interval
-            means[amount] = Mean(value, value + low - estimate, value + high - estimate)
+            ends = (value + low - estimate, value + high - estimate)
+            means[amount] = Mean(value, *ends, comparison.over)
     return means
 
 

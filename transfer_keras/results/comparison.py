@@ -1,9 +1,11 @@
-"""Networks compared over targets, splits and seeds, always in pairs.
+"""Networks compared over splits, targets and seeds, always in pairs.
 
 A pair is two networks of one target task and one seed; both were tested on the same images.
 """
 
+import collections
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -102,6 +104,19 @@ class Runs:
         """Lists all results of one role, over all targets and seeds."""
         return [result for _, _, its_role, result in self.networks() if its_role == role]
 
+    @functools.cached_property
+    def seed_variance(self) -> statistics.SeedVariance | None:
+        """Pools the variance over seeds over all networks; None where none has two seeds."""
+        answers = []
+        for by_seed in self.by_target.values():
+            by_role: dict[Role, list[np.ndarray]] = {}
+            for results in by_seed.values():
+                for role, result in results.items():
+                    if result.right is not None:
+                        by_role.setdefault(role, []).append(result.right)
+            answers += by_role.values()
+        return statistics.pool_seed_variance(answers)
+
     def pairs(self, one: Sequence[Role], other: Sequence[Role]) -> dict[TargetTask, PairsBySeed]:
         """Gives the pairs of results of roles; the two of a pair share target and seed.
 
@@ -135,42 +150,81 @@ class Runs:
         )
 
 
-class Comparison(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
     """The mean difference of two roles, in fractions of the test images.
 
     Attributes:
-        interval: the mean and its bounds, of 95 % where nothing else was asked for.
-        p_value: two-sided, of the hypothesis that there is no difference.
-        over: what the interval is taken over. "splits": targets are the sample, each the mean of
-            its seeds. "seeds and images" or "images": the interval holds for these targets alone.
+        estimate: the mean, its variance and degrees of freedom.
+        over: what its intervals are taken over. "splits": splits are the sample, each the mean of
+            its targets and seeds. "seeds and images" or "images": they hold for these targets
+            alone.
         targets: number of target tasks.
         pairs: number of pairs of networks.
-        deviation: standard deviation between targets; None where there are fewer than two.
+        answers: of the two networks, whether each was right on the test images, where they are
+            all there is and only images are a sample.
     """
 
-    interval: statistics.Interval
-    p_value: float
+    estimate: statistics.Estimate
     over: str
     targets: int
     pairs: int
-    deviation: float | None
+    answers: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def mean(self) -> float:
+        """Gives the mean difference."""
+        return self.estimate.mean
+
+    @property
+    def interval(self) -> statistics.Interval:
+        """Gives the mean and its 95 % interval."""
+        return self.at(0.95)
+
+    def at(self, confidence: float) -> statistics.Interval:
+        """Gives the mean and its interval of another level, 0..1."""
+        # Two networks alone get the interval that the experiment's own table shows, so that report
+        # and table agree. No difference of two fractions exceeds 1; Student's t with few degrees of
+        # freedom does not know that.
+        interval = self.estimate.interval(confidence=confidence)
+        if self.answers:
+            interval = statistics.paired_difference(*self.answers, confidence=confidence)
+        return interval._replace(low=max(interval.low, -1.0), high=min(interval.high, 1.0))
+
+    @property
+    def p_value(self) -> float:
+        """Gives the two-sided p-value of the hypothesis that there is no difference."""
+        return self.estimate.p_value
 
 
-def compare(
-    runs: Runs, one: Sequence[Role], other: Sequence[Role], *, confidence: float = 0.95
-) -> Comparison | None:
+class Contrast(NamedTuple):
+    """What is compared: the mean over the pairs (one[i], other[i]) of roles."""
+
+    one: tuple[Role, ...]
+    other: tuple[Role, ...]
+
+    @property
+    def networks(self) -> float:
+        """Gives the sum of the squared weights of the networks of one seed."""
+        weights: dict[Role, float] = collections.defaultdict(float)
+        for sign, roles in ((1, self.one), (-1, self.other)):
+            for role in roles:
+                weights[role] += sign / len(roles)
+        return sum(weight**2 for weight in weights.values())
+
+
+def compare(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> Comparison | None:
     """Estimates the mean difference of roles, pair by pair, over targets and seeds.
 
-    With two splits or more, target tasks are the sample, since all seeds and images of a target
-    share the effect of its classes: Student's t over the targets' means. The two targets of one
-    split are taken as independent, as they are in the paper's runs. With one split, nothing is
-    known of other splits, and seeds and images are the sample.
+    With two splits or more, splits are the sample, since all targets, seeds and images of a split
+    share the effect of its classes: Student's t over the splits' means. With one split, nothing is
+    known of other splits, and seeds and images are the sample; the variance over seeds is that of
+    all networks of the study, pooled. Where no network has two seeds, only images are a sample.
 
     Args:
         runs: of one kind of split.
         one: roles; the mean over the pairs (one[i], other[i]) is taken.
         other: as many roles.
-        confidence: level of the interval.
 
     Returns:
         The comparison; None where no target has all the roles, or one split alone has them and
@@ -192,60 +246,133 @@ def compare(
         >>> comparison.over, comparison.targets, comparison.pairs
         ('images', 1, 1)
     """
+    (comparison,) = compare_together(runs, [Contrast(tuple(one), tuple(other))])
+    return comparison
+
+
+def compare_families(runs: Runs, family: str, other: str) -> dict[int, Comparison]:
+    """Compares two families at every n where both trained, or one with the base.
+
+    The variances over splits are moderated over n; see `statistics.over_splits`.
+
+    Args:
+        runs: of one kind of split.
+        family, other: names of families; `other` may be that of the bases.
+
+    Returns:
+        n -> the comparison, as `compare` makes it.
+    """
+    contrasts = family_contrasts(runs, family, other)
+    comparisons = compare_together(runs, list(contrasts.values()))
+    return {n: each for n, each in zip(contrasts, comparisons, strict=True) if each}
+
+
+def family_contrasts(runs: Runs, family: str, other: str) -> dict[int, Contrast]:
+    """Gives n -> the contrast of two families, at every n where the first trained."""
+    return {
+        n: Contrast((Role(family, n),), (BASE if other == BASE.family else Role(other, n),))
+        for n in runs.trained_n(family)
+    }
+
+
+def compare_together(runs: Runs, contrasts: Sequence[Contrast]) -> list[Comparison | None]:
+    """Makes the comparison of each contrast; see `compare` and `compare_families`."""
     # The pairs. The two of a pair share target and seed, and so their test images and the
     # difficulty of their classes. A seed counts only where it has all the roles asked for, so that
     # no difference comes from what one side lacks.
-    pairs_by_target = runs.pairs(one, other)
-    if not pairs_by_target:
+    pairs = [runs.pairs(contrast.one, contrast.other) for contrast in contrasts]
+    by_split = [_means_by_split(each) for each in pairs]
+
+    # The sample. Two splits or more show what another split of these classes would give; the two
+    # targets of one are one value, because they share the effect of how the classes were divided.
+    over_splits = [place for place, means in enumerate(by_split) if len(means) > 1]
+    estimates: dict[int, statistics.Estimate] = {}
+    if over_splits:
+        splits = sorted({split for place in over_splits for split in by_split[place]})
+        table = [[by_split[place].get(split, np.nan) for place in over_splits] for split in splits]
+        found = statistics.over_splits(table)
+        estimates = dict(zip(over_splits, found, strict=True))
+
+    # Within one split, the interval holds for other seeds and other images only. Splits that agree
+    # exactly have no variance of their own; then the images of each give it.
+    comparisons: list[Comparison | None] = []
+    for place, (contrast, pairs_by_target) in enumerate(zip(contrasts, pairs, strict=True)):
+        estimate, over, answers = estimates.get(place), OVER_SPLITS, None
+        is_known = bool(pairs_by_target) and _images_known(pairs_by_target)
+        if is_known and (estimate is None or not estimate.varies):
+            seeds = runs.seed_variance
+            tables = map(_differences, pairs_by_target.values())
+            estimate = statistics.over_seeds_and_images(tables, seeds, networks=contrast.networks)
+            over = OVER_SEEDS_AND_IMAGES if seeds else OVER_IMAGES
+            answers = None if seeds else _only_pair(pairs_by_target)
+        comparison = None
+        if estimate is not None:
+            count = sum(map(len, pairs_by_target.values()))
+            comparison = Comparison(estimate, over, len(pairs_by_target), count, answers)
+        comparisons.append(comparison)
+    return comparisons
+
+
+def estimate_level(runs: Runs, role: Role) -> Comparison | None:
+    """Estimates the mean top-1 of a role over the same samples as `compare` does a difference.
+
+    Returns:
+        As of a comparison with nothing; None where no network has the role, or one split alone has
+        it and its answers to the images are not known.
+    """
+    by_target = {
+        target: results
+        for target in runs.targets()
+        if (results := [r[role] for r in runs.by_seed(target).values() if role in r])
+    }
+    by_split: dict[str, list[float]] = {}
+    for target, results in by_target.items():
+        by_split.setdefault(target.split, []).append(float(np.mean([r.top1 for r in results])))
+    count = sum(map(len, by_target.values()))
+    if len(by_split) > 1:
+        estimate = statistics.over_replicates([np.mean(means) for means in by_split.values()])
+        return Comparison(estimate, OVER_SPLITS, len(by_target), count)
+    if not by_target or any(r.right is None for each in by_target.values() for r in each):
         return None
-    results = [
-        result
+    tables = [[r.right for r in results] for results in by_target.values()]
+    seeds = runs.seed_variance
+    estimate = statistics.over_seeds_and_images(tables, seeds, networks=1.0, added=(1.0, 0.0))
+    over = OVER_SEEDS_AND_IMAGES if seeds else OVER_IMAGES
+    return Comparison(estimate, over, len(by_target), count)
+
+
+def _means_by_split(pairs_by_target: Mapping[TargetTask, PairsBySeed]) -> dict[str, float]:
+    """Averages the differences of each target, and then those of the targets of each split."""
+    by_split: dict[str, list[float]] = {}
+    for target, seeds in pairs_by_target.items():
+        mean = float(np.mean([a.top1 - b.top1 for pairs in seeds for a, b in pairs]))
+        by_split.setdefault(target.split, []).append(mean)
+    return {split: float(np.mean(means)) for split, means in by_split.items()}
+
+
+def _images_known(pairs_by_target: Mapping[TargetTask, PairsBySeed]) -> bool:
+    return all(
+        result.right is not None
         for seeds in pairs_by_target.values()
         for pairs in seeds
         for pair in pairs
         for result in pair
-    ]
-    images_known = all(result.right is not None for result in results)
-
-    # The sample. Two splits or more show what another split of these classes would give. Within one
-    # split, the interval holds for other seeds and other images only. Targets that agree exactly
-    # have no variance of their own; then the images of each give it.
-    means = [
-        np.mean([a.top1 - b.top1 for pairs in seeds for a, b in pairs])
-        for seeds in pairs_by_target.values()
-    ]
-    several_splits = len({target.split for target in pairs_by_target}) > 1
-    if not several_splits and not images_known:
-        return None
-    estimate = statistics.over_replicates(means) if several_splits else None
-    if estimate is None or (not estimate.variance and images_known):
-        estimate = statistics.average(map(_over_one_target, pairs_by_target.values()))
-    several_seeds = min(map(len, pairs_by_target.values())) > 1
-    within = OVER_SEEDS_AND_IMAGES if several_seeds else OVER_IMAGES
-    over = OVER_SPLITS if several_splits else within
-
-    # The interval. Two networks alone get the interval that the experiment's own table shows, so
-    # that report and table agree. No difference of two fractions exceeds 1; Student's t with few
-    # degrees of freedom does not know that.
-    interval = estimate.interval(confidence=confidence)
-    if images_known and len(results) == 2:
-        first, second = results
-        interval = statistics.paired_difference(first.right, second.right, confidence=confidence)
-    return Comparison(
-        interval._replace(low=max(interval.low, -1.0), high=min(interval.high, 1.0)),
-        estimate.p_value,
-        over,
-        len(pairs_by_target),
-        sum(map(len, pairs_by_target.values())),
-        float(np.std(means, ddof=1)) if len(means) > 1 else None,
     )
 
 
-def _over_one_target(seeds: PairsBySeed) -> statistics.Estimate:
-    differences = [
-        np.mean([a.right.astype(float) - b.right for a, b in pairs], axis=0) for pairs in seeds
-    ]
-    return statistics.over_seeds_and_images(differences)
+def _differences(seeds: PairsBySeed) -> np.ndarray:
+    """Gives float (seeds, images), the mean difference of the pairs of each seed."""
+    return np.array(
+        [np.mean([a.right.astype(float) - b.right for a, b in pairs], axis=0) for pairs in seeds]
+    )
+
+
+def _only_pair(
+    pairs_by_target: Mapping[TargetTask, PairsBySeed],
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Gives the answers of two networks, where there are no more."""
+    pairs = [pair for seeds in pairs_by_target.values() for of_seed in seeds for pair in of_seed]
+    return (pairs[0][0].right, pairs[0][1].right) if len(pairs) == 1 else None
 
 
 def unpaired_difference(runs: Runs, one: Sequence[Role], other: Sequence[Role]) -> float | None:

@@ -10,7 +10,6 @@ from transfer_keras.results.comparison import (
     BASE,
     FROZEN_SELFFER,
     FROZEN_TRANSFER,
-    OVER_SPLITS,
     RANDOM_UNITS,
     TUNED_SELFFER,
     TUNED_TRANSFER,
@@ -19,6 +18,7 @@ from transfer_keras.results.comparison import (
     Role,
     Runs,
     compare,
+    compare_families,
     unpaired_difference,
 )
 
@@ -33,16 +33,16 @@ _FAMILIES = (
     TUNED_TRANSFER,
     RANDOM_UNITS,
 )
-# Name of each gap, and the families whose difference it is.
-_GAPS = (
-    ("co-adaptation (BnB - base)", FROZEN_SELFFER, BASE.family),
-    ("specificity (AnB - BnB)", FROZEN_TRANSFER, FROZEN_SELFFER),
-    ("transfer, frozen (AnB - base)", FROZEN_TRANSFER, BASE.family),
-    ("selffer, fine-tuned (BnB+ - base)", TUNED_SELFFER, BASE.family),
-    ("transfer, fine-tuned (AnB+ - base)", TUNED_TRANSFER, BASE.family),
-    ("transfer against selffer, fine-tuned (AnB+ - BnB+)", TUNED_TRANSFER, TUNED_SELFFER),
-    ("random (RnB - base)", RANDOM_UNITS, BASE.family),
-)
+# Name of each gap -> the families whose difference it is.
+GAPS = {
+    "co-adaptation (BnB - base)": (FROZEN_SELFFER, BASE.family),
+    "specificity (AnB - BnB)": (FROZEN_TRANSFER, FROZEN_SELFFER),
+    "transfer, frozen (AnB - base)": (FROZEN_TRANSFER, BASE.family),
+    "selffer, fine-tuned (BnB+ - base)": (TUNED_SELFFER, BASE.family),
+    "transfer, fine-tuned (AnB+ - base)": (TUNED_TRANSFER, BASE.family),
+    "transfer against selffer, fine-tuned (AnB+ - BnB+)": (TUNED_TRANSFER, TUNED_SELFFER),
+    "random (RnB - base)": (RANDOM_UNITS, BASE.family),
+}
 
 
 class Finding(NamedTuple):
@@ -51,30 +51,24 @@ class Finding(NamedTuple):
     Attributes:
         gap: its name.
         n: number of units transferred.
-        comparison: the difference of the two families.
+        comparison: the difference of the two families, of pairs that trained.
+        p_adjusted: its p-value by Holm's method, over all n of the gap.
+        tried: number of pairs, with those of which a network did not train.
+        worst: the mean difference of all these, each network as it was tested; None where all
+            trained.
     """
 
     gap: str
     n: int
     comparison: Comparison
+    p_adjusted: float
+    tried: int
+    worst: float | None
 
     @property
     def p_value(self) -> str:
-        """Writes the p-value with three digits."""
-        return f"{self.comparison.p_value:.3f}" if self.comparison.p_value >= 0.001 else "< 0.001"
-
-    @property
-    def to_decide(self) -> float | None:
-        """Estimates how many targets would show a difference of this size, if it is real.
-
-        Returns:
-            Infinity for more than 10,000; None where the variance between splits is not known.
-        """
-        deviation = self.comparison.deviation
-        if deviation is None or self.comparison.over != OVER_SPLITS:
-            return None
-        targets = statistics.replicates_to_decide(self.comparison.interval.estimate, deviation)
-        return targets or float("inf")
+        """Writes the adjusted p-value with three digits."""
+        return f"{self.p_adjusted:.3f}" if self.p_adjusted >= 0.001 else "< 0.001"
 
     @property
     def points(self) -> str:
@@ -84,47 +78,74 @@ class Finding(NamedTuple):
 
 def _points(comparison: Comparison) -> str:
     low, high = (100 * bound for bound in comparison.interval[1:])
-    return f"{100 * comparison.interval.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{100 * comparison.mean:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def find_gaps(runs: Runs) -> list[Finding]:
-    """Compares the families of every gap at every n for which there are pairs."""
-    return [
-        Finding(gap, n, comparison)
-        for gap, family, other in _GAPS
-        for n in runs.trained_n(family)
-        if (comparison := compare(runs, [Role(family, n)], [_role(other, n)]))
-    ]
+def find_gaps(runs: Runs, all_runs: Runs) -> list[Finding]:
+    """Compares the families of every gap at every n for which there are pairs.
 
-
-def _role(family: str, n: int) -> Role:
-    return BASE if family == BASE.family else Role(family, n)
+    Args:
+        runs: of the networks that trained, of one kind of split.
+        all_runs: with those that did not.
+    """
+    findings = []
+    for gap, (family, other) in GAPS.items():
+        comparisons = compare_families(runs, family, other)
+        with_failures = compare_families(all_runs, family, other)
+        adjusted = statistics.adjust_holm([c.p_value for c in comparisons.values()])
+        for (n, comparison), p_adjusted in zip(comparisons.items(), adjusted, strict=True):
+            tried = with_failures[n].pairs
+            worst = with_failures[n].mean if tried > comparison.pairs else None
+            findings.append(Finding(gap, n, comparison, p_adjusted, tried, worst))
+    return findings
 
 
 class Level(NamedTuple):
-    """Mean top-1 of networks, and the mean over each one's best tests; None: not known."""
+    """The mean top-1 of networks.
 
-    top1: float
+    Attributes:
+        top1: of those that trained; None: none did.
+        best: mean over each one's best tests; None: not known.
+        trained: how many there are.
+        tried: how many there are with those that did not train.
+        worst: mean top-1 of all these, each as it was tested.
+    """
+
+    top1: float | None
     best: float | None
-    networks: int
+    trained: int
+    tried: int
+    worst: float
 
 
-def levels(runs: Runs) -> dict[str, dict[int, Level]]:
-    """Gives family -> n -> the mean over all networks that trained, whatever their target."""
-    by_family: dict[str, dict[int, list[NetworkResult]]] = {family: {} for family in _FAMILIES}
-    for _, _, role, result in runs.networks():
-        by_family[role.family].setdefault(role.n, []).append(result)
+def levels(runs: Runs, all_runs: Runs) -> dict[str, dict[int, Level]]:
+    """Gives family -> n -> the mean over all networks, whatever their target.
+
+    Args:
+        runs: of the networks that trained, of one kind of split.
+        all_runs: with those that did not.
+    """
+    tried = sorted({role for _, _, role, _ in all_runs.networks()})
     return {
-        family: {n: _level(results) for n, results in sorted(by_n.items())}
-        for family, by_n in by_family.items()
-        if by_n
+        family: {
+            role.n: _level(runs.of(role), all_runs.of(role))
+            for role in tried
+            if role.family == family
+        }
+        for family in _FAMILIES
+        if any(role.family == family for role in tried)
     }
 
 
-def _level(results: Sequence[NetworkResult]) -> Level:
+def _level(results: Sequence[NetworkResult], tried: Sequence[NetworkResult]) -> Level:
     bests = [result.best for result in results]
-    best = None if None in bests else float(np.mean(bests))
-    return Level(float(np.mean([result.top1 for result in results])), best, len(results))
+    return Level(
+        top1=float(np.mean([result.top1 for result in results])) if results else None,
+        best=None if None in bests or not bests else float(np.mean(bests)),
+        trained=len(results),
+        tried=len(tried),
+        worst=float(np.mean([result.top1 for result in tried])),
+    )
 
 
 def table_1(runs: Runs) -> list[list[str]]:
@@ -146,7 +167,7 @@ def _gains(runs: Runs, first: int, last: int) -> list[str]:
         comparable = runs.trained_n(family)
         common = [n for n in tried if family == BASE.family or n in comparable]
         transferred = [Role(TUNED_TRANSFER, n) for n in common]
-        against = [_role(family, n) for n in common]
+        against = [BASE if family == BASE.family else Role(family, n) for n in common]
         comparison = compare(runs, transferred, against) if common else None
         unpaired = unpaired_difference(runs, transferred, against) if common else None
         cells.append(_points(comparison) if comparison else "")

@@ -10,18 +10,26 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from transfer_keras.config import DONOR_SPLIT, render_template
-from transfer_keras.results import charts, findings, paper
+from transfer_keras.results import charts, findings, paper, planning
 from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import FROZEN_TRANSFER, Runs
-from transfer_keras.results.figures import dissimilar, reduced, transfer
+from transfer_keras.results.figures import dissimilar, power, reduced, transfer
 from transfer_keras.results.files import write_text, write_whole
+from transfer_keras.results.margin import MARGIN, points
 from transfer_keras.results.recommendation import mean_top1, recommend, recommend_for_donor
 from transfer_keras.results.study import Kind, Network, Study, best_tests, read_study
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
 
 
-def write_report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: bool | None) -> str:
+def write_report(
+    folder: pathlib.Path,
+    output: pathlib.Path,
+    *,
+    overlay_paper: bool | None = None,
+    margin: float = MARGIN,
+    plan: bool = False,
+) -> str:
     """Writes the figures, tables and `report.html` of a study.
 
     Args:
@@ -29,9 +37,11 @@ def write_report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: b
         output: folder to write to; made where it is missing.
         overlay_paper: whether the paper's values are drawn too; None: where the dataset is
             ImageNet.
+        margin: the loss that counts as none, in fractions of the test images.
+        plan: whether to say what would decide each gap that is open.
 
     Returns:
-        The recommendation, a sentence for each kind of split.
+        The recommendation, a sentence for each kind of split, and the plan.
 
     Raises:
         UserError: if the folder holds no study with a network that is done.
@@ -41,8 +51,10 @@ def write_report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: b
         overlay_paper = str(study.settings["dataset"]).partition("/")[0] in _IMAGENET
     output.mkdir(parents=True, exist_ok=True)
     recommendations = [
-        {"kind": str(kind), "text": _recommendation(kind, study)} for kind in _with_frozen(study)
+        {"kind": str(kind), "text": _recommendation(kind, study, margin)}
+        for kind in _with_frozen(study)
     ]
+    plans = [_plan(kind, study, output, margin) for kind in _with_section(study)] if plan else []
     rows = [_flat_row(network) for network in study.networks]
     _write_tables(output, rows)
     page = render_template(
@@ -51,6 +63,8 @@ def write_report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: b
         title=_title(study),
         sections=[_section(kind, study, output, overlay_paper) for kind in _with_section(study)],
         recommendations=recommendations,
+        plans=plans,
+        margin=points(margin),
         failed=[
             f"{network.row.treatment} ({network.folder}): {network.row.outcome}"
             for network in study.networks
@@ -65,9 +79,11 @@ def write_report(folder: pathlib.Path, output: pathlib.Path, *, overlay_paper: b
         commands=repeat_commands(study.networks),
     )
     write_text(output / "report.html", page)
-    return "\n".join(f"Split {one['kind']}: {one['text']}" for one in recommendations) or (
-        "No frozen transfer (AnB) yet, of which advice could be given."
-    )
+    lines = [f"Split {one['kind']}: {one['text']}" for one in recommendations]
+    lines = lines or ["No frozen transfer (AnB) yet, of which advice could be given."]
+    for one in plans:
+        lines += [f"\nSplit {one['kind']}, with a margin of {points(margin)}:", one["table"]]
+    return "\n".join(lines)
 
 
 def _title(study: Study) -> str:
@@ -80,12 +96,38 @@ def _with_frozen(study: Study) -> list[Kind]:
     return [kind for kind in charts.ordered_kinds(study) if kind in kinds]
 
 
-def _recommendation(kind: Kind, study: Study) -> str:
+def _recommendation(kind: Kind, study: Study, margin: float) -> str:
     runs = study.runs_of(kind)
     if kind.split == DONOR_SPLIT and mean_top1(runs):
-        text = recommend_for_donor(runs, {}, str(study.settings["network"]))
+        text = recommend_for_donor(runs, {}, str(study.settings["network"]), margin=margin)
         return text.replace("\n", " ")
-    return recommend(runs, [network.role for network in study.failed(kind)])
+    return recommend(runs, [network.role for network in study.failed(kind)], margin=margin)
+
+
+def _plan(kind: Kind, study: Study, output: pathlib.Path, margin: float) -> dict:
+    """Plans what would decide the open gaps of one kind of split, and draws the power."""
+    runs = study.runs_of(kind)
+    plans = {
+        gap: planning.plan_gap(runs, family, other, margin)
+        for gap, (family, other) in findings.GAPS.items()
+    }
+    curves = {
+        gap: planning.power_curves(plan.spread, margin)
+        for gap, plan in plans.items()
+        if plan.open and plan.spread and plan.spread.splits is not None
+    }
+    figure = ""
+    if curves:
+        figure = _draw(
+            output / f"power_{_file_name(kind)}.svg", power.draw, curves, target=planning.POWER,
+            title=f"{_title(study)}, {kind}: power of a margin of {points(margin)}",
+        )  # fmt: skip
+    table = planning.plan_table({gap: plan for gap, plan in plans.items() if plan.states}, margin)
+    return {"kind": str(kind), "table": table, "figure": figure}
+
+
+def _file_name(kind: Kind) -> str:
+    return re.sub(r"\W+", "_", str(kind))
 
 
 def _with_section(study: Study) -> list[Kind]:
@@ -103,14 +145,16 @@ def _section(kind: Kind, study: Study, output: pathlib.Path, overlay: bool) -> d
     curve = charts.transfer_curve(runs, study.failed(kind), paper_runs)
     figure = ""
     if curve.bases or curve.points:
-        name = re.sub(r"\W+", "_", str(kind))
         title = f"{_title(study)}, {kind} split"
-        figure = _draw(output / f"transfer_{name}.svg", transfer.draw, curve, title=title)
-    levels = findings.levels(runs)
+        figure = _draw(
+            output / f"transfer_{_file_name(kind)}.svg", transfer.draw, curve, title=title
+        )
+    all_runs = study.all_runs[kind]
+    levels = findings.levels(runs, all_runs)
     return {
         "kind": str(kind),
         "figure": figure,
-        "findings": findings.find_gaps(runs),
+        "findings": findings.find_gaps(runs, all_runs),
         "levels": levels,
         "units": sorted({n for by_n in levels.values() for n in by_n}),
         "table_1": findings.table_1(runs),
@@ -135,7 +179,7 @@ def _figures_over_kinds(study: Study, output: pathlib.Path, *, overlay: bool) ->
     return figures
 
 
-def _draw(path: pathlib.Path, draw: Callable[..., None], *contents: object, title: str) -> str:
+def _draw(path: pathlib.Path, draw: Callable[..., None], *contents: object, **options) -> str:
     """Draws a figure as SVG and PNG.
 
     Returns:
@@ -143,7 +187,7 @@ def _draw(path: pathlib.Path, draw: Callable[..., None], *contents: object, titl
         repeats every text.
     """
     with write_whole(path) as svg, write_whole(path.with_suffix(".png")) as png:
-        draw(*contents, [svg, png], title=title)
+        draw(*contents, [svg, png], **options)
     text = path.read_text()
     return re.sub(r"<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
 

@@ -1,7 +1,7 @@
 """Recommendations to freeze or to fine-tune, as text, from the results of a study.
 
 `recommend` is for splits of one dataset; `recommend_for_donor` for the units of a network that was
-trained elsewhere. `verdict` is the one rule by which both decide that freezing costs nothing.
+trained elsewhere. `margin.verdict` is the one rule by which both decide what freezing costs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,24 +17,20 @@ from transfer_keras.results.comparison import (
     Role,
     Runs,
     compare,
+    compare_families,
 )
+from transfer_keras.results.margin import (
+    EQUIVALENCE,
+    FINE,
+    MARGIN,
+    UNDECIDED,
+    WORSE,
+    points,
+    verdict,
+)
+from transfer_keras.results.planning import plan_gap, what_decides
 
-NO_LOSS, LOSES, UNDECIDED = "no loss detectable", "loses", "undecided"
-# In fractions of the test images: an interval that reaches below this decides nothing.
-_LARGEST_LOSS = -0.10
 _MODES = {FROZEN_TRANSFER: "frozen", TUNED_TRANSFER: "fine-tuned"}
-
-
-def verdict(comparison: Comparison) -> str:
-    """Decides whether the first of two roles that are compared costs anything.
-
-    Returns:
-        `LOSES` where the interval lies below 0; `UNDECIDED` where it reaches below -10 points;
-        else `NO_LOSS`.
-    """
-    if comparison.interval.high < 0:
-        return LOSES
-    return UNDECIDED if comparison.interval.low < _LARGEST_LOSS else NO_LOSS
 
 
 def mean_top1(runs: Runs) -> dict[Role, float]:
@@ -85,17 +81,20 @@ def _is_worse(runs: Runs, role: Role, than: Role) -> bool:
     return comparison is None or comparison.interval.high < 0
 
 
-def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
+def recommend(runs: Runs, failed: Sequence[Role] = (), *, margin: float = MARGIN) -> str:
     """Recommends how many units to freeze in splits of one dataset.
 
-    Freezing is advised up to the last n below which no loss from the base is detectable: at each
-    n that was tried up to it, `verdict` of AnB - base finds no loss, and every AnB trained.
+    Freezing is advised up to the last n below which it is shown that no more than a margin is lost
+    from the base: at each n that was tried up to it, `verdict` of AnB - base is fine, and every AnB
+    trained.
 
     Args:
         runs: of one kind of split.
         failed: roles of which a network did not train.
+        margin: the loss that counts as none, in fractions of the test images.
 
     Example:
+        >>> import textwrap
         >>> import numpy as np
         >>> from transfer_keras.results import (
         ...     BASE, FROZEN_TRANSFER, Role, NetworkResult, Runs, TargetTask, recommend
@@ -107,72 +106,70 @@ def recommend(runs: Runs, failed: Sequence[Role] = ()) -> str:
         ... }
         >>> text = recommend(Runs({TargetTask("0", "B"): {0: by_role}}))
         >>> for sentence in text.replace(". ", ".\\n").splitlines():
-        ...     print(sentence)
-        Freeze up to unit 1: no loss is detectable (+1.0 points, 95 % -0.2 to +2.2, over images).
-        Freezing n = 2 loses 10.0 points, 95 % 6.9 to 13.0, over images.
+        ...     print(textwrap.fill(sentence, 80, subsequent_indent="  "))
+        Freeze up to unit 1: no more than 2 points are lost (+1.0 points, 90 % -0.0 to
+          +2.0, over images).
+        Freezing n = 2: more than 2 points are lost (-10.0 points, 90 % -12.5 to -7.4,
+          over images).
         Tried: n = 1, 2.
     """
-    comparisons = _against_base(runs)
+    comparisons = compare_families(runs, FROZEN_TRANSFER, BASE.family)
     if not comparisons:
         return "No advice yet: frozen transfer (AnB) and its base are needed."
     frozen_failed = {role.n for role in failed if role.family == FROZEN_TRANSFER}
     tried = sorted({*comparisons, *frozen_failed})
-    last_without_loss, sentences = 0, []
+    last_fine, sentences = 0, []
     for n in tried:
-        if reason := _why_not_freeze(n, comparisons.get(n), failed=n in frozen_failed):
-            sentences.append(_recommend_instead(runs, n, reason, compared=n in comparisons))
-            break
-        last_without_loss = n
-    if last_without_loss:
-        change = _describe_change(comparisons[last_without_loss])
-        sentences.insert(0, f"Freeze up to unit {last_without_loss}: {change}.")
+        if n in frozen_failed:
+            reason = f"freezing n = {n} does not always train"
+        elif verdict(comparisons[n], margin) == FINE:
+            last_fine = n
+            continue
+        else:
+            reason = f"freezing n = {n}: {_describe(comparisons[n], margin)}"
+            if verdict(comparisons[n], margin) == UNDECIDED:
+                plan = plan_gap(runs, FROZEN_TRANSFER, BASE.family, margin)
+                reason += f"; {what_decides(plan.spread, margin)}"
+        sentences.append(f"{reason}.")
+        sentences += _recommend_fine_tuning(runs, n, margin)
+        break
+    if last_fine:
+        change = _describe(comparisons[last_fine], margin)
+        sentences.insert(0, f"Freeze up to unit {last_fine}: {change}.")
     sentences.append(f"Tried: n = {', '.join(map(str, tried))}.")
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in sentences)
 
 
-def _against_base(runs: Runs) -> dict[int, Comparison]:
-    comparisons = {
-        n: compare(runs, [Role(FROZEN_TRANSFER, n)], [BASE])
-        for n in runs.trained_n(FROZEN_TRANSFER)
-    }
-    return {n: comparison for n, comparison in comparisons.items() if comparison}
+def _recommend_fine_tuning(runs: Runs, n: int, margin: float) -> list[str]:
+    """Says what becomes of n units that are fine-tuned, where they were tried."""
+    tuned = compare_families(runs, TUNED_TRANSFER, BASE.family).get(n)
+    if tuned is None:
+        return []
+    decided = verdict(tuned, margin)
+    advice = "train from scratch instead" if decided == WORSE else f"from unit {n} on, fine-tune"
+    advice = "Fine-tuned" if decided == UNDECIDED else f"{advice}: fine-tuned"
+    return [f"{advice}, {_describe(tuned, margin)}."]
 
 
-def _why_not_freeze(n: int, comparison: Comparison | None, *, failed: bool) -> str | None:
-    """Explains why n units should not be frozen; None where no loss is detectable."""
-    if failed:
-        return f"freezing n = {n} does not always train"
-    decided = verdict(comparison)
-    if decided == LOSES:
-        return f"freezing n = {n} loses {_bounds(comparison, -1)}"
-    if decided == UNDECIDED:
-        return f"what freezing n = {n} costs is not decided, {_bounds(comparison)}"
-    return None
+def _describe(comparison: Comparison, margin: float) -> str:
+    """Says in words what a comparison shows of a margin."""
+    change = {
+        FINE: f"no more than {points(margin)} are lost",
+        WORSE: f"more than {points(margin)} are lost",
+        UNDECIDED: f"whether more than {points(margin)} are lost is not decided",
+    }[verdict(comparison, margin)]
+    if comparison.at(EQUIVALENCE).low > 0:
+        change = "it gains"
+    return f"{change} ({_bounds(comparison, EQUIVALENCE)})"
 
 
-def _recommend_instead(runs: Runs, n: int, reason: str, *, compared: bool) -> str:
-    """Recommends what to do in place of freezing n units, where anything is known."""
-    tuned = compare(runs, [Role(TUNED_TRANSFER, n)], [BASE])
-    gain = compare(runs, [Role(TUNED_TRANSFER, n)], [Role(FROZEN_TRANSFER, n)])
-    if tuned and verdict(tuned) == LOSES:
-        return f"{reason}; fine-tuned, {_describe_change(tuned)}: train from scratch instead."
-    if tuned and (not compared or (gain and gain.interval.low > 0)):
-        return f"From unit {n} on, fine-tune: {reason}; fine-tuned, {_describe_change(tuned)}."
-    return f"{reason}."
-
-
-def _describe_change(comparison: Comparison) -> str:
-    _, low, high = comparison.interval
-    change = "it gains" if low > 0 else "it loses" if high < 0 else "no loss is detectable"
-    return f"{change} ({_bounds(comparison)})"
-
-
-def _bounds(comparison: Comparison, sign: int = 1) -> str:
-    """Writes an interval in points; with sign -1 as a loss."""
-    estimate, *bounds = (sign * 100 * value for value in comparison.interval)
-    values = [estimate, *sorted(bounds)]
-    shown = [f"{value:+.1f}" if sign > 0 else f"{value:.1f}" for value in values]
-    return f"{shown[0]} points, 95 % {shown[1]} to {shown[2]}, over {comparison.over}"
+def _bounds(comparison: Comparison, confidence: float) -> str:
+    """Writes a difference and its interval in points."""
+    estimate, low, high = (100 * value for value in comparison.at(confidence))
+    return (
+        f"{estimate:+.1f} points, {100 * confidence:.0f} % {low:+.1f} to {high:+.1f}, "
+        f"over {comparison.over}"
+    )
 
 
 def table_for_donor(runs: Runs, unit_names: Mapping[int, str]) -> str:
@@ -230,13 +227,16 @@ def _points_cell(comparison: Comparison | None) -> str:
     return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def recommend_for_donor(runs: Runs, unit_names: Mapping[int, str], donor_name: str) -> str:
+def recommend_for_donor(
+    runs: Runs, unit_names: Mapping[int, str], donor_name: str, *, margin: float = MARGIN
+) -> str:
     """Recommends what to take of a donor, and compares it with the other choices.
 
     Args:
         runs: of one target.
         unit_names: n -> name of the last of the lower n units; empty: not known.
         donor_name: name of the network that the units come from.
+        margin: the loss that counts as none, in fractions of the test images.
 
     Returns:
         Lines of text.
@@ -259,8 +259,6 @@ def recommend_for_donor(runs: Runs, unit_names: Mapping[int, str], donor_name: s
         Take the lower 3 units of VGG16 (up to conv3), fine-tuned: top-1 0.750.
         Against training from scratch: +25.0 points (95 % +20.0 to +29.8, over images).
         Frozen instead, at the same n: -1.0 points (95 % -2.4 to +0.4, over images).
-        Cheapest that is not detectably worse: freeze the lower 3 units (up to conv3),
-          -1.0 points (95 % -2.4 to +0.4, over images).
         It is the best of 3 on these pictures, so its top-1 is optimistic; the intervals
           above hold for all 2 transfers at once. Another seed moves them too: give more
           time.
@@ -269,7 +267,7 @@ def recommend_for_donor(runs: Runs, unit_names: Mapping[int, str], donor_name: s
     """
     taken = best_role(runs)
     compared = _against_alternatives(runs, taken, unit_names)
-    compared += _cheapest_line(runs, taken, unit_names)
+    compared += _cheapest_line(runs, taken, unit_names, margin)
     lines = [
         _what_to_take(runs, taken, unit_names, donor_name),
         *compared,
@@ -300,47 +298,52 @@ def _against_alternatives(runs: Runs, taken: Role, unit_names: Mapping[int, str]
             return []
         second = max(means.keys() - {BASE}, key=means.get)
         transfer = f"{_lower_units(second)}{_up_to(unit_names, second)}, {_MODES[second.family]}"
-        comparison = compare(runs, [second], [BASE], confidence=level)
-        return [f"The best transfer, {transfer}: {_points(comparison)} against it."]
+        comparison = compare(runs, [second], [BASE])
+        return [f"The best transfer, {transfer}: {_points(comparison, level)} against it."]
     lines = []
     if BASE in means:
-        comparison = compare(runs, [taken], [BASE], confidence=level)
-        gain_not_shown = comparison is not None and comparison.interval.low <= 0
-        no_worse = ", which is not detectably worse" * gain_not_shown
-        lines.append(f"Against training from scratch{no_worse}: {_points(comparison)}.")
+        comparison = compare(runs, [taken], [BASE])
+        gain_not_shown = comparison is not None and comparison.at(level).low <= 0
+        not_decided = ", a gain that is not decided" * gain_not_shown
+        lines.append(f"Against training from scratch{not_decided}: {_points(comparison, level)}.")
     other = Role(TUNED_TRANSFER if taken.family == FROZEN_TRANSFER else FROZEN_TRANSFER, taken.n)
     if other in means:
         tuned = other.family == TUNED_TRANSFER
         verb = "Fine-tuned instead of frozen" if tuned else "Frozen instead"
-        comparison = compare(runs, [other], [taken], confidence=level)
-        lines.append(f"{verb}, at the same n: {_points(comparison)}.")
+        comparison = compare(runs, [other], [taken])
+        lines.append(f"{verb}, at the same n: {_points(comparison, level)}.")
     return lines
 
 
-def _cheapest_line(runs: Runs, taken: Role, unit_names: Mapping[int, str]) -> list[str]:
-    if not (cheapest := cheapest_frozen(runs, taken)):
+def _cheapest_line(
+    runs: Runs, taken: Role, unit_names: Mapping[int, str], margin: float
+) -> list[str]:
+    if not (cheapest := cheapest_frozen(runs, taken, margin)):
         return []
     role, comparison = cheapest
+    shown = _points(comparison, _simultaneous_level(runs, EQUIVALENCE), EQUIVALENCE)
     return [
-        f"Cheapest that is not detectably worse: freeze {_lower_units(role)}"
-        f"{_up_to(unit_names, role)}, {_points(comparison)}."
+        f"Cheapest that loses no more than {points(margin)}: freeze {_lower_units(role)}"
+        f"{_up_to(unit_names, role)}, {shown}."
     ]
 
 
-def cheapest_frozen(runs: Runs, than: Role) -> tuple[Role, Comparison] | None:
-    """Finds the frozen transfer with the most units of which `verdict` finds no loss.
+def cheapest_frozen(
+    runs: Runs, than: Role, margin: float = MARGIN
+) -> tuple[Role, Comparison] | None:
+    """Finds the frozen transfer with the most units that loses no more than a margin.
 
-    Only contenders are considered, and the interval holds for all transfers at once.
+    The interval that is held against the margin holds for all transfers at once.
 
     Returns:
         The role, and its comparison with the role `than`; None where there is none that trains
         less than that.
     """
-    cheapest = None
-    for role in sorted(contenders(runs, than), key=lambda role: role.n):
+    level, cheapest = _simultaneous_level(runs, EQUIVALENCE), None
+    for role in sorted(mean_top1(runs), key=lambda role: role.n):
         if role.family == FROZEN_TRANSFER and (than.family != FROZEN_TRANSFER or role.n > than.n):
-            comparison = compare(runs, [role], [than], confidence=_simultaneous_level(runs))
-            if comparison and verdict(comparison) == NO_LOSS:
+            comparison = compare(runs, [role], [than])
+            if comparison and verdict(comparison, margin, confidence=level) == FINE:
                 cheapest = role, comparison
     return cheapest
 
@@ -360,12 +363,12 @@ def _caution(runs: Runs, taken: Role, *, with_intervals: bool) -> list[str]:
     ]
 
 
-def _simultaneous_level(runs: Runs) -> float:
-    """Gives the level at which the intervals of all transfers hold at once with 95 % (Bonferroni).
+def _simultaneous_level(runs: Runs, confidence: float = 0.95) -> float:
+    """Gives the level at which the intervals of all transfers hold at once (Bonferroni).
 
     The roles that the recommendation names were chosen by these same results.
     """
-    return 1 - 0.05 / max(1, len(mean_top1(runs).keys() - {BASE}))
+    return 1 - (1 - confidence) / max(1, len(mean_top1(runs).keys() - {BASE}))
 
 
 def _lower_units(role: Role) -> str:
@@ -376,8 +379,18 @@ def _up_to(unit_names: Mapping[int, str], role: Role) -> str:
     return f" (up to {unit_names[role.n]})" if role.n in unit_names else ""
 
 
-def _points(comparison: Comparison | None) -> str:
+def _points(comparison: Comparison | None, level: float, together: float = 0.95) -> str:
+    """Writes a difference and its interval.
+
+    Args:
+        comparison: None: not known.
+        level: of the interval.
+        together: the level at which it holds with those of all other transfers.
+    """
     if comparison is None:
         return "not known"
-    estimate, low, high = (100 * value for value in comparison.interval)
-    return f"{estimate:+.1f} points (95 % {low:+.1f} to {high:+.1f}, over {comparison.over})"
+    estimate, low, high = (100 * value for value in comparison.at(level))
+    return (
+        f"{estimate:+.1f} points ({100 * together:.0f} % {low:+.1f} to {high:+.1f}, over "
+        f"{comparison.over})"
+    )

@@ -17,7 +17,7 @@ class Row:
         top1: fraction of the test images that it got right, after the last step.
         loss: mean cross-entropy on the test images, in nats; None where it is no number.
         outcome: `choices.TRAINED`; `choices.DIVERGED` if a loss is no number;
-            `choices.AT_CHANCE` if the loss on training images ended within 1 % of ln(classes).
+            `choices.AT_CHANCE` if the loss on training images ended within 1 % of `chance_loss`.
         training_loss: mean cross-entropy on training images over the last hundredth of the
             steps, in nats; None where it is no number.
         test_images: number of test images.
@@ -29,6 +29,9 @@ class Row:
         trainable_parameters: number of those that were trained.
         validation: (step, loss, top1) of every test during training, the last included.
         probes: unit -> top-1 of a linear classifier on its output; None: none were asked for.
+        chance_loss: mean cross-entropy on the training images of an answer that knows no image,
+            only how frequent the classes are, in nats; None: ln(classes), of which version 0.1.0
+            took it.
         best_step: the update after which the network was saved: the last, or with early stopping
             that of its best test.
     """
@@ -52,3 +55,4 @@ class Row:
     validation: tuple[tuple[int, float | None, float], ...]
     probes: Mapping[str, float] | None = None
     best_step: int | None = None
+    chance_loss: float | None = None

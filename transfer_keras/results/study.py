@@ -8,13 +8,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transfer_keras.config import UserError, choices, is_treatment_name, parse_treatment
+from transfer_keras.config import (
+    SEEDS_KEY,
+    Experiment,
+    UserError,
+    choices,
+    is_treatment_name,
+    parse_treatment,
+)
 from transfer_keras.results.comparison import NetworkResult, Role, Runs, TargetTask
 from transfer_keras.results.rows import Row
 from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 
 # The name of all random splits together: their targets are one sample.
 RANDOM = "random"
+
+_ByTarget = dict[TargetTask, dict[int, dict[Role, NetworkResult]]]
 
 # Settings in which the experiments of one study may differ.
 _VARIED = {"split", "seed", "examples_per_class"}
@@ -89,12 +98,14 @@ class Study(NamedTuple):
         versions: name of each package -> its version, of the first experiment.
         networks: all that are done, by workdir and treatment.
         runs: kind of split -> the results of its networks that learned.
+        all_runs: the same with those that did not, as they were tested.
     """
 
     settings: Mapping[str, object]
     versions: Mapping[str, str]
     networks: list[Network]
     runs: Mapping[Kind, Runs]
+    all_runs: Mapping[Kind, Runs]
 
     def runs_of(self, kind: Kind) -> Runs:
         """Gives the results of one kind of split; empty where none of its networks learned."""
@@ -167,20 +178,22 @@ def read_study(folder: pathlib.Path) -> Study:
     # been tested on the same images. What did not learn is listed as a failure and is no result.
     networks: list[Network] = []
     labels: dict[TargetTask, np.ndarray] = {}
-    runs: dict[Kind, dict[TargetTask, dict[int, dict[Role, NetworkResult]]]] = {}
+    runs: dict[Kind, _ByTarget] = {}
+    all_runs: dict[Kind, _ByTarget] = {}
     for workdir, variant in zip(workdirs, variants, strict=True):
         for network, label, predicted in _read_networks(workdir, variant):
             _check_images(network, labels.setdefault(network.target, label), label)
             networks.append(network)
-            if network.trained:
-                row = network.row
-                by_seed = runs.setdefault(network.kind, {}).setdefault(network.target, {})
-                result = NetworkResult(row.top1, label == predicted, best_tests(row))
+            result = NetworkResult(network.row.top1, label == predicted, best_tests(network.row))
+            for into in (all_runs, runs) if network.trained else (all_runs,):
+                by_seed = into.setdefault(network.kind, {}).setdefault(network.target, {})
                 by_seed.setdefault(network.seed, {})[network.role] = result
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
-    by_kind = {kind: Runs(by_target) for kind, by_target in runs.items()}
-    return Study(settings, facts[0]["versions"], networks, by_kind)
+    by_kind, all_by_kind = (
+        {kind: Runs(by_target) for kind, by_target in each.items()} for each in (runs, all_runs)
+    )
+    return Study(settings, facts[0]["versions"], networks, by_kind, all_by_kind)
 
 
 def _check_variants(
@@ -250,6 +263,22 @@ def check_study(folder: pathlib.Path, identities: Mapping[str, Mapping]) -> None
                 "examples. Ask for one of them, or move it elsewhere."
             )
         Workdir(folder / name).check(identity)
+
+
+def as_begun(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[Experiment]:
+    """Gives experiments as their folder was begun: one of version 0.1.0 goes on as by that version.
+
+    Args:
+        experiments: of one study.
+        folder: the workdir of one experiment, or that of a study; it need not exist yet.
+
+    Raises:
+        UserError: if a file in it is damaged.
+    """
+    begun = [workdir.read_facts()["settings"] for workdir in _workdirs(folder)]
+    if all(SEEDS_KEY in settings for settings in begun):
+        return list(experiments)
+    return [experiment.replace(seeds_by_split=False) for experiment in experiments]
 
 
 def _workdirs(folder: pathlib.Path) -> list[Workdir]:

@@ -22,8 +22,8 @@ _REASONS = {
         "diverged: its loss is no number. A lower --learning_rate may help"
     ),
     choices.AT_CHANCE: lambda row: (
-        f"stayed at chance: its training loss ended at {row.training_loss:.3f}, and saying "
-        f"nothing of {row.classes} classes costs {math.log(row.classes):.3f}"
+        f"stayed at chance: its training loss ended at {row.training_loss:.3f}, and an answer "
+        f"that looks at no image costs {row.chance_loss or math.log(row.classes):.3f}"
     ),
 }
 

@@ -32,7 +32,7 @@ from transfer_keras.training.monitors.scalars import Scalars
 from transfer_keras.training.monitors.stopwatch import Stopwatch, TrainingTimes
 from transfer_keras.training.monitors.units import MeasuredNetwork, MeasuredUnit, UnitMonitor
 from transfer_keras.training.optimizers import Recipe
-from transfer_keras.training.scores import Predictions, Scores, Trained
+from transfer_keras.training.scores import Predictions, Scores, Trained, chance_loss
 from transfer_keras.training.signals import Stop, defer_signals
 from transfer_keras.training.step import as_input, make_train_step
 from transfer_keras.training.unit_metrics import UnitMeasurement, UnitMetrics
@@ -66,6 +66,7 @@ __all__ = [
     "UnitMonitor",
     "as_input",
     "centred_gram",
+    "chance_loss",
     "combine_summaries",
     "custom_scalars_layout",
     "defer_signals",

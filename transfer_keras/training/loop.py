@@ -5,6 +5,7 @@ It is our own and not Keras's `fit`, which cannot do multi-worker training on Ke
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -259,13 +260,15 @@ class _Training:
     def _result(self, name: str, classes: int) -> Trained:
         """Collects the result of one network."""
         state, predictions = self._stopping.states[name], self._stopping.predictions[name]
+        chance = self._recipe.chance_loss or math.log(classes)
         return Trained(
             predictions,
             state.scores,
-            outcome(state.scores.loss, predictions.scores.loss, classes),
+            outcome(state.scores.loss, predictions.scores.loss, chance),
             tuple(
                 (step, *scores[name]) for step, scores in self._state.tests if step <= state.tested
             ),
             self._state.seconds,
             state.step,
+            chance,
         )

@@ -30,6 +30,8 @@ class Recipe:
         class_weights: one for each class; in the gradient, and only there, the loss of an example
             is multiplied by the weight of its label's class. None: all are one.
         learning_rates: how those of single variables differ; None: all are the same.
+        chance_loss: mean cross-entropy of an answer that knows no image, in nats, at which a
+            network has not learned; None: that of classes that are equally frequent.
     """
 
     steps: int
@@ -40,6 +42,7 @@ class Recipe:
     weight_decay: float = 0.0
     class_weights: tuple[float, ...] | None = None
     learning_rates: LearningRates | None = None
+    chance_loss: float | None = None
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "learning_rate"):

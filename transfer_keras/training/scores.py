@@ -1,13 +1,14 @@
 """The scores of a network: while it trains, on the test images, and at its end."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from transfer_keras.config import choices
 
-# Relative distance from the loss of a network that gives all classes the same probability.
+# Relative distance from the loss of a network that looks at no image.
 _CHANCE = 0.01
 
 
@@ -54,6 +55,7 @@ class Trained(NamedTuple):
         seconds: duration of the training of its group, without interruptions.
         step: the step that the weights are from: the last, or with patience that of the best
             test.
+        chance_loss: what an answer costs that knows no image, in nats.
     """
 
     predictions: Predictions
@@ -62,22 +64,41 @@ class Trained(NamedTuple):
     tests: tuple[tuple[int, float, float], ...]
     seconds: float
     step: int = 0
+    chance_loss: float | None = None
 
 
-def outcome(loss: float, test_loss: float, classes: int) -> str:
+def outcome(loss: float, test_loss: float, chance: float) -> str:
     """Decides how a training ended.
 
     Args:
         loss: mean cross-entropy on training images at the end, in nats.
         test_loss: mean cross-entropy on test images, in nats.
-        classes: number of classes.
+        chance: what an answer costs that knows no image, only how frequent the classes are; see
+            `chance_loss`.
 
     Returns:
         `choices.DIVERGED` if a loss is not finite; `choices.AT_CHANCE` if the loss on training
-        images is within 1 % of ln(classes), which is what equal probabilities for all classes
-        cost; else `choices.TRAINED`.
+        images is within 1 % of `chance`; else `choices.TRAINED`.
     """
     if not (math.isfinite(loss) and math.isfinite(test_loss)):
         return choices.DIVERGED
-    chance = math.log(classes)
     return choices.AT_CHANCE if abs(loss - chance) <= _CHANCE * chance else choices.TRAINED
+
+
+def chance_loss(labels: np.ndarray, class_weights: Sequence[float] | None = None) -> float:
+    """Computes what the best answer costs that is the same for all images.
+
+    Args:
+        labels: int (examples,), on which networks are trained.
+        class_weights: of the loss that is minimised; None: all are one.
+
+    Returns:
+        The mean cross-entropy in nats, in which all examples count the same. Without weights it is
+        the entropy of the labels; for classes that are equally frequent, the logarithm of their
+        number.
+    """
+    shares = np.bincount(labels) / len(labels)
+    answer = shares if class_weights is None else shares * class_weights
+    answer = answer / answer.sum()
+    there = shares > 0
+    return float(-(shares[there] * np.log(answer[there])).sum())

@@ -59,9 +59,12 @@ def draw(contents: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> 
     for series in contents.overlay:
         _line(lower, series, f"faint: {series.label}, Yosinski et al. (2014)", drawing.FAINT)
     lower.axhline(0, color=drawing.BASE, linewidth=0.8, zorder=0)
-    for axis, lines in ((upper, contents.levels), (lower, [*contents.losses, *contents.overlay])):
+    titles = ("each target; at 0 its base", "difference from the base")
+    parts = (contents.levels, [*contents.losses, *contents.overlay])
+    for axis, lines, title in zip((upper, lower), parts, titles, strict=True):
         means = [mean for series in lines for mean in series.means.values()]
         drawing.fit(axis, [mean.value for mean in means] or [0.0], means)
+        axis.set_title("\n".join(filter(None, [title, drawing.describe_bars(means)])), fontsize=10)
     for axis, lines in ((upper, contents.levels), (lower, contents.losses)):
         for series in lines:
             _line(axis, series, series.label, 1)
@@ -71,8 +74,6 @@ def draw(contents: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> 
         axis.set_xlabel("n, lower units transferred")
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    upper.set_title("each target; at 0 its base", fontsize=10)
-    lower.set_title("difference from the base, with 95 % intervals", fontsize=10)
     upper.set_ylabel("top-1 on the target's test images")
     lower.set_ylabel("points of top-1")
     upper.tick_params(labelbottom=True)

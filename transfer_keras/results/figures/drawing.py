@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -11,17 +11,26 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
+from transfer_keras.results.comparison import OVER_IMAGES, OVER_SEEDS_AND_IMAGES, OVER_SPLITS
+
+# What an interval is over -> the name and the line of its bar.
+_BARS = {
+    OVER_SPLITS: ("solid", "-"),
+    OVER_SEEDS_AND_IMAGES: ("dashed", "--"),
+    OVER_IMAGES: ("dotted", ":"),
+}
 # Colour of bases, and opacity of another study.
 BASE = "#666666"
 FAINT = 0.3
 
 
 class Mean(NamedTuple):
-    """A mean, and its 95 % interval where one is known."""
+    """A mean, and its 95 % interval where one is known; `over`: what the interval is over."""
 
     value: float
     low: float | None = None
     high: float | None = None
+    over: str = OVER_SPLITS
 
 
 def draw_line(
@@ -50,20 +59,52 @@ def draw_line(
         alpha=alpha,
         **more,
     )
-    known = [x for x in places if means[x].low is not None]
-    axis.errorbar(
-        known,
-        [means[x].value for x in known],
-        yerr=[
-            [max(means[x].value - means[x].low, 0) for x in known],
-            [max(means[x].high - means[x].value, 0) for x in known],
-        ],
-        color=colour,
-        linestyle="none",
-        capsize=3,
-        linewidth=1,
-        alpha=alpha,
-    )
+    for over, (_, line) in _BARS.items():
+        known = [x for x in places if means[x].low is not None and means[x].over == over]
+        if not known:
+            continue
+        bars = axis.errorbar(
+            known,
+            [means[x].value for x in known],
+            yerr=[
+                [max(means[x].value - means[x].low, 0) for x in known],
+                [max(means[x].high - means[x].value, 0) for x in known],
+            ],
+            color=colour,
+            linestyle="none",
+            capsize=3,
+            linewidth=1,
+            alpha=alpha,
+        )
+        for lines in bars[2]:
+            lines.set_linestyle(line)
+
+
+def describe_bars(means: Iterable[Mean]) -> str:
+    """Says what the bars of means are over, and how they are told apart where they differ."""
+    found = {mean.over for mean in means if mean.low is not None}
+    if not found:
+        return ""
+    named = [
+        f"{name} {over}" if len(found) > 1 else over
+        for over, (name, _) in _BARS.items()
+        if over in found
+    ]
+    return f"bars: 95 % intervals over {', '.join(named)}"
+
+
+def _mark_cut_bars(axis) -> None:
+    """Marks the bars that go on beyond the axis, by a triangle where they leave it."""
+    low, high = axis.get_ylim()
+    for container in axis.containers:
+        for lines in container[2]:
+            for (place, bottom), (_, top) in lines.get_segments():
+                for leaves, at, marker in ((bottom < low, low, "v"), (top > high, high, "^")):
+                    if leaves:
+                        axis.plot(
+                            [place], [at], marker, color=lines.get_color()[0], markersize=6,
+                            clip_on=False, scalex=False, scaley=False,
+                        )  # fmt: skip
 
 
 def draw_failures(axis, lines: Sequence[tuple[Sequence[float], str, str]]) -> None:
@@ -119,6 +160,8 @@ def save(figure, paths: Sequence[pathlib.Path], *, title: str) -> None:
         paths: files to write; their endings give the formats.
         title: text above the figure.
     """
+    for axis in figure.axes:
+        _mark_cut_bars(axis)
     figure.suptitle(title, fontsize=11, parse_math=False)
     # Without the salt, the parts of an SVG would have other names each time.
     with pyplot.rc_context({"svg.hashsalt": title}):

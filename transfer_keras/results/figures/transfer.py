@@ -1,4 +1,4 @@
-"""Figure 2 of the paper: top-1 of all families against n, and the names of the gaps."""
+"""Figure 2 of the paper: top-1 of all families against n, and the gaps between them."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -6,12 +6,7 @@ from typing import NamedTuple
 
 from matplotlib import pyplot
 
-from transfer_keras.results.comparison import (
-    BASE,
-    FROZEN_SELFFER,
-    FROZEN_TRANSFER,
-    TUNED_TRANSFER,
-)
+from transfer_keras.results.comparison import BASE
 from transfer_keras.results.figures import drawing
 from transfer_keras.results.figures.drawing import Mean
 from transfer_keras.results.figures.styles import STYLES
@@ -28,6 +23,21 @@ class Point(NamedTuple):
     best: float | None = None
 
 
+class Arrow(NamedTuple):
+    """A gap that is there: its interval excludes 0 after Holm's correction over all n.
+
+    Attributes:
+        label: its name.
+        n: where it is widest, of all n at which it is there.
+        low, high: the two means that it lies between.
+    """
+
+    label: str
+    n: int
+    low: float
+    high: float
+
+
 class Transfer(NamedTuple):
     """The contents of figure 2.
 
@@ -37,6 +47,9 @@ class Transfer(NamedTuple):
         failed: family -> n of every network that did not train.
         means: family -> n -> the mean base plus the paired mean difference from it; without bases,
             the mean of the networks.
+        mean_base: the mean of the bases with its interval; None where there are none.
+        gaps: label -> (family, n -> paired mean difference in points) of transfer from selffer.
+        arrows: gaps to name between the means.
         overlay: (mean base, family -> n -> mean) of another study, drawn faintly; None: none.
     """
 
@@ -44,26 +57,29 @@ class Transfer(NamedTuple):
     points: Mapping[str, Sequence[Point]]
     failed: Mapping[str, Sequence[int]]
     means: Mapping[str, Mapping[int, Mean]]
+    mean_base: Mean | None = None
+    gaps: Mapping[str, tuple[str, Mapping[int, Mean]]] = {}
+    arrows: Sequence[Arrow] = ()
     overlay: tuple[float, Mapping[str, Mapping[int, float]]] | None = None
 
     @property
     def base(self) -> float | None:
         """Gives the mean top-1 of the bases; None where there are none."""
-        if not self.bases:
-            return None
-        return sum(base.top1 for base in self.bases) / len(self.bases)
+        return self.mean_base.value if self.mean_base else None
 
 
 def draw(contents: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> None:
-    """Draws both panels: all networks, and the means with the names of the gaps between them.
+    """Draws three panels: all networks, the means with the names of the gaps that are there, and
+    the paired gaps between transfer and selffer.
 
     Args:
         contents: at least one network.
         paths: files to write; their endings give the formats.
         title: text above the figure.
     """
-    figure, (upper, lower) = pyplot.subplots(
-        2, 1, figsize=(7.2, 9.6), sharex=True, layout="constrained"
+    panels = 3 if contents.gaps else 2
+    figure, (upper, lower, *more) = pyplot.subplots(
+        panels, 1, figsize=(7.2, 4.8 * panels), sharex=True, layout="constrained"
     )
     _draw_points(upper, contents)
     _draw_means(lower, contents)
@@ -71,11 +87,14 @@ def draw(contents: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> No
         if contents.bases:
             axis.axhline(contents.base, color=drawing.BASE, linewidth=0.8, zorder=0)
         axis.set_ylabel("top-1 on the target's test images")
+    for axis in more:
+        _draw_gaps(axis, contents)
+    for axis in (upper, lower, *more):
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlabel("n, lower units transferred")
+        axis.tick_params(labelbottom=True)
         drawing.draw_legend(axis)
-    upper.tick_params(labelbottom=True)
     drawing.save(figure, paths, title=title)
 
 
@@ -118,9 +137,13 @@ def _draw_means(axis, contents: Transfer) -> None:
     values = [mean.value for mean in all_means]
     overlay_values = [value for means in overlay_means.values() for value in means.values()]
     bases = [base for base in (contents.base, overlay_base) if base is not None]
+    all_means += [contents.mean_base] if contents.mean_base else []
     drawing.fit(axis, [*bases, *values, *overlay_values], all_means)
-    if contents.bases:
-        axis.plot([0], [contents.base], "D", color=drawing.BASE, label="mean base")
+    if contents.mean_base:
+        drawing.draw_line(
+            axis, {0: contents.mean_base}, colour=drawing.BASE, marker="D", dashes="none",
+            label="mean base",
+        )  # fmt: skip
     for family, means in contents.means.items():
         label, colour, marker, line = STYLES[family]
         dodged = {n + _shift(family) / 2: mean for n, mean in means.items()}
@@ -138,35 +161,34 @@ def _draw_means(axis, contents: Transfer) -> None:
                 list(means), list(means.values()), marker=marker, linestyle=line, color=colour,
                 alpha=drawing.FAINT, linewidth=1, markersize=3,
             )  # fmt: skip
-    title = "mean base plus mean difference from it, with 95 % intervals"
-    axis.set_title(title if contents.bases else "means", fontsize=10)
-    _name_gaps(axis, contents)
+    title = "mean base plus mean difference from it" if contents.bases else "means"
+    axis.set_title("\n".join(filter(None, [title, drawing.describe_bars(all_means)])), fontsize=10)
+    _name_gaps(axis, contents.arrows)
 
 
-def _name_gaps(axis, contents: Transfer) -> None:
-    """Draws a numbered arrow where each gap is widest, from one curve to the other."""
-    base = dict.fromkeys(range(1, 1000), Mean(contents.base)) if contents.bases else {}
-    gaps = (
-        ("fragile co-adaptation: base - BnB", base, contents.means.get(FROZEN_SELFFER, {})),
-        (
-            "specificity: BnB - AnB",
-            contents.means.get(FROZEN_SELFFER, {}),
-            contents.means.get(FROZEN_TRANSFER, {}),
-        ),
-        ("transfer, fine-tuned, helps: AnB+ - base", contents.means.get(TUNED_TRANSFER, {}), base),
-    )
-    for number, (gap, upper, lower) in enumerate(gaps, 1):
-        common = [n for n in (lower if upper is base else upper) if n in lower and n in upper]
-        widths = {n: upper[n].value - lower[n].value for n in common}
-        widest = max(widths, key=widths.get, default=None)
-        if widest is None or widths[widest] <= 0:
-            continue
-        high, low = upper[widest].value, lower[widest].value
-        place = widest - 0.12 - 0.14 * number
+def _name_gaps(axis, arrows: Sequence[Arrow]) -> None:
+    """Draws a numbered arrow for each gap, from one curve to the other."""
+    for number, arrow in enumerate(arrows, 1):
+        place = arrow.n - 0.12 - 0.14 * number
         axis.annotate(
-            "", (place, high), (place, low), arrowprops={"arrowstyle": "<->", "color": "0.3"}
-        )
-        axis.plot(
-            [place - 0.07], [(high + low) / 2], linestyle="none", color="0.2", markersize=6,
-            marker=f"${number}$", label=f"{gap} (widest gap)",
+            "", (place, arrow.high), (place, arrow.low),
+            arrowprops={"arrowstyle": "<->", "color": "0.3"},
         )  # fmt: skip
+        axis.plot(
+            [place - 0.07], [(arrow.high + arrow.low) / 2], linestyle="none", color="0.2",
+            markersize=6, marker=f"${number}$", label=f"{arrow.label} (widest gap)",
+        )  # fmt: skip
+
+
+def _draw_gaps(axis, contents: Transfer) -> None:
+    """Draws what transfer from the other task changes against transfer from the same task."""
+    means = [mean for _, by_n in contents.gaps.values() for mean in by_n.values()]
+    drawing.fit(axis, [0.0, *(mean.value for mean in means)], means)
+    axis.axhline(0, color=drawing.BASE, linewidth=0.8, zorder=0)
+    for label, (family, by_n) in contents.gaps.items():
+        _, colour, marker, line = STYLES[family]
+        dodged = {n + _shift(family) / 2: mean for n, mean in by_n.items()}
+        drawing.draw_line(axis, dodged, colour=colour, marker=marker, dashes=line, label=label)
+    axis.set_ylabel("points of top-1")
+    title = "transfer less selffer, in pairs of one target"
+    axis.set_title(f"{title}\n{drawing.describe_bars(means)}", fontsize=10)

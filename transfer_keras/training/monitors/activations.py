@@ -17,7 +17,7 @@ class ActivationSummary(NamedTuple):
         images: int32, how many.
         mean, variance: float32, over all values.
         lowest, highest: float32 (channels,), over images and positions.
-        centred: float32 (images, images), from `cka.centred_gram`; () where the unit is not
+        centred: float64 (images, images), from `cka.centred_gram`; () where the unit is not
             compared.
     """
 

@@ -2,10 +2,12 @@
 
 Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", with the
 unbiased estimator of HSIC of Song et al. (2012), "Feature Selection via Dependence Maximization",
-summed over batches as Nguyen et al. (2021), "Do Wide and Deep Networks Learn the Same Things?",
-do: of each layer only a small matrix a batch is kept, however many features it has.
+averaged over batches as by Nguyen et al. (2021), "Do Wide and Deep Networks Learn the Same
+Things?": of each layer only a small matrix a batch is kept, however many features it has. A batch
+of n images has the weight n (n - 3), so that a short last one, which knows little, counts little.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,33 +15,37 @@ import tensorflow as tf
 
 # Images of a batch: the unbiased estimator divides by n - 3.
 _FEWEST = 4
+_FEATURES = 2**16  # That are multiplied at a time, so that few are held in double precision.
 
 
 def centred_gram(values: tf.Tensor) -> tf.Tensor:
     """Computes the inner products of the images of a batch, U-centred; runs in the graph.
 
     Székely and Rizzo (2014), "Partial distance correlation with methods for dissimilarities",
-    definition 2 and proposition 1, scaled so that the inner product of two such matrices is HSIC_1
-    of Song et al.
+    definition 2 and proposition 1, scaled so that the inner product of two such matrices is
+    n (n - 3) times HSIC_1 of Song et al.
 
     Args:
-        values: (images, ...).
+        values: (images, ...), of known size but for the images.
 
     Returns:
-        float32 (images, images), with zeros on the diagonal; zeros everywhere for fewer than 4.
+        float64 (images, images), with zeros on the diagonal; zeros everywhere for fewer than 4.
     """
     images = tf.shape(values)[0]
-    features = tf.reshape(tf.cast(values, tf.float32), [images, -1])
-    # What all images share does not change the estimate, but costs single precision digits.
-    features -= features[:1]
-    gram = tf.matmul(features, features, transpose_b=True)
-    zeros = tf.zeros(images)
+    features = tf.reshape(values, [images, math.prod(values.shape[1:])])
+    gram = tf.zeros([images, images], tf.float64)
+    for first in range(0, features.shape[1], _FEATURES):
+        some = tf.cast(features[:, first : first + _FEATURES], tf.float64)
+        # What all images share does not change the estimate, but costs digits.
+        some -= some[:1]
+        gram += tf.matmul(some, some, transpose_b=True)
+    zeros = tf.zeros(images, tf.float64)
     gram = tf.linalg.set_diag(gram, zeros)
-    n = tf.cast(images, tf.float32)
+    n = tf.cast(images, tf.float64)
     rows = tf.reduce_sum(gram, axis=0) / (n - 2)
     total = tf.reduce_sum(rows) / (n - 1)
     gram = tf.linalg.set_diag(gram - rows - rows[:, None] + total, zeros)
-    return tf.where(images < _FEWEST, 0.0, gram / tf.sqrt(n * (n - 3)))
+    return tf.where(images < _FEWEST, tf.zeros_like(gram), gram)
 
 
 def linear_cka(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
