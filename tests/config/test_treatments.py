@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from transfer_keras.config import treatments
+from transfer_keras.config import make_experiment, treatments
 from transfer_keras.config.plan import plan_groups, with_bases
 from transfer_keras.config.treatments import Treatment, combine_treatments, parse_treatment
 
@@ -49,6 +49,19 @@ def test_seeds_differ_by_name_and_by_experiment():
     assert len(set(seeds)) == len(seeds)
     # Written down, because another value would make every finished experiment unrepeatable.
     assert parse_treatment("baseA").seed(0) == 1523820717
+    assert parse_treatment("baseA").seed(0, "1") not in seeds
+
+
+def test_fresh_weights_depend_on_the_split():
+    """And not where version 0.1.0 began, nor with a donor, where there is one split."""
+    splits = ("0", "1", "natural", "whole")
+    made = [make_experiment(["baseA"], dataset="cifar10", split=split) for split in splits]
+    base = parse_treatment("baseA")
+    assert len({base.seed(*each.fresh_weights) for each in made}) == 4
+    assert {each.identity["fresh_weights_by"] for each in made} == {"seed and split"}
+    older = [each.replace(seeds_by_split=False) for each in made]
+    assert {base.seed(*each.fresh_weights) for each in older} == {base.seed(0)}
+    assert not any("fresh_weights_by" in each.identity for each in older)
 
 
 def test_plan_adds_bases_first():

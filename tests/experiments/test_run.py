@@ -18,7 +18,7 @@ from transfer_keras.config.tasks import split_classes
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.datasets import formula
 from transfer_keras.experiments.run import run_experiment
-from transfer_keras.results import Workdir, summary
+from transfer_keras.results import Workdir, as_begun, summary
 
 NAMES = ["A2B", "B2B+", "R3A", "B7A"]
 
@@ -111,6 +111,35 @@ def test_random_treatments_of_one_target_share_one_donor(settings, tmp_path):
     same = [np.array_equal(two[f"{x}/kernel"], four[f"{x}/kernel"]) for x in UNITS]
     assert same == [True, True, False, False, False, False, False, False]
     assert not np.array_equal(two["conv1/kernel"], base["conv1/kernel"])
+
+
+def test_another_split_has_other_fresh_weights(workdir, settings, tmp_path):
+    """Of the same seed: bases begin elsewhere, and random units are another draw."""
+    experiment = make_experiment(["R3A"], **{**settings, "split": "1"})
+    run_experiment(experiment, Workdir(tmp_path / "other"), log=lambda _: None)
+    for name, kernel in (("R3A", "conv1/kernel"), ("R3A", "conv3/kernel")):
+        there, here = (weights(f, name)[kernel] for f in (tmp_path / "other", workdir))
+        assert not np.array_equal(there, here)
+        assert abs(np.corrcoef(there.ravel(), here.ravel())[0, 1]) < 0.2
+
+
+def test_a_folder_of_version_0_1_0_goes_on_as_it_was_begun(settings, tmp_path):
+    """What is added to it has the fresh weights that it would have had then."""
+    older = make_experiment(["R3A"], **settings).replace(seeds_by_split=False)
+    run_experiment(older, Workdir(tmp_path / "old"), log=lambda _: None)
+    assert "fresh_weights_by" not in Workdir(tmp_path / "old").read_facts()["settings"]
+    more = make_experiment(["R3A", "R2A", "A2B"], **settings)
+    run_experiment(more, Workdir(tmp_path / "old"), log=lambda _: None)
+    both = more.replace(seeds_by_split=False)
+    run_experiment(both, Workdir(tmp_path / "at once"), log=lambda _: None)
+    for name in ("baseB", "R2A", "A2B"):
+        added, expected = (weights(tmp_path / f, name) for f in ("old", "at once"))
+        for key, value in added.items():
+            assert np.array_equal(value, expected[key]), (name, key)
+    # A study that has such a folder goes on so in all its experiments.
+    (tmp_path / "new").mkdir()
+    assert as_begun([more], tmp_path) == [both]
+    assert as_begun([more], tmp_path / "new") == [more]
 
 
 def test_random_units_are_nobodys_and_fresh_ones_differ_by_treatment(workdir):

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from scipy import stats
 from support.paths import ROOT, SHARED
 
 from transfer_keras.results import paper
@@ -122,3 +123,27 @@ def test_the_file_is_what_the_logs_hold():
         expected = sorted(tuple(row[c] for c in columns) for row in csv.DictReader(logged))
         from_file = sorted((r["top1"], r["top1_best10"]) for r in csv.DictReader(ours))
     assert from_file == expected
+
+
+def test_over_the_four_halves_transfer_gains_what_selffers_do(random_splits):
+    """Each fine-tuned run against its own base, less the mean of its n, averaged by half: the two
+    families have two halves each, and no half in common."""
+    gains = {}
+    for target, _, role, result in random_splits.networks():
+        if role.family in ("AnB+", "BnB+"):
+            base = random_splits.by_seed(target)[0][BASE].top1
+            gains[role.family, target, role.n] = 100 * (result.top1 - base)
+    assert len(gains) == 20
+    of_n = {n: np.mean([gain for key, gain in gains.items() if key[2] == n]) for n in UNITS}
+    halves = {}
+    for (family, target, n), gain in gains.items():
+        halves.setdefault(family, {}).setdefault(target, []).append(gain - of_n[n])
+    transfer, selffer = (
+        [np.mean(of_half) for of_half in halves[family].values()] for family in ("AnB+", "BnB+")
+    )
+    test = stats.ttest_ind(transfer, selffer)
+    interval = test.confidence_interval()
+    assert test.df == 2
+    assert np.mean(transfer) - np.mean(selffer) == pytest.approx(0.02, abs=0.005)
+    assert (interval.high - interval.low) / 2 == pytest.approx(0.46, abs=0.005)
+    assert interval.high < 1.4, "what the paper's table 1 says"
