@@ -7,6 +7,13 @@ import pytest
 from support.studies import write_experiment, write_study
 
 from transfer_keras.results import Runs, charts, paper
+from transfer_keras.results.comparison import (
+    BASE,
+    NetworkResult,
+    Role,
+    TargetTask,
+    estimate_level,
+)
 from transfer_keras.results.page import write_report
 from transfer_keras.results.statistics import paired_difference
 from transfer_keras.results.study import Kind, read_study
@@ -128,7 +135,7 @@ def test_what_is_drawn(folder, tmp_path):
     for text in (
         "natural: transfer, frozen, towards B", "random halves: transfer, frozen",
         "whole: random, frozen: never trained", "difference from the base",
-        "bars: 95 % intervals over",
+        "bars: 95 % intervals", "on formula_images, all splits",
         "faint: whole: random, frozen, Yosinski et al. (2014)",
     ):  # fmt: skip
         assert text in splits, text
@@ -221,3 +228,60 @@ def test_a_target_without_networks_is_no_line(tmp_path):
         write_experiment(tmp_path / split, split=split, seed=0, levels=levels)
     figure = charts.dissimilar_splits(read_study(tmp_path), overlay=False)
     assert "natural: transfer, frozen, towards A" not in {s.label for s in figure.levels}
+
+
+def simulated(rng, *, specific=0.0, helps=0.0, splits=4):
+    """Simulates studies of selffers as good as their bases, and of transfers that are not."""
+    runs = {}
+    for split in range(splits):
+        for target in "AB":
+            levels = {BASE: 0.5}
+            for n in range(1, 8):
+                levels |= {Role("BnB", n): 0.5, Role("AnB", n): 0.5 - specific * n / 7}
+                levels[Role("AnB+", n)] = 0.5 + helps
+            runs[TargetTask(str(split), target)] = {
+                0: {r: NetworkResult(top1 + rng.normal(0, 0.01)) for r, top1 in levels.items()}
+            }
+    return Runs(runs)
+
+
+def test_only_gaps_that_are_there_are_named():
+    rng = np.random.default_rng(0)
+    named = [
+        [arrow.label for arrow in charts.transfer_curve(simulated(rng), [], Runs()).arrows]
+        for _ in range(200)
+    ]
+    # Of three gaps, each has the sign of its name in 2.5 of 100 studies in which there is none.
+    assert sum(map(len, named)) <= 3 * 0.025 * 200 + 3 * (3 * 0.025 * 200) ** 0.5
+    there = charts.transfer_curve(simulated(rng, specific=0.1, helps=0.05), [], Runs())
+    by_label = {arrow.label: arrow for arrow in there.arrows}
+    assert list(by_label) == ["specificity: BnB - AnB", "transfer, fine-tuned, helps: AnB+ - base"]
+    specificity = by_label["specificity: BnB - AnB"]
+    assert specificity.n == 7
+    assert specificity.low == there.means["AnB"][7].value
+    assert specificity.high == there.means["BnB"][7].value
+    # The other way round it is no gap of that name.
+    inverted = charts.transfer_curve(simulated(rng, specific=-0.1, helps=-0.05), [], Runs())
+    assert not {arrow.label for arrow in inverted.arrows} & by_label.keys()
+
+
+def test_the_gap_between_transfer_and_selffer_is_drawn_in_pairs():
+    runs = simulated(np.random.default_rng(0), specific=0.1)
+    gaps = charts.transfer_curve(runs, [], Runs()).gaps
+    family, by_n = gaps["AnB - BnB"]
+    assert family == "AnB"
+    differences = [
+        100 * (by_role[Role("AnB", 7)].top1 - by_role[Role("BnB", 7)].top1)
+        for by_seed in runs.by_target.values()
+        for by_role in by_seed.values()
+    ]
+    assert by_n[7].value == pytest.approx(np.mean(differences))
+    assert by_n[7].low < by_n[7].value < by_n[7].high < 0
+
+
+def test_the_mean_base_has_an_interval():
+    runs = simulated(np.random.default_rng(0))
+    base = charts.transfer_curve(runs, [], Runs()).mean_base
+    level = estimate_level(runs, BASE)
+    assert (base.value, base.low, base.high) == pytest.approx(tuple(level.interval))
+    assert base.over == "splits"

@@ -59,12 +59,14 @@ def draw(contents: Dissimilar, paths: Sequence[pathlib.Path], *, title: str) -> 
     for series in contents.overlay:
         _line(lower, series, f"faint: {series.label}, Yosinski et al. (2014)", drawing.FAINT)
     lower.axhline(0, color=drawing.BASE, linewidth=0.8, zorder=0)
-    titles = ("each target; at 0 its base", "difference from the base")
+    headings = ("each target; at 0 its base", "difference from the base")
     parts = (contents.levels, [*contents.losses, *contents.overlay])
-    for axis, lines, title in zip((upper, lower), parts, titles, strict=True):
+    for axis, lines, heading in zip((upper, lower), parts, headings, strict=True):
         means = [mean for series in lines for mean in series.means.values()]
         drawing.fit(axis, [mean.value for mean in means] or [0.0], means)
-        axis.set_title("\n".join(filter(None, [title, drawing.describe_bars(means)])), fontsize=10)
+        axis.set_title(
+            "\n".join(filter(None, [heading, drawing.describe_bars(means)])), fontsize=10
+        )
     for axis, lines in ((upper, contents.levels), (lower, contents.losses)):
         for series in lines:
             _line(axis, series, series.label, 1)

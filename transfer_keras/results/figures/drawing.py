@@ -85,12 +85,10 @@ def describe_bars(means: Iterable[Mean]) -> str:
     found = {mean.over for mean in means if mean.low is not None}
     if not found:
         return ""
-    named = [
-        f"{name} {over}" if len(found) > 1 else over
-        for over, (name, _) in _BARS.items()
-        if over in found
-    ]
-    return f"bars: 95 % intervals over {', '.join(named)}"
+    if len(found) == 1:
+        return f"bars: 95 % intervals over {found.pop()}"
+    named = [f"{name} over {over}" for over, (name, _) in _BARS.items() if over in found]
+    return f"bars: 95 % intervals, {', '.join(named)}"
 
 
 def _mark_cut_bars(axis) -> None:
