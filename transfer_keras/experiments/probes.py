@@ -10,10 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from transfer_keras import surgery
 from transfer_keras.config import Interrupted, Treatment
@@ -172,6 +168,8 @@ def _logistic_top1(
 ) -> float:
     """Fits a logistic classifier and measures its top-1 on other pictures; NaN where a feature is
     no number."""
+    from sklearn.metrics import log_loss  # Takes a second, and few programs have probes.
+
     if not (np.isfinite(features).all() and np.isfinite(test_features).all()):
         return float("nan")
     held_out = _every_fifth(labels)
@@ -196,6 +194,10 @@ def _every_fifth(labels: np.ndarray) -> np.ndarray:
 
 
 def _classifier(strength: float):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(
         StandardScaler(), LogisticRegression(C=strength, max_iter=_ITERATIONS, solver="lbfgs")
     )
