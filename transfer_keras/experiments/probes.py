@@ -20,11 +20,11 @@ from transfer_keras.results import Workdir
 from transfer_keras.training import PROBE_TAG, Events, Progress, Stop, scalar_summary
 
 _BATCH = 256
-_MOST_FEATURES = 4096
+_MOST_FEATURES = 1024
 _MOST_PICTURES = 20_000  # A classifier is fitted to; drawn by the seed where there are more.
 _FEATURE_BYTES = 2**30  # Of units whose features are computed in one pass.
 # Inverse strengths of the penalty, each of which is tried on a fifth of the training pictures.
-_STRENGTHS = np.logspace(-5, 1, 7)
+_STRENGTHS = np.logspace(-4, 0, 5)
 _HELD_OUT = 5
 _ITERATIONS = 1000
 
@@ -73,7 +73,7 @@ def probe_accuracies(
     """Measures the top-1 on the test images that a logistic classifier reaches from each unit.
 
     Features are averaged where they are large, and standardised. The classifier is scikit-learn's,
-    whose problem is convex and which SciPy's L-BFGS solves. Of seven penalties that one is taken
+    whose problem is convex and which SciPy's L-BFGS solves. Of five penalties that one is taken
     which is best on every fifth training picture of each class after a fit to the others; then it
     is fitted to all.
 
@@ -168,21 +168,25 @@ def _logistic_top1(
 ) -> float:
     """Fits a logistic classifier and measures its top-1 on other pictures; NaN where a feature is
     no number."""
-    from sklearn.metrics import log_loss  # Takes a second, and few programs have probes.
+    from sklearn.linear_model import LogisticRegression  # A second, and few programs have probes.
+    from sklearn.metrics import log_loss
+    from sklearn.preprocessing import StandardScaler
 
     if not (np.isfinite(features).all() and np.isfinite(test_features).all()):
         return float("nan")
-    held_out = _every_fifth(labels)
-    strength = _STRENGTHS[len(_STRENGTHS) // 2]
+    # Each fit begins at the one before, whose penalty is stronger.
+    probe = LogisticRegression(max_iter=_ITERATIONS, solver="lbfgs", warm_start=True)
+    held_out, strength = _every_fifth(labels), _STRENGTHS[len(_STRENGTHS) // 2]
     if held_out.any() and len(set(labels[~held_out])) == len(set(labels)) > 1:
-        losses = []
+        scaler, losses = StandardScaler().fit(features[~held_out]), []
+        others, judged = (scaler.transform(features[part]) for part in (~held_out, held_out))
         for tried in _STRENGTHS:
-            probe = _classifier(tried).fit(features[~held_out], labels[~held_out])
-            shares = probe.predict_proba(features[held_out])
-            losses.append(log_loss(labels[held_out], shares, labels=probe.classes_))
+            probe.set_params(C=tried).fit(others, labels[~held_out])
+            losses.append(log_loss(labels[held_out], probe.predict_proba(judged)))
         strength = _STRENGTHS[int(np.argmin(losses))]
-    probe = _classifier(strength).fit(features, labels)
-    return float(np.mean(probe.predict(test_features) == test_labels))
+    scaler = StandardScaler().fit(features)
+    probe.set_params(C=strength).fit(scaler.transform(features), labels)
+    return float(np.mean(probe.predict(scaler.transform(test_features)) == test_labels))
 
 
 def _every_fifth(labels: np.ndarray) -> np.ndarray:
@@ -191,13 +195,3 @@ def _every_fifth(labels: np.ndarray) -> np.ndarray:
     for label in np.unique(labels):
         marked[np.flatnonzero(labels == label)[_HELD_OUT - 1 :: _HELD_OUT]] = True
     return marked
-
-
-def _classifier(strength: float):
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(
-        StandardScaler(), LogisticRegression(C=strength, max_iter=_ITERATIONS, solver="lbfgs")
-    )
