@@ -28,7 +28,7 @@ setup(
         "matplotlib",
         "numpy",
         "scikit-learn",
-        "scipy",
+        "scipy>=1.15",
         "tensorboard",
         "tensorflow>=2.21",
         "tensorflow-datasets",

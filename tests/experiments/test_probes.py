@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 from support.event_files import read
+from support.rows import make_row
 
-from transfer_keras.config import Interrupted, make_experiment
+from transfer_keras.config import Interrupted, Treatment, make_experiment
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.experiments import probes
 from transfer_keras.experiments.probes import probe_accuracies
 from transfer_keras.experiments.run import run_experiment
-from transfer_keras.results import Workdir
+from transfer_keras.results import Workdir, summary
 from transfer_keras.training.signals import Stop
 
 CUT = Preprocessing(4, 4)
@@ -123,6 +124,27 @@ def penalised(x, labels, strength):
         return nats.mean(), (logits.argmax(axis=1) == answers).mean()
 
     return score
+
+
+def test_features_that_are_no_number(tmp_path):
+    """A network that diverged has a row all the same."""
+    model = network()
+    kernel = model.get_layer("keeps").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    found = probe_accuracies(model, task(90, 0), task(30, 1), seed=0, stop=Stop())
+    assert found["keeps"] is None
+    row = make_row(treatment="baseB", probes=found)
+    Workdir(tmp_path).write_row(row)
+    assert Workdir(tmp_path).row("baseB").probes == found
+    assert " nan " in summary.probe_table(Workdir(tmp_path), [Treatment("B")])
+
+
+def test_pictures_of_one_class():
+    one = task(90, 0)
+    alone = Examples(one.images, np.zeros(90, np.int32), np.arange(90), CUT)
+    test = task(60, 1)
+    share = (test.labels == 0).mean()
+    assert probe_accuracies(network(), alone, test, seed=0, stop=Stop())["keeps"] == share
 
 
 def test_many_pictures_are_drawn(monkeypatch):

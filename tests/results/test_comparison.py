@@ -205,6 +205,9 @@ def test_a_split_that_lacks_an_n():
     assert first.mean == pytest.approx(0.02)
     assert second.mean == pytest.approx(0.035)
     assert second.freedom < first.freedom
+    # A split that has nothing but a column that does not vary tells no correlation.
+    table = np.array([[0.01, 0.02, np.nan], [0.03, 0.05, 0.04], [np.nan, np.nan, 0.04]])
+    assert all(np.isfinite(estimate.freedom) for estimate in statistics.over_splits(table))
 
 
 @pytest.mark.parametrize("freedom", [1, 3])

@@ -49,48 +49,67 @@ def study(rng, *, splits, seeds, images=400, split_sd=0.02, seed_sd=0.02):
     return Runs(runs)
 
 
-def test_the_parts_of_the_variance():
+@pytest.mark.parametrize("split_sd", [0.0, 0.05])
+def test_the_parts_of_the_variance(split_sd):
     rng = np.random.default_rng(0)
     spreads = [
-        planning.measure_spread(study(rng, splits=4, seeds=3), [Contrast((ONE,), (BASE,))])
+        planning.measure_spread(
+            study(rng, splits=4, seeds=3, split_sd=split_sd), [Contrast((ONE,), (BASE,))]
+        )
         for _ in range(300)
     ]
     assert np.mean([s.seeds for s in spreads]) == pytest.approx(4e-4, rel=0.1)
-    assert np.mean([s.images for s in spreads]) == pytest.approx(2 * 0.24, rel=0.03)
+    # All answers are drawn anew with each seed: no image is harder than others.
+    assert np.mean([s.answers for s in spreads]) == pytest.approx(2 * 0.24, rel=0.03)
+    assert np.mean([s.images for s in spreads]) < 0.03
     assert {(s.test_images, s.targets) for s in spreads} == {(400, 2)}
-    # The means of a split, of two targets and three seeds, vary by so much.
-    expected = (0.02**2 + 2 * 4e-4 / 3 + 2 * 0.24 / 400 / 3) / 2
-    assert np.mean([s.splits for s in spreads]) < expected
-    whole = [s.deviation(3) ** 2 for s in spreads]
-    assert np.mean(whole) == pytest.approx(expected + 2 * 0.24 / 400 / 3, rel=0.35)
+    assert {(s.splits_there, s.seeds_there) for s in spreads} == {(4, 3)}
+    # The means of a split, of two targets and three seeds, vary by so much in all.
+    within = (2 * 4e-4 / 3 + 2 * 0.24 / 400 / 3) / 2
+    assert np.mean([s.within(3) for s in spreads]) == pytest.approx(within, rel=0.1)
+    if split_sd:
+        assert np.mean([s.splits for s in spreads]) == pytest.approx(split_sd**2 / 2, rel=0.2)
+    whole = np.mean([s.deviation(3) ** 2 for s in spreads])
+    assert whole == pytest.approx(split_sd**2 / 2 + within, rel=0.25 if split_sd else 0.6)
 
 
 def test_more_seeds_need_fewer_splits():
-    spread = planning.Spread(splits=1e-4, seeds=9e-4, images=0.3, test_images=5000, targets=2)
+    spread = planning.Spread(1e-4, 9e-4, 0.3, 0.0, test_images=5000, targets=2)
     needed = [planning.splits_needed(0.02, spread.deviation(seeds)) for seeds in (1, 2, 4)]
     assert needed == sorted(needed, reverse=True)
     assert len(set(needed)) == 3
     text = planning.what_decides(spread, 0.02)
-    assert text.startswith("so many splits would decide it, of so many seeds each: ")
+    assert text.startswith("with no difference, so many splits in all, of so many seeds")
     assert f"{needed[1]} of 2" in text
 
 
 def test_within_one_split_by_seeds_or_never():
-    spread = planning.Spread(splits=None, seeds=4e-4, images=0.2, test_images=2000, targets=1)
+    spread = planning.Spread(None, 4e-4, 0.1, 0.1, test_images=2000, targets=1)
     count = planning.seeds_needed(0.03, spread)
     normal = stats.norm.ppf
     for seeds, enough in ((count, True), (count - 1, False)):
         error = np.sqrt(spread.within(seeds))
         assert ((normal(0.95) + normal(0.9)) * error <= 0.03) == enough
-    assert f"about {count} seed" in planning.what_decides(spread, 0.03)
+    assert f"with no difference, {count} seeds in all" in planning.what_decides(spread, 0.03)
+    there = planning.Spread(None, 4e-4, 0.1, 0.1, 2000, 1, seeds_there=count)
+    assert "that there are would mostly have decided it" in planning.what_decides(there, 0.03)
     assert planning.seeds_needed(0.005, spread) is None
     text = planning.what_decides(spread, 0.005)
     assert "no number of seeds would" in text
-    pictures = int(text.rpartition("about ")[2].partition(" ")[0].replace(",", ""))
-    enough = planning.Spread(None, 0.0, 0.2, pictures, 1)
-    assert planning.seeds_needed(0.005, enough) == 1
-    one_seed = planning.Spread(None, None, 0.2, 2000, 1)
+    pictures = int(text.rpartition("than ")[2].partition(" ")[0].replace(",", ""))
+    assert (
+        planning.seeds_needed(0.005, planning.Spread(None, 0.0, 0.1, 0.1, pictures - 1, 1)) is None
+    )
+    assert planning.seeds_needed(0.005, planning.Spread(None, 0.0, 0.1, 0.1, pictures + 2, 1))
+    one_seed = planning.Spread(None, None, 0.1, 0.1, 2000, 1)
     assert "a second seed" in planning.what_decides(one_seed, 0.03)
+
+
+def test_as_many_splits_as_there_are():
+    """Where no difference would have been shown, there may be one: no number is promised."""
+    spread = planning.Spread(1e-6, 0.0, 0.0, 0.0, 400, 2, splits_there=8, seeds_there=2)
+    text = planning.what_decides(spread, 0.02)
+    assert text == "with no difference, the splits that there are would mostly have decided it"
 
 
 def test_a_plan_of_a_study():

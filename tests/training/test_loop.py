@@ -169,8 +169,17 @@ def test_outcome_within_one_percent_of_chance():
         (chance * 1.0101, "trained"), (chance * 0.9899, "trained"), (0.0, "trained"),
         (float("nan"), "diverged"), (float("inf"), "diverged"),
     ):  # fmt: skip
-        assert outcome(loss, 1.0, chance) == expected
-    assert outcome(1.0, float("nan"), chance) == "diverged"
+        assert outcome(loss, 1.0, chance, 10) == expected
+    assert outcome(1.0, float("nan"), chance, 10) == "diverged"
+
+
+def test_neither_shares_nor_equal_probabilities_are_learned():
+    """Of two classes at 60 and 40: what either answer costs, and what lies between."""
+    entropy = chance_loss(np.array([0] * 60 + [1] * 40))
+    for loss in (entropy, 0.68, np.log(2), 0.994 * entropy, 1.006 * np.log(2)):
+        assert outcome(loss, 1.0, entropy, 2) == "at chance"
+    for loss in (0.98 * entropy, 1.02 * np.log(2)):
+        assert outcome(loss, 1.0, entropy, 2) == "trained"
 
 
 def test_what_an_answer_costs_that_looks_at_no_image():

@@ -51,7 +51,11 @@ def train_probes(run: Run, treatments: Iterable[Treatment]) -> None:
         )
         after = row.steps + 1  # What a run that was killed here has written counts no more.
         with Events(run.workdir / treatment.name, after) as events:
-            points = [scalar_summary(f"{unit}/{PROBE_TAG}", value) for unit, value in top1.items()]
+            points = [
+                scalar_summary(f"{unit}/{PROBE_TAG}", value)
+                for unit, value in top1.items()
+                if value is not None
+            ]
             events.write(after, *points)
         run.workdir.write_row(dataclasses.replace(row, probes=top1))
 
@@ -69,7 +73,7 @@ def probe_accuracies(
     *,
     seed: int,
     stop: Stop,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Measures the top-1 on the test images that a logistic classifier reaches from each unit.
 
     Features are averaged where they are large, and standardised. The classifier is scikit-learn's,
@@ -82,6 +86,9 @@ def probe_accuracies(
         train, test: the task's pictures, of which centre crops are taken.
         seed: which 20,000 pictures are fitted to, where there are more.
         stop: looked at after each batch and each fit.
+
+    Returns:
+        Unit -> top-1; None where a feature is no number.
 
     Raises:
         Interrupted: if `stop` was requested.
@@ -165,19 +172,21 @@ def _compute(
 
 def _logistic_top1(
     features: np.ndarray, labels: np.ndarray, test_features: np.ndarray, test_labels: np.ndarray
-) -> float:
-    """Fits a logistic classifier and measures its top-1 on other pictures; NaN where a feature is
+) -> float | None:
+    """Fits a logistic classifier and measures its top-1 on other pictures; None where a feature is
     no number."""
     from sklearn.linear_model import LogisticRegression  # A second, and few programs have probes.
     from sklearn.metrics import log_loss
     from sklearn.preprocessing import StandardScaler
 
     if not (np.isfinite(features).all() and np.isfinite(test_features).all()):
-        return float("nan")
+        return None
+    if len(set(labels)) == 1:
+        return float(np.mean(test_labels == labels[0]))
     # Each fit begins at the one before, whose penalty is stronger.
     probe = LogisticRegression(max_iter=_ITERATIONS, solver="lbfgs", warm_start=True)
     held_out, strength = _every_fifth(labels), _STRENGTHS[len(_STRENGTHS) // 2]
-    if held_out.any() and len(set(labels[~held_out])) == len(set(labels)) > 1:
+    if held_out.any() and len(set(labels[~held_out])) == len(set(labels)):
         scaler, losses = StandardScaler().fit(features[~held_out]), []
         others, judged = (scaler.transform(features[part]) for part in (~held_out, held_out))
         for tried in _STRENGTHS:

@@ -68,7 +68,8 @@ def transfer_curve(runs: Runs, failed: Sequence[Network], paper_runs: Runs) -> t
         mean_base = Mean(base)
         if level:
             estimate, low, high = level.interval
-            mean_base = Mean(base, base + low - estimate, base + high - estimate, level.over)
+            low, high = max(0.0, base + low - estimate), min(1.0, base + high - estimate)
+            mean_base = Mean(base, low, high, level.over)
     overlay = None
     if paper_runs:
         of_paper = transfer_curve(paper_runs, [], Runs())
@@ -114,8 +115,11 @@ def _arrows(
         }
         if there:
             widest = max(there, key=there.get)
-            ends = (levels.get(f, {}).get(widest, base) for f in (lower, upper))
-            arrows.append(transfer.Arrow(label, widest, *ends))
+            # From one of the two means, by the paired gap.
+            anchor = base if BASE.family in (upper, lower) else levels[upper].get(widest)
+            if anchor is not None:
+                low = anchor if lower == BASE.family else anchor - there[widest]
+                arrows.append(transfer.Arrow(label, widest, low, low + there[widest]))
     return arrows
 
 

@@ -37,16 +37,21 @@ class Spread:
     Attributes:
         splits: between splits, beyond what seeds and images make; None: there is one split.
         seeds: of one network from seed to seed; None: there is one seed, whose part is in `splits`.
-        images: of the difference at one test image.
+        images: of the difference at one test image, the same with every seed.
+        answers: of the difference at one test image, from seed to seed.
         test_images: number of test images of a target.
         targets: number of targets of a split.
+        splits_there, seeds_there: of the study.
     """
 
     splits: float | None
     seeds: float | None
     images: float
+    answers: float
     test_images: float
     targets: float
+    splits_there: int = 1
+    seeds_there: int = 1
 
     def deviation(self, seeds: int) -> float:
         """Gives the standard deviation of a split's mean difference with so many seeds."""
@@ -54,7 +59,8 @@ class Spread:
 
     def within(self, seeds: float) -> float:
         """Gives the variance of a split's mean difference over seeds and images."""
-        return (2 * (self.seeds or 0.0) / seeds + self.images / self.test_images) / self.targets
+        images = (self.images + self.answers / seeds) / self.test_images
+        return (2 * (self.seeds or 0.0) / seeds + images) / self.targets
 
 
 def measure_spread(runs: Runs, contrasts: Sequence[Contrast]) -> Spread | None:
@@ -67,7 +73,8 @@ def measure_spread(runs: Runs, contrasts: Sequence[Contrast]) -> Spread | None:
     Returns:
         The spread; None where there are no pairs, or their answers to the images are not known.
     """
-    totals, seeds, images, test_images, targets = [], [], [], [], []
+    totals, seeds, images, answers, test_images, targets = [], [], [], [], [], []
+    splits = set()
     for contrast in contrasts:
         pairs_by_target = runs.pairs(contrast.one, contrast.other)
         by_split: dict[str, list[float]] = {}
@@ -78,8 +85,14 @@ def measure_spread(runs: Runs, contrasts: Sequence[Contrast]) -> Spread | None:
             by_split.setdefault(target.split, []).append(
                 float(np.mean([a.top1 - b.top1 for a, b in pairs]))
             )
+            splits.add(target.split)
             seeds.append(len(of_seeds))
-            images += [np.var(a.right.astype(float) - b.right) for a, b in pairs]
+            table = np.array([a.right.astype(float) - b.right for a, b in pairs])
+            once, count = table.var(axis=1).mean(), len(table)
+            # The mean over seeds varies by the first part and a seed's share of the second.
+            of_seed = (once - table.mean(axis=0).var()) * count / (count - 1) if count > 1 else 0.0
+            answers.append(of_seed)
+            images.append(max(0.0, once - of_seed))
             test_images.append(len(pairs[0][0].right))
         if by_split:
             targets.append(np.mean([len(means) for means in by_split.values()]))
@@ -92,8 +105,11 @@ def measure_spread(runs: Runs, contrasts: Sequence[Contrast]) -> Spread | None:
         splits=None,
         seeds=max(0.0, pooled.between - pooled.within) if pooled else None,
         images=float(np.mean(images)),
+        answers=float(np.mean(answers)),
         test_images=float(np.mean(test_images)),
         targets=float(np.mean(targets)),
+        splits_there=len(splits),
+        seeds_there=min(seeds),
     )
     if not totals:
         return spread
@@ -140,7 +156,7 @@ def seeds_needed(margin: float, spread: Spread) -> int | None:
     room = _variance_allowed(margin) * spread.targets - spread.images / spread.test_images
     if room <= 0 or spread.seeds is None:
         return None
-    return max(1, math.ceil(2 * spread.seeds / room))
+    return max(1, math.ceil((2 * spread.seeds + spread.answers / spread.test_images) / room))
 
 
 class GapPlan(NamedTuple):
@@ -177,7 +193,7 @@ def plan_gap(runs: Runs, family: str, other: str, margin: float) -> GapPlan:
 
 
 def what_decides(spread: Spread | None, margin: float) -> str:
-    """Writes what would decide a gap that is open.
+    """Writes what would decide a gap that is open, if there were no difference.
 
     Args:
         spread: what its differences vary by.
@@ -190,9 +206,11 @@ def what_decides(spread: Spread | None, margin: float) -> str:
     if spread.seeds is None:
         return "a second seed, or a second split, would show what decides it"
     if count := seeds_needed(margin, spread):
-        return f"about {count} seed{'s' * (count > 1)} would decide it for these classes"
-    pictures = spread.images / (spread.targets * _variance_allowed(margin))
-    return f"no number of seeds would: that takes about {math.ceil(pictures):,} test pictures"
+        if count <= spread.seeds_there:
+            return "with no difference, the seeds that there are would mostly have decided it"
+        return f"with no difference, {count} seeds in all would decide it for these classes"
+    pictures = math.ceil(spread.images / (spread.targets * _variance_allowed(margin)))
+    return f"no number of seeds would: that takes more than {pictures:,} test pictures"
 
 
 def _variance_allowed(margin: float) -> float:
@@ -204,19 +222,20 @@ def _by_splits(spread: Spread, margin: float) -> str:
     counts = {
         seeds: splits_needed(margin, spread.deviation(seeds)) for seeds in planned_seeds(spread)
     }
-    words = {
-        seeds: f"{count:,}" if count else f"more than {_MOST:,}" for seeds, count in counts.items()
-    }
+    enough = splits_needed(margin, spread.deviation(spread.seeds_there))
+    if enough and enough <= spread.splits_there:
+        return "with no difference, the splits that there are would mostly have decided it"
+    words = {s: f"{count:,}" if count else f"more than {_MOST:,}" for s, count in counts.items()}
     if len(words) == 1:
         (count,) = words.values()
-        return f"about {count} splits would decide it"
+        return f"with no difference, {count} splits in all would decide it"
     each = ", ".join(f"{count} of {seeds}" for seeds, count in words.items())
-    return f"so many splits would decide it, of so many seeds each: {each}"
+    return f"with no difference, so many splits in all, of so many seeds, would decide it: {each}"
 
 
 def planned_seeds(spread: Spread) -> tuple[int, ...]:
     """Gives the numbers of seeds of a split that are planned for, as far as seeds are known."""
-    return _SEEDS if spread.seeds else (1,)
+    return _SEEDS if spread.seeds is not None else (1,)
 
 
 def power_curves(spread: Spread, margin: float) -> dict[str, dict[int, float]]:

@@ -17,7 +17,8 @@ class Row:
         top1: fraction of the test images that it got right, after the last step.
         loss: mean cross-entropy on the test images, in nats; None where it is no number.
         outcome: `choices.TRAINED`; `choices.DIVERGED` if a loss is no number;
-            `choices.AT_CHANCE` if the loss on training images ended within 1 % of `chance_loss`.
+            `choices.AT_CHANCE` if the loss on training images ended at `chance_loss`, ln(classes)
+            or between, to 1 %.
         training_loss: mean cross-entropy on training images over the last hundredth of the
             steps, in nats; None where it is no number.
         test_images: number of test images.
@@ -53,6 +54,6 @@ class Row:
     parameters: int
     trainable_parameters: int
     validation: tuple[tuple[int, float | None, float], ...]
-    probes: Mapping[str, float] | None = None
+    probes: Mapping[str, float | None] | None = None
     best_step: int | None = None
     chance_loss: float | None = None

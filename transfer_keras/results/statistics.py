@@ -155,6 +155,7 @@ def _common_variance(variances: np.ndarray, freedoms: np.ndarray) -> tuple[float
 
 def _correlation(table: np.ndarray) -> float:
     """Estimates the correlation between columns, from how much the mean of all varies."""
+    table = table[~np.isnan(table).all(axis=1)]
     deviations = table - np.nanmean(table, axis=0)
     columns = table.shape[1]
     of_mean = np.nanmean(deviations, axis=1).var(ddof=1)

@@ -23,9 +23,13 @@ _REASONS = {
     ),
     choices.AT_CHANCE: lambda row: (
         f"stayed at chance: its training loss ended at {row.training_loss:.3f}, and an answer "
-        f"that looks at no image costs {row.chance_loss or math.log(row.classes):.3f}"
+        f"that looks at no image costs {_chance_loss(row):.3f}"
     ),
 }
+
+
+def _chance_loss(row: Row) -> float:
+    return math.log(row.classes) if row.chance_loss is None else row.chance_loss
 
 
 def failure_lines(workdir: Workdir, treatments: Iterable[Treatment]) -> list[str]:
@@ -72,7 +76,10 @@ def probe_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
     if not rows:
         return ""
     lines = [("linear probes", *rows[0].probes)]
-    lines += [(row.treatment, *(f"{top1:.3f}" for top1 in row.probes.values())) for row in rows]
+    lines += [
+        (row.treatment, *("nan" if top1 is None else f"{top1:.3f}" for top1 in row.probes.values()))
+        for row in rows
+    ]
     return align_columns(lines)
 
 

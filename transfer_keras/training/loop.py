@@ -260,11 +260,12 @@ class _Training:
     def _result(self, name: str, classes: int) -> Trained:
         """Collects the result of one network."""
         state, predictions = self._stopping.states[name], self._stopping.predictions[name]
-        chance = self._recipe.chance_loss or math.log(classes)
+        chance = self._recipe.chance_loss
+        chance = math.log(classes) if chance is None else chance
         return Trained(
             predictions,
             state.scores,
-            outcome(state.scores.loss, predictions.scores.loss, chance),
+            outcome(state.scores.loss, predictions.scores.loss, chance, classes),
             tuple(
                 (step, *scores[name]) for step, scores in self._state.tests if step <= state.tested
             ),

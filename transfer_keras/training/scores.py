@@ -67,7 +67,7 @@ class Trained(NamedTuple):
     chance_loss: float | None = None
 
 
-def outcome(loss: float, test_loss: float, chance: float) -> str:
+def outcome(loss: float, test_loss: float, chance: float, classes: int) -> str:
     """Decides how a training ended.
 
     Args:
@@ -75,14 +75,17 @@ def outcome(loss: float, test_loss: float, chance: float) -> str:
         test_loss: mean cross-entropy on test images, in nats.
         chance: what an answer costs that knows no image, only how frequent the classes are; see
             `chance_loss`.
+        classes: number of classes, of which equal probabilities cost the logarithm.
 
     Returns:
         `choices.DIVERGED` if a loss is not finite; `choices.AT_CHANCE` if the loss on training
-        images is within 1 % of `chance`; else `choices.TRAINED`.
+        images is what one of these two answers costs, or between, to 1 %; else `choices.TRAINED`.
     """
     if not (math.isfinite(loss) and math.isfinite(test_loss)):
         return choices.DIVERGED
-    return choices.AT_CHANCE if abs(loss - chance) <= _CHANCE * chance else choices.TRAINED
+    low, high = sorted((chance, math.log(classes)))
+    is_chance = low * (1 - _CHANCE) <= loss <= high * (1 + _CHANCE)
+    return choices.AT_CHANCE if is_chance else choices.TRAINED
 
 
 def chance_loss(labels: np.ndarray, class_weights: Sequence[float] | None = None) -> float:

@@ -76,6 +76,9 @@ def draw(
     axis.set_xticks(range(len(ordered)), [f"{a:,}" if a else "all" for a in ordered])
     axis.set_xlabel("training examples of each class")
     axis.set_ylabel("top-1 of the base on all test images")
+    axis.set_title(
+        drawing.describe_bars(m for series in lines for m in series.means.values()), fontsize=10
+    )
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8, loc="upper left")
     drawing.save(figure, paths, title=title)
