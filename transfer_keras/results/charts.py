@@ -62,14 +62,7 @@ def transfer_curve(runs: Runs, failed: Sequence[Network], paper_runs: Runs) -> t
         if network.row.n:
             failed_n.setdefault(network.role.family, []).append(network.row.n)
     means = {family: _means(runs, family, base) for family in STYLES if family in points}
-    mean_base = None
-    if base is not None:
-        level = estimate_level(runs, BASE)
-        mean_base = Mean(base)
-        if level:
-            estimate, low, high = level.interval
-            low, high = max(0.0, base + low - estimate), min(1.0, base + high - estimate)
-            mean_base = Mean(base, low, high, level.over)
+    mean_base = None if base is None else _level(runs, BASE, base)
     overlay = None
     if paper_runs:
         of_paper = transfer_curve(paper_runs, [], Runs())
@@ -239,10 +232,7 @@ def _means(runs: Runs, family: str, base: float | None, *, scale: float = 1) -> 
     """Adds the mean paired differences to the mean base, so that no target counts without a base;
     where there is no base at all, they are the means of the networks."""
     if base is None:
-        return {
-            n: Mean(float(np.mean([result.top1 for result in runs.of(Role(family, n))])))
-            for n in runs.trained_n(family)
-        }
+        return {n: _level(runs, Role(family, n)) for n in runs.trained_n(family)}
     comparisons = compare_families(runs, family, BASE.family)
     means = {}
     for n in runs.trained_n(family):
@@ -258,6 +248,17 @@ def _means(runs: Runs, family: str, base: float | None, *, scale: float = 1) -> 
         if differences:
             means[n] = Mean(base + scale * float(np.mean(differences)))
     return means
+
+
+def _level(runs: Runs, role: Role, mean: float | None = None) -> Mean:
+    """Gives the mean top-1 of a role with its interval; another mean takes the same bounds."""
+    mean = float(np.mean([result.top1 for result in runs.of(role)])) if mean is None else mean
+    level = estimate_level(runs, role)
+    if level is None:
+        return Mean(mean)
+    estimate, low, high = level.interval
+    low, high = max(0.0, mean + low - estimate), min(1.0, mean + high - estimate)
+    return Mean(mean, low, high, level.over)
 
 
 def _from_comparison(comparison: Comparison, base: float, scale: float) -> Mean:

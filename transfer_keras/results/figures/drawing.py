@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -134,14 +135,17 @@ def draw_failures(axis, lines: Sequence[tuple[Sequence[float], str, str]]) -> No
 def fit(axis, values: Sequence[float], intervals: Sequence[Mean] = ()) -> None:
     """Sets the vertical limits: all values fit, with a margin.
 
-    Intervals fit too if they reach no further beyond the values than the values' own range; longer
-    ones are cut off.
+    Intervals fit too if they reach no further beyond the values than the values' own range, or one
+    and a half times what half of them reach; longer ones are cut off.
     """
     low, high = min(values), max(values)
     spread, margin = high - low, 0.15 * (high - low) or 0.01
-    ends = [end for mean in intervals for end in (mean.low, mean.high) if end is not None]
+    known = [mean for mean in intervals if mean.low is not None]
+    usual = statistics.median([(mean.high - mean.low) / 2 for mean in known]) if known else 0.0
+    reach = max(spread, 1.5 * usual)
+    ends = [end for mean in known for end in (mean.low, mean.high)]
     ends = [end + math.copysign(margin / 5, end - (low + high) / 2) for end in ends]
-    within = [end for end in ends if low - spread <= end <= high + spread]
+    within = [end for end in ends if low - reach <= end <= high + reach]
     axis.set_ylim(min([low - margin, *within]), max([high + margin, *within]))
 
 
