@@ -281,7 +281,7 @@ def compare_together(runs: Runs, contrasts: Sequence[Contrast]) -> list[Comparis
     # difficulty of their classes. A seed counts only where it has all the roles asked for, so that
     # no difference comes from what one side lacks.
     pairs = [runs.pairs(contrast.one, contrast.other) for contrast in contrasts]
-    by_split = [_means_by_split(each) for each in pairs]
+    by_split = [means_by_split(each) for each in pairs]
 
     # The sample. Two splits or more show what another split of these classes would give; the two
     # targets of one are one value, because they share the effect of how the classes were divided.
@@ -298,10 +298,10 @@ def compare_together(runs: Runs, contrasts: Sequence[Contrast]) -> list[Comparis
     comparisons: list[Comparison | None] = []
     for place, (contrast, pairs_by_target) in enumerate(zip(contrasts, pairs, strict=True)):
         estimate, over, answers = estimates.get(place), OVER_SPLITS, None
-        is_known = bool(pairs_by_target) and _images_known(pairs_by_target)
+        is_known = bool(pairs_by_target) and images_known(pairs_by_target)
         if is_known and (estimate is None or not estimate.varies):
             seeds = runs.seed_variance
-            tables = map(_differences, pairs_by_target.values())
+            tables = map(differences, pairs_by_target.values())
             estimate = statistics.over_seeds_and_images(tables, seeds, networks=contrast.networks)
             over = OVER_SEEDS_AND_IMAGES if seeds else OVER_IMAGES
             answers = None if seeds else _only_pair(pairs_by_target)
@@ -341,7 +341,7 @@ def estimate_level(runs: Runs, role: Role) -> Comparison | None:
     return Comparison(estimate, over, len(by_target), count)
 
 
-def _means_by_split(pairs_by_target: Mapping[TargetTask, PairsBySeed]) -> dict[str, float]:
+def means_by_split(pairs_by_target: Mapping[TargetTask, PairsBySeed]) -> dict[str, float]:
     """Averages the differences of each target, and then those of the targets of each split."""
     by_split: dict[str, list[float]] = {}
     for target, seeds in pairs_by_target.items():
@@ -350,7 +350,8 @@ def _means_by_split(pairs_by_target: Mapping[TargetTask, PairsBySeed]) -> dict[s
     return {split: float(np.mean(means)) for split, means in by_split.items()}
 
 
-def _images_known(pairs_by_target: Mapping[TargetTask, PairsBySeed]) -> bool:
+def images_known(pairs_by_target: Mapping[TargetTask, PairsBySeed]) -> bool:
+    """Tells whether the answers of all networks to the test images are known."""
     return all(
         result.right is not None
         for seeds in pairs_by_target.values()
@@ -360,7 +361,7 @@ def _images_known(pairs_by_target: Mapping[TargetTask, PairsBySeed]) -> bool:
     )
 
 
-def _differences(seeds: PairsBySeed) -> np.ndarray:
+def differences(seeds: PairsBySeed) -> np.ndarray:
     """Gives float (seeds, images), the mean difference of the pairs of each seed."""
     return np.array(
         [np.mean([a.right.astype(float) - b.right for a, b in pairs], axis=0) for pairs in seeds]

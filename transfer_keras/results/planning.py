@@ -19,7 +19,10 @@ from transfer_keras.results.comparison import (
     Contrast,
     Runs,
     compare_families,
+    differences,
     family_contrasts,
+    images_known,
+    means_by_split,
 )
 from transfer_keras.results.margin import BEYOND, EQUIVALENCE, OPEN, WITHIN, points, state
 
@@ -77,27 +80,24 @@ def measure_spread(runs: Runs, contrasts: Sequence[Contrast]) -> Spread | None:
     splits = set()
     for contrast in contrasts:
         pairs_by_target = runs.pairs(contrast.one, contrast.other)
-        by_split: dict[str, list[float]] = {}
-        for target, of_seeds in pairs_by_target.items():
-            pairs = [pair for of_seed in of_seeds for pair in of_seed]
-            if any(result.right is None for pair in pairs for result in pair):
-                return None
-            by_split.setdefault(target.split, []).append(
-                float(np.mean([a.top1 - b.top1 for a, b in pairs]))
-            )
-            splits.add(target.split)
-            seeds.append(len(of_seeds))
-            table = np.array([a.right.astype(float) - b.right for a, b in pairs])
-            once, count = table.var(axis=1).mean(), len(table)
+        if not images_known(pairs_by_target):
+            return None
+        means = means_by_split(pairs_by_target)
+        splits |= means.keys()
+        for of_seeds in pairs_by_target.values():
+            table = differences(of_seeds)
+            count, pictures = table.shape
+            once = table.var(axis=1).mean()
             # The mean over seeds varies by the first part and a seed's share of the second.
             of_seed = (once - table.mean(axis=0).var()) * count / (count - 1) if count > 1 else 0.0
+            seeds.append(count)
             answers.append(of_seed)
             images.append(max(0.0, once - of_seed))
-            test_images.append(len(pairs[0][0].right))
-        if by_split:
-            targets.append(np.mean([len(means) for means in by_split.values()]))
-        if len(by_split) > 1:
-            totals.append(np.var([np.mean(means) for means in by_split.values()], ddof=1))
+            test_images.append(pictures)
+        if means:
+            targets.append(len(pairs_by_target) / len(means))
+        if len(means) > 1:
+            totals.append(np.var(list(means.values()), ddof=1))
     if not seeds:
         return None
     pooled = runs.seed_variance
