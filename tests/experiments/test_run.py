@@ -129,7 +129,9 @@ def test_a_folder_of_version_0_1_0_goes_on_as_it_was_begun(settings, tmp_path):
     run_experiment(older, Workdir(tmp_path / "old"), log=lambda _: None)
     assert "fresh_weights_by" not in Workdir(tmp_path / "old").read_facts()["settings"]
     more = make_experiment(["R3A", "R2A", "A2B"], **settings)
-    run_experiment(more, Workdir(tmp_path / "old"), log=lambda _: None)
+    lines = []
+    run_experiment(more, Workdir(tmp_path / "old"), log=lines.append)
+    assert lines[0].startswith("Begun by version 0.1.0: ")
     both = more.replace(seeds_by_split=False)
     run_experiment(both, Workdir(tmp_path / "at once"), log=lambda _: None)
     for name in ("baseB", "R2A", "A2B"):

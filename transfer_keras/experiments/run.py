@@ -83,10 +83,9 @@ def run_experiment(
         >>> Workdir(f"{folder}/run").row("baseB").steps
         2
     """
-    (as_it_was,) = as_begun([experiment], workdir.path)
-    if as_it_was != experiment and not experiment.donor:
+    (experiment,) = as_begun([experiment], workdir.path)
+    if not experiment.seeds_by_split and not experiment.donor:
         log("Begun by version 0.1.0: fresh weights go on to be the same in all splits.")
-    experiment = as_it_was
     devices = use_devices(experiment.training, experiment.execution)
     with report_lost_workers(devices):
         if not devices.is_chief:
