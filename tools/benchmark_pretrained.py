@@ -159,14 +159,16 @@ def _ours(experiment, data, train, test, case: str) -> dict:
 
     from transfer_keras import surgery
     from transfer_keras.config import Group
-    from transfer_keras.experiments import Run, use_devices
-    from transfer_keras.experiments.group_networks import make_networks
-    from transfer_keras.experiments.kept_features import make_streams
-    from transfer_keras.experiments.recipes import make_recipe
+    from transfer_keras.experiments import (
+        Run,
+        make_networks,
+        make_recipe,
+        make_streams,
+        use_devices,
+    )
     from transfer_keras.results import Workdir
     from transfer_keras.training import (
         Schedule,
-        Streams,
         fused_batch_norm,
         make_train_step,
         train_networks,
@@ -200,16 +202,10 @@ def _ours(experiment, data, train, test, case: str) -> dict:
             return {"seconds": time.perf_counter() - begun}
         begun = time.perf_counter()
         fused = make_networks(run, group.treatments).fused
-        examples, size, seed = data.train["B"], experiment.training.batch_size, 0
-        pictures = Streams(
-            lambda start, _: examples.training(batch_size=size, seed=seed, start=start),
-            lambda _: data.test["B"].evaluation(batch_size=size),
-            devices.strategy,
-        )
         trained = train_networks(
             fused,
             make_recipe(experiment, fused, group.treatments, train[1]),
-            make_streams(run, group, fused, pictures),
+            make_streams(run, group, fused),
             Schedule(experiment.training.validate_every, experiment.training.steps),
         )
         for name in group.names:

@@ -273,3 +273,28 @@ def test_room_is_made_for_what_is_needed():
     assert store.make_room([SPEC._replace(key="new")], 2 * SPEC.bytes)
     assert store.find(specs[0], None) is not None, "used last"
     assert [spec.key for spec in specs if spec in store] == ["a"]
+
+
+def test_dropout_of_frozen_units_does_not_end_what_is_kept(tmp_path):
+    """By default it does not act, so that all below the cut is computed once; else it does."""
+    layers = keras.layers
+    inputs = keras.Input((24, 24, 3))
+    x = layers.Rescaling(1 / 255)(inputs)
+    for name in ("c1", "c2"):
+        x = layers.Dropout(0.2, name=f"{name}_drop")(layers.Conv2D(6, 3, name=name)(x))
+    x = layers.Dense(5, name="f1")(layers.GlobalAveragePooling2D(name="pool")(x))
+    keras.Model(inputs, layers.Dense(7, name="out")(x)).save(tmp_path / "own.keras")
+    pictures = write_pictures(tmp_path / "pictures")
+    kept = {}
+    for acts in (False, True):
+        experiment = ask_donor(
+            tmp_path / "own.keras", "A2B", dataset=pictures, steps=8, batch_size=8,
+            validations=2, metrics_every=0, scratch=False, augment=False, frozen_dropout=acts,
+        )  # fmt: skip
+        logged, data = [], read_data(experiment)
+        run_experiment(experiment, Workdir(tmp_path / str(acts)), data=data, log=logged.append)
+        assert sum("features are kept" in line for line in logged) == 1
+        (size,) = {array.shape[2:] for array in data.features._arrays.values()}
+        kept[acts] = size
+        assert experiment.identity.get("frozen_dropout") == (None if acts else False)
+    assert kept == {False: (6,), True: (22, 22, 6)}

@@ -95,7 +95,12 @@ class Request:
     @property
     def all_treatments(self) -> tuple[Treatment, ...]:
         """Lists all that it trains: its treatments, and the bases that they need."""
-        return with_bases(self.treatments, self.given_bases, compare=self.execution.scratch)
+        return with_bases(
+            self.treatments,
+            self.given_bases,
+            compare=self.execution.scratch,
+            heads=self.training.head_first,
+        )
 
     @property
     def title(self) -> str:
@@ -213,11 +218,16 @@ class Experiment(Request):
         fields["image_size"] = self.image_size
         if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
             fields.pop("validations")
+        if not self.training.head_first:  # Folders of version 0.1.0 do not know it.
+            fields.pop("head_first")
         if tasks.is_file(self.data.split):
             fields["split"] = tasks.read_class_list(self.data.split)
         if self._has_seeds_by_split:
             fields[SEEDS_KEY] = "seed and split"
-        return fields | (self.donor.identity if self.donor else _NO_DONOR)
+        fields |= self.donor.identity if self.donor else _NO_DONOR
+        if not self.donor or self.donor.frozen_dropout:  # As it was in version 0.1.0.
+            fields.pop("frozen_dropout")
+        return fields
 
     @property
     def fresh_weights(self) -> tuple[object, ...]:

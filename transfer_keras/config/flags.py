@@ -225,6 +225,23 @@ flags.DEFINE_enum(
     "BatchNorm of the transferred units: in inference mode; scale and shift trained, statistics "
     "kept; or trained (default: train where they are fine-tuned, else frozen).",
 )
+flags.DEFINE_bool(
+    "frozen_dropout",
+    default_setting("frozen_dropout"),
+    "With --donor: dropout of frozen units acts in training.",
+)
+flags.DEFINE_float(
+    "transferred_learning_rate",
+    None,
+    "The highest of transferred units that are fine-tuned (default: --learning_rate).",
+    0,
+)
+flags.DEFINE_bool(
+    "head_first",
+    default_setting("head_first"),
+    "Begin fine-tuning with the upper units of the frozen network of the same n, which is trained "
+    "first.",
+)
 flags.DEFINE_integer(
     "warm_up_head",
     default_setting("warm_up_head"),

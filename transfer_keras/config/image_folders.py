@@ -73,6 +73,19 @@ def split_folders(name: str) -> tuple[str, str] | None:
     return train[0], held_out[0]
 
 
+def held_out_folder(name: str) -> str | None:
+    """Finds the folder `test` of a dataset that has folders for training and validation besides.
+
+    Raises:
+        UserError: see `split_folders`.
+    """
+    splits, root = split_folders(name), path_of(name)
+    for entry in entries(name, root) if splits else ():
+        if entry.name.lower() in _TEST and entry.name not in splits and os.path.isdir(entry.path):
+            return entry.name
+    return None
+
+
 def entries(name: str, folder: str | os.PathLike) -> list[os.DirEntry]:
     """Lists what is in a folder of the dataset `name` and not hidden, sorted."""
     try:

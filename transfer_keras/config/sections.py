@@ -77,6 +77,11 @@ class TrainingSettings:
         steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see `training.Recipe`.
         seed: all that is random follows from it.
         validations: how often each network is tested while it is trained.
+        transferred_learning_rate: the highest of transferred units that are fine-tuned; None:
+            `learning_rate`.
+        head_first: whether a network that is fine-tuned begins with the upper units of the frozen
+            network of the same n, which is trained first (Kumar et al. 2022, "Fine-Tuning can
+            Distort Pretrained Features and Underperform Out-of-Distribution").
         warm_up_head: steps for which what came from a donor is not trained yet, where it is
             fine-tuned.
         layerwise_decay: the learning rate of each transferred unit that is fine-tuned is so many
@@ -102,6 +107,8 @@ class TrainingSettings:
     weight_decay: float
     seed: int = 0
     validations: int = 20
+    transferred_learning_rate: float | None = None
+    head_first: bool = False
     warm_up_head: int = 0
     layerwise_decay: float = 1.0
     early_stopping: int | None = None
@@ -113,7 +120,7 @@ class TrainingSettings:
         _check_positive(
             self,
             *("image_size", "steps", "batch_size", "learning_rate", "validations"),
-            *("layerwise_decay", "early_stopping"),
+            *("layerwise_decay", "early_stopping", "transferred_learning_rate"),
         )
         if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")
@@ -148,6 +155,7 @@ class DonorSettings:
             keras.applications whose preprocessing it needs; None: what it says itself.
         units: what n counts: the "unit"s of the donor, or the "block"s that its layers' names tell.
         batch_norm: see `surgery.transplant`.
+        frozen_dropout: whether dropout of frozen units acts in training.
 
     Raises:
         UserError: if there is no such file, or a setting is not known.
@@ -158,6 +166,7 @@ class DonorSettings:
     pixels: str | None = None
     units: str = "unit"
     batch_norm: str | None = None
+    frozen_dropout: bool = False
 
     def __post_init__(self):
         for name in ("path", "weights"):
@@ -201,7 +210,7 @@ class DonorSettings:
         )
 
     @property
-    def identity(self) -> dict[str, str | None]:
+    def identity(self) -> dict[str, str | bool | None]:
         """Gives the flags of the donor -> their values, those of files with a digest of the
         content."""
         flags = {flag: getattr(self, name) for flag, name in flags_of(DonorSettings).items()}

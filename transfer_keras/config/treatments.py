@@ -89,6 +89,11 @@ class Treatment:
         return Treatment(self.target)
 
     @property
+    def frozen(self) -> "Treatment":
+        """Gives the same treatment with its lower units frozen."""
+        return dataclasses.replace(self, fine_tune=False)
+
+    @property
     def needs(self) -> "Treatment | None":
         """Gives the base that its lower units come from."""
         return Treatment(self.donor) if self.donor in TARGETS else None

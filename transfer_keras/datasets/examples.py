@@ -50,9 +50,15 @@ class Examples:
 
     def shuffled(self) -> "Examples":
         """Gives the same examples in a fixed random order, so that any part is a sample of all."""
-        order = mixed(len(self))
+        return self.part(mixed(len(self)))
+
+    def part(self, which: slice | np.ndarray) -> "Examples":
+        """Selects the examples at some places: those of a slice, or int (places,)."""
         return dataclasses.replace(
-            self, images=self.images[order], labels=self.labels[order], numbers=self.numbers[order]
+            self,
+            images=self.images[which],
+            labels=self.labels[which],
+            numbers=self.numbers[which],
         )
 
     @functools.cached_property

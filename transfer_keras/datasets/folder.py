@@ -21,8 +21,8 @@ from transfer_keras.config import (
     is_picture,
     printable,
 )
-from transfer_keras.datasets import records
 from transfer_keras.datasets.bad_images import refuse_bad_images
+from transfer_keras.datasets.records import Records, of_files
 
 
 class _File(NamedTuple):
@@ -47,8 +47,8 @@ class Folder:
     Args:
         name: "folder:PATH". PATH holds a folder for each class; or a folder `train` (or
             `training`) and one `val` (`validation`, `valid` or, where there is none of these,
-            `test`), each with a folder for each class. Upper and lower case are the same. If there
-            are `val` and `test`, `test` is not used.
+            `test`), each with a folder for each class. Upper and lower case are the same. Of `test`
+            beside `val` see `held_out`.
         bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`. It applies to
             files that are seen to be bad without being decoded.
         validation_split: the fraction of each class that is validated on, above 0 and below 1, if
@@ -110,14 +110,34 @@ class Folder:
         """Counts the pictures of a split."""
         return sum(map(len, self._files[split].values()))
 
-    def records(self, split: str) -> records.Records:
+    def records(self, split: str) -> Records:
         """Gives the pictures of a split on disk, in the order of their classes and names."""
-        classes = list(self._files[split].values())
-        paths = [file.path for files in classes for file in files]
-        labels = np.repeat(np.arange(len(classes), dtype=np.int32), list(map(len, classes)))
-        # Paths are passed on as bytes, since the name of a file need not be text.
-        pictures = records.of_files(list(map(os.fsencode, paths)), labels)
-        return dataclasses.replace(pictures, name=lambda place: printable(paths[place]))
+        return _records_of(self._files[split])
+
+    def held_out(self) -> Records | None:
+        """Gives the pictures in `test`, beside `train` and `val`, which no split has.
+
+        Files that are seen to be bad without being decoded are left out.
+
+        Returns:
+            None where there is no such folder.
+
+        Raises:
+            UserError: if it has not the same classes, or no picture.
+        """
+        if not (name := image_folders.held_out_folder(self.name)):
+            return None
+        folder = self._root / name
+        if (found := self._class_folders(folder)) != [*self.class_names]:
+            expected = first_few(self.class_names, 3)
+            raise UserError(
+                f"--dataset={self.name}: {name}/ is not used: expected a folder for each class, "
+                f"{expected}; found {first_few(found, 3) or 'no folder'}."
+            )
+        classes = self._list(folder, [])
+        if not any(classes.values()):
+            raise UserError(f"--dataset={self.name}: {name}/ is not used: it has no picture.")
+        return _records_of(classes)
 
     def _layout(self) -> list[pathlib.Path]:
         """Finds the folders that hold the classes: `train` and `val`, or PATH alone."""
@@ -216,6 +236,15 @@ class Folder:
                 f"{first_few(single, 3)}. Expected two or more, to train and to validate on. Add "
                 "some, remove the folder, or give PATH/train/CLASS and PATH/val/CLASS."
             )
+
+
+def _records_of(classes: _Classes) -> Records:
+    files = [file.path for of_class in classes.values() for file in of_class]
+    counts = [len(of_class) for of_class in classes.values()]
+    labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    # Paths are passed on as bytes, since the name of a file need not be text.
+    pictures = of_files(list(map(os.fsencode, files)), labels)
+    return dataclasses.replace(pictures, name=lambda place: printable(files[place]))
 
 
 def _divide(classes: _Classes, fraction: float, seed: int) -> tuple[_Classes, _Classes]:

@@ -71,12 +71,20 @@ class StreamedExamples:
 
     def shuffled(self) -> "StreamedExamples":
         """Gives the same examples in a fixed random order, so that any part is a sample of all."""
-        order = mixed(len(self))
-        return dataclasses.replace(self, labels=self.labels[order], numbers=self.numbers[order])
+        return self.part(mixed(len(self)))
 
-    def part(self, which: slice) -> "StreamedExamples":
-        """Selects the examples at the places of a slice."""
+    def part(self, which: slice | np.ndarray) -> "StreamedExamples":
+        """Selects the examples at some places: those of a slice, or int (places,)."""
         return dataclasses.replace(self, labels=self.labels[which], numbers=self.numbers[which])
+
+    def without_faults(self, title: str) -> "StreamedExamples":
+        """Decodes all pictures, and leaves out those that cannot be.
+
+        Args:
+            title: of the progress bar.
+        """
+        faults = self.records.find_faults(self.numbers.tolist(), title)
+        return self.part(np.flatnonzero(~np.isin(self.numbers, list(faults))))
 
     @functools.cached_property
     def digest(self) -> str:

@@ -119,6 +119,25 @@ class TaskPair:
                 )
         return train, {name: examples.shuffled() for name, examples in test.items()}
 
+    def held_out(self, task: str, preprocessing: Preprocessing) -> StreamedExamples | None:
+        """Gives the pictures of a task that no split has; see `folder.Folder.held_out`.
+
+        Args:
+            task: its name.
+            preprocessing: of the pictures.
+
+        Returns:
+            None where there are none. Only `StreamedExamples.without_faults` has decoded them.
+
+        Raises:
+            UserError: if there are some that cannot be used.
+        """
+        if not isinstance(self._source, Folder) or not (records := self._source.held_out()):
+            return None
+        square = preprocessing.kind == "paper"
+        labels = self.tasks[task].labels
+        return StreamedExamples.of_classes(records, labels, preprocessing, square=square)
+
     def _read(
         self, split: str, preprocessing: Preprocessing, *, in_memory: bool, first: int | None = None
     ) -> dict[str, AnyExamples]:

@@ -1,16 +1,24 @@
 """Owns the running of one experiment, and of many: groups, sweep, Ray, Slurm, timing."""
 
 from transfer_keras.experiments.context import Run
-from transfer_keras.experiments.data import TaskData, open_tasks, read_data
+from transfer_keras.experiments.data import (
+    TaskData,
+    image_preprocessing,
+    open_tasks,
+    read_data,
+)
 from transfer_keras.experiments.devices import use_devices
+from transfer_keras.experiments.group_networks import make_networks
 from transfer_keras.experiments.group_task import train_numbered_task
 from transfer_keras.experiments.group_training import train_group
 from transfer_keras.experiments.grouping import estimate_memory, plan_experiment
 from transfer_keras.experiments.kept_features import features_limit, pictures_seen
 from transfer_keras.experiments.plan_table import plan_table
 from transfer_keras.experiments.ray_cluster import run_on_ray
+from transfer_keras.experiments.recipes import make_recipe
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.experiments.slurm import write_slurm_script
+from transfer_keras.experiments.streams import make_streams
 from transfer_keras.experiments.sweep import FlagsOf, estimate_sweep, run_sweep, workdir_in
 from transfer_keras.experiments.timing import count_test_passes
 from transfer_keras.experiments.unit_sources import (
@@ -29,7 +37,11 @@ __all__ = [
     "estimate_memory",
     "estimate_sweep",
     "features_limit",
+    "image_preprocessing",
     "list_units",
+    "make_networks",
+    "make_recipe",
+    "make_streams",
     "open_tasks",
     "pictures_seen",
     "plan_experiment",

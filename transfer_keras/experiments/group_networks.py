@@ -71,6 +71,8 @@ def donor_network(run: Run, treatment: Treatment) -> keras.Model:
 def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> keras.Model:
     """Makes the treatment's network before its first step.
 
+    With `head_first`, one that is fine-tuned begins with the weights of the frozen network.
+
     Its BatchNorm layers average over a tenth of the steps at the most: with the momentum of .99 or
     .999 that most have, a short training would be tested with statistics of its beginning.
     """
@@ -82,8 +84,13 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
         mode="fine_tune" if treatment.mode == "fine_tune" else "frozen",
         seed=treatment.seed(*run.experiment.fresh_weights),
         batch_norm=run.source.batch_norm,
+        dropout=run.source.frozen_dropout,
         name=treatment.name,
     )
+    if treatment.fine_tune and training.head_first:
+        begins_with = run.source.finished(treatment.frozen)
+        for layer in model.layers:
+            layer.set_weights(begins_with.get_layer(layer.name).get_weights())
     momentum = max(0.0, 1 - 1 / (_AVERAGED * training.steps))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -14,8 +14,8 @@ from transfer_keras.config import Group, Treatment, UserError, parse_treatment
 from transfer_keras.experiments import tensorboard
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.group_networks import make_networks
-from transfer_keras.experiments.kept_features import make_streams
 from transfer_keras.experiments.recipes import make_recipe
+from transfer_keras.experiments.streams import make_streams, test_stream
 from transfer_keras.experiments.unit_metrics import make_unit_metrics
 from transfer_keras.results import Row, Workdir, hold_lock, write_whole
 from transfer_keras.training import (
@@ -25,7 +25,6 @@ from transfer_keras.training import (
     Resume,
     Scalars,
     Schedule,
-    Streams,
     Trained,
     UnitMetrics,
     draw_filters,
@@ -84,7 +83,7 @@ def _train_held_group(run: Run, group: Group) -> None:
         events = {t.name: stack.enter_context(Events(run.workdir / t.name, begin)) for t in missing}
         monitors, unit_metrics = [Scalars(events)], None
         if run.experiment.execution.metrics_every:
-            test = _test_stream(run, group.target, tf.distribute.InputContext())
+            test = test_stream(run, group.target, tf.distribute.InputContext())
             unit_metrics, unit_monitor = make_unit_metrics(run, networks, events, test)
             monitors.append(unit_monitor)
         fused, frozen = networks.fused, networks.frozen
@@ -154,25 +153,12 @@ def _training_of(
     unit_metrics: UnitMetrics | None,
 ) -> Callable[..., dict[str, Trained]]:
     """Gives `training.train_networks` what every worker gives it."""
-    training, train = run.experiment.training, run.data.train[group.target]
-    mean = run.source.mean_image(group.treatments)
-
-    def batches(start: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return train.training(
-            batch_size=training.batch_size,
-            seed=training.seed,
-            start=start,
-            mean=mean,
-            context=context,
-        )
-
-    test = functools.partial(_test_stream, run, group.target)
-    pictures = Streams(batches, test, run.devices.strategy)
+    training, labels = run.experiment.training, run.data.train[group.target].labels
     return functools.partial(
         train_networks,
         fused,
-        make_recipe(run.experiment, fused, group.treatments, train.labels),
-        make_streams(run, group, fused, pictures),
+        make_recipe(run.experiment, fused, group.treatments, labels),
+        make_streams(run, group, fused),
         Schedule(
             validate_every=training.validate_every,
             log_every=math.ceil(training.steps / _LOGS_PER_RUN),
@@ -181,10 +167,6 @@ def _training_of(
             jit_compile=training.jit_compile,
         ),
     )
-
-
-def _test_stream(run: Run, target: str, context: tf.distribute.InputContext) -> tf.data.Dataset:
-    return run.data.test[target].evaluation(batch_size=run.source.test_batch, context=context)
 
 
 def _save_network(workdir: Workdir, row: Row, network: keras.Model, trained: Trained) -> None:

@@ -94,6 +94,7 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
         A1B, A2B
         R1B
     """
+    head_first = experiment.training.head_first
     one_mean = experiment.data.preprocessing == choices.PAPER  # Taken off the stream of a group.
     if one_mean:
         by_pixels = sorted(experiment.treatments, key=experiment.pixels_of)
@@ -103,6 +104,8 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
     def fits(together: tuple[Treatment, ...]) -> bool:
         if one_mean and len(set(map(experiment.pixels_of, together))) > 1:
             return False
+        if head_first and len({treatment.fine_tune for treatment in together}) > 1:
+            return False  # What is fine-tuned begins with networks that are done.
         if size:
             return len(together) <= size
         classes = len(tasks[together[0].target])

@@ -1,4 +1,4 @@
-"""Computes what the frozen units of a group make of each picture once, and trains from that."""
+"""Computes what the frozen units of a group make of each picture once, and keeps it."""
 
 import functools
 import hashlib
@@ -6,7 +6,6 @@ import inspect
 import math
 import pathlib
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from transfer_keras.config import Experiment, Group, Interrupted, UserError, cho
 from transfer_keras.datasets import FeatureExamples
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.feature_store import FeatureSpec
-from transfer_keras.training import Progress, Streams, as_input, fused_batch_norm
+from transfer_keras.training import Progress, as_input, fused_batch_norm
 
 _FOLDER = "features"  # Inside the folder of a group.
 _SHARE = 1 / 4  # Of the memory, which features may take where nothing is said.
@@ -45,47 +44,18 @@ class Kept(NamedTuple):
     with_pictures: bool
 
 
-def make_streams(run: Run, group: Group, fused: keras.Model, pictures: Streams) -> Streams:
-    """Makes the streams that a group is trained from: of features where they are kept.
+def keep_features(run: Run, group: Group, fused: keras.Model) -> Kept | None:
+    """Computes the features of a group, where they are kept.
 
     Args:
         run: of this process.
         group: whose networks they are.
         fused: the networks of the group.
-        pictures: the streams of the group's pictures.
 
     Raises:
         Interrupted: if a stop was requested.
         UserError: if features are to be kept always, and cannot be.
     """
-    begun = time.monotonic()
-    kept = _keep(run, group, fused)
-    if kept is None:
-        return pictures
-    training = run.experiment.training
-
-    def with_pictures(features: tf.data.Dataset, images: tf.data.Dataset) -> tf.data.Dataset:
-        if not kept.with_pictures:
-            return features
-        both = tf.data.Dataset.zip(features, images)
-        return both.map(lambda kept, seen: ((*kept[0], as_input(seen[0])), kept[1]))
-
-    def batches(start: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
-        features = kept.train.training(
-            batch_size=training.batch_size, seed=training.seed, start=start, context=context
-        )
-        return with_pictures(features, pictures.batches(start, context))
-
-    def test(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        features = kept.test.evaluation(batch_size=run.source.test_batch, context=context)
-        return with_pictures(features, pictures.test(context))
-
-    tensors = [*kept.tensors, fused.input] if kept.with_pictures else kept.tensors
-    return Streams(batches, test, pictures.strategy, tensors, time.monotonic() - begun)
-
-
-def _keep(run: Run, group: Group, fused: keras.Model) -> Kept | None:
-    """Computes the features of a group, where they are kept."""
     execution = run.experiment.execution
     if execution.keep_features == choices.NEVER:
         return None

@@ -56,15 +56,17 @@ def learning_rates(
 ) -> LearningRates | None:
     """Sets the rates of the transferred units that are fine-tuned.
 
-    They stay as they are until the warm-up ends, and the rate of each is `layerwise_decay` of that
-    of the unit, or block, above it (Howard and Ruder 2018, "Universal Language Model Fine-tuning
-    for Text Classification", section 3.2, whose decay is 1 / 2.6).
+    They stay as they are until the warm-up ends. Their rate is `transferred_learning_rate`, times
+    `layerwise_decay` for each unit, or block, from the lowest new one down to them (Howard and
+    Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", section 3.2, whose
+    decay is 1 / 2.6).
 
     Returns:
         None where that changes nothing.
     """
     training = experiment.training
-    if not training.warm_up_head and training.layerwise_decay == 1:
+    ratio = (training.transferred_learning_rate or training.learning_rate) / training.learning_rate
+    if not training.warm_up_head and training.layerwise_decay == ratio == 1:
         return None
     factors: dict[int, float] = {}
     frozen_batch_norm = []
@@ -72,7 +74,7 @@ def learning_rates(
         transferred = experiment.units_transferred(treatment)
         for unit in surgery.fused_units(fused, treatment.name)[:transferred]:
             place = bisect.bisect_left(experiment.architecture.cuts, unit.index)  # From 0.
-            factor = training.layerwise_decay ** (treatment.n - place)
+            factor = ratio * training.layerwise_decay ** (treatment.n - place)
             for layer in unit.layers:
                 factors |= {id(variable): factor for variable in layer.trainable_variables}
                 if layer.trainable and isinstance(layer, keras.layers.BatchNormalization):

@@ -28,6 +28,10 @@ class UnitSource(Protocol):
     def batch_norm(self) -> str | None:
         """Gives what becomes of BatchNorm; see `surgery.transplant`."""
 
+    @property
+    def frozen_dropout(self) -> bool:
+        """Tells whether dropout of frozen units acts in training."""
+
     def prepare(self, treatments: Iterable[Treatment]) -> None:
         """Writes into the workdir what each process needs to make these networks."""
 
@@ -67,6 +71,7 @@ class TrainedBases:
     data: TaskData
     test_batch = _TEST_BATCH
     batch_norm = None  # These networks have none.
+    frozen_dropout = True  # As in the paper.
 
     def prepare(self, treatments: Iterable[Treatment]) -> None:
         """Writes what is normal in the pictures of each task whose mean is taken off."""
@@ -143,6 +148,11 @@ class DonorAndBase:
     def batch_norm(self) -> str | None:
         """Gives what is asked for of the donor's BatchNorm."""
         return self.experiment.donor.batch_norm
+
+    @property
+    def frozen_dropout(self) -> bool:
+        """Tells what is asked for of the donor's dropout."""
+        return self.experiment.donor.frozen_dropout
 
     def prepare(self, treatments: Iterable[Treatment]) -> None:
         """Writes nothing: the donor's file is all that is needed."""

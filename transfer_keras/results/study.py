@@ -276,9 +276,9 @@ def as_begun(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[Ex
         UserError: if a file in it is damaged.
     """
     begun = [workdir.read_facts()["settings"] for workdir in _workdirs(folder)]
-    if all(SEEDS_KEY in settings for settings in begun):
-        return list(experiments)
-    return [experiment.replace(seeds_by_split=False) for experiment in experiments]
+    with_donor = {} if all("frozen_dropout" in s for s in begun) else {"frozen_dropout": True}
+    without = {} if all(SEEDS_KEY in settings for settings in begun) else {"seeds_by_split": False}
+    return [each.replace(**(with_donor if each.donor else without)) for each in experiments]
 
 
 def _workdirs(folder: pathlib.Path) -> list[Workdir]:

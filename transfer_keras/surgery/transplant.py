@@ -26,6 +26,7 @@ _NORMS = {
     False: keras.layers.BatchNormalization,
     True: bn.FixedStatisticsBatchNormalization,
 }
+_DROPOUT = (keras.layers.Dropout, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,7 @@ def transplant(
     mode: Mode = "frozen",
     seed: int,
     batch_norm: bn.Policy | None = None,
+    dropout: bool = True,
     share: Collection[str] = (),
     blocks: Blocks | None = None,
     expand: Expand | None = None,
@@ -95,6 +97,9 @@ def transplant(
             none of its weights changes; "statistics_frozen": scale and shift are trained, the
             statistics are used and stay as they are; "train": as in training from scratch. None:
             "train" with mode "fine_tune", else "frozen".
+        dropout: whether dropout, and noise, of lower units that are frozen acts in training; if
+            not, its rate becomes 0, so that they give the same values in training as in inference,
+            as with `training=False` in Keras's guide. Dropout inside a composite layer always acts.
         share: names of layers to use as they are, for layers that cannot be made again. A layer
             with weights must be frozen in the donor already.
         blocks, expand: how the network is divided into units; see `units`.
@@ -158,7 +163,9 @@ def transplant(
     # Every layer is made again from its config, with initial values that `seed` and its place
     # decide, or is shared. BatchNorm that keeps its statistics becomes a layer of another class.
     fixed = lower if policy == "statistics_frozen" else set()
-    model, pairs = _rebuild(donor, _layer_maker(share, changes, fixed), changes, seed, name)
+    silenced = {} if dropout or mode == "fine_tune" else _without_dropout(donor, lower)
+    make = _layer_maker(share, {**silenced, **changes}, fixed)
+    model, pairs = _rebuild(donor, make, changes, seed, name)
     inner_pairs = flat_pairs(pairs)
     _check_fixed(inner_pairs, fixed)
 
@@ -238,6 +245,15 @@ def _layers_below(donor, model_units: list[Unit], count: int) -> set[int]:
         )
     lower = [layer for unit in model_units[:count] for layer in unit.layers]
     return {id(inner) for layer in lower for inner in graph.flat_layers(layer)}
+
+
+def _without_dropout(donor, lower: set[int]) -> dict[int, dict]:
+    """Gives, for each layer of the donor that only drops or adds noise, the config of one that does
+    nothing."""
+    layers = [layer for layer in donor.layers if id(layer) in lower]
+    changes = {id(layer): {"rate": 0.0} for layer in layers if isinstance(layer, _DROPOUT)}
+    noise = [layer for layer in layers if isinstance(layer, keras.layers.GaussianNoise)]
+    return changes | {id(layer): {"stddev": 0.0} for layer in noise}
 
 
 def _head(donor, outputs: int) -> tuple[keras.Layer, str]:

@@ -32,6 +32,7 @@ from transfer_keras.training.monitors.scalars import Scalars
 from transfer_keras.training.monitors.stopwatch import Stopwatch, TrainingTimes
 from transfer_keras.training.monitors.units import MeasuredNetwork, MeasuredUnit, UnitMonitor
 from transfer_keras.training.optimizers import Recipe
+from transfer_keras.training.rate_search import Trial, search_rates
 from transfer_keras.training.scores import Predictions, Scores, Trained, chance_loss
 from transfer_keras.training.signals import Stop, defer_signals
 from transfer_keras.training.step import as_input, make_train_step
@@ -60,6 +61,7 @@ __all__ = [
     "Streams",
     "Trained",
     "TrainingTimes",
+    "Trial",
     "UnitActivations",
     "UnitMeasurement",
     "UnitMetrics",
@@ -79,6 +81,7 @@ __all__ = [
     "make_train_step",
     "png_summary",
     "scalar_summary",
+    "search_rates",
     "summarise_activations",
     "text_summary",
     "train_networks",

@@ -16,7 +16,7 @@ class LearningRates:
 
     Attributes:
         factors: the learning rate is multiplied by them; one for each of
-            `model.trainable_variables`.
+            `model.trainable_variables`. A `keras.Variable` can be set from step to step.
         frozen_in_warm_up: one for each variable too: whether it is unchanged in the warm-up.
         warm_up: number of steps of the warm-up, from the first on. The moments of an optimizer
             are updated in it.
@@ -24,7 +24,7 @@ class LearningRates:
             in the warm-up: their statistics and trainable variables are unchanged in it.
     """
 
-    factors: Sequence[float]
+    factors: Sequence[float | keras.Variable]
     frozen_in_warm_up: Sequence[bool]
     warm_up: int
     frozen_batch_norm: Sequence[keras.layers.Layer] = ()
@@ -35,7 +35,8 @@ class LearningRates:
                 "factors and frozen_in_warm_up must have one entry a variable each. Received: "
                 f"{len(self.factors)} and {len(self.frozen_in_warm_up)}"
             )
-        wrong = [factor for factor in self.factors if not 0 <= factor < math.inf]
+        numbers = [f for f in self.factors if not isinstance(f, keras.Variable)]
+        wrong = [factor for factor in numbers if not 0 <= factor < math.inf]
         if wrong:
             raise ValueError(f"factors must be finite and not negative. Received: {wrong[:3]}")
         if self.warm_up < 0:

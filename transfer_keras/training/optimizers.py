@@ -77,9 +77,13 @@ class Recipe:
             [boundary - 1 for boundary in boundaries], rates
         )
 
-    def make_optimizer(self) -> keras.optimizers.Optimizer:
-        """Makes a Keras optimizer that has no state yet."""
-        schedule, rates = self.make_schedule(), self.learning_rates
+    def make_optimizer(self, learning_rate: float | None = None) -> keras.optimizers.Optimizer:
+        """Makes a Keras optimizer that has no state yet.
+
+        Args:
+            learning_rate: in place of the recipe's schedule; it can be set from step to step.
+        """
+        schedule, rates = learning_rate or self.make_schedule(), self.learning_rates
         if self.optimizer == "adam":
             return (
                 Adam(schedule, learning_rates=rates) if rates else keras.optimizers.Adam(schedule)

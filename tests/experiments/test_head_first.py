@@ -1,0 +1,114 @@
+"""Fine-tuning that begins with the upper units of the frozen network of the same n."""
+
+import keras
+import numpy as np
+import pytest
+from support.networks import ask as ask_donor
+from support.networks import classifier, write_pictures
+
+from transfer_keras import surgery
+from transfer_keras.config import make_experiment, parse_treatment
+from transfer_keras.config.plan import with_bases
+from transfer_keras.experiments import Run, make_networks, plan_experiment, read_data, use_devices
+from transfer_keras.experiments.recipes import learning_rates
+from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import Workdir
+
+
+def ask(folder, *names, **settings):
+    facts = {"steps": 6, "batch_size": 8, "validations": 2, "metrics_every": 0, "scratch": False}
+    facts |= {"head_first": True, **settings}
+    return ask_donor(folder / "own.keras", *names, dataset=f"folder:{folder / 'pictures'}", **facts)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("given")
+    classifier(perturbed=False).save(folder / "own.keras")
+    write_pictures(folder / "pictures")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(given):
+    """A2B and A2B+ as one experiment."""
+    experiment, workdir = ask(given, "A2B+", learning_rate=0.01), Workdir(given / "run")
+    run_experiment(experiment, workdir, log=lambda line: None)
+    return experiment, workdir
+
+
+def names(treatments):
+    return [treatment.name for treatment in treatments]
+
+
+def test_the_frozen_networks_come_first_and_are_trained_once():
+    asked = list(map(parse_treatment, ["A3B+", "B3A+", "A1B", "A1B+", "baseA"]))
+    assert names(with_bases(asked, heads=True)) == [
+        "baseA", "baseB", "B3A", "B3A+", "A1B", "A3B", "A3B+", "A1B+",
+    ]  # fmt: skip
+    assert names(with_bases(asked)) == ["baseA", "baseB", "B3A+", "A3B+", "A1B", "A1B+"]
+
+
+def test_a_group_is_not_trained_with_what_it_begins_with():
+    experiment = make_experiment(["A3B+", "A5B+"], head_first=True, split="0")
+    tasks = {"A": range(10), "B": range(10)}
+    groups = [list(group.names) for group in plan_experiment(experiment, tasks)]
+    assert groups == [["baseA"], ["baseB"], ["A3B", "A5B"], ["A3B+", "A5B+"]]
+    together = plan_experiment(experiment.replace(head_first=False), tasks)
+    assert [list(group.names) for group in together][2:] == [["A3B+", "A5B+"]]
+
+
+def test_only_with_it_does_it_belong_to_the_identity(given):
+    with_it = ask(given, "A2B+").identity
+    without = ask(given, "A2B+", head_first=False).identity
+    assert with_it.keys() - without.keys() == {"head_first"}
+
+
+def test_it_begins_with_the_units_of_the_frozen_network(given, trained):
+    experiment, workdir = trained
+    assert set(workdir.done) == {"A2B", "A2B+"}
+    run = Run(experiment, workdir, read_data(experiment),
+              use_devices(experiment.training, experiment.execution))  # fmt: skip
+    (tuned,) = experiment.treatments
+    begins = surgery.extract(make_networks(run, [tuned]).fused, "A2B+")
+    frozen = keras.saving.load_model(workdir.network_path("A2B"))
+    donor = keras.saving.load_model(given / "own.keras")
+    for layer in begins.layers:
+        for value, of_frozen in zip(
+            layer.weights, frozen.get_layer(layer.name).weights, strict=True
+        ):
+            np.testing.assert_array_equal(value, of_frozen, err_msg=value.path)
+    lower = [layer for unit in surgery.units(donor)[:2] for layer in unit.layers]
+    assert any(layer.weights for layer in lower)
+    for layer in lower:
+        for value, of_donor in zip(
+            begins.get_layer(layer.name).weights, layer.weights, strict=True
+        ):
+            np.testing.assert_array_equal(value, of_donor)
+    assert np.abs(begins.get_layer("f1").weights[0] - donor.get_layer("f1").weights[0]).max() > 0.1
+    assert [layer.name for layer in begins.layers if layer.trainable_variables] == [
+        "c1", "c1_norm", "c2", "c2_norm", "f1", "out",
+    ]  # fmt: skip
+
+
+def test_the_rate_of_transferred_units_is_their_own(given):
+    experiment = ask(given, "A2B+", "A1B", learning_rate=1e-3, transferred_learning_rate=1e-4,
+                     layerwise_decay=0.5, head_first=False)  # fmt: skip
+    run = Run(experiment, Workdir(given / "rates"), read_data(experiment),
+              use_devices(experiment.training, experiment.execution))  # fmt: skip
+    fused = make_networks(run, experiment.treatments).fused
+    rates = learning_rates(experiment, fused, experiment.treatments)
+    found = {
+        variable.path.split("--")[1]: factor
+        for variable, factor in zip(fused.trainable_variables, rates.factors, strict=True)
+        if "A2B_" in variable.path and variable.path.endswith("kernel")
+    }
+    assert found == pytest.approx(
+        {"c1/kernel": 0.1 * 0.25, "c2/kernel": 0.1 * 0.5, "f1/kernel": 1, "out/kernel": 1}
+    )
+    others = [
+        factor
+        for variable, factor in zip(fused.trainable_variables, rates.factors, strict=True)
+        if "A1B--" in variable.path
+    ]
+    assert set(others) == {1.0}
