@@ -22,7 +22,10 @@ from transfer_keras.config import flags as experiment_flags
 _BEGUN = time.monotonic()
 # What it chooses itself, always or where nothing is said.
 _CHOSEN_FLAGS = ("n", "mode", "source", "target", "treatments", "dry_run")
-_CHOSEN_SETTINGS = ("steps", "warm_up_head", "validations", "scratch", "augment", "views")
+_CHOSEN_SETTINGS = (
+    *("steps", "warm_up_head", "validations", "scratch", "augment", "views"),
+    *("head_first", "learning_rate", "transferred_learning_rate"),
+)
 
 flags.adopt_module_key_flags(experiment_flags)
 flags.adopt_module_key_flags(margin_flag)

@@ -20,7 +20,7 @@ from transfer_keras.config.errors import UserError
 from transfer_keras.results import Workdir
 from transfer_keras.results.study import read_study
 
-CHOSEN = ("steps", "warm_up_head")
+CHOSEN = ("steps", "warm_up_head", "learning_rate", "transferred_learning_rate")
 FOREVER = 1e6
 
 
@@ -116,7 +116,12 @@ def test_the_network_does_what_its_card_states(advised, monkeypatch):
     row = Workdir(workdir).row(name)
     right = round(row.top1 * row.test_images)
     low, high = stats.binomtest(right, row.test_images).proportion_ci(0.95, "wilson")
-    assert f"**{row.top1:.3f}** (95 % {low:.3f} to {high:.3f}" in card
+    assert f"| {row.top1:.3f} (95 % {low:.3f} to {high:.3f}, over the 6 pictures) |" in card
+    expected = re.search(
+        r"\*\*([\d.]+) \(95 % ([\d.]+) to ([\d.]+)\)\*\*: the choice repeated", card
+    )
+    assert float(expected[2]) <= float(expected[1]) <= float(expected[3])
+    assert f"On other pictures of this kind, top-1 {expected[1]} (95 % " in log
     assert f"{3 * (12 - 2)} pictures to train, {row.test_images} to validate" in card
     files = validation_files(folder / "pictures")
     monkeypatch.chdir(advice)
@@ -293,10 +298,10 @@ def make_plan(tmp_path, seconds, fixed=(), logged=None, experiment=None, **setti
 @pytest.mark.parametrize(
     ("seconds", "stages"),
     [
-        (18, [["A3B"]]),
-        (30, [["A3B"], ["A3B+"]]),
-        (38, [["A3B", "A2B", "A1B"], ["A3B+"]]),
-        (50, [["A3B", "A2B", "A1B"], ["A3B+", "A1B+"]]),
+        (20, [["A3B"]]),
+        (38, [["A3B"], ["A3B+"]]),
+        (50, [["A3B", "A2B", "A1B"], ["A3B+"]]),
+        (62, [["A3B", "A2B", "A1B"], ["A3B+", "A1B+"]]),
         (4000, [["A3B", "A2B", "A1B"], ["A3B+", "A2B+", "A1B+"], ["baseB"]]),
     ],
 )

@@ -49,21 +49,22 @@ def test_a_workdir_that_was_stopped_goes_on_and_is_reported(program, folder):
             else:
                 assert new[field] == value, (name, field)
     output = succeed(program, "report", "--workdir=begun")
-    assert output.startswith((folder / "expected" / "report.txt").read_text().strip())
+    begins = (folder / "expected" / "report.txt").read_text().partition(". ")[0]
+    assert output.startswith(begins), "what it says after that has changed"
     table = (folder / "begun" / "report" / "results.csv").read_text().splitlines()
     before = (folder / "expected" / "results.csv").read_text().splitlines()
     assert table[0] == before[0]
     assert len(table) == len(before)
 
 
-def without_intervals(text):
-    """Removes intervals, of which this version has others, and what follows from them alone."""
-    text = re.sub(
-        r" \[[^]]*\]| \(95 %[^)]*\)|, which is not detectably worse|, a gain that[^:]*", "", text
-    )
-    return [
-        re.sub(" +", " ", line).strip() for line in text.splitlines() if not line.startswith("-")
-    ]
+def levels(table):
+    """Reads n -> the top-1 in a table of advice, of this version or of 0.1.0."""
+    found = {}
+    for line in table.splitlines():
+        if re.match(r"\d+ ", line):
+            top1 = re.findall(r"\b[01]\.\d{3} of \d\b", line)
+            found.setdefault(int(line.split()[0]), []).extend(top1)
+    return found
 
 
 def test_a_folder_of_advice_is_advised_from_without_a_difference(program, folder):
@@ -72,14 +73,20 @@ def test_a_folder_of_advice_is_advised_from_without_a_difference(program, folder
         program, "advise", *SETTINGS, "--steps=60", "--budget=1s", "--workdir=advice"
     )  # fmt: skip
     assert "Going on with what is in advice: 60 steps a network" in output
-    expected = without_intervals((folder / "expected" / "advice.txt").read_text().strip())
-    assert len(expected) == 13
-    assert "\n".join(expected) in "\n".join(without_intervals(output))
-    assert "[-100.0, +100.0]" not in output, "of two seeds, whose variance is pooled now"
+    expected = (folder / "expected" / "advice.txt").read_text()
+    assert len(levels(expected)) == 4
+    _, _, table = output.partition("\nn  up to unit")
+    assert levels(table) == levels(expected)
+    for line in (*expected.splitlines()[7:8], *expected.splitlines()[-3:]):
+        assert line.rstrip(".") in output
     card, card_then = (
         (folder / name / "MODEL_CARD.md").read_text() for name in ("advice", "expected")
     )
-    assert without_intervals(card) == without_intervals(card_then)
+    for part in ("## Use", "## Classes", "## How it was trained"):
+        assert (
+            card.partition(part)[2].partition("\n## ")[0]
+            == (card_then.partition(part)[2].partition("\n## ")[0])
+        )
     assert (folder / "advice" / "best.keras").exists()
 
 

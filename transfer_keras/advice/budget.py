@@ -4,18 +4,19 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.refinement import spread_evenly
 from transfer_keras.config import Experiment, Treatment, UserError, duration, parse_treatment
-from transfer_keras.results import check_study, write_text
+from transfer_keras.results import BASE, TUNED_TRANSFER, Role, as_begun, check_study, write_text
 
 SCRATCH = parse_treatment("baseB")
 
 _FIRST_SET = 0.6  # Part of the time for the first networks.
 _SCRATCH_PART = 0.1  # Part of it that training from scratch may take, where nothing is said.
 _ALL = 0.9  # Part of it for them, where they are the fewest that can be tried.
+RATE_SEARCH = 0.2  # Part of it that the search for learning rates may take.
 _CLOSING = 0.04  # Part of it for the report and the network.
 _CLOSING_SECONDS = 12  # At least.
 _OVERRUN = 1.05  # At this part of it, a training that is not done is stopped.
@@ -68,6 +69,9 @@ class SearchPlan:
         steps, warm_up_head, validations: of each network.
         views: see `DataSettings`.
         stages: names of the treatments of each stage, in order: the first set, and what refined it.
+        head_first: see `TrainingSettings`.
+        rates: the learning rates that were found, by their flags' names; None: not searched yet.
+        rate_lines: what was tried for them, for people.
     """
 
     workdir: str
@@ -76,6 +80,9 @@ class SearchPlan:
     validations: int
     views: int | None
     stages: tuple[tuple[str, ...], ...]
+    head_first: bool = False  # As version 0.1.0 did.
+    rates: Mapping[str, float] | None = dataclasses.field(default_factory=dict)
+    rate_lines: tuple[str, ...] = ()
 
     @property
     def treatments(self) -> list[list[Treatment]]:
@@ -101,6 +108,7 @@ class SearchPlan:
                 ]
                 stages[0].insert(0, SCRATCH.name)
                 facts |= {"validations": 20, "views": None, "stages": stages}
+            facts["rate_lines"] = tuple(facts.get("rate_lines", ()))
             return cls(**{**facts, "stages": tuple(map(tuple, facts["stages"]))})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -130,7 +138,8 @@ def make_plan(
         budget: for all of it.
         cost: of trainings of the experiment.
         fixed: names of settings that are not to be chosen by the search: "steps", "warm_up_head",
-            "validations", "scratch", "augment", "views".
+            "validations", "scratch", "augment", "views", "head_first", "learning_rate",
+            "transferred_learning_rate".
         log: called with lines for the user.
 
     Returns:
@@ -156,10 +165,12 @@ def make_plan(
             f"--workdir={folder}: was begun as {plan.workdir}, and this is "
             f"{experiment.variant_name}. Give another --workdir."
         )
-    settings = {name: getattr(plan, name) for name in ("steps", "warm_up_head", "validations")}
+    names = ("steps", "warm_up_head", "validations", "head_first")
+    settings = {name: getattr(plan, name) for name in names} | dict(plan.rates or {})
     settings |= {name: getattr(experiment.training, name) for name in fixed if name in settings}
     # What is trained from scratch is a treatment of a stage of its own.
     experiment = experiment.replace(treatments=plan.treatments[0], scratch=False, **settings)
+    (experiment,) = as_begun([experiment], folder)
     check_study(folder, {experiment.variant_name: experiment.identity})
     if earlier:
         log(
@@ -194,7 +205,9 @@ def _new_plan(
         planned = trained_for(epochs)
         return sum(cost.seconds(planned, stage) for stage in stages)
 
-    stages, epochs = _most_that_fits(_first_sets(experiment, scratch), seconds, budget.remaining)
+    searched = {"learning_rate", "transferred_learning_rate"} - {*fixed}
+    time = budget.remaining - (RATE_SEARCH * budget.seconds if searched else 0)
+    stages, epochs = _most_that_fits(_first_sets(experiment, scratch), seconds, time)
     if not epochs and "steps" not in fixed:
         needed = budget.elapsed + seconds(stages, 1) / _ALL + budget.closing
         raise UserError(
@@ -204,7 +217,8 @@ def _new_plan(
         )
     planned = trained_for(epochs)
     steps = planned.training.steps
-    warm_up = round(_WARM_UP * steps)
+    head_first = experiment.training.head_first if "head_first" in fixed else True
+    warm_up = 0 if head_first else round(_WARM_UP * steps)
     if "warm_up_head" in fixed:
         warm_up = experiment.training.warm_up_head
     if warm_up >= steps:
@@ -227,7 +241,9 @@ def _new_plan(
     names = tuple(tuple(treatment.name for treatment in stage) for stage in stages)
     validations = planned.training.validations
     views = experiment.data.views
-    return SearchPlan(experiment.variant_name, steps, warm_up, validations, views, names)
+    return SearchPlan(
+        experiment.variant_name, steps, warm_up, validations, views, names, head_first, rates=None
+    )
 
 
 def _epochs(steps: int, experiment: Experiment, cost: TrainingCost) -> float:
@@ -293,6 +309,13 @@ def treatments_at(
     """Lists the treatments at each n, frozen ("") or fine-tuned ("+"), where the donor can be."""
     treatments = [parse_treatment(f"A{n}B{end}") for n in cut_points for end in ends]
     return [t for t in treatments if not experiment.architecture.why_not(t.n, t.mode)]
+
+
+def treatment_of(role: Role) -> Treatment:
+    """Gives the treatment that a role is, of a donor or from scratch."""
+    if role == BASE:
+        return SCRATCH
+    return parse_treatment(f"A{role.n}B{'+' if role.family == TUNED_TRANSFER else ''}")
 
 
 def describe_stage(treatments: Sequence[Treatment]) -> str:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from scipy import stats
 
+from transfer_keras.advice.accuracy import ExpectedAccuracy, accuracy_interval
 from transfer_keras.config import Experiment, render_template
 from transfer_keras.results import Workdir, write_text, write_whole
 
@@ -45,18 +45,34 @@ class Selection(NamedTuple):
         advice: the recommendation of the study.
         compared: how many networks it is the best of.
         top1_by_seed: of the networks of the same treatment, one a seed, itself included.
+        expected: on other pictures; None: not known.
     """
 
     advice: str
     compared: int
     top1_by_seed: Sequence[float]
+    expected: ExpectedAccuracy | None
 
 
-def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection) -> str:
-    """Writes `best.keras`, `classes.json` and `MODEL_CARD.md` to a folder.
+def write_network(folder: pathlib.Path, chosen: ChosenNetwork) -> pathlib.Path:
+    """Writes `best.keras`, whose outputs are probabilities, and gives its path.
 
     Args:
         folder: to write to.
+        chosen: the network.
+    """
+    model = keras.saving.load_model(chosen.workdir.network_path(chosen.treatment), compile=False)
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(model.output)
+    with write_whole(folder / NETWORK) as partial:
+        keras.Model(model.input, probabilities, name=f"{model.name}_best").save(partial)
+    return folder / NETWORK
+
+
+def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection) -> str:
+    """Writes `classes.json` and `MODEL_CARD.md` beside `best.keras`.
+
+    Args:
+        folder: where `write_network` wrote it.
         chosen: the network.
         selection: how it was chosen.
 
@@ -64,11 +80,8 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
         The lines of Python that load and use it from here; those in the card do so beside it.
     """
     workdir, experiment = chosen.workdir, chosen.experiment
-    model = keras.saving.load_model(workdir.network_path(chosen.treatment), compile=False)
-    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(model.output)
+    model = keras.saving.load_model(folder / NETWORK, compile=False)
     size = model.input_shape[1]
-    with write_whole(folder / NETWORK) as partial:
-        keras.Model(model.input, probabilities, name=f"{model.name}_best").save(partial)
     write_text(folder / CLASSES, json.dumps(list(chosen.classes), ensure_ascii=False) + "\n")
     row = workdir.row(chosen.treatment)
     label, predicted = workdir.predictions(chosen.treatment)
@@ -87,7 +100,7 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
         settings=experiment.identity,
         size=size,
         unit=experiment.architecture.units[row.n - 1].name if row.n else None,
-        interval=accuracy_interval(label == predicted),
+        interval=accuracy_interval(label == predicted)[1:],
         recalls=_recalls(label, predicted, chosen.classes),
         training_images=chosen.training_images,
         selection=selection,
@@ -96,17 +109,6 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
     )
     write_text(folder / CARD, card)
     return use(folder / NETWORK, folder / CLASSES)
-
-
-def accuracy_interval(right: np.ndarray) -> tuple[float, float]:
-    """Computes the 95 % interval of an accuracy over images, after Wilson (1927).
-
-    Args:
-        right: bool (images,).
-    """
-    test = stats.binomtest(int(right.sum()), right.size)
-    interval = test.proportion_ci(0.95, method="wilson")
-    return interval.low, interval.high
 
 
 def _recalls(

@@ -13,17 +13,21 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 
-from transfer_keras.advice import model_card, refinement, transferability
+from transfer_keras.advice import refinement
+from transfer_keras.advice.accuracy import find_held_out
 from transfer_keras.advice.budget import (
     SCRATCH,
     Budget,
     SearchPlan,
     describe_stage,
     make_plan,
+    treatment_of,
     treatments_at,
 )
+from transfer_keras.advice.conclusion import conclude
 from transfer_keras.advice.cost import TrainingCost
-from transfer_keras.advice.first_answer import ESTIMATED_ON, estimate
+from transfer_keras.advice.first_answer import estimate
+from transfer_keras.advice.rates import find_rates
 from transfer_keras.config import (
     Experiment,
     Interrupted,
@@ -43,19 +47,12 @@ from transfer_keras.experiments import (
 )
 from transfer_keras.results import (
     BASE,
-    FROZEN_TRANSFER,
     MARGIN,
-    TUNED_TRANSFER,
-    Role,
     Runs,
     Workdir,
-    best_role,
     contenders,
     mean_top1,
-    page,
     read_study,
-    recommend_for_donor,
-    table_for_donor,
 )
 
 _VIEWS = 4  # Of each picture, with augmentation, where nothing is said: then they repeat.
@@ -96,8 +93,15 @@ def advise(
         experiment = experiment.replace(views=earlier.views if earlier else _VIEWS)
     data = read_data(experiment)
     log(_describe(experiment, data))
+    held_out = find_held_out(experiment, data, log)
     scores, cost = estimate(experiment, data, budget, log)
     experiment, plan = make_plan(experiment, folder, budget, cost, fixed=fixed, log=log)
+    if plan.rates is None:
+        depths = _searched_depths(plan)
+        rates, lines = find_rates(experiment, data, depths, budget, cost, fixed=fixed, log=log)
+        experiment = experiment.replace(**rates)
+        plan = dataclasses.replace(plan, rates=rates, rate_lines=lines)
+        plan.write(folder)
 
     # The trainings, each stage as long as there is time.
     search = _Search(experiment, plan, folder, budget, cost, data, flags, log)
@@ -106,37 +110,29 @@ def advise(
     search.add_seeds()
 
     # What came out: the report, the network with its card, the table and the advice.
-    runs = search.runs()
-    unit_names = {n: unit.name for n, unit in enumerate(experiment.architecture.units, 1)}
-    text = recommend_for_donor(runs, unit_names, experiment.training.network, margin=margin)
-    advice = f"{text}\n{_how_long(experiment, runs, len(data.train['B']))}"
-    page.write_report(folder, folder / "report", overlay_paper=False, margin=margin)
-    use = _write_best_network(experiment, folder, runs, advice, data)
-    if scores:
-        frozen = {r.n: x for r, x in mean_top1(runs).items() if r.family == FROZEN_TRANSFER}
-        pictures = min(ESTIMATED_ON, len(data.train["B"]))
-        log(f"\n{transferability.describe(scores, pictures=pictures, reached=frozen)}")
-    log(f"\n{table_for_donor(runs, unit_names)}\n\n{advice}")
-    for network in read_study(folder).networks:
-        if network.row.outcome != choices.TRAINED:
-            log(f"Did not learn: {network.row.treatment}, seed {network.seed}.")
-    log(f"\nThe network and its card: {folder / model_card.CARD}. Use it:\n\n{use}\n")
-    log(f"The curve and all tables: {folder / 'report' / 'report.html'}")
+    conclude(
+        search.experiment,
+        folder,
+        data,
+        search.runs(),
+        cost,
+        scores,
+        held_out,
+        plan.rate_lines,
+        margin=margin,
+        log=log,
+    )
     if search.stopped:
         raise search.stopped
     if search.has_more:
         log("More time adds n and seeds, which narrows the intervals: run the same command again.")
 
 
-def _how_long(experiment: Experiment, runs: Runs, images: int) -> str:
-    """Writes how long the networks were trained."""
-    training = experiment.training
-    epochs = training.steps * training.batch_size / images
-    everything = "All, from scratch too," if BASE in mean_top1(runs) else "All"
-    return (
-        f"{everything} had {training.steps:,} steps ({epochs:.1f} epochs): what learns slowly may "
-        "gain from more."
-    )
+def _searched_depths(plan: SearchPlan) -> list[Treatment]:
+    """Gives the planned frozen treatments with the most and the fewest units."""
+    frozen = [t for stage in plan.treatments for t in stage if t.frozen_units]
+    ends = (max(frozen, key=lambda t: t.n), min(frozen, key=lambda t: t.n))
+    return list(dict.fromkeys(ends))
 
 
 def _describe(experiment: Experiment, data: TaskData) -> str:
@@ -160,6 +156,7 @@ class _Search:
     """The trainings, each stage one call; all that they know of each other is on disk.
 
     Attributes:
+        experiment: of the first seed, with all that it trained so far.
         stopped: by a signal.
         has_more: whether more time would bring more.
     """
@@ -178,7 +175,7 @@ class _Search:
         flags: FlagsOf,
         log: Callable[[str], None],
     ):
-        self._experiment, self._plan, self._folder = experiment, plan, folder
+        self.experiment, self._plan, self._folder = experiment, plan, folder
         self._budget, self._cost, self._data = budget, cost, data
         self._flags, self._log = flags, log
         self._is_over = False
@@ -191,7 +188,7 @@ class _Search:
             Interrupted: after a signal in the first.
         """
         first, *others = self._plan.treatments
-        if not self._train(self._experiment):
+        if not self._train(self.experiment):
             raise self.stopped or UserError(
                 f"--budget={duration(self._budget.seconds)}: did not suffice for the first set of "
                 "networks. What is done and the last step are kept: run the same command to go on."
@@ -204,7 +201,7 @@ class _Search:
         """Adds cut points where it matters, while there is time."""
         while self._budget.elapsed <= _REFINED * self._budget.seconds:
             cut_points = self._next_cut_points()
-            both = treatments_at(cut_points, ["", "+"], self._experiment)
+            both = treatments_at(cut_points, ["", "+"], self.experiment)
             frozen = [treatment for treatment in both if treatment.frozen_units]
             fitting = next((stage for stage in (both, frozen) if stage and self._fits(stage)), None)
             if self._is_over or fitting is None:
@@ -217,22 +214,22 @@ class _Search:
 
     def _next_cut_points(self) -> list[int]:
         """Finds cut points to add; where the donor cannot be cut, there is nothing to try."""
-        architecture = self._experiment.architecture
+        architecture = self.experiment.architecture
         top = len(architecture.units) - 1
-        tried = {treatment.n for treatment in self._experiment.treatments}
+        tried = {treatment.n for treatment in self.experiment.treatments}
         tried |= {*range(1, top + 1)} - {*architecture.cut_points}
         return refinement.refine(self.runs(), top, tried)
 
     def add_seeds(self) -> None:
         """Repeats with other seeds what is not detectably worse than the best, the best first."""
-        first = self._experiment.training.seed
+        first = self.experiment.training.seed
         for seed in range(first + 1, first + self._budget.seeds):
             runs = self.runs()
-            again = self._experiment.replace(seed=seed)
+            again = self.experiment.replace(seed=seed)
             treatments = [SCRATCH] if BASE in mean_top1(runs) else []
             none = len(treatments)
             for role in contenders(runs, refinement.leading_role(runs)):
-                more = [*treatments, *([_treatment(role)] if role != BASE else [])]
+                more = [*treatments, *([treatment_of(role)] if role != BASE else [])]
                 if self._is_over or not self._fits(more, workdir_in(self._folder, again)):
                     break
                 treatments = more
@@ -253,7 +250,7 @@ class _Search:
         if not study.runs:
             failed = study.networks[0].row
             raise UserError(
-                f"--learning_rate={self._experiment.training.learning_rate}: none of "
+                f"--learning_rate={self.experiment.training.learning_rate}: none of "
                 f"{len(study.networks)} networks learned; {failed.treatment}: {failed.outcome}. "
                 "Give another rate, more steps, or more time, and another --workdir."
             )
@@ -267,15 +264,16 @@ class _Search:
         if not self._fits(stage):
             self._log(f"No time for: {describe_stage(stage)}.")
             return
-        every = tuple(dict.fromkeys((*self._experiment.treatments, *stage)))
-        self._experiment = self._experiment.replace(treatments=every)
-        if self._train(self._experiment):
+        every = tuple(dict.fromkeys((*self.experiment.treatments, *stage)))
+        self.experiment = self.experiment.replace(treatments=every)
+        if self._train(self.experiment):
             self._tell(stage)
 
     def _fits(self, treatments: Sequence[Treatment], workdir: Workdir | None = None) -> bool:
         """Tells whether what is missing of treatments can be done in the time that remains."""
-        missing = (workdir or workdir_in(self._folder, self._experiment)).missing(treatments)
-        return self._cost.seconds(self._experiment, missing) <= self._budget.remaining
+        every = self.experiment.replace(treatments=tuple(treatments)).all_treatments
+        missing = (workdir or workdir_in(self._folder, self.experiment)).missing(every)
+        return self._cost.seconds(self.experiment, missing) <= self._budget.remaining
 
     def _train(self, experiment: Experiment) -> bool:
         """Trains an experiment; tells whether there was time for all of it, and no signal."""
@@ -303,7 +301,7 @@ class _Search:
 
     def _tell(self, stage: Sequence[Treatment]) -> None:
         """Logs what a stage has brought, and what is best so far."""
-        workdir = workdir_in(self._folder, self._experiment)
+        workdir = workdir_in(self._folder, self.experiment)
         top1 = {name: workdir.row(name).top1 for name in workdir.done}
         best = max(map(parse_treatment, top1), key=lambda t: (top1[t.name], t.frozen_units))
         values = ", ".join(f"{top1[treatment.name]:.3f}" for treatment in stage)
@@ -311,30 +309,3 @@ class _Search:
             f"After {duration(self._budget.elapsed)}: {describe_stage(stage)}: {values}. "
             f"Best so far: {describe_stage([best])}, top-1 {top1[best.name]:.3f}."
         )
-
-
-def _treatment(role: Role) -> Treatment:
-    return parse_treatment(f"A{role.n}B{'+' if role.family == TUNED_TRANSFER else ''}")
-
-
-def _write_best_network(
-    experiment: Experiment, folder: pathlib.Path, runs: Runs, advice: str, data: TaskData
-) -> str:
-    """Writes the network of the best treatment that did best itself, with its card.
-
-    Returns:
-        The lines of Python that use it.
-    """
-    role = best_role(runs)
-    treatment = SCRATCH if role == BASE else _treatment(role)
-    top1 = {seed: run.top1 for _, seed, each, run in runs.networks() if each == role}
-    of_seed = experiment.replace(seed=max(top1, key=top1.get))
-    chosen = model_card.ChosenNetwork(
-        treatment=treatment.name,
-        experiment=of_seed,
-        workdir=workdir_in(folder, of_seed),
-        classes=data.pair.tasks["B"].class_names,
-        training_images=len(data.train["B"]),
-    )
-    selection = model_card.Selection(advice, len(runs.networks()), list(top1.values()))
-    return model_card.write_card(folder, chosen, selection)

@@ -14,18 +14,21 @@ from transfer_keras.results.comparison import (
     TargetTask,
     compare,
 )
-from transfer_keras.results.files import write_text, write_whole
-from transfer_keras.results.lock import hold_lock
-from transfer_keras.results.margin import MARGIN
-from transfer_keras.results.recommendation import (
+from transfer_keras.results.donor_recommendation import (
+    Price,
     best_role,
     contenders,
     mean_top1,
-    recommend,
     recommend_for_donor,
+    roles_to_choose,
     table_for_donor,
 )
+from transfer_keras.results.files import write_text, write_whole
+from transfer_keras.results.lock import hold_lock
+from transfer_keras.results.margin import MARGIN
+from transfer_keras.results.recommendation import recommend
 from transfer_keras.results.rows import Row
+from transfer_keras.results.selection import accuracy_of_choice
 from transfer_keras.results.study import as_begun, check_study, read_study
 from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 
@@ -36,11 +39,13 @@ __all__ = [
     "MARGIN",
     "TUNED_TRANSFER",
     "NetworkResult",
+    "Price",
     "Role",
     "Row",
     "Runs",
     "TargetTask",
     "Workdir",
+    "accuracy_of_choice",
     "as_begun",
     "best_role",
     "check_study",
@@ -51,6 +56,7 @@ __all__ = [
     "read_study",
     "recommend",
     "recommend_for_donor",
+    "roles_to_choose",
     "statistics",
     "table_for_donor",
     "write_text",

@@ -13,10 +13,11 @@ from transfer_keras.config import DONOR_SPLIT, render_template
 from transfer_keras.results import charts, findings, paper, planning
 from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import FROZEN_TRANSFER, Runs
+from transfer_keras.results.donor_recommendation import mean_top1, recommend_for_donor
 from transfer_keras.results.figures import dissimilar, power, reduced, transfer
 from transfer_keras.results.files import write_text, write_whole
 from transfer_keras.results.margin import MARGIN, points
-from transfer_keras.results.recommendation import mean_top1, recommend, recommend_for_donor
+from transfer_keras.results.recommendation import recommend
 from transfer_keras.results.study import Kind, Network, Study, best_tests, read_study
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
@@ -29,6 +30,7 @@ def write_report(
     overlay_paper: bool | None = None,
     margin: float = MARGIN,
     plan: bool = False,
+    notes: Sequence[str] = (),
 ) -> str:
     """Writes the figures, tables and `report.html` of a study.
 
@@ -39,6 +41,7 @@ def write_report(
             ImageNet.
         margin: the loss that counts as none, in fractions of the test images.
         plan: whether to say what would decide each gap that is open.
+        notes: lines for the page, on how the networks were trained.
 
     Returns:
         The recommendation, a sentence for each kind of split, and the plan.
@@ -65,6 +68,7 @@ def write_report(
         recommendations=recommendations,
         plans=plans,
         margin=points(margin),
+        notes=notes,
         failed=[
             f"{network.row.treatment} ({network.folder}): {network.row.outcome}"
             for network in study.networks

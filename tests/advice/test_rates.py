@@ -1,0 +1,106 @@
+"""The search for the learning rates of advice."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from support.networks import ask as ask_donor
+from support.networks import classifier, write_pictures
+
+from transfer_keras.advice import rates
+from transfer_keras.advice.budget import Budget
+from transfer_keras.advice.cost import TrainingCost
+from transfer_keras.config import Interrupted, parse_treatment
+from transfer_keras.experiments import image_preprocessing, read_data
+
+DEPTHS = [parse_treatment("A3B"), parse_treatment("A1B")]
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("asked")
+    write_pictures(folder / "pictures", each=20)
+    classifier(perturbed=False).save(folder / "own.keras")
+    experiment = ask_donor(
+        folder / "own.keras", "A3B", dataset=f"folder:{folder / 'pictures'}", steps=40,
+        batch_size=8, metrics_every=0, scratch=False, head_first=True, views=2, augment=True,
+    )  # fmt: skip
+    return experiment, read_data(experiment)
+
+
+def find(asked, *, seconds=600.0, fixed=(), forward=1e-4, logged=None):
+    experiment, data = asked
+    cost = TrainingCost(0.1, forward, 48, 12, feature_bytes=dict.fromkeys(range(1, 4), 9))
+    budget = Budget(seconds, time.monotonic())
+    log = ([] if logged is None else logged).append
+    return rates.find_rates(experiment, data, DEPTHS, budget, cost, fixed=fixed, log=log)
+
+
+@pytest.fixture(scope="module")
+def found(asked):
+    logged = []
+    return *find(asked, logged=logged), logged
+
+
+def test_each_family_gets_the_rate_with_the_lowest_loss(found):
+    settings, lines, logged = found
+    assert set(settings) == {"learning_rate", "transferred_learning_rate"}
+    assert settings["learning_rate"] in rates.NEW
+    assert settings["transferred_learning_rate"] in rates.TRANSFERRED
+    assert list(lines) == logged
+    for line, tried, rate in zip(
+        lines, (rates.NEW, rates.TRANSFERRED), settings.values(), strict=True
+    ):
+        head, first, last = line.replace("; after", "after").split("after ")
+        assert head.startswith("Learning rate of ")
+        assert f": {rate:g}. Loss of 9 training pictures that were held back" in head
+        losses, later = (
+            {float(pair.split()[0]): float(pair.split()[1])
+             for pair in part.split(": ")[1].rstrip(". ").split(", ")}
+            for part in (first, last)
+        )  # fmt: skip
+        assert list(losses) == list(tried)
+        assert [losses[rate] for rate in later] == sorted(losses.values())[:3]
+        assert min(later, key=later.get) == rate
+
+
+def test_what_rates_are_compared_on_is_a_part_of_each_class_to_train_on(asked):
+    experiment, data = asked
+    inner = rates._hold_back(data, image_preprocessing(experiment))
+    train, back = inner.train["B"], inner.test["B"]
+    assert sorted([*train.numbers, *back.numbers]) == sorted(data.train["B"].numbers)
+    assert np.bincount(back.labels).tolist() == [3, 3, 3]
+    of_number = dict(zip(data.train["B"].numbers, data.train["B"].labels, strict=True))
+    for part in (train, back):
+        assert [of_number[number] for number in part.numbers] == part.labels.tolist()
+
+
+def test_what_is_given_is_not_searched(asked):
+    settings, lines = find(asked, fixed=["learning_rate"])
+    assert set(settings) == {"learning_rate", "transferred_learning_rate"}
+    assert settings["learning_rate"] == asked[0].training.learning_rate
+    assert len(lines) == 2
+    settings, _ = find(asked, fixed=["transferred_learning_rate"])
+    assert set(settings) == {"learning_rate"}
+    assert find(asked, fixed=["learning_rate", "transferred_learning_rate"]) == ({}, ())
+
+
+def test_without_time_it_says_so(asked):
+    settings, lines = find(asked, seconds=60, forward=1.0)
+    assert settings == {}
+    assert lines == (
+        "No time to search the learning rate of new units: 0.001 is taken.",
+        "No time to search the learning rate of transferred units, fine-tuned: 0.001 is taken.",
+    )
+
+
+def test_a_signal_ends_it(asked, monkeypatch):
+    def search(*_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        return []
+
+    monkeypatch.setattr(rates, "search_rates", search)
+    with pytest.raises(Interrupted, match="the search for learning rates"):
+        find(asked)

@@ -1,0 +1,279 @@
+"""Measures how good advice is: against the truth, found by a grid, and against rules of thumb.
+
+python tools/benchmark_advice.py --shared=../shared --folder=benchmark
+
+1. `truth`: of each pair of a donor and pictures (`advice_pairs.py`) all cuts, frozen and
+   fine-tuned, at several rates, BatchNorm kept and trained, with several seeds, each tested on
+   pictures that nothing is chosen by.
+2. `advise`: what the program recommends in each of `--budgets`, tested on the same pictures.
+3. `rules`: what rules of thumb reach in that time (`advice_rules.py`).
+4. `table`: the regret of each, in points: what it loses from the best of the grid. The best is
+   chosen by one half of the seeds and tested by the other, so that no lucky seed counts.
+
+All that is done is kept in `--folder`; run again, it goes on. Nothing else may run meanwhile.
+"""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+import advice_pairs
+from absl import app, flags
+
+_SHARED = flags.DEFINE_string("shared", "../shared", "Where donors and photographs are.")
+_FOLDER = flags.DEFINE_string("folder", None, "Where all that is made is kept.", required=True)
+_PAIRS = flags.DEFINE_list("pairs", advice_pairs.NAMES, "Which.")
+_CASES = flags.DEFINE_list("cases", ["truth", "advise", "rules", "table"], "What is done.")
+_BUDGETS = flags.DEFINE_list("budgets", ["2m", "5m", "15m"], "Of `advise`; rules have the same.")
+_SEEDS = flags.DEFINE_integer("seeds", 2, "Seeds of the grid, of advice and of rules.", 1)
+_EPOCHS = flags.DEFINE_integer("epochs", 12, "Of each network of the grid.", 1)
+_CUTS = flags.DEFINE_integer("cuts", 5, "Cuts of the grid.", 1)
+_CHILD = flags.DEFINE_string("child", None, "Part of the grid that this process does.")
+
+RULES = ("linear", "last_block", "guide", "all", "fastai")
+NEW = (1e-3, 3e-3, 1e-2, 3e-2)
+TRANSFERRED = (1e-5, 1e-4, 3e-4, 1e-3)
+
+
+def main(_) -> None:
+    """Does what is missing, and prints the table."""
+    shared = pathlib.Path(_SHARED.value).resolve()
+    folder = pathlib.Path(_FOLDER.value).resolve()
+    pairs = list(advice_pairs.make_pairs(_PAIRS.value, shared, folder))
+    if _CHILD.value:
+        name, seed, batch_norm = _CHILD.value.split(":")
+        (pair,) = [pair for pair in pairs if pair.name == name]
+        _train_grid(pair, int(seed), batch_norm, folder)
+        return
+    measures = {"truth": _truth, "advise": _advise, "rules": _rules}
+    for case in _CASES.value:
+        if case == "table":
+            _print_table(pairs, folder)
+            continue
+        for pair in pairs:
+            measures[case](pair, folder)
+
+
+# The truth.
+
+
+def _truth(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
+    for seed in range(_SEEDS.value):
+        for batch_norm in ("freeze", "train"):
+            begun = time.monotonic()
+            command = [sys.executable, __file__, f"--child={pair.name}:{seed}:{batch_norm}"]
+            command += [f"--pairs={pair.name}", f"--shared={_SHARED.value}"]
+            command += [f"--folder={folder}", f"--epochs={_EPOCHS.value}", f"--cuts={_CUTS.value}"]
+            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+            took = time.monotonic() - begun
+            print(f"{pair.name}, seed {seed}, BatchNorm {batch_norm}: {took:.0f} s", flush=True)
+
+
+def _train_grid(pair: advice_pairs.Pair, seed: int, batch_norm: str, folder: pathlib.Path) -> None:
+    """Trains what is missing of a seed's part of the grid; each n is kept once it is done."""
+    from transfer_keras import surgery
+    from transfer_keras.config import Group, make_experiment, parse_treatment, set_environment
+
+    set_environment()
+    from transfer_keras.advice.rates import searched_variables
+    from transfer_keras.experiments import (
+        Run,
+        describe_donor,
+        make_networks,
+        make_recipe,
+        make_streams,
+        read_data,
+        use_devices,
+    )
+    from transfer_keras.results import Workdir
+    from transfer_keras.training import search_rates
+
+    path = folder / "grid" / f"{pair.name}-seed{seed}-{batch_norm}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = json.loads(path.read_text()) if path.exists() else {}
+    first = make_experiment(
+        ["A1B"], donor=str(pair.donor), dataset=f"folder:{pair.truth}", units=pair.units,
+        describe_donor=describe_donor, batch_norm=batch_norm, scratch=False, seed=seed, views=4,
+        metrics_every=0, head_first=True, learning_rate=1e-2,
+    )  # fmt: skip
+    cuts = first.architecture.cut_points
+    top = max(cuts)
+    wanted = sorted({min(cuts, key=lambda n: abs(n - top * (k + 1) / _CUTS.value))
+                     for k in range(_CUTS.value)}, reverse=True)  # fmt: skip
+    data = read_data(first)
+    batch = first.training.batch_size
+    steps = max(30, _EPOCHS.value * (len(data.train["B"]) // batch))
+    for n in wanted:
+        for name, rates in ((f"A{n}B", NEW), (f"A{n}B+", TRANSFERRED)):
+            if name in done:
+                continue
+            with tempfile.TemporaryDirectory() as temporary:
+                workdir = Workdir(temporary)
+                heads = [f"A{n}B"] if name.endswith("+") else []
+                for treatment, tried in [*((head, NEW) for head in heads), (name, rates)]:
+                    asked = first.replace(steps=steps, treatments=(parse_treatment(treatment),))
+                    run = Run(asked, workdir, data, use_devices(asked.training, asked.execution),
+                              log=lambda line: None)  # fmt: skip
+                    fused = make_networks(run, asked.treatments).fused
+                    recipe = make_recipe(asked, fused, asked.treatments, data.train["B"].labels)
+                    streams = make_streams(run, Group(asked.treatments), fused)
+                    trials = search_rates(
+                        fused, recipe, streams, tried, [steps],
+                        searched=searched_variables(asked, fused),
+                    )  # fmt: skip
+                    if not treatment.endswith("+"):
+                        network = workdir.network_path(treatment)
+                        network.parent.mkdir(exist_ok=True)
+                        surgery.extract(fused, treatment).save(network)
+            done[name] = {f"{trial.rate:g}": trial.scores[name].accuracy for trial in trials}
+            path.write_text(json.dumps(done))
+
+
+# Advice, and rules of thumb.
+
+
+def _advise(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
+    for budget in _BUDGETS.value:
+        for seed in range(_SEEDS.value):
+            path = folder / "advice" / f"{pair.name}-{budget}-seed{seed}.json"
+            if path.exists():
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            workdir = path.with_suffix("")
+            command = [sys.executable, "-m", "transfer_keras.advise", f"--donor={pair.donor}"]
+            command += [f"--dataset=folder:{pair.pictures}", f"--units={pair.units}"]
+            command += [f"--budget={budget}", f"--seed={seed}", f"--workdir={workdir}"]
+            begun = time.monotonic()
+            done = subprocess.run(command, capture_output=True, text=True)
+            took = time.monotonic() - begun
+            if done.returncode:
+                print(f"{pair.name}, {budget}, seed {seed}: {done.stderr.splitlines()[-1]}")
+                continue
+            found = {"seconds": took, "top1": _top1(workdir / "best.keras", pair.truth / "val")}
+            found["said"] = done.stdout.splitlines()
+            path.write_text(json.dumps(found))
+            print(
+                f"{pair.name}, {budget}, seed {seed}: {found['top1']:.3f}, {took:.0f} s", flush=True
+            )
+
+
+def _top1(network: pathlib.Path, pictures: pathlib.Path) -> float:
+    """Tests the recommended network, in a process of its own."""
+    code = (
+        "import sys, keras, numpy, transfer_keras.surgery, transfer_keras.networks.alexnet\n"
+        "network = keras.saving.load_model(sys.argv[1])\n"
+        "size = network.input_shape[1]\n"
+        "data = keras.utils.image_dataset_from_directory(sys.argv[2], image_size=(size, size),\n"
+        "    crop_to_aspect_ratio=True, shuffle=False, verbose=False)\n"
+        "answers = [(network.predict_on_batch(x).argmax(1), y)\n"
+        "           for x, y in data.as_numpy_iterator()]\n"
+        "right = [answer == label for answer, label in answers]\n"
+        "print(numpy.concatenate(right).mean())\n"
+    )
+    command = [sys.executable, "-c", code, str(network), str(pictures)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def _rules(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
+    script = pathlib.Path(__file__).with_name("advice_rules.py")
+    size = "64" if pair.units == "unit" else "96"
+    for rule, budget, seed in _each_rule():
+        path = folder / "rules" / f"{pair.name}-{rule}-{budget}-seed{seed}.json"
+        if path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        from transfer_keras.config import flag_types
+
+        seconds = flag_types.Duration().parse(budget)
+        command = [sys.executable, script, rule, pair.donor, pair.pictures, pair.truth, size]
+        command = [str(part) for part in (*command, seconds, seed)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+        path.write_text(done.stdout.splitlines()[-1])
+        print(f"{pair.name}, {rule}, {budget}, seed {seed}: {path.read_text()}", flush=True)
+
+
+def _each_rule() -> Iterator[tuple[str, str, int]]:
+    for budget in _BUDGETS.value:
+        for seed in range(_SEEDS.value):
+            for rule in RULES:
+                if rule != "linear" or (budget == _BUDGETS.value[0] and seed == 0):
+                    yield rule, budget, seed
+
+
+# The table.
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Top-1 of each arm, (treatment, rate, BatchNorm) -> that of each seed."""
+
+    arms: dict[tuple[str, str, str], list[float]]
+
+    @property
+    def best(self) -> float:
+        """Gives the top-1 of the best arm, chosen by some seeds and tested by the others."""
+        seeds = min(map(len, self.arms.values()))
+        if seeds == 1:
+            return max(values[0] for values in self.arms.values())
+        tested = []
+        for held_out in range(seeds):
+
+            def others(values, held_out=held_out):
+                return statistics.mean(v for k, v in enumerate(values) if k != held_out)
+
+            arm = max(self.arms, key=lambda arm: others(self.arms[arm]))
+            tested.append(self.arms[arm][held_out])
+        return statistics.mean(tested)
+
+
+def read_grid(pair: advice_pairs.Pair, folder: pathlib.Path) -> Grid:
+    """Reads the grid of a pair."""
+    arms: dict[tuple[str, str, str], list[float]] = {}
+    for seed in range(_SEEDS.value):
+        for batch_norm in ("freeze", "train"):
+            path = folder / "grid" / f"{pair.name}-seed{seed}-{batch_norm}.json"
+            for name, rates in json.loads(path.read_text()).items():
+                for rate, top1 in rates.items():
+                    arms.setdefault((name, rate, batch_norm), []).append(top1)
+    return Grid(arms)
+
+
+def _print_table(pairs: list[advice_pairs.Pair], folder: pathlib.Path) -> None:
+    from transfer_keras.config import align_columns
+
+    contenders = [f"advise {budget}" for budget in _BUDGETS.value]
+    contenders += [f"{rule} {budget}" for budget in _BUDGETS.value for rule in RULES
+                   if rule != "linear" or budget == _BUDGETS.value[0]]  # fmt: skip
+    regrets: dict[str, list[float]] = {contender: [] for contender in contenders}
+    lines = [("pair", "best", *contenders)]
+    for pair in pairs:
+        best = read_grid(pair, folder).best
+        cells = []
+        for contender in contenders:
+            kind, budget = contender.split()
+            pattern = (
+                f"{pair.name}-{budget}" if kind == "advise" else f"{pair.name}-{kind}-{budget}"
+            )
+            parent = folder / ("advice" if kind == "advise" else "rules")
+            found = [
+                json.loads(p.read_text())["top1"] for p in parent.glob(f"{pattern}-seed*.json")
+            ]
+            if found:
+                regrets[contender].append(100 * (best - statistics.mean(found)))
+            cells.append(f"{regrets[contender][-1]:+.1f}" if found else "")
+        lines.append((pair.name, f"{best:.3f}", *cells))
+    for what, summary in (("mean", statistics.mean), ("worst", max)):
+        lines.append((what, "", *(f"{summary(r):+.1f}" if r else "" for r in regrets.values())))
+    print(align_columns(lines))
+
+
+if __name__ == "__main__":
+    app.run(main)

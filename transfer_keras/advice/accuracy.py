@@ -1,0 +1,113 @@
+"""What the network that is recommended reaches on pictures that it was not chosen by."""
+
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from scipy import stats
+
+from transfer_keras.config import Experiment, UserError
+from transfer_keras.datasets import StreamedExamples
+from transfer_keras.experiments import TaskData, image_preprocessing
+from transfer_keras.results import Runs, accuracy_of_choice, roles_to_choose, write_text
+
+_OPENED = "test.json"
+
+
+class ExpectedAccuracy(NamedTuple):
+    """The top-1 that is expected on other pictures of the same kind.
+
+    Attributes:
+        top1, low, high: in fractions, with the 95 % interval.
+        basis: where it comes from, for people.
+    """
+
+    top1: float
+    low: float
+    high: float
+    basis: str
+
+    def __str__(self):
+        return f"{self.top1:.3f} (95 % {self.low:.3f} to {self.high:.3f})"
+
+
+def find_held_out(
+    experiment: Experiment, data: TaskData, log: Callable[[str], None]
+) -> StreamedExamples | None:
+    """Finds pictures in `test/` that neither training nor validation has; opens none.
+
+    Args:
+        experiment: with a donor.
+        data: of the experiment.
+        log: called with a line on what there is.
+    """
+    try:
+        examples = data.pair.held_out("B", image_preprocessing(experiment))
+    except UserError as error:
+        log(str(error))
+        return None
+    if examples is not None:
+        log(f"{len(examples):,} pictures in test/ are tested on once, at the end.")
+    return examples
+
+
+def accuracy_on_held_out(
+    folder: pathlib.Path, network: pathlib.Path, held_out: StreamedExamples, batch_size: int
+) -> ExpectedAccuracy:
+    """Tests the recommended network on pictures that nothing was chosen by, and counts how often.
+
+    Args:
+        folder: of the study; it is noted there.
+        network: file of a network, pixels 0..255 -> values whose highest is the answer.
+        held_out: the pictures; those that cannot be decoded are left out, and counted.
+        batch_size: of the pass.
+    """
+    sound = held_out.without_faults("checking test")
+    model = keras.saving.load_model(network, compile=False)
+    right = []
+    for images, labels in sound.evaluation(batch_size=batch_size):
+        right.append(np.argmax(model.predict_on_batch(images), axis=-1) == labels.numpy())
+    found = accuracy_interval(np.concatenate(right)[: len(sound)])
+    path = folder / _OPENED
+    opened = 1 + (json.loads(path.read_text())["opened"] if path.exists() else 0)
+    facts = {"opened": opened, "pictures": len(sound), "top1": found}
+    write_text(path, json.dumps(facts) + "\n")
+    basis = f"measured on the {len(sound):,} pictures in test/, which nothing was chosen by"
+    if bad := len(held_out) - len(sound):
+        basis += f"; {bad:,} that are there cannot be decoded"
+    if opened > 1:
+        basis += f"; a network was tested there {opened - 1:,} times before"
+    return ExpectedAccuracy(*found, basis)
+
+
+def accuracy_of_advice(runs: Runs) -> ExpectedAccuracy | None:
+    """Estimates what the choice that was made reaches on other pictures, from the same pictures.
+
+    Args:
+        runs: of one target, with the answers of the networks.
+
+    Returns:
+        None where the answers are not known, or there are fewer than two pictures.
+    """
+    answers: list[Sequence[np.ndarray | None]] = [
+        [result.right for result in runs.of(role)] for role in roles_to_choose(runs)
+    ]
+    if any(right is None or len(right) < 2 for of_role in answers for right in of_role):
+        return None
+    found = accuracy_of_choice([np.array(of_role) for of_role in answers])
+    basis = "the choice repeated on samples of the validation pictures, and tested on the others"
+    return ExpectedAccuracy(*found, basis)
+
+
+def accuracy_interval(right: np.ndarray) -> tuple[float, float, float]:
+    """Computes an accuracy and its 95 % interval over images, after Wilson (1927).
+
+    Args:
+        right: bool (images,).
+    """
+    test = stats.binomtest(int(right.sum()), right.size)
+    interval = test.proportion_ci(0.95, method="wilson")
+    return float(right.mean()), interval.low, interval.high

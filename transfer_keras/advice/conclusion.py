@@ -1,0 +1,125 @@
+"""The end of a search: the report, the network that is recommended, and what is said of it."""
+
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+from transfer_keras.advice import accuracy, model_card, transferability
+from transfer_keras.advice.budget import treatment_of
+from transfer_keras.advice.cost import TrainingCost
+from transfer_keras.advice.first_answer import ESTIMATED_ON
+from transfer_keras.config import Experiment, choices
+from transfer_keras.datasets import StreamedExamples
+from transfer_keras.experiments import TaskData, estimate_memory, workdir_in
+from transfer_keras.results import (
+    BASE,
+    FROZEN_TRANSFER,
+    Price,
+    Role,
+    Runs,
+    best_role,
+    mean_top1,
+    page,
+    read_study,
+    recommend_for_donor,
+    table_for_donor,
+)
+
+
+def conclude(
+    experiment: Experiment,
+    folder: pathlib.Path,
+    data: TaskData,
+    runs: Runs,
+    cost: TrainingCost,
+    scores: Sequence[transferability.Score],
+    held_out: StreamedExamples | None,
+    rate_lines: Sequence[str],
+    *,
+    margin: float,
+    log: Callable[[str], None],
+) -> None:
+    """Writes the report, the network and its card, and logs the table and the advice.
+
+    Args:
+        experiment: of the first seed, with all that it trained.
+        folder: of the study.
+        data: of the experiment.
+        runs: all that trained.
+        cost: of trainings of the experiment.
+        scores: estimates that were made before any training.
+        held_out: pictures that nothing was chosen by; None: there are none.
+        rate_lines: what was tried for the learning rates.
+        margin: the loss that counts as none, in fractions of the test images.
+        log: called with lines and tables for the user.
+    """
+    unit_names = {n: unit.name for n, unit in enumerate(experiment.architecture.units, 1)}
+    prices = _prices(experiment, folder, runs, cost)
+    settings = {"margin": margin, "prices": prices}
+    text = recommend_for_donor(runs, unit_names, experiment.training.network, **settings)
+    how = [_how_long(experiment, runs, len(data.train["B"])), *rate_lines]
+    advice = "\n".join([text, *how])
+    page.write_report(folder, folder / "report", overlay_paper=False, margin=margin, notes=how)
+
+    chosen = _chosen_network(experiment, folder, runs, data)
+    network = model_card.write_network(folder, chosen)
+    expected = accuracy.accuracy_of_advice(runs)
+    if held_out is not None:
+        batch = experiment.training.batch_size
+        expected = accuracy.accuracy_on_held_out(folder, network, held_out, batch)
+    top1 = [result.top1 for result in runs.of(best_role(runs))]
+    selection = model_card.Selection(advice, len(runs.networks()), top1, expected)
+    use = model_card.write_card(folder, chosen, selection)
+
+    if scores:
+        frozen = {r.n: x for r, x in mean_top1(runs).items() if r.family == FROZEN_TRANSFER}
+        pictures = min(ESTIMATED_ON, len(data.train["B"]))
+        log(f"\n{transferability.describe(scores, pictures=pictures, reached=frozen)}")
+    log(f"\n{table_for_donor(runs, unit_names, **settings)}\n\n{advice}")
+    if expected:
+        log(f"On other pictures of this kind, top-1 {expected}: {expected.basis}.")
+    for trained in read_study(folder).networks:
+        if trained.row.outcome != choices.TRAINED:
+            log(f"Did not learn: {trained.row.treatment}, seed {trained.seed}.")
+    log(f"\nThe network and its card: {folder / model_card.CARD}. Use it:\n\n{use}\n")
+    log(f"The curve and all tables: {folder / 'report' / 'report.html'}")
+
+
+def _how_long(experiment: Experiment, runs: Runs, images: int) -> str:
+    """Writes how long the networks were trained."""
+    training = experiment.training
+    epochs = training.steps * training.batch_size / images
+    everything = "All, from scratch too," if BASE in mean_top1(runs) else "All"
+    return (
+        f"{everything} had {training.steps:,} steps ({epochs:.1f} epochs): what learns slowly may "
+        "gain from more."
+    )
+
+
+def _prices(
+    experiment: Experiment, folder: pathlib.Path, runs: Runs, cost: TrainingCost
+) -> Mapping[Role, Price]:
+    """Gives what training each role alone costs, by the estimate that the search has corrected."""
+    workdir, prices = workdir_in(folder, experiment), {}
+    for role in mean_top1(runs):
+        treatment = treatment_of(role)
+        row = workdir.row(treatment.name)
+        held = estimate_memory(experiment, row.classes, [treatment]).bytes
+        seconds = cost.seconds(experiment, [treatment])
+        prices[role] = Price(seconds, held, row.trainable_parameters)
+    return prices
+
+
+def _chosen_network(
+    experiment: Experiment, folder: pathlib.Path, runs: Runs, data: TaskData
+) -> model_card.ChosenNetwork:
+    """Finds the network of the best treatment that did best itself."""
+    role = best_role(runs)
+    top1 = {seed: run.top1 for _, seed, each, run in runs.networks() if each == role}
+    of_seed = experiment.replace(seed=max(top1, key=top1.get))
+    return model_card.ChosenNetwork(
+        treatment=treatment_of(role).name,
+        experiment=of_seed,
+        workdir=workdir_in(folder, of_seed),
+        classes=data.pair.tasks["B"].class_names,
+        training_images=len(data.train["B"]),
+    )

@@ -1,0 +1,220 @@
+"""The learning rates of a search: each family gets the best of several, tried in short trainings.
+
+The best rate depends on the pictures, so one rate for all would favour the family that it suits (Li
+et al. 2020, "Rethinking the Hyperparameters for Fine-tuning"). Rates are compared on a part of the
+training pictures, which is held back; those to validate say nothing of them.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+
+from transfer_keras import surgery
+from transfer_keras.advice.budget import RATE_SEARCH, Budget
+from transfer_keras.advice.cost import TrainingCost
+from transfer_keras.config import Experiment, Group, Interrupted, Treatment
+from transfer_keras.datasets import Preprocessing
+from transfer_keras.experiments import (
+    Run,
+    TaskData,
+    image_preprocessing,
+    make_networks,
+    make_recipe,
+    make_streams,
+    use_devices,
+)
+from transfer_keras.results import Workdir
+from transfer_keras.training import Progress, Trial, defer_signals, search_rates
+
+NEW = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # Of units that begin anew.
+TRANSFERRED = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # Of those that are fine-tuned.
+
+_HELD_BACK = 0.2  # Part of the training pictures by which rates are compared.
+_MOST = 1000  # Pictures that it is done with.
+_FEWEST_STEPS, _MOST_EPOCHS = 4, 4  # Of the first rung.
+_OVERRUN = 2  # It ends when it has taken so many times what it was given.
+_TRAININGS = 11  # The first rung has five, and three have twice the steps.
+
+
+def find_rates(
+    experiment: Experiment,
+    data: TaskData,
+    depths: Sequence[Treatment],
+    budget: Budget,
+    cost: TrainingCost,
+    *,
+    fixed: Sequence[str],
+    log: Callable[[str], None],
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Searches the rates of what is trained anew, and then of what is fine-tuned.
+
+    Args:
+        experiment: with a donor, as it is planned.
+        data: of the experiment.
+        depths: frozen treatments, for which the rates of new units are searched together; that of
+            transferred units is searched at the first.
+        budget: of which a part is taken.
+        cost: of trainings of the experiment.
+        fixed: names of settings that are not to be chosen.
+        log: called with lines for the user.
+
+    Returns:
+        The settings that were found, by their flags' names; and what was tried, for people.
+
+    Raises:
+        Interrupted: after a signal.
+    """
+    experiment = experiment.replace(augment=False, views=None, warm_up_head=0)
+    inner = _hold_back(data, image_preprocessing(experiment))
+    tuned = dataclasses.replace(depths[0], fine_tune=True)
+    # What is fine-tuned may begin with a frozen network, so that is trained where its rate is given
+    # too.
+    new = (experiment.training.learning_rate,) if "learning_rate" in fixed else NEW
+    searches = [("learning_rate", "new units", new, tuple(depths))]
+    can_tune = not experiment.architecture.why_not(tuned.n, tuned.mode)
+    if can_tune and "transferred_learning_rate" not in fixed:
+        what = "transferred units, fine-tuned"
+        searches.append(("transferred_learning_rate", what, TRANSFERRED, (tuned,)))
+    elif "learning_rate" in fixed:
+        return {}, ()
+    settings, lines = {}, []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, what, rates, treatments in searches:
+            asked = experiment.replace(treatments=treatments, **settings)
+            seconds = min(RATE_SEARCH / len(searches) * budget.seconds, budget.remaining)
+            trials = _search(asked, Workdir(folder), inner, rates, seconds, cost)
+            if trials:
+                best = min(trials, key=lambda trial: (-trial.steps, trial.loss))
+                settings[name] = best.rate
+                line = _describe(what, best.rate, trials, len(inner.test["B"]))
+            else:
+                usual = getattr(asked.training, name) or asked.training.learning_rate
+                line = f"No time to search the learning rate of {what}: {usual:g} is taken."
+            lines.append(line)
+            log(line)
+    return settings, tuple(lines)
+
+
+def _hold_back(data: TaskData, preprocessing: Preprocessing) -> TaskData:
+    """Divides pictures to train, at most 1000 of them, each class alike; those to validate are left
+    out."""
+    examples = dataclasses.replace(data.train["B"], preprocessing=preprocessing)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(examples))
+    by_class = [order[examples.labels[order] == label] for label in np.unique(examples.labels)]
+    each = max(2, _MOST // len(by_class))
+    back, kept = [], []
+    for places in by_class:
+        places = places[:each]
+        count = min(max(1, round(_HELD_BACK * len(places))), len(places) - 1)
+        back.append(places[:count])
+        kept.append(places[count:])
+    train, test = (examples.part(np.sort(np.concatenate(part))) for part in (kept, back))
+    return TaskData(data.pair, {"B": train}, {"B": test})
+
+
+def _steps_that_fit(
+    experiment: Experiment, seconds: float, cost: TrainingCost, pictures: int
+) -> int:
+    """Finds the steps of the first rung; 0 where there are no pictures or no time for a search."""
+    epoch = pictures // experiment.training.batch_size
+    for steps in range(max(_FEWEST_STEPS, _MOST_EPOCHS * epoch), _FEWEST_STEPS - 1, -1):
+        whole = experiment.replace(steps=_TRAININGS * steps, validations=8)
+        if epoch and cost.seconds(whole, whole.treatments) <= seconds:
+            return steps
+    return 0
+
+
+def _search(
+    experiment: Experiment,
+    workdir: Workdir,
+    data: TaskData,
+    rates: Sequence[float],
+    seconds: float,
+    cost: TrainingCost,
+) -> list[Trial]:
+    """Trains with each rate, as long as that may take; none where there is no time.
+
+    Frozen networks are left in the workdir, with the best rate: what is fine-tuned begins with
+    them, where they are there.
+    """
+    group = Group(experiment.treatments)
+    steps = _steps_that_fit(experiment, seconds, cost, len(data.train["B"]))
+    if not steps:
+        return []
+    heads = [workdir.network_path(treatment.frozen.name) for treatment in group.treatments]
+    head_first = experiment.training.head_first and all(path.exists() for path in heads)
+    experiment = experiment.replace(steps=_TRAININGS * steps, head_first=head_first)
+    devices = use_devices(experiment.training, experiment.execution)
+    counter = itertools.count(1)
+    with (
+        defer_signals(time.monotonic() + _OVERRUN * seconds) as stop,
+        Progress("learning rates", _TRAININGS * steps) as bar,
+    ):
+        run = Run(experiment, workdir, data, devices, lambda line: None, stop)
+        fused = make_networks(run, group.treatments).fused
+        recipe = make_recipe(experiment, fused, group.treatments, data.train["B"].labels)
+        trials = []
+        with contextlib.suppress(Interrupted):  # While features were computed.
+            trials = search_rates(
+                fused,
+                recipe,
+                make_streams(run, group, fused),
+                rates,
+                [steps, 2 * steps],
+                searched=searched_variables(experiment, fused),
+                stop=lambda: stop.requested,
+                on_step=lambda: bar.advance(next(counter)),
+            )
+    if stop.signalled:
+        raise Interrupted("the search for learning rates")
+    for treatment in group.treatments:
+        if trials and not treatment.fine_tune:
+            path = workdir.network_path(treatment.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            surgery.extract(fused, treatment.name).save(path)
+    return trials
+
+
+def searched_variables(
+    experiment: Experiment, fused: keras.Model
+) -> Callable[[keras.Variable], bool]:
+    """Gives what tells of a variable whether its rate is searched.
+
+    Args:
+        experiment: whose treatments are all frozen, or all fine-tuned.
+        fused: their networks.
+
+    Returns:
+        Of networks that are fine-tuned, the variables of transferred units; of others, all.
+    """
+    tuned = {
+        id(variable)
+        for treatment in experiment.treatments
+        if treatment.fine_tune
+        for unit in surgery.fused_units(fused, treatment.name)[
+            : experiment.units_transferred(treatment)
+        ]
+        for layer in unit.layers
+        for variable in layer.trainable_variables
+    }
+    return lambda variable: not tuned or id(variable) in tuned
+
+
+def _describe(what: str, rate: float, trials: Sequence[Trial], pictures: int) -> str:
+    tried = ", ".join(
+        f"{trial.rate:g} {trial.loss:.3f}" for trial in trials if trial.steps == trials[0].steps
+    )
+    again = ", ".join(
+        f"{trial.rate:g} {trial.loss:.3f}" for trial in trials if trial.steps != trials[0].steps
+    )
+    return (
+        f"Learning rate of {what}: {rate:g}. Loss of {pictures} training pictures that were held "
+        f"back, after {trials[0].steps} steps: {tried}; after {trials[-1].steps}: {again}."
+    )
