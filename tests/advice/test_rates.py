@@ -12,10 +12,8 @@ from support.networks import classifier, write_pictures
 from transfer_keras.advice import rates
 from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.cost import TrainingCost
-from transfer_keras.config import Interrupted, parse_treatment
+from transfer_keras.config import Interrupted
 from transfer_keras.experiments import image_preprocessing, read_data
-
-DEPTHS = [parse_treatment("A3B"), parse_treatment("A1B")]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def find(asked, *, seconds=600.0, fixed=(), forward=1e-4, logged=None):
     cost = TrainingCost(0.1, forward, 48, 12, feature_bytes=dict.fromkeys(range(1, 4), 9))
     budget = Budget(seconds, time.monotonic())
     log = ([] if logged is None else logged).append
-    return rates.find_rates(experiment, data, DEPTHS, budget, cost, fixed=fixed, log=log)
+    return rates.find_rates(experiment, data, budget, cost, fixed=fixed, log=log)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +90,7 @@ def test_without_time_it_says_so(asked):
     assert settings == {}
     assert lines == (
         "No time to search the learning rate of new units: 0.001 is taken.",
-        "No time to search the learning rate of transferred units, fine-tuned: 0.001 is taken.",
+        "No time to search the learning rate of transferred units, fine-tuned: 0.0001 is taken.",
     )
 
 

@@ -16,7 +16,6 @@ SCRATCH = parse_treatment("baseB")
 _FIRST_SET = 0.6  # Part of the time for the first networks.
 _SCRATCH_PART = 0.1  # Part of it that training from scratch may take, where nothing is said.
 _ALL = 0.9  # Part of it for them, where they are the fewest that can be tried.
-RATE_SEARCH = 0.2  # Part of it that the search for learning rates may take.
 _CLOSING = 0.04  # Part of it for the report and the network.
 _CLOSING_SECONDS = 12  # At least.
 _OVERRUN = 1.05  # At this part of it, a training that is not done is stopped.
@@ -70,7 +69,7 @@ class SearchPlan:
         views: see `DataSettings`.
         stages: names of the treatments of each stage, in order: the first set, and what refined it.
         head_first: see `TrainingSettings`.
-        rates: the learning rates that were found, by their flags' names; None: not searched yet.
+        rates: the learning rates that were found, by their flags' names.
         rate_lines: what was tried for them, for people.
     """
 
@@ -81,7 +80,7 @@ class SearchPlan:
     views: int | None
     stages: tuple[tuple[str, ...], ...]
     head_first: bool = False  # As version 0.1.0 did.
-    rates: Mapping[str, float] | None = dataclasses.field(default_factory=dict)
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
     rate_lines: tuple[str, ...] = ()
 
     @property
@@ -128,6 +127,8 @@ def make_plan(
     cost: TrainingCost,
     *,
     fixed: Sequence[str],
+    rates: Mapping[str, float] | None = None,
+    rate_lines: Sequence[str] = (),
     log: Callable[[str], None],
 ) -> tuple[Experiment, SearchPlan]:
     """Takes the folder's plan, or makes one: the first networks, and as many steps as time allows.
@@ -140,6 +141,7 @@ def make_plan(
         fixed: names of settings that are not to be chosen by the search: "steps", "warm_up_head",
             "validations", "scratch", "augment", "views", "head_first", "learning_rate",
             "transferred_learning_rate".
+        rates, rate_lines: what a new plan keeps of the search for learning rates.
         log: called with lines for the user.
 
     Returns:
@@ -156,7 +158,10 @@ def make_plan(
             f"--workdir={folder}: holds other files and no {_PLAN}. Give a new or empty folder, or "
             "one of an earlier run."
         )
-    plan = earlier or _new_plan(experiment, budget, cost, epoch, fixed, log)
+    plan = earlier
+    if plan is None:
+        plan = _new_plan(experiment, budget, cost, epoch, fixed, log)
+        plan = dataclasses.replace(plan, rates=dict(rates or {}), rate_lines=tuple(rate_lines))
     insists = "scratch" in fixed and experiment.execution.scratch
     if insists and (SCRATCH.name,) not in plan.stages:  # Asked for once it was left out.
         plan = dataclasses.replace(plan, stages=(*plan.stages, (SCRATCH.name,)))
@@ -166,7 +171,7 @@ def make_plan(
             f"{experiment.variant_name}. Give another --workdir."
         )
     names = ("steps", "warm_up_head", "validations", "head_first")
-    settings = {name: getattr(plan, name) for name in names} | dict(plan.rates or {})
+    settings = {name: getattr(plan, name) for name in names} | dict(plan.rates)
     settings |= {name: getattr(experiment.training, name) for name in fixed if name in settings}
     # What is trained from scratch is a treatment of a stage of its own.
     experiment = experiment.replace(treatments=plan.treatments[0], scratch=False, **settings)
@@ -205,9 +210,7 @@ def _new_plan(
         planned = trained_for(epochs)
         return sum(cost.seconds(planned, stage) for stage in stages)
 
-    searched = {"learning_rate", "transferred_learning_rate"} - {*fixed}
-    time = budget.remaining - (RATE_SEARCH * budget.seconds if searched else 0)
-    stages, epochs = _most_that_fits(_first_sets(experiment, scratch), seconds, time)
+    stages, epochs = _most_that_fits(_first_sets(experiment, scratch), seconds, budget.remaining)
     if not epochs and "steps" not in fixed:
         needed = budget.elapsed + seconds(stages, 1) / _ALL + budget.closing
         raise UserError(
@@ -242,7 +245,7 @@ def _new_plan(
     validations = planned.training.validations
     views = experiment.data.views
     return SearchPlan(
-        experiment.variant_name, steps, warm_up, validations, views, names, head_first, rates=None
+        experiment.variant_name, steps, warm_up, validations, views, names, head_first
     )
 
 

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 
 from transfer_keras import surgery
-from transfer_keras.advice.budget import RATE_SEARCH, Budget
+from transfer_keras.advice.budget import Budget, treatments_at
 from transfer_keras.advice.cost import TrainingCost
-from transfer_keras.config import Experiment, Group, Interrupted, Treatment
+from transfer_keras.config import Experiment, Group, Interrupted
 from transfer_keras.datasets import Preprocessing
 from transfer_keras.experiments import (
     Run,
@@ -35,6 +35,8 @@ from transfer_keras.training import Progress, Trial, defer_signals, search_rates
 NEW = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # Of units that begin anew.
 TRANSFERRED = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # Of those that are fine-tuned.
 
+_PART = 0.1  # Of the time, which each search may take.
+_SHALLOWER = 0.75  # Of the most units.
 _HELD_BACK = 0.2  # Part of the training pictures by which rates are compared.
 _MOST = 1000  # Pictures that it is done with.
 _FEWEST_STEPS, _MOST_EPOCHS = 4, 4  # Of the first rung.
@@ -45,7 +47,6 @@ _TRAININGS = 11  # The first rung has five, and three have twice the steps.
 def find_rates(
     experiment: Experiment,
     data: TaskData,
-    depths: Sequence[Treatment],
     budget: Budget,
     cost: TrainingCost,
     *,
@@ -54,12 +55,13 @@ def find_rates(
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """Searches the rates of what is trained anew, and then of what is fine-tuned.
 
+    That of new units is searched with all but the head frozen and with a quarter of the units
+    less, together; that of transferred units with all but the head transferred.
+
     Args:
         experiment: with a donor, as it is planned.
         data: of the experiment.
-        depths: frozen treatments, for which the rates of new units are searched together; that of
-            transferred units is searched at the first.
-        budget: of which a part is taken.
+        budget: of which a fifth is taken at the most.
         cost: of trainings of the experiment.
         fixed: names of settings that are not to be chosen.
         log: called with lines for the user.
@@ -70,24 +72,28 @@ def find_rates(
     Raises:
         Interrupted: after a signal.
     """
-    experiment = experiment.replace(augment=False, views=None, warm_up_head=0)
+    head_first = experiment.training.head_first or "head_first" not in fixed
+    quick = {"augment": False, "views": None, "warm_up_head": 0, "scratch": False}
+    experiment = experiment.replace(**quick, head_first=head_first)
     inner = _hold_back(data, image_preprocessing(experiment))
-    tuned = dataclasses.replace(depths[0], fine_tune=True)
+    cuts = experiment.architecture.cut_points
+    places = [max(cuts), min(cuts, key=lambda n: abs(n - _SHALLOWER * max(cuts)))]
+    frozen = treatments_at(list(dict.fromkeys(places)), [""], experiment)
+    tuned = treatments_at(places[:1], ["+"], experiment)
     # What is fine-tuned may begin with a frozen network, so that is trained where its rate is given
     # too.
     new = (experiment.training.learning_rate,) if "learning_rate" in fixed else NEW
-    searches = [("learning_rate", "new units", new, tuple(depths))]
-    can_tune = not experiment.architecture.why_not(tuned.n, tuned.mode)
-    if can_tune and "transferred_learning_rate" not in fixed:
+    searches = [("learning_rate", "new units", new, tuple(frozen))] if frozen else []
+    if tuned and "transferred_learning_rate" not in fixed:
         what = "transferred units, fine-tuned"
-        searches.append(("transferred_learning_rate", what, TRANSFERRED, (tuned,)))
+        searches.append(("transferred_learning_rate", what, TRANSFERRED, tuple(tuned)))
     elif "learning_rate" in fixed:
         return {}, ()
     settings, lines = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for name, what, rates, treatments in searches:
             asked = experiment.replace(treatments=treatments, **settings)
-            seconds = min(RATE_SEARCH / len(searches) * budget.seconds, budget.remaining)
+            seconds = min(_PART * budget.seconds, budget.remaining)
             trials = _search(asked, Workdir(folder), inner, rates, seconds, cost)
             if trials:
                 best = min(trials, key=lambda trial: (-trial.steps, trial.loss))

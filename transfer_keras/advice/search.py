@@ -95,13 +95,12 @@ def advise(
     log(_describe(experiment, data))
     held_out = find_held_out(experiment, data, log)
     scores, cost = estimate(experiment, data, budget, log)
-    experiment, plan = make_plan(experiment, folder, budget, cost, fixed=fixed, log=log)
-    if plan.rates is None:
-        depths = _searched_depths(plan)
-        rates, lines = find_rates(experiment, data, depths, budget, cost, fixed=fixed, log=log)
-        experiment = experiment.replace(**rates)
-        plan = dataclasses.replace(plan, rates=rates, rate_lines=lines)
-        plan.write(folder)
+    rates, lines = {}, ()
+    if not SearchPlan.read(folder):
+        rates, lines = find_rates(experiment, data, budget, cost, fixed=fixed, log=log)
+    experiment, plan = make_plan(
+        experiment, folder, budget, cost, fixed=fixed, rates=rates, rate_lines=lines, log=log
+    )
 
     # The trainings, each stage as long as there is time.
     search = _Search(experiment, plan, folder, budget, cost, data, flags, log)
@@ -126,13 +125,6 @@ def advise(
         raise search.stopped
     if search.has_more:
         log("More time adds n and seeds, which narrows the intervals: run the same command again.")
-
-
-def _searched_depths(plan: SearchPlan) -> list[Treatment]:
-    """Gives the planned frozen treatments with the most and the fewest units."""
-    frozen = [t for stage in plan.treatments for t in stage if t.frozen_units]
-    ends = (max(frozen, key=lambda t: t.n), min(frozen, key=lambda t: t.n))
-    return list(dict.fromkeys(ends))
 
 
 def _describe(experiment: Experiment, data: TaskData) -> str:

@@ -28,6 +28,7 @@ DONORS = {
     "steps": 1000,
     "batch_size": 32,
     "learning_rate": 1e-3,
+    "transferred_learning_rate": 1e-4,
     "optimizer": "adam",
     "schedule": "cosine",
     "weight_decay": 0.0,

@@ -233,7 +233,8 @@ flags.DEFINE_bool(
 flags.DEFINE_float(
     "transferred_learning_rate",
     None,
-    "The highest of transferred units that are fine-tuned (default: --learning_rate).",
+    "The highest of transferred units that are fine-tuned (default: with --donor 1e-4, else "
+    "--learning_rate).",
     0,
 )
 flags.DEFINE_bool(

@@ -276,7 +276,11 @@ def as_begun(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[Ex
         UserError: if a file in it is damaged.
     """
     begun = [workdir.read_facts()["settings"] for workdir in _workdirs(folder)]
-    with_donor = {} if all("frozen_dropout" in s for s in begun) else {"frozen_dropout": True}
+    with_donor = {}
+    if not all("frozen_dropout" in settings for settings in begun):
+        with_donor = {"frozen_dropout": True}
+    if not all("transferred_learning_rate" in settings for settings in begun):
+        with_donor["transferred_learning_rate"] = None
     without = {} if all(SEEDS_KEY in settings for settings in begun) else {"seeds_by_split": False}
     return [each.replace(**(with_donor if each.donor else without)) for each in experiments]
 
