@@ -23,7 +23,7 @@ def given(tmp_path_factory):
 
 def ask(folder, *names, **settings):
     facts = {"steps": 6, "batch_size": 8, "validations": 3, "metrics_every": 0, "scratch": False}
-    facts |= settings
+    facts |= {"transferred_learning_rate": settings.get("learning_rate", 1e-3), **settings}
     return ask_donor(folder / "own.keras", *names, dataset=f"folder:{folder / 'pictures'}", **facts)
 
 

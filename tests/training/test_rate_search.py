@@ -23,7 +23,8 @@ def networks():
         layers = keras.layers
         kernel = keras.initializers.GlorotUniform(seed)
         x = inputs = keras.Input((5,))
-        x = layers.Dense(6, kernel_initializer=kernel, name="low")(x)
+        # A bias before BatchNorm would have no gradient but rounding, which Adam enlarges.
+        x = layers.Dense(6, kernel_initializer=kernel, use_bias=False, name="low")(x)
         x = layers.BatchNormalization(name="norm")(x)
         x = layers.Dropout(0.2, seed=seed, name="drop")(layers.ReLU(name="relu")(x))
         x = layers.Dense(3, kernel_initializer=kernel, name="high")(x)

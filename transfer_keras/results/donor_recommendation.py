@@ -28,6 +28,7 @@ from transfer_keras.results.margin import MARGIN, points
 from transfer_keras.results.planning import measure_spread, what_decides
 
 _SURE = 0.9  # Probability with which something is said to lose no more than a margin.
+_GAIN = 0.95  # Of the interval of the gain over scratch, which is that of the best of several.
 _IN_QUESTION = 0.1  # From this probability of being better on, something is in question.
 _MODES = {FROZEN_TRANSFER: "frozen", TUNED_TRANSFER: "fine-tuned"}
 
@@ -161,10 +162,10 @@ def recommend_for_donor(
         For less: nothing is sure enough; freezing the lower 3 units (up to conv3) loses
           no more than 2 points with a probability of 66 %.
         Not decided: whether freezing the lower 3 units (up to conv3) is better, with a
-          probability of 33 % (-1.0 points, 90 % -5.9 to +4.1); with no difference, 52
+          probability of 34 % (-1.0 points, 90 % -6.0 to +4.0); with no difference, 51
           seeds in all would decide it for these classes.
-        Against training from scratch: +23.5 points, 90 % +16.8 to +29.2.
-        Frozen instead, at the same n: -1.0 points, 90 % -5.9 to +4.1.
+        Against training from scratch: +23.6 points, 95 % +14.7 to +30.6.
+        Frozen instead, at the same n: -1.0 points, 90 % -6.0 to +4.0.
         It is the best of 3 on these pictures, so its top-1 is optimistic.
         Trained frozen: n = 3.
         Trained fine-tuned: n = 3.
@@ -283,7 +284,8 @@ def _against_alternatives(posterior: Posterior, taken: Role) -> list[str]:
         return []
     lines = []
     if BASE in posterior.roles:
-        lines.append(f"Against training from scratch: {_difference(posterior, taken, BASE)}.")
+        gain = _difference(posterior, taken, BASE, confidence=_GAIN)
+        lines.append(f"Against training from scratch: {gain}.")
     other = Role(TUNED_TRANSFER if taken.family == FROZEN_TRANSFER else FROZEN_TRANSFER, taken.n)
     if other in posterior.roles:
         verb = "Fine-tuned" if other.family == TUNED_TRANSFER else "Frozen"
@@ -291,9 +293,10 @@ def _against_alternatives(posterior: Posterior, taken: Role) -> list[str]:
     return lines
 
 
-def _difference(posterior: Posterior, role: Role, than: Role) -> str:
-    mean, low, high = (100 * value for value in posterior.difference(role, than))
-    return f"{mean:+.1f} points, 90 % {low:+.1f} to {high:+.1f}"
+def _difference(posterior: Posterior, role: Role, than: Role, *, confidence: float = _SURE) -> str:
+    found = posterior.difference(role, than, confidence=confidence)
+    mean, low, high = (100 * value for value in found)
+    return f"{mean:+.1f} points, {_percent(confidence)} {low:+.1f} to {high:+.1f}"
 
 
 def table_for_donor(
@@ -324,7 +327,7 @@ def table_for_donor(
         >>> print(table_for_donor(runs, {3: "conv3"}))
         n  up to unit                top-1  regret  loses > 2 points
         ------------------------------------------------------------
-        0              from scratch  0.500  24.2    100 %
+        0              from scratch  0.500  24.3    100 %
         3  conv3       frozen        0.740  1.7     34 %
         3  conv3       fine-tuned    0.750  0.7     0 %
     """
