@@ -65,7 +65,7 @@ def main(_) -> None:
 
 def _truth(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
     for seed in range(_SEEDS.value):
-        for batch_norm in ("freeze", "train"):
+        for batch_norm in ("frozen", "train"):
             begun = time.monotonic()
             command = [sys.executable, __file__, f"--child={pair.name}:{seed}:{batch_norm}"]
             command += [f"--pairs={pair.name}", f"--shared={_SHARED.value}"]
@@ -101,6 +101,7 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, batch_norm: str, folder: pat
         ["A1B"], donor=str(pair.donor), dataset=f"folder:{pair.truth}", units=pair.units,
         describe_donor=describe_donor, batch_norm=batch_norm, scratch=False, seed=seed, views=4,
         metrics_every=0, head_first=True, learning_rate=1e-2,
+        transferred_learning_rate=1e-2,
     )  # fmt: skip
     cuts = first.architecture.cut_points
     top = max(cuts)
@@ -238,7 +239,7 @@ def read_grid(pair: advice_pairs.Pair, folder: pathlib.Path) -> Grid:
     """Reads the grid of a pair."""
     arms: dict[tuple[str, str, str], list[float]] = {}
     for seed in range(_SEEDS.value):
-        for batch_norm in ("freeze", "train"):
+        for batch_norm in ("frozen", "train"):
             path = folder / "grid" / f"{pair.name}-seed{seed}-{batch_norm}.json"
             for name, rates in json.loads(path.read_text()).items():
                 for rate, top1 in rates.items():

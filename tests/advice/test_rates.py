@@ -1,9 +1,11 @@
 """The search for the learning rates of advice."""
 
+import dataclasses
 import os
 import signal
 import time
 
+import keras
 import numpy as np
 import pytest
 from support.networks import ask as ask_donor
@@ -92,6 +94,37 @@ def test_without_time_it_says_so(asked):
         "No time to search the learning rate of new units: 0.001 is taken.",
         "No time to search the learning rate of transferred units, fine-tuned: 0.0001 is taken.",
     )
+
+
+def test_each_training_has_the_rate_that_is_said(asked, monkeypatch):
+    """The donor's usual rate of transferred units must not enter as a factor."""
+    given, search = [], rates.search_rates
+
+    def spy(model, recipe, streams, tried, rungs, **more):
+        given.append(recipe.learning_rates)
+        norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+        assert all(x.momentum <= 1 - 1 / max(1, 0.1 * rungs[0]) + 1e-9 for x in norms)
+        return search(model, recipe, streams, tried, rungs, **more)
+
+    monkeypatch.setattr(rates, "search_rates", spy)
+    assert asked[0].training.transferred_learning_rate == 1e-4
+    find(asked)
+    assert given == [None, None]
+
+
+def test_what_diverges_everywhere_is_not_taken(asked, monkeypatch):
+    monkeypatch.setattr(rates, "NEW", (1e30, 1e31))
+    settings, lines = find(asked, fixed=["transferred_learning_rate"])
+    assert settings == {}
+    assert "0.001 is taken" in lines[0]
+
+
+def test_too_few_pictures_to_hold_any_back(asked):
+    experiment, data = asked
+    few = dataclasses.replace(data, train={"B": data.train["B"].part(np.array([0, 20, 40]))})
+    settings, lines = find((experiment, few))
+    assert settings == {}
+    assert lines == ("Too few pictures to search learning rates with.",)
 
 
 def test_a_signal_ends_it(asked, monkeypatch):

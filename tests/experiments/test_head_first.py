@@ -7,9 +7,10 @@ from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
 
 from transfer_keras import surgery
-from transfer_keras.config import make_experiment, parse_treatment
+from transfer_keras.config import Group, make_experiment, parse_treatment
 from transfer_keras.config.plan import with_bases
 from transfer_keras.experiments import Run, make_networks, plan_experiment, read_data, use_devices
+from transfer_keras.experiments.group_task import GroupTask
 from transfer_keras.experiments.recipes import learning_rates
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.results import Workdir
@@ -112,3 +113,27 @@ def test_the_rate_of_transferred_units_is_their_own(given):
         if "A1B--" in variable.path
     ]
     assert set(others) == {1.0}
+
+
+def test_batch_norm_that_keeps_its_statistics_is_begun_with_too(given):
+    experiment = ask(given, "A2B+", batch_norm="statistics_frozen", steps=2)
+    workdir = Workdir(given / "statistics")
+    run_experiment(experiment, workdir, log=lambda line: None)
+    assert set(workdir.done) == {"A2B", "A2B+"}
+
+
+def test_a_network_that_diverged_is_not_begun_with(given):
+    experiment = ask(given, "A2B+", learning_rate=1e30, transferred_learning_rate=1e-9, steps=4)
+    logged, workdir = [], Workdir(given / "diverged")
+    run_experiment(experiment, workdir, log=logged.append)
+    assert workdir.row("A2B").outcome == "diverged"
+    assert "A2B diverged: A2B+ begins without it." in logged
+
+
+def test_a_group_task_waits_for_what_it_begins_with(given):
+    experiment = ask(given, "A2B+")
+    (tuned,) = experiment.treatments
+    task = GroupTask(experiment, Workdir(given / "task"), Group((tuned,)))
+    assert task.bases_before == ["A2B"]
+    alone = experiment.replace(head_first=False)
+    assert GroupTask(alone, task.workdir, task.group).bases_before == []

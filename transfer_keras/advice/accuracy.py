@@ -56,7 +56,7 @@ def find_held_out(
 
 def accuracy_on_held_out(
     folder: pathlib.Path, network: pathlib.Path, held_out: StreamedExamples, batch_size: int
-) -> ExpectedAccuracy:
+) -> ExpectedAccuracy | None:
     """Tests the recommended network on pictures that nothing was chosen by, and counts how often.
 
     Args:
@@ -64,8 +64,13 @@ def accuracy_on_held_out(
         network: file of a network, pixels 0..255 -> values whose highest is the answer.
         held_out: the pictures; those that cannot be decoded are left out, and counted.
         batch_size: of the pass.
+
+    Returns:
+        None where no picture can be decoded.
     """
     sound = held_out.without_faults("checking test")
+    if not len(sound):
+        return None
     model = keras.saving.load_model(network, compile=False)
     right = []
     for images, labels in sound.evaluation(batch_size=batch_size):

@@ -120,6 +120,21 @@ class SearchPlan:
         write_text(folder / _PLAN, json.dumps(dataclasses.asdict(self)) + "\n")
 
 
+def check_folder(folder: pathlib.Path) -> None:
+    """Refuses a folder that holds other files than those of a search.
+
+    Raises:
+        UserError: then; or if its plan is damaged.
+    """
+    if SearchPlan.read(folder) or not folder.is_dir():
+        return
+    if any(entry.name[0] != "." for entry in folder.iterdir()):
+        raise UserError(
+            f"--workdir={folder}: holds other files and no {_PLAN}. Give a new or empty folder, or "
+            "one of an earlier run."
+        )
+
+
 def make_plan(
     experiment: Experiment,
     folder: pathlib.Path,
@@ -153,11 +168,6 @@ def make_plan(
     """
     epoch = max(1, cost.train // experiment.training.batch_size)
     earlier = SearchPlan.read(folder)
-    if not earlier and folder.is_dir() and any(x for x in folder.iterdir() if x.name[0] != "."):
-        raise UserError(
-            f"--workdir={folder}: holds other files and no {_PLAN}. Give a new or empty folder, or "
-            "one of an earlier run."
-        )
     plan = earlier
     if plan is None:
         plan = _new_plan(experiment, budget, cost, epoch, fixed, log)
@@ -218,9 +228,10 @@ def _new_plan(
             f"least that can be tried, takes about {duration(needed)} here with all that belongs "
             "to it. Give more time, fewer pixels (--image_size), or a smaller donor."
         )
-    planned = trained_for(epochs)
+    planned, cuts = trained_for(epochs), experiment.architecture.cut_points
     steps = planned.training.steps
-    head_first = experiment.training.head_first if "head_first" in fixed else True
+    can_freeze = not any(map(experiment.architecture.why_not, cuts, ["frozen"] * len(cuts)))
+    head_first = experiment.training.head_first if "head_first" in fixed else can_freeze
     warm_up = 0 if head_first else round(_WARM_UP * steps)
     if "warm_up_head" in fixed:
         warm_up = experiment.training.warm_up_head

@@ -62,10 +62,13 @@ def conclude(
 
     chosen = _chosen_network(experiment, folder, runs, data)
     network = model_card.write_network(folder, chosen)
-    expected = accuracy.accuracy_of_advice(runs)
+    expected = None
     if held_out is not None:
         batch = experiment.training.batch_size
         expected = accuracy.accuracy_on_held_out(folder, network, held_out, batch)
+        if expected is None:
+            log("No picture in test/ can be decoded.")
+    expected = expected or accuracy.accuracy_of_advice(runs)
     top1 = [result.top1 for result in runs.of(best_role(runs))]
     selection = model_card.Selection(advice, len(runs.networks()), top1, expected)
     use = model_card.write_card(folder, chosen, selection)
@@ -105,6 +108,8 @@ def _prices(
         row = workdir.row(treatment.name)
         held = estimate_memory(experiment, row.classes, [treatment]).bytes
         seconds = cost.seconds(experiment, [treatment])
+        if treatment.fine_tune and experiment.training.head_first:  # It begins with another.
+            seconds += cost.seconds(experiment, [treatment.frozen])
         prices[role] = Price(seconds, held, row.trainable_parameters)
     return prices
 

@@ -27,6 +27,7 @@ from transfer_keras.experiments import (
     make_networks,
     make_recipe,
     make_streams,
+    name_bad_images,
     use_devices,
 )
 from transfer_keras.results import Workdir
@@ -40,7 +41,7 @@ _SHALLOWER = 0.75  # Of the most units.
 _HELD_BACK = 0.2  # Part of the training pictures by which rates are compared.
 _MOST = 1000  # Pictures that it is done with.
 _FEWEST_STEPS, _MOST_EPOCHS = 4, 4  # Of the first rung.
-_OVERRUN = 2  # It ends when it has taken so many times what it was given.
+_OVERRUN = 1.25  # It ends when it has taken so many times what it was given.
 _TRAININGS = 11  # The first rung has five, and three have twice the steps.
 
 
@@ -90,7 +91,12 @@ def find_rates(
     elif "learning_rate" in fixed:
         return {}, ()
     settings, lines = {}, []
-    with tempfile.TemporaryDirectory() as folder:
+    batch = experiment.training.batch_size
+    if len(inner.train["B"]) < batch or not len(inner.test["B"]):
+        line = "Too few pictures to search learning rates with."
+        log(line)
+        return {}, (line,)
+    with name_bad_images(data), tempfile.TemporaryDirectory() as folder:
         for name, what, rates, treatments in searches:
             asked = experiment.replace(treatments=treatments, **settings)
             seconds = min(_PART * budget.seconds, budget.remaining)
@@ -130,6 +136,7 @@ def _steps_that_fit(
 ) -> int:
     """Finds the steps of the first rung; 0 where there are no pictures or no time for a search."""
     epoch = pictures // experiment.training.batch_size
+    cost = dataclasses.replace(cost, train=pictures, test=round(_HELD_BACK * pictures))
     for steps in range(max(_FEWEST_STEPS, _MOST_EPOCHS * epoch), _FEWEST_STEPS - 1, -1):
         whole = experiment.replace(steps=_TRAININGS * steps, validations=8)
         if epoch and cost.seconds(whole, whole.treatments) <= seconds:
@@ -145,7 +152,7 @@ def _search(
     seconds: float,
     cost: TrainingCost,
 ) -> list[Trial]:
-    """Trains with each rate, as long as that may take; none where there is no time.
+    """Trains with each rate, as long as that may take; none where no rate can be told from others.
 
     Frozen networks are left in the workdir, with the best rate: what is fine-tuned begins with
     them, where they are there.
@@ -156,7 +163,12 @@ def _search(
         return []
     heads = [workdir.network_path(treatment.frozen.name) for treatment in group.treatments]
     head_first = experiment.training.head_first and all(path.exists() for path in heads)
-    experiment = experiment.replace(steps=_TRAININGS * steps, head_first=head_first)
+    # The recipe knows one rate, from which `search_rates` departs.
+    experiment = experiment.replace(
+        steps=_TRAININGS * steps,
+        head_first=head_first,
+        transferred_learning_rate=experiment.training.learning_rate,
+    )
     devices = use_devices(experiment.training, experiment.execution)
     counter = itertools.count(1)
     with (
@@ -164,7 +176,9 @@ def _search(
         Progress("learning rates", _TRAININGS * steps) as bar,
     ):
         run = Run(experiment, workdir, data, devices, lambda line: None, stop)
-        fused = make_networks(run, group.treatments).fused
+        # Averages of BatchNorm reach back over a part of the shortest training.
+        shortest = dataclasses.replace(run, experiment=experiment.replace(steps=steps))
+        fused = make_networks(shortest, group.treatments).fused
         recipe = make_recipe(experiment, fused, group.treatments, data.train["B"].labels)
         trials = []
         with contextlib.suppress(Interrupted):  # While features were computed.
@@ -180,8 +194,10 @@ def _search(
             )
     if stop.signalled:
         raise Interrupted("the search for learning rates")
+    if len(trials) < len(rates) or not np.isfinite(min(trial.loss for trial in trials)):
+        return []
     for treatment in group.treatments:
-        if trials and not treatment.fine_tune:
+        if not treatment.fine_tune:
             path = workdir.network_path(treatment.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             surgery.extract(fused, treatment.name).save(path)
@@ -214,13 +230,13 @@ def searched_variables(
 
 
 def _describe(what: str, rate: float, trials: Sequence[Trial], pictures: int) -> str:
-    tried = ", ".join(
-        f"{trial.rate:g} {trial.loss:.3f}" for trial in trials if trial.steps == trials[0].steps
-    )
-    again = ", ".join(
-        f"{trial.rate:g} {trial.loss:.3f}" for trial in trials if trial.steps != trials[0].steps
-    )
+    rungs = dict.fromkeys(trial.steps for trial in trials)
+    losses = {
+        steps: ", ".join(f"{t.rate:g} {t.loss:.3f}" for t in trials if t.steps == steps)
+        for steps in rungs
+    }
+    after = "; ".join(f"after {steps} steps: {tried}" for steps, tried in losses.items())
     return (
         f"Learning rate of {what}: {rate:g}. Loss of {pictures} training pictures that were held "
-        f"back, after {trials[0].steps} steps: {tried}; after {trials[-1].steps}: {again}."
+        f"back, {after}."
     )

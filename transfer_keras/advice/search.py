@@ -19,6 +19,7 @@ from transfer_keras.advice.budget import (
     SCRATCH,
     Budget,
     SearchPlan,
+    check_folder,
     describe_stage,
     make_plan,
     treatment_of,
@@ -85,6 +86,8 @@ def advise(
             folder was begun with other settings.
         Interrupted: after a signal; if any network was done, once all is said of what is there.
     """
+    check_folder(folder)
+
     # What can be known before any training: the pictures, which are read here once for all
     # trainings, and what the donor's features of some of them say.
     # Then the plan, which a folder keeps.
@@ -213,7 +216,7 @@ class _Search:
         return refinement.refine(self.runs(), top, tried)
 
     def add_seeds(self) -> None:
-        """Repeats with other seeds what is not detectably worse than the best, the best first."""
+        """Repeats with other seeds what may well be better than the best, the best first."""
         first = self.experiment.training.seed
         for seed in range(first + 1, first + self._budget.seeds):
             runs = self.runs()

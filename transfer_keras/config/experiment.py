@@ -167,6 +167,11 @@ class Experiment(Request):
                 )
             if why := self.architecture.why_not(treatment.n, treatment.mode):
                 raise UserError(f"--treatments={treatment}: {why}")
+            begins_with_frozen = self.training.head_first and treatment.fine_tune
+            if begins_with_frozen and (why := self.architecture.why_not(treatment.n, "frozen")):
+                raise UserError(
+                    f"--head_first: {treatment.frozen}, which {treatment} begins with: {why}"
+                )
 
     def replace(self, **changes) -> "Experiment":
         """Makes the same experiment with other treatments or settings, by their flags' names.
@@ -225,7 +230,7 @@ class Experiment(Request):
         if self._has_seeds_by_split:
             fields[SEEDS_KEY] = "seed and split"
         fields |= self.donor.identity if self.donor else _NO_DONOR
-        if not self.donor or self.donor.frozen_dropout:  # As it was in version 0.1.0.
+        if not self.donor:
             fields.pop("frozen_dropout")
         return fields
 

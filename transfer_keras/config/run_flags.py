@@ -26,8 +26,11 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
     }
     if experiment.donor:  # `advise` chooses these.
         training = experiment.training
-        names = ("steps", "warm_up_head", "validations")
+        names = ("steps", "warm_up_head", "validations", "head_first", "learning_rate")
         own |= {name: getattr(training, name) for name in names}
+        own["transferred_learning_rate"] = (
+            training.transferred_learning_rate or training.learning_rate
+        )
         own["scratch"] = experiment.execution.scratch
         if experiment.data.views:
             own["views"] = experiment.data.views

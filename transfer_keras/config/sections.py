@@ -155,7 +155,8 @@ class DonorSettings:
             keras.applications whose preprocessing it needs; None: what it says itself.
         units: what n counts: the "unit"s of the donor, or the "block"s that its layers' names tell.
         batch_norm: see `surgery.transplant`.
-        frozen_dropout: whether dropout of frozen units acts in training.
+        frozen_dropout: whether dropout of frozen units acts in training; None: it does, as in
+            version 0.1.0, which had no such setting.
 
     Raises:
         UserError: if there is no such file, or a setting is not known.
@@ -166,7 +167,7 @@ class DonorSettings:
     pixels: str | None = None
     units: str = "unit"
     batch_norm: str | None = None
-    frozen_dropout: bool = False
+    frozen_dropout: bool | None = False
 
     def __post_init__(self):
         for name in ("path", "weights"):

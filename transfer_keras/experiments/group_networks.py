@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 
 from transfer_keras import surgery
-from transfer_keras.config import Treatment
+from transfer_keras.config import Treatment, choices
 from transfer_keras.experiments.context import Run
 
 _AVERAGED = 0.1  # BatchNorm's averages reach back over this part of a training at the most.
@@ -87,7 +87,7 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
         dropout=run.source.frozen_dropout,
         name=treatment.name,
     )
-    if treatment.fine_tune and training.head_first:
+    if treatment.fine_tune and training.head_first and _may_begin_with(run, treatment.frozen):
         begins_with = run.source.finished(treatment.frozen)
         for layer in model.layers:
             layer.set_weights(begins_with.get_layer(layer.name).get_weights())
@@ -96,3 +96,14 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, momentum)
     return model
+
+
+def _may_begin_with(run: Run, frozen: Treatment) -> bool:
+    """Tells whether a frozen network can be begun with: one that diverged cannot."""
+    diverged = (
+        run.workdir.is_done(frozen.name)
+        and run.workdir.row(frozen.name).outcome == choices.DIVERGED
+    )
+    if diverged:
+        run.log(f"{frozen} diverged: {frozen}+ begins without it.")
+    return not diverged

@@ -36,10 +36,13 @@ class GroupTask(NamedTuple):
 
     @property
     def bases_before(self) -> list[str]:
-        """Names the bases that have to be done before it."""
-        treatments = self.group.treatments
-        bases = {base.name for t in treatments for base in (t.needs, t.base) if base}
-        return sorted(bases - set(self.group.names))
+        """Names the bases that have to be done before it, and the networks that others begin with."""
+        treatments, experiment = self.group.treatments, self.experiment
+        before = {base for t in treatments for base in (t.needs, t.base) if base}
+        if experiment.training.head_first:
+            before |= {t.frozen for t in treatments if t.fine_tune}
+        before &= {*experiment.all_treatments}  # A donor is there, and scratch may be left out.
+        return sorted({t.name for t in before} - set(self.group.names))
 
 
 def train_group_task(

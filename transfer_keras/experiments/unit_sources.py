@@ -152,7 +152,7 @@ class DonorAndBase:
     @property
     def frozen_dropout(self) -> bool:
         """Tells what is asked for of the donor's dropout."""
-        return self.experiment.donor.frozen_dropout
+        return self.experiment.donor.frozen_dropout is not False
 
     def prepare(self, treatments: Iterable[Treatment]) -> None:
         """Writes nothing: the donor's file is all that is needed."""

@@ -82,11 +82,14 @@ def _describe_layers(model: keras.Model) -> list[str]:
     """Writes a line a weighted layer: its kind, name and shapes; of the last without outputs."""
     weighted = [layer for layer in model.layers if layer.weights]
     lines = [
-        f"{type(layer).__name__} '{layer.name}' {[tuple(w.shape) for w in layer.weights]}"
+        f"{_kind(layer)} '{layer.name}' {[tuple(w.shape) for w in layer.weights]}"
         for layer in weighted[:-1]
     ]
-    lines += [
-        f"{type(last).__name__} '{last.name}' {last.weights[0].shape[:-1]}"
-        for last in weighted[-1:]
-    ]
+    lines += [f"{_kind(last)} '{last.name}' {last.weights[0].shape[:-1]}" for last in weighted[-1:]]
     return [f"input {getattr(model, 'input_shape', None)}", *lines]
+
+
+def _kind(layer: keras.Layer) -> str:
+    """Names the class of a layer; BatchNorm that keeps its statistics is BatchNorm too."""
+    norm = keras.layers.BatchNormalization
+    return norm.__name__ if isinstance(layer, norm) else type(layer).__name__

@@ -15,19 +15,18 @@ FINE, WORSE, UNDECIDED = "fine", "worse", "not decided"
 WITHIN, BEYOND, OPEN = "within the margin", "beyond the margin", "open"
 
 
-def verdict(comparison: Comparison, margin: float, *, confidence: float = EQUIVALENCE) -> str:
+def verdict(comparison: Comparison, margin: float) -> str:
     """Decides whether the first of two roles loses more than a margin.
 
     Args:
         comparison: of the two.
         margin: in fractions of the test images.
-        confidence: level of the interval.
 
     Returns:
         `FINE` where the interval lies above minus the margin, `WORSE` where it lies below that,
         else `UNDECIDED`.
     """
-    _, low, high = comparison.at(confidence)
+    _, low, high = comparison.at(EQUIVALENCE)
     if low > -margin:
         return FINE
     return WORSE if high < -margin else UNDECIDED

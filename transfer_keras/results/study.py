@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from transfer_keras.config import (
     Experiment,
     UserError,
     choices,
+    defaults,
     is_treatment_name,
     parse_treatment,
 )
@@ -27,6 +28,11 @@ _ByTarget = dict[TargetTask, dict[int, dict[Role, NetworkResult]]]
 
 # Settings in which the experiments of one study may differ.
 _VARIED = {"split", "seed", "examples_per_class"}
+# Settings with a donor that version 0.1.0 did not have, and their defaults.
+_NEW_FOR_DONORS = {
+    "frozen_dropout": False,
+    "transferred_learning_rate": defaults.DONORS["transferred_learning_rate"],
+}
 # The fraction of the tests that the paper's figures are the mean of.
 _BEST = 10 / 450
 
@@ -276,13 +282,18 @@ def as_begun(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[Ex
         UserError: if a file in it is damaged.
     """
     begun = [workdir.read_facts()["settings"] for workdir in _workdirs(folder)]
-    with_donor = {}
-    if not all("frozen_dropout" in settings for settings in begun):
-        with_donor = {"frozen_dropout": True}
-    if not all("transferred_learning_rate" in settings for settings in begun):
-        with_donor["transferred_learning_rate"] = None
+    if not begun:
+        return list(experiments)
+    older = {name for name in _NEW_FOR_DONORS if any(name not in settings for settings in begun)}
     without = {} if all(SEEDS_KEY in settings for settings in begun) else {"seeds_by_split": False}
-    return [each.replace(**(with_donor if each.donor else without)) for each in experiments]
+    return [
+        each.replace(**(_as_older(each, older) if each.donor else without)) for each in experiments
+    ]
+
+
+def _as_older(experiment: Experiment, names: Collection[str]) -> dict[str, None]:
+    """Gives the settings that have their default, and that an older version did not have."""
+    return {name: None for name in names if experiment.identity[name] == _NEW_FOR_DONORS[name]}
 
 
 def _workdirs(folder: pathlib.Path) -> list[Workdir]:
