@@ -167,11 +167,10 @@ class Experiment(Request):
                 )
             if why := self.architecture.why_not(treatment.n, treatment.mode):
                 raise UserError(f"--treatments={treatment}: {why}")
-            begins_with_frozen = self.training.head_first and treatment.fine_tune
-            if begins_with_frozen and (why := self.architecture.why_not(treatment.n, "frozen")):
-                raise UserError(
-                    f"--head_first: {treatment.frozen}, which {treatment} begins with: {why}"
-                )
+            if self.training.head_first and treatment.fine_tune:
+                begun_with = treatment.frozen
+                if why := self.architecture.why_not(begun_with.n, begun_with.mode):
+                    raise UserError(f"--head_first: {treatment} begins with {begun_with}: {why}")
 
     def replace(self, **changes) -> "Experiment":
         """Makes the same experiment with other treatments or settings, by their flags' names.

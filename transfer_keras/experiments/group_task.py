@@ -36,7 +36,7 @@ class GroupTask(NamedTuple):
 
     @property
     def bases_before(self) -> list[str]:
-        """Names the bases that have to be done before it, and the networks that others begin with."""
+        """Names what has to be done before it: bases, and networks that others begin with."""
         treatments, experiment = self.group.treatments, self.experiment
         before = {base for t in treatments for base in (t.needs, t.base) if base}
         if experiment.training.head_first:
