@@ -28,7 +28,7 @@ from absl import app, flags
 
 _SHARED = flags.DEFINE_string("shared", "../shared", "Where donors and photographs are.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where all that is made is kept.", required=True)
-_PAIRS = flags.DEFINE_list("pairs", advice_pairs.NAMES, "Which.")
+_PAIRS = flags.DEFINE_list("pairs", list(advice_pairs.NAMES), "Which.")
 _CASES = flags.DEFINE_list("cases", ["truth", "advise", "rules", "table"], "What is done.")
 _BUDGETS = flags.DEFINE_list("budgets", ["2m", "5m", "15m"], "Of `advise`; rules have the same.")
 _SEEDS = flags.DEFINE_integer("seeds", 2, "Seeds of the grid, of advice and of rules.", 1)
