@@ -1,7 +1,9 @@
 """The search for the learning rates of advice."""
 
 import dataclasses
+import json
 import os
+import shutil
 import signal
 import time
 
@@ -11,10 +13,10 @@ import pytest
 from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
 
-from transfer_keras.advice import rates
-from transfer_keras.advice.budget import Budget
+from transfer_keras.advice import accuracy, rates, search
+from transfer_keras.advice.budget import Budget, SearchPlan
 from transfer_keras.advice.cost import TrainingCost
-from transfer_keras.config import Interrupted
+from transfer_keras.config import Interrupted, parse_treatment
 from transfer_keras.experiments import image_preprocessing, read_data
 
 
@@ -135,3 +137,61 @@ def test_a_signal_ends_it(asked, monkeypatch):
     monkeypatch.setattr(rates, "search_rates", search)
     with pytest.raises(Interrupted, match="the search for learning rates"):
         find(asked)
+
+
+def test_rates_are_searched_once_and_test_is_opened_at_the_end(tmp_path, monkeypatch):
+    """What was found is in the plan, the card and the page; what is in test/ is on the card."""
+    write_pictures(tmp_path / "all", each=20)
+    for split, places in (("train", slice(12)), ("val", slice(12, 16)), ("test", slice(16, 20))):
+        for label in (tmp_path / "all").iterdir():
+            (tmp_path / "set" / split / label.name).mkdir(parents=True)
+            for path in sorted(label.iterdir())[places]:
+                shutil.copy(path, tmp_path / "set" / split / label.name)
+    classifier(perturbed=False).save(tmp_path / "own.keras")
+    experiment = ask_donor(
+        tmp_path / "own.keras", "baseB", dataset=f"folder:{tmp_path / 'set'}", steps=12,
+        batch_size=8, validations=2, metrics_every=0,
+    )  # fmt: skip
+    advice = tmp_path / "advice"
+    opened = []
+    measure = accuracy.accuracy_on_held_out
+    monkeypatch.setattr(
+        accuracy, "accuracy_on_held_out", lambda *x: opened.append(1) or measure(*x)
+    )
+
+    def run():
+        logged = []
+        search.advise(
+            experiment, advice, Budget(1e6, time.monotonic(), seeds=1), fixed=["steps"],
+            flags=lambda experiment, workdir: "", log=logged.append,
+        )  # fmt: skip
+        return "\n".join(logged)
+
+    log = run()
+    assert "12 pictures in test/ are tested on once, at the end." in log
+    plan = SearchPlan.read(advice)
+    assert set(plan.rates) == {"learning_rate", "transferred_learning_rate"}
+    assert plan.head_first
+    facts = json.loads((advice / "splitdonor-seed0" / "experiment.json").read_text())["settings"]
+    assert {name: facts[name] for name in plan.rates} == plan.rates
+    card, page = (advice / "MODEL_CARD.md").read_text(), (advice / "report" / "report.html")
+    for line in plan.rate_lines:
+        assert line in log
+        assert line in card
+        assert line in page.read_text()
+    assert "**: measured on the 12 pictures in test/, which nothing was chosen by |" in card
+    found = json.loads((advice / "test.json").read_text())
+    assert (found["opened"], found["pictures"], len(opened)) == (1, 12, 1)
+    monkeypatch.setattr(search, "find_rates", lambda *_, **__: pytest.fail("was searched before"))
+    run()
+    assert json.loads((advice / "test.json").read_text())["opened"] == 2
+
+
+def test_a_donor_that_can_only_be_fine_tuned(asked, monkeypatch):
+    """There is no frozen network to begin with, and none is asked for."""
+    experiment = asked[0].replace(treatments=(parse_treatment("baseB"),), head_first=False)
+    kind = type(experiment.architecture)
+    monkeypatch.setattr(kind, "why_not", lambda _, n, mode: "no" if mode == "frozen" else None)
+    settings, lines = find((experiment, asked[1]))
+    assert set(settings) == {"transferred_learning_rate"}
+    assert len(lines) == 1

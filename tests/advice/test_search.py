@@ -3,7 +3,6 @@
 import functools
 import json
 import re
-import shutil
 import time
 
 import keras
@@ -13,7 +12,7 @@ from scipy import stats
 from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
 
-from transfer_keras.advice import accuracy, budget, search
+from transfer_keras.advice import budget, search
 from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.config import Interrupted, flag_types, parse_treatment
@@ -241,45 +240,6 @@ def test_stopped_among_the_seeds_it_names_the_network_and_its_card(tmp_path, mon
         run(experiment, tmp_path / "advice", logged=logged)
     assert "The network and its card" in "\n".join(logged)
     assert (tmp_path / "advice" / "best.keras").exists()
-
-
-def test_rates_are_searched_once_and_test_is_opened_at_the_end(tmp_path, monkeypatch):
-    """What was found is in the plan, the card and the page; what is in test/ is on the card."""
-    write_pictures(tmp_path / "all", each=20)
-    for split, places in (("train", slice(12)), ("val", slice(12, 16)), ("test", slice(16, 20))):
-        for label in (tmp_path / "all").iterdir():
-            (tmp_path / "set" / split / label.name).mkdir(parents=True)
-            for path in sorted(label.iterdir())[places]:
-                shutil.copy(path, tmp_path / "set" / split / label.name)
-    classifier(perturbed=False).save(tmp_path / "own.keras")
-    experiment = ask_donor(
-        tmp_path / "own.keras", "baseB", dataset=f"folder:{tmp_path / 'set'}", steps=12,
-        batch_size=8, validations=2, metrics_every=0,
-    )  # fmt: skip
-    advice = tmp_path / "advice"
-    opened = []
-    measure = accuracy.accuracy_on_held_out
-    monkeypatch.setattr(
-        accuracy, "accuracy_on_held_out", lambda *x: opened.append(1) or measure(*x)
-    )
-    log = run(experiment, advice, fixed=["steps", "warm_up_head"], seeds=1)
-    assert "12 pictures in test/ are tested on once, at the end." in log
-    plan = budget.SearchPlan.read(advice)
-    assert set(plan.rates) == {"learning_rate", "transferred_learning_rate"}
-    assert plan.head_first
-    facts = json.loads((advice / "splitdonor-seed0" / "experiment.json").read_text())["settings"]
-    assert {name: facts[name] for name in plan.rates} == plan.rates
-    card, page = (advice / "MODEL_CARD.md").read_text(), (advice / "report" / "report.html")
-    for line in plan.rate_lines:
-        assert line in log
-        assert line in card
-        assert line in page.read_text()
-    assert "**: measured on the 12 pictures in test/, which nothing was chosen by |" in card
-    found = json.loads((advice / "test.json").read_text())
-    assert (found["opened"], found["pictures"], len(opened)) == (1, 12, 1)
-    monkeypatch.setattr(search, "find_rates", lambda *_, **__: pytest.fail("was searched before"))
-    run(experiment, advice, fixed=["steps", "warm_up_head"], seeds=1)
-    assert json.loads((advice / "test.json").read_text())["opened"] == 2
 
 
 def test_few_pictures_have_no_estimates(tmp_path, monkeypatch):

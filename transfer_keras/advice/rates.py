@@ -73,14 +73,15 @@ def find_rates(
     Raises:
         Interrupted: after a signal.
     """
-    head_first = experiment.training.head_first or "head_first" not in fixed
-    quick = {"augment": False, "views": None, "warm_up_head": 0, "scratch": False}
-    experiment = experiment.replace(**quick, head_first=head_first)
-    inner = _hold_back(data, image_preprocessing(experiment))
     cuts = experiment.architecture.cut_points
     places = [max(cuts), min(cuts, key=lambda n: abs(n - _SHALLOWER * max(cuts)))]
     frozen = treatments_at(list(dict.fromkeys(places)), [""], experiment)
     tuned = treatments_at(places[:1], ["+"], experiment)
+    wanted = experiment.training.head_first or "head_first" not in fixed
+    head_first = wanted and all(treatment.frozen in frozen for treatment in tuned)
+    quick = {"augment": False, "views": None, "warm_up_head": 0, "scratch": False}
+    experiment = experiment.replace(**quick, head_first=head_first)
+    inner = _hold_back(data, image_preprocessing(experiment))
     # What is fine-tuned may begin with a frozen network, so that is trained where its rate is given
     # too.
     new = (experiment.training.learning_rate,) if "learning_rate" in fixed else NEW

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Collection
 
 import keras
 
 from transfer_keras.surgery import freezing, fresh, graph
+
+_DROPOUT = (keras.layers.Dropout, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
 
 
 def changes_in_training(operation) -> bool:
@@ -26,6 +29,23 @@ def changes_in_training(operation) -> bool:
         for layer in graph.flat_layers(operation)
     )
     return bool(is_random or updates or operation.trainable_variables)
+
+
+def configs_without_dropout(model: keras.Model, lower: Collection[int]) -> dict[int, dict]:
+    """Gives what changes in the configs of layers that drop or add noise, so that they do nothing.
+
+    Args:
+        model: functional.
+        lower: the identities of layers; others are left as they are.
+
+    Returns:
+        Identity of a layer of the model -> entries of its config. Layers inside others are not
+        among them.
+    """
+    layers = [layer for layer in model.layers if id(layer) in lower]
+    changes = {id(layer): {"rate": 0.0} for layer in layers if isinstance(layer, _DROPOUT)}
+    noise = [layer for layer in layers if isinstance(layer, keras.layers.GaussianNoise)]
+    return changes | {id(layer): {"stddev": 0.0} for layer in noise}
 
 
 def digest_state(operation) -> tuple:

@@ -10,6 +10,7 @@ import numpy as np
 
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import cut, errors, freezing, fresh, graph
+from transfer_keras.surgery.frozen_part import configs_without_dropout
 from transfer_keras.surgery.rebuild import (
     Pairs,
     check_rebuildable,
@@ -26,7 +27,6 @@ _NORMS = {
     False: keras.layers.BatchNormalization,
     True: bn.FixedStatisticsBatchNormalization,
 }
-_DROPOUT = (keras.layers.Dropout, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ def transplant(
     # Every layer is made again from its config, with initial values that `seed` and its place
     # decide, or is shared. BatchNorm that keeps its statistics becomes a layer of another class.
     fixed = lower if policy == "statistics_frozen" else set()
-    silenced = {} if dropout or mode == "fine_tune" else _without_dropout(donor, lower)
+    silenced = {} if dropout or mode == "fine_tune" else configs_without_dropout(donor, lower)
     make = _layer_maker(share, {**silenced, **changes}, fixed)
     model, pairs = _rebuild(donor, make, changes, seed, name)
     inner_pairs = flat_pairs(pairs)
@@ -245,15 +245,6 @@ def _layers_below(donor, model_units: list[Unit], count: int) -> set[int]:
         )
     lower = [layer for unit in model_units[:count] for layer in unit.layers]
     return {id(inner) for layer in lower for inner in graph.flat_layers(layer)}
-
-
-def _without_dropout(donor, lower: set[int]) -> dict[int, dict]:
-    """Gives, for each layer of the donor that only drops or adds noise, the config of one that does
-    nothing."""
-    layers = [layer for layer in donor.layers if id(layer) in lower]
-    changes = {id(layer): {"rate": 0.0} for layer in layers if isinstance(layer, _DROPOUT)}
-    noise = [layer for layer in layers if isinstance(layer, keras.layers.GaussianNoise)]
-    return changes | {id(layer): {"stddev": 0.0} for layer in noise}
 
 
 def _head(donor, outputs: int) -> tuple[keras.Layer, str]:
