@@ -3,8 +3,8 @@
 python tools/benchmark_advice.py --shared=../shared --folder=benchmark
 
 1. `truth`: of each pair of a donor and pictures (`advice_pairs.py`) all cuts, frozen and
-   fine-tuned, at several rates, BatchNorm kept and trained, with several seeds, each tested on
-   pictures that nothing is chosen by.
+   fine-tuned, at several rates, BatchNorm of what is fine-tuned kept and trained, with several
+   seeds, each tested on pictures that nothing is chosen by. One process a core, of one thread.
 2. `advise`: what the program recommends in each of `--budgets`, tested on the same pictures.
 3. `rules`: what rules of thumb reach in that time (`advice_rules.py`).
 4. `table`: the regret of each, in points: what it loses from the best of the grid. The best is
@@ -13,15 +13,17 @@ python tools/benchmark_advice.py --shared=../shared --folder=benchmark
 All that is done is kept in `--folder`; run again, it goes on. Nothing else may run meanwhile.
 """
 
+import concurrent.futures
 import dataclasses
 import json
+import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import advice_pairs
 from absl import app, flags
@@ -34,6 +36,7 @@ _BUDGETS = flags.DEFINE_list("budgets", ["2m", "5m", "15m"], "Of `advise`; rules
 _SEEDS = flags.DEFINE_integer("seeds", 2, "Seeds of the grid, of advice and of rules.", 1)
 _EPOCHS = flags.DEFINE_integer("epochs", 12, "Of each network of the grid.", 1)
 _CUTS = flags.DEFINE_integer("cuts", 5, "Cuts of the grid.", 1)
+_JOBS = flags.DEFINE_integer("jobs", os.cpu_count(), "Processes of the grid at a time.", 1)
 _CHILD = flags.DEFINE_string("child", None, "Part of the grid that this process does.")
 
 RULES = ("linear", "last_block", "guide", "all", "fastai")
@@ -47,9 +50,9 @@ def main(_) -> None:
     folder = pathlib.Path(_FOLDER.value).resolve()
     pairs = list(advice_pairs.make_pairs(_PAIRS.value, shared, folder))
     if _CHILD.value:
-        name, seed, batch_norm = _CHILD.value.split(":")
+        name, seed = _CHILD.value.split(":")
         (pair,) = [pair for pair in pairs if pair.name == name]
-        _train_grid(pair, int(seed), batch_norm, folder)
+        _train_grid(pair, int(seed), folder)
         return
     measures = {"truth": _truth, "advise": _advise, "rules": _rules}
     for case in _CASES.value:
@@ -64,21 +67,30 @@ def main(_) -> None:
 
 
 def _truth(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
-    for seed in range(_SEEDS.value):
-        for batch_norm in ("frozen", "train"):
-            begun = time.monotonic()
-            command = [sys.executable, __file__, f"--child={pair.name}:{seed}:{batch_norm}"]
-            command += [f"--pairs={pair.name}", f"--shared={_SHARED.value}"]
-            command += [f"--folder={folder}", f"--epochs={_EPOCHS.value}", f"--cuts={_CUTS.value}"]
-            subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-            took = time.monotonic() - begun
-            print(f"{pair.name}, seed {seed}, BatchNorm {batch_norm}: {took:.0f} s", flush=True)
+    def train(seed: int) -> None:
+        begun = time.monotonic()
+        command = [sys.executable, __file__, f"--child={pair.name}:{seed}"]
+        command += [f"--pairs={pair.name}", f"--shared={_SHARED.value}", f"--folder={folder}"]
+        command += [f"--epochs={_EPOCHS.value}", f"--cuts={_CUTS.value}"]
+        threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=os.environ | threads)
+        took = time.monotonic() - begun
+        print(f"{pair.name}, seed {seed}: {took:.0f} s", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(_JOBS.value) as executor:
+        list(executor.map(train, range(_SEEDS.value)))
 
 
-def _train_grid(pair: advice_pairs.Pair, seed: int, batch_norm: str, folder: pathlib.Path) -> None:
-    """Trains what is missing of a seed's part of the grid; each n is kept once it is done."""
+def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> None:
+    """Trains what is missing of a seed's part of the grid; each arm is kept once it is done."""
     from transfer_keras import surgery
-    from transfer_keras.config import Group, make_experiment, parse_treatment, set_environment
+    from transfer_keras.config import (
+        Experiment,
+        Group,
+        make_experiment,
+        parse_treatment,
+        set_environment,
+    )
 
     set_environment()
     from transfer_keras.advice.rates import searched_variables
@@ -92,48 +104,59 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, batch_norm: str, folder: pat
         use_devices,
     )
     from transfer_keras.results import Workdir
-    from transfer_keras.training import search_rates
+    from transfer_keras.training import Trial, search_rates
 
-    path = folder / "grid" / f"{pair.name}-seed{seed}-{batch_norm}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done = json.loads(path.read_text()) if path.exists() else {}
     first = make_experiment(
         ["A1B"], donor=str(pair.donor), dataset=f"folder:{pair.truth}", units=pair.units,
-        describe_donor=describe_donor, batch_norm=batch_norm, scratch=False, seed=seed, views=4,
-        metrics_every=0, head_first=True, learning_rate=1e-2,
-        transferred_learning_rate=1e-2,
+        describe_donor=describe_donor, scratch=False, seed=seed, views=4, metrics_every=0,
+        head_first=True,
     )  # fmt: skip
+    data = read_data(first)
+    steps = max(30, _EPOCHS.value * (len(data.train["B"]) // first.training.batch_size))
     cuts = first.architecture.cut_points
     top = max(cuts)
     wanted = sorted({min(cuts, key=lambda n: abs(n - top * (k + 1) / _CUTS.value))
                      for k in range(_CUTS.value)}, reverse=True)  # fmt: skip
-    data = read_data(first)
-    batch = first.training.batch_size
-    steps = max(30, _EPOCHS.value * (len(data.train["B"]) // batch))
+
+    def train(asked: Experiment, rates: Sequence[float], workdir: Workdir) -> list[Trial]:
+        """Trains one treatment with each rate; the best network stays in the workdir."""
+        # The recipe knows one rate, from which `search_rates` departs; fresh units of what is
+        # fine-tuned are trained with that.
+        asked = asked.replace(transferred_learning_rate=asked.training.learning_rate)
+        run = Run(asked, workdir, data, use_devices(asked.training, asked.execution),
+                  log=lambda line: None)  # fmt: skip
+        fused = make_networks(run, asked.treatments).fused
+        recipe = make_recipe(asked, fused, asked.treatments, data.train["B"].labels)
+        streams = make_streams(run, Group(asked.treatments), fused)
+        trials = search_rates(fused, recipe, streams, rates, [steps],
+                              searched=searched_variables(asked, fused))  # fmt: skip
+        (treatment,) = asked.treatments
+        network = workdir.network_path(treatment.name)
+        network.parent.mkdir(exist_ok=True)
+        surgery.extract(fused, treatment.name).save(network)
+        return trials
+
+    path = folder / "grid" / f"{pair.name}-seed{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = json.loads(path.read_text()) if path.exists() else {}
     for n in wanted:
-        for name, rates in ((f"A{n}B", NEW), (f"A{n}B+", TRANSFERRED)):
-            if name in done:
-                continue
-            with tempfile.TemporaryDirectory() as temporary:
-                workdir = Workdir(temporary)
-                heads = [f"A{n}B"] if name.endswith("+") else []
-                for treatment, tried in [*((head, NEW) for head in heads), (name, rates)]:
-                    asked = first.replace(steps=steps, treatments=(parse_treatment(treatment),))
-                    run = Run(asked, workdir, data, use_devices(asked.training, asked.execution),
-                              log=lambda line: None)  # fmt: skip
-                    fused = make_networks(run, asked.treatments).fused
-                    recipe = make_recipe(asked, fused, asked.treatments, data.train["B"].labels)
-                    streams = make_streams(run, Group(asked.treatments), fused)
-                    trials = search_rates(
-                        fused, recipe, streams, tried, [steps],
-                        searched=searched_variables(asked, fused),
-                    )  # fmt: skip
-                    if not treatment.endswith("+"):
-                        network = workdir.network_path(treatment)
-                        network.parent.mkdir(exist_ok=True)
-                        surgery.extract(fused, treatment).save(network)
-            done[name] = {f"{trial.rate:g}": trial.scores[name].accuracy for trial in trials}
-            path.write_text(json.dumps(done))
+        arms = {f"A{n}B": "frozen", f"A{n}B+, BatchNorm kept": "frozen",
+                f"A{n}B+, BatchNorm trained": "train"}  # fmt: skip
+        if set(arms) <= set(done):
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            workdir, rate = Workdir(temporary), NEW[0]
+            for arm, batch_norm in arms.items():
+                treatment = parse_treatment(arm.partition(",")[0])
+                tuned = treatment.fine_tune
+                asked = first.replace(steps=steps, treatments=(treatment,), batch_norm=batch_norm,
+                                      learning_rate=rate)  # fmt: skip
+                trials = train(asked, TRANSFERRED if tuned else NEW, workdir)
+                if not tuned:
+                    rate = min(trials, key=lambda trial: trial.loss).rate
+                scores = {f"{t.rate:g}": t.scores[treatment.name].accuracy for t in trials}
+                done[arm] = scores
+        path.write_text(json.dumps(done))
 
 
 # Advice, and rules of thumb.
@@ -214,9 +237,9 @@ def _each_rule() -> Iterator[tuple[str, str, int]]:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Top-1 of each arm, (treatment, rate, BatchNorm) -> that of each seed."""
+    """Top-1 of each arm, (what is trained, rate) -> that of each seed."""
 
-    arms: dict[tuple[str, str, str], list[float]]
+    arms: dict[tuple[str, str], list[float]]
 
     @property
     def best(self) -> float:
@@ -237,13 +260,12 @@ class Grid:
 
 def read_grid(pair: advice_pairs.Pair, folder: pathlib.Path) -> Grid:
     """Reads the grid of a pair."""
-    arms: dict[tuple[str, str, str], list[float]] = {}
+    arms: dict[tuple[str, str], list[float]] = {}
     for seed in range(_SEEDS.value):
-        for batch_norm in ("frozen", "train"):
-            path = folder / "grid" / f"{pair.name}-seed{seed}-{batch_norm}.json"
-            for name, rates in json.loads(path.read_text()).items():
-                for rate, top1 in rates.items():
-                    arms.setdefault((name, rate, batch_norm), []).append(top1)
+        path = folder / "grid" / f"{pair.name}-seed{seed}.json"
+        for name, rates in json.loads(path.read_text()).items():
+            for rate, top1 in rates.items():
+                arms.setdefault((name, rate), []).append(top1)
     return Grid(arms)
 
 
