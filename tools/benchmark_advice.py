@@ -35,7 +35,8 @@ _CASES = flags.DEFINE_list("cases", ["truth", "advise", "rules", "table"], "What
 _BUDGETS = flags.DEFINE_list("budgets", ["2m", "5m", "15m"], "Of `advise`; rules have the same.")
 _SEEDS = flags.DEFINE_integer("seeds", 2, "Seeds of the grid, of advice and of rules.", 1)
 _EPOCHS = flags.DEFINE_integer("epochs", 12, "Of each network of the grid.", 1)
-_CUTS = flags.DEFINE_integer("cuts", 5, "Cuts of the grid.", 1)
+_MOST_STEPS = flags.DEFINE_integer("most_steps", 60, "Of each of them, at the most.", 30)
+_CUTS = flags.DEFINE_integer("cuts", 3, "Cuts of the grid.", 1)
 _JOBS = flags.DEFINE_integer("jobs", os.cpu_count(), "Processes of the grid at a time.", 1)
 _CHILD = flags.DEFINE_string("child", None, "Part of the grid that this process does.")
 
@@ -72,6 +73,7 @@ def _truth(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
         command = [sys.executable, __file__, f"--child={pair.name}:{seed}"]
         command += [f"--pairs={pair.name}", f"--shared={_SHARED.value}", f"--folder={folder}"]
         command += [f"--epochs={_EPOCHS.value}", f"--cuts={_CUTS.value}"]
+        command += [f"--most_steps={_MOST_STEPS.value}"]
         threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=os.environ | threads)
         took = time.monotonic() - begun
@@ -112,7 +114,8 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
         head_first=True,
     )  # fmt: skip
     data = read_data(first)
-    steps = max(30, _EPOCHS.value * (len(data.train["B"]) // first.training.batch_size))
+    steps = _EPOCHS.value * (len(data.train["B"]) // first.training.batch_size)
+    steps = min(max(30, steps), _MOST_STEPS.value)
     cuts = first.architecture.cut_points
     top = max(cuts)
     wanted = sorted({min(cuts, key=lambda n: abs(n - top * (k + 1) / _CUTS.value))

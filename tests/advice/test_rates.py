@@ -17,7 +17,7 @@ from transfer_keras.advice import accuracy, rates, search
 from transfer_keras.advice.budget import Budget, SearchPlan
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.config import Interrupted, parse_treatment
-from transfer_keras.experiments import image_preprocessing, read_data
+from transfer_keras.experiments import hold_back, read_data
 
 
 @pytest.fixture(scope="module")
@@ -48,30 +48,38 @@ def found(asked):
 
 def test_each_family_gets_the_rate_with_the_lowest_loss(found):
     settings, lines, logged = found
-    assert set(settings) == {"learning_rate", "transferred_learning_rate"}
-    assert settings["learning_rate"] in rates.NEW
-    assert settings["transferred_learning_rate"] in rates.TRANSFERRED
+    ladders = {"learning_rate": rates.NEW, "transferred_learning_rate": rates.TRANSFERRED,
+               "scratch_learning_rate": rates.NEW}  # fmt: skip
+    assert set(settings) - {"layerwise_decay"} == set(ladders)
     assert list(lines) == logged
-    for line, tried, rate in zip(
-        lines, (rates.NEW, rates.TRANSFERRED), settings.values(), strict=True
-    ):
+    for line, (name, tried) in zip(lines, ladders.items(), strict=True):
         head, first, last = line.replace("; after", "after").split("after ")
         assert head.startswith("Learning rate of ")
-        assert f": {rate:g}. Loss of 9 training pictures that were held back" in head
+        assert "Loss of 9 training pictures that were held back" in head
         losses, later = (
-            {float(pair.split()[0]): float(pair.split()[1])
+            {pair.rpartition(" ")[0]: float(pair.split()[-1])
              for pair in part.split(": ")[1].rstrip(". ").split(", ")}
             for part in (first, last)
         )  # fmt: skip
-        assert list(losses) == list(tried)
-        assert [losses[rate] for rate in later] == sorted(losses.values())[:3]
-        assert min(later, key=later.get) == rate
+        assert list(losses) == [f"{rate:g}" for rate in tried]
+        *better, last = later
+        if name == "transferred_learning_rate":
+            lowest = min(later[rate] for rate in better)
+            assert last.endswith(" times 0.8 a unit")
+            assert later[last.split()[0]] == lowest
+            if later[last] != lowest:  # Else they are equal when rounded.
+                assert ("layerwise_decay" in settings) == (later[last] < lowest)
+        else:
+            better = list(later)
+        assert [losses[rate] for rate in better] == sorted(losses.values())[:3]
+        best = head.partition(": ")[2].partition(". Loss")[0]
+        assert later[best] == min(later.values())
+        assert settings[name] == float(best.split()[0])
 
 
 def test_what_rates_are_compared_on_is_a_part_of_each_class_to_train_on(asked):
-    experiment, data = asked
-    inner = rates._hold_back(data, image_preprocessing(experiment))
-    train, back = inner.train["B"], inner.test["B"]
+    _, data = asked
+    train, back = hold_back(data.train["B"], 0.2)
     assert sorted([*train.numbers, *back.numbers]) == sorted(data.train["B"].numbers)
     assert np.bincount(back.labels).tolist() == [3, 3, 3]
     of_number = dict(zip(data.train["B"].numbers, data.train["B"].labels, strict=True))
@@ -80,11 +88,11 @@ def test_what_rates_are_compared_on_is_a_part_of_each_class_to_train_on(asked):
 
 
 def test_what_is_given_is_not_searched(asked):
-    settings, lines = find(asked, fixed=["learning_rate"])
+    settings, lines = find(asked, fixed=["learning_rate", "layerwise_decay"])
     assert set(settings) == {"learning_rate", "transferred_learning_rate"}
     assert settings["learning_rate"] == asked[0].training.learning_rate
     assert len(lines) == 2
-    settings, _ = find(asked, fixed=["transferred_learning_rate"])
+    settings, _ = find(asked, fixed=["transferred_learning_rate", "scratch"])
     assert set(settings) == {"learning_rate"}
     assert find(asked, fixed=["learning_rate", "transferred_learning_rate"]) == ({}, ())
 
@@ -111,7 +119,7 @@ def test_each_training_has_the_rate_that_is_said(asked, monkeypatch):
     monkeypatch.setattr(rates, "search_rates", spy)
     assert asked[0].training.transferred_learning_rate == 1e-4
     find(asked)
-    assert given == [None, None]
+    assert given == [None, None, None]
 
 
 def test_what_diverges_everywhere_is_not_taken(asked, monkeypatch):
@@ -170,7 +178,8 @@ def test_rates_are_searched_once_and_test_is_opened_at_the_end(tmp_path, monkeyp
     log = run()
     assert "12 pictures in test/ are tested on once, at the end." in log
     plan = SearchPlan.read(advice)
-    assert set(plan.rates) == {"learning_rate", "transferred_learning_rate"}
+    of_families = {f"{kind}learning_rate" for kind in ("", "transferred_", "scratch_")}
+    assert set(plan.rates) - {"layerwise_decay"} == of_families
     assert plan.head_first
     facts = json.loads((advice / "splitdonor-seed0" / "experiment.json").read_text())["settings"]
     assert {name: facts[name] for name in plan.rates} == plan.rates
@@ -192,6 +201,6 @@ def test_a_donor_that_can_only_be_fine_tuned(asked, monkeypatch):
     experiment = asked[0].replace(treatments=(parse_treatment("baseB"),), head_first=False)
     kind = type(experiment.architecture)
     monkeypatch.setattr(kind, "why_not", lambda _, n, mode: "no" if mode == "frozen" else None)
-    settings, lines = find((experiment, asked[1]))
+    settings, lines = find((experiment, asked[1]), fixed=["scratch", "layerwise_decay"])
     assert set(settings) == {"transferred_learning_rate"}
     assert len(lines) == 1

@@ -7,7 +7,8 @@ from support.networks import ask as ask_donor
 from support.networks import classifier, network, write_pictures
 
 from transfer_keras import surgery
-from transfer_keras.experiments import recipes
+from transfer_keras.config import UserError
+from transfer_keras.experiments import TaskData, read_data, recipes
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.results import Workdir
 
@@ -60,6 +61,20 @@ def test_rates_fall_from_unit_to_unit_below_the_cut(given):
     frozen = sorted(layer.name.split("--")[1] for layer in rates.frozen_batch_norm)
     assert frozen == ["c1_norm", "c2_norm"]
     assert rates.warm_up == 2
+
+
+def test_training_from_scratch_has_a_rate_of_its_own(given):
+    names = ("baseB", "A2B+", "A1B")
+    settings = {"learning_rate": 1e-3, "scratch_learning_rate": 1e-2, "warm_up_head": 2}
+    experiment, model = fused(given[1], *names, **settings)
+    by_variable, _ = by_name(experiment, model)
+    of = {name: {rate for key, rate in by_variable.items() if f"{name}--" in key} for name in names}
+    assert of["baseB"] == {(10.0, False)}
+    assert of["A1B"] == {(1.0, False)}
+    tuned = {rate for key, rate in by_variable.items() if "A2B_" in key and "--c" in key}
+    assert tuned == {(1.0, True)}
+    assert "scratch_learning_rate" in experiment.identity
+    assert "scratch_learning_rate" not in ask(given[1], *names).identity
 
 
 def test_rates_are_of_blocks_where_n_counts_blocks(tmp_path):
@@ -146,6 +161,56 @@ def test_early_stopping_takes_the_best_test(given, tmp_path):
     norms = [x for x in tuned.layers if isinstance(x, keras.layers.BatchNormalization)]
     # They average over a tenth of the steps.
     assert [norm.momentum for norm in norms] == [pytest.approx(1 - 1 / 1.2)] * 2
+
+
+@pytest.mark.parametrize("kept", ["never", "always"])
+def test_early_stopping_by_training_pictures_that_are_held_back(given, tmp_path, kept):
+    """It ends as one that is tested on them, and its result is of the test pictures alone."""
+    settings = {"steps": 12, "validations": 12, "learning_rate": 0.03}
+    settings |= {"keep_features": kept, "augment": True, "views": 2}
+    names, early = ("A2B", "A2B+"), {"early_stopping": 2, "early_stopping_split": 0.3}
+    experiment = ask(given[1], *names, **settings, **early)
+    data, whole = read_data(experiment), read_data(ask(given[1], *names, **settings))
+    kept_back = [set(part["B"].numbers) for part in (data.train, data.held_back)]
+    assert set.union(*kept_back) == set(whole.train["B"].numbers)
+    assert not set.intersection(*kept_back)
+    run_experiment(experiment, Workdir(tmp_path / "split"), log=lambda _: None, data=data)
+
+    by_them = TaskData(data.pair, data.train, data.held_back)
+    experiment = experiment.replace(early_stopping_split=None)
+    run_experiment(experiment, Workdir(tmp_path / "test"), log=lambda _: None, data=by_them)
+    ends = set()
+    for name in names:
+        row, other = (Workdir(tmp_path / folder).row(name) for folder in ("split", "test"))
+        assert (row.best_step, row.steps) == (other.best_step, other.steps)
+        ends.add((row.best_step, row.steps))
+        network, same = (
+            keras.saving.load_model(Workdir(tmp_path / folder).network_path(name))
+            for folder in ("split", "test")
+        )
+        for value, equal in zip(network.get_weights(), same.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, equal)
+        ((images, labels),) = data.test["B"].evaluation(batch_size=1000)
+        answers = network.predict_on_batch(images.numpy().astype("float32")).argmax(axis=1)
+        truth, predicted = Workdir(tmp_path / "split").predictions(name)
+        np.testing.assert_array_equal(truth, labels)
+        np.testing.assert_array_equal(predicted, answers)
+        assert row.test_images == len(labels)
+        assert row.top1 == pytest.approx(np.mean(answers == labels.numpy()))
+    assert min(ends) < (12, 12), "else nothing was stopped"
+
+
+def test_bad_early_stopping_splits(given):
+    for part, message in ((1.5, "more than 0, less than 1"), (0.5, "needs --early_stopping")):
+        with pytest.raises(UserError, match=f"--early_stopping_split={part}: .*{message}"):
+            ask(given[1], "A2B", early_stopping_split=part)
+    asked = ask(given[1], "A2B", early_stopping=2, early_stopping_split=0.9)
+    with pytest.raises(
+        UserError, match=r"--early_stopping_split=0\.9: of task B \d+ training images"
+    ):
+        read_data(asked)
+    assert "early_stopping_split" not in ask(given[1], "A2B").identity
+    assert asked.identity["early_stopping_split"] == 0.9
 
 
 def test_class_weights_change_the_training(given, tmp_path):

@@ -105,6 +105,29 @@ def test_a_rate_can_be_that_of_some_variables_alone():
         np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6)
 
 
+def test_the_best_rate_is_tried_with_other_factors_last():
+    model = networks()
+    factors = [1 / (1 + place) for place in range(len(model.trainable_variables))]
+    trials = search_rates(
+        model, RECIPE, streams(), RATES[:3], [4, 9],
+        searched=lambda variable: "high" not in variable.path, decayed=factors,
+    )  # fmt: skip
+    assert [(trial.steps, trial.decayed) for trial in trials] == [
+        *[(4, False)] * 3, *[(9, False)] * 2, (9, True),
+    ]  # fmt: skip
+    *others, last = trials[3:]
+    assert last.rate == min(others, key=lambda trial: trial.loss).rate
+    relative = [
+        factor * last.rate / 1e-3 if "high" not in variable.path else 1.0
+        for factor, variable in zip(factors, networks().trainable_variables, strict=True)
+    ]
+    expected, scores = trained(1e-3, 9, LearningRates(relative, [False] * len(relative), 0))
+    np.testing.assert_allclose(last.scores["one"], scores["one"], rtol=1e-5)
+    if last.loss < min(trial.loss for trial in others):
+        for value, other in zip(values(model), values(expected), strict=True):
+            np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6)
+
+
 def test_what_diverges_is_the_last(searched):
     trials = search_rates(networks(), RECIPE, streams(), (float("1e38"), 1e-3), [3])
     assert trials[0].loss == np.inf

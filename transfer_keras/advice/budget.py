@@ -155,7 +155,7 @@ def make_plan(
         cost: of trainings of the experiment.
         fixed: names of settings that are not to be chosen by the search: "steps", "warm_up_head",
             "validations", "scratch", "augment", "views", "head_first", "learning_rate",
-            "transferred_learning_rate".
+            "transferred_learning_rate", "scratch_learning_rate", "layerwise_decay".
         rates, rate_lines: what a new plan keeps of the search for learning rates.
         log: called with lines for the user.
 
@@ -247,17 +247,31 @@ def _new_plan(
         f"{duration(seconds(stages, epochs))}; then other n and more seeds, as time allows."
     )
     if "scratch" not in fixed:
-        alone = cost.seconds(planned, [SCRATCH])
-        if alone <= _SCRATCH_PART * budget.remaining:
+        if scratch_fits(planned, budget, cost, fixed):
             stages.append([SCRATCH])
         else:
-            log(f"From scratch would take {duration(alone)}: not tried; --scratch to insist.")
+            alone = duration(cost.seconds(planned, [SCRATCH]))
+            log(f"From scratch would take {alone}: not tried; --scratch to insist.")
     names = tuple(tuple(treatment.name for treatment in stage) for stage in stages)
     validations = planned.training.validations
     views = experiment.data.views
     return SearchPlan(
         experiment.variant_name, steps, warm_up, validations, views, names, head_first
     )
+
+
+def scratch_fits(
+    experiment: Experiment, budget: Budget, cost: TrainingCost, fixed: Sequence[str]
+) -> bool:
+    """Tells whether training from scratch is tried: where it takes a small part of what remains.
+
+    Args:
+        experiment: with the steps of a network; where they are not planned yet, the default.
+        budget, cost, fixed: see `make_plan`.
+    """
+    if "scratch" in fixed:
+        return experiment.execution.scratch
+    return cost.seconds(experiment, [SCRATCH]) <= _SCRATCH_PART * budget.remaining
 
 
 def _epochs(steps: int, experiment: Experiment, cost: TrainingCost) -> float:

@@ -1,5 +1,8 @@
 """The learning rates of a search: each family gets the best of several, tried in short trainings.
 
+Families are what is trained anew on frozen units, what is fine-tuned, and what is trained from
+scratch.
+
 The best rate depends on the pictures, so one rate for all would favour the family that it suits (Li
 et al. 2020, "Rethinking the Hyperparameters for Fine-tuning"). Rates are compared on a part of the
 training pictures, which is held back; those to validate say nothing of them.
@@ -16,14 +19,15 @@ import keras
 import numpy as np
 
 from transfer_keras import surgery
-from transfer_keras.advice.budget import Budget, treatments_at
+from transfer_keras.advice.budget import SCRATCH, Budget, scratch_fits, treatments_at
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.config import Experiment, Group, Interrupted
-from transfer_keras.datasets import Preprocessing
 from transfer_keras.experiments import (
     Run,
     TaskData,
+    hold_back,
     image_preprocessing,
+    learning_rates,
     make_networks,
     make_recipe,
     make_streams,
@@ -36,13 +40,17 @@ from transfer_keras.training import Progress, Trial, defer_signals, search_rates
 NEW = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # Of units that begin anew.
 TRANSFERRED = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # Of those that are fine-tuned.
 
+# Also tried, with the best rate of what is fine-tuned: the rate falls from unit to unit downwards.
+LAYERWISE_DECAY = 0.8
+
 _PART = 0.1  # Of the time, which each search may take.
 _SHALLOWER = 0.75  # Of the most units.
 _HELD_BACK = 0.2  # Part of the training pictures by which rates are compared.
 _MOST = 1000  # Pictures that it is done with.
 _FEWEST_STEPS, _MOST_EPOCHS = 4, 4  # Of the first rung.
 _OVERRUN = 1.25  # It ends when it has taken so many times what it was given.
-_TRAININGS = 11  # The first rung has five, and three have twice the steps.
+# The first rung has five trainings, and three have twice the steps; and one with layerwise decay.
+_TRAININGS, _DECAYED = 11, 2
 
 
 def find_rates(
@@ -54,15 +62,17 @@ def find_rates(
     fixed: Sequence[str],
     log: Callable[[str], None],
 ) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Searches the rates of what is trained anew, and then of what is fine-tuned.
+    """Searches the rates of what is trained anew, of what is fine-tuned, and of scratch.
 
     That of new units is searched with all but the head frozen and with a quarter of the units
-    less, together; that of transferred units with all but the head transferred.
+    less, together; that of transferred units with all but the head transferred, and at the best
+    one whether it is better to lower it from unit to unit; that of training from scratch where
+    there is time to train from scratch.
 
     Args:
         experiment: with a donor, as it is planned.
         data: of the experiment.
-        budget: of which a fifth is taken at the most.
+        budget: of which each search takes a tenth at the most.
         cost: of trainings of the experiment.
         fixed: names of settings that are not to be chosen.
         log: called with lines for the user.
@@ -79,9 +89,12 @@ def find_rates(
     tuned = treatments_at(places[:1], ["+"], experiment)
     wanted = experiment.training.head_first or "head_first" not in fixed
     head_first = wanted and all(treatment.frozen in frozen for treatment in tuned)
+    tries_scratch = scratch_fits(experiment, budget, cost, fixed)
     quick = {"augment": False, "views": None, "warm_up_head": 0, "scratch": False}
     experiment = experiment.replace(**quick, head_first=head_first)
-    inner = _hold_back(data, image_preprocessing(experiment))
+    examples = dataclasses.replace(data.train["B"], preprocessing=image_preprocessing(experiment))
+    kept, back = hold_back(examples, _HELD_BACK, most=_MOST)
+    inner = TaskData(data.pair, {"B": kept}, {"B": back})
     # What is fine-tuned may begin with a frozen network, so that is trained where its rate is given
     # too.
     new = (experiment.training.learning_rate,) if "learning_rate" in fixed else NEW
@@ -89,7 +102,9 @@ def find_rates(
     if tuned and "transferred_learning_rate" not in fixed:
         what = "transferred units, fine-tuned"
         searches.append(("transferred_learning_rate", what, TRANSFERRED, tuple(tuned)))
-    elif "learning_rate" in fixed:
+    if not {"learning_rate", "scratch_learning_rate"} & {*fixed} and tries_scratch:
+        searches.append(("scratch_learning_rate", "training from scratch", NEW, (SCRATCH,)))
+    if "learning_rate" in fixed and all(name == "learning_rate" for name, *_ in searches):
         return {}, ()
     settings, lines = {}, []
     batch = experiment.training.batch_size
@@ -101,11 +116,14 @@ def find_rates(
         for name, what, rates, treatments in searches:
             asked = experiment.replace(treatments=treatments, **settings)
             seconds = min(_PART * budget.seconds, budget.remaining)
-            trials = _search(asked, Workdir(folder), inner, rates, seconds, cost)
+            decays = treatments[0].fine_tune and "layerwise_decay" not in fixed
+            trials = _search(asked, Workdir(folder), inner, rates, seconds, cost, decays=decays)
             if trials:
                 best = min(trials, key=lambda trial: (-trial.steps, trial.loss))
                 settings[name] = best.rate
-                line = _describe(what, best.rate, trials, len(inner.test["B"]))
+                if best.decayed:
+                    settings["layerwise_decay"] = LAYERWISE_DECAY
+                line = _describe(what, best, trials, len(inner.test["B"]))
             else:
                 usual = getattr(asked.training, name) or asked.training.learning_rate
                 line = f"No time to search the learning rate of {what}: {usual:g} is taken."
@@ -114,32 +132,14 @@ def find_rates(
     return settings, tuple(lines)
 
 
-def _hold_back(data: TaskData, preprocessing: Preprocessing) -> TaskData:
-    """Divides pictures to train, at most 1000 of them, each class alike; those to validate are left
-    out."""
-    examples = dataclasses.replace(data.train["B"], preprocessing=preprocessing)
-    rng = np.random.default_rng(0)
-    order = rng.permutation(len(examples))
-    by_class = [order[examples.labels[order] == label] for label in np.unique(examples.labels)]
-    each = max(2, _MOST // len(by_class))
-    back, kept = [], []
-    for places in by_class:
-        places = places[:each]
-        count = min(max(1, round(_HELD_BACK * len(places))), len(places) - 1)
-        back.append(places[:count])
-        kept.append(places[count:])
-    train, test = (examples.part(np.sort(np.concatenate(part))) for part in (kept, back))
-    return TaskData(data.pair, {"B": train}, {"B": test})
-
-
 def _steps_that_fit(
-    experiment: Experiment, seconds: float, cost: TrainingCost, pictures: int
+    experiment: Experiment, seconds: float, cost: TrainingCost, pictures: int, trainings: int
 ) -> int:
     """Finds the steps of the first rung; 0 where there are no pictures or no time for a search."""
     epoch = pictures // experiment.training.batch_size
     cost = dataclasses.replace(cost, train=pictures, test=round(_HELD_BACK * pictures))
     for steps in range(max(_FEWEST_STEPS, _MOST_EPOCHS * epoch), _FEWEST_STEPS - 1, -1):
-        whole = experiment.replace(steps=_TRAININGS * steps, validations=8)
+        whole = experiment.replace(steps=trainings * steps, validations=8)
         if epoch and cost.seconds(whole, whole.treatments) <= seconds:
             return steps
     return 0
@@ -152,6 +152,8 @@ def _search(
     rates: Sequence[float],
     seconds: float,
     cost: TrainingCost,
+    *,
+    decays: bool,
 ) -> list[Trial]:
     """Trains with each rate, as long as that may take; none where no rate can be told from others.
 
@@ -159,28 +161,34 @@ def _search(
     them, where they are there.
     """
     group = Group(experiment.treatments)
-    steps = _steps_that_fit(experiment, seconds, cost, len(data.train["B"]))
+    trainings = _TRAININGS + (_DECAYED if decays else 0)
+    steps = _steps_that_fit(experiment, seconds, cost, len(data.train["B"]), trainings)
     if not steps:
         return []
     heads = [workdir.network_path(treatment.frozen.name) for treatment in group.treatments]
     head_first = experiment.training.head_first and all(path.exists() for path in heads)
     # The recipe knows one rate, from which `search_rates` departs.
     experiment = experiment.replace(
-        steps=_TRAININGS * steps,
+        steps=trainings * steps,
         head_first=head_first,
         transferred_learning_rate=experiment.training.learning_rate,
+        scratch_learning_rate=None,
     )
     devices = use_devices(experiment.training, experiment.execution)
     counter = itertools.count(1)
     with (
         defer_signals(time.monotonic() + _OVERRUN * seconds) as stop,
-        Progress("learning rates", _TRAININGS * steps) as bar,
+        Progress("learning rates", trainings * steps) as bar,
     ):
         run = Run(experiment, workdir, data, devices, lambda line: None, stop)
         # Averages of BatchNorm reach back over a part of the shortest training.
         shortest = dataclasses.replace(run, experiment=experiment.replace(steps=steps))
         fused = make_networks(shortest, group.treatments).fused
         recipe = make_recipe(experiment, fused, group.treatments, data.train["B"].labels)
+        factors = None
+        if decays:
+            decayed = experiment.replace(layerwise_decay=LAYERWISE_DECAY)
+            factors = learning_rates(decayed, fused, group.treatments).factors
         trials = []
         with contextlib.suppress(Interrupted):  # While features were computed.
             trials = search_rates(
@@ -190,6 +198,7 @@ def _search(
                 rates,
                 [steps, 2 * steps],
                 searched=searched_variables(experiment, fused),
+                decayed=factors,
                 stop=lambda: stop.requested,
                 on_step=lambda: bar.advance(next(counter)),
             )
@@ -230,14 +239,17 @@ def searched_variables(
     return lambda variable: not tuned or id(variable) in tuned
 
 
-def _describe(what: str, rate: float, trials: Sequence[Trial], pictures: int) -> str:
+def _describe(what: str, best: Trial, trials: Sequence[Trial], pictures: int) -> str:
+    def rate_of(trial: Trial) -> str:
+        return f"{trial.rate:g}" + (f" times {LAYERWISE_DECAY:g} a unit" if trial.decayed else "")
+
     rungs = dict.fromkeys(trial.steps for trial in trials)
     losses = {
-        steps: ", ".join(f"{t.rate:g} {t.loss:.3f}" for t in trials if t.steps == steps)
+        steps: ", ".join(f"{rate_of(t)} {t.loss:.3f}" for t in trials if t.steps == steps)
         for steps in rungs
     }
     after = "; ".join(f"after {steps} steps: {tried}" for steps, tried in losses.items())
     return (
-        f"Learning rate of {what}: {rate:g}. Loss of {pictures} training pictures that were held "
-        f"back, {after}."
+        f"Learning rate of {what}: {rate_of(best)}. Loss of {pictures} training pictures that were "
+        f"held back, {after}."
     )

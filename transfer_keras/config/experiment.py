@@ -222,8 +222,10 @@ class Experiment(Request):
         fields["image_size"] = self.image_size
         if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
             fields.pop("validations")
-        if not self.training.head_first:  # Folders of version 0.1.0 do not know it.
-            fields.pop("head_first")
+        # Version 0.1.0 does not know them.
+        for name in ("head_first", "scratch_learning_rate", "early_stopping_split"):
+            if not fields[name]:
+                fields.pop(name)
         if tasks.is_file(self.data.split):
             fields["split"] = tasks.read_class_list(self.data.split)
         if self._has_seeds_by_split:

@@ -237,6 +237,12 @@ flags.DEFINE_float(
     "--learning_rate).",
     0,
 )
+flags.DEFINE_float(
+    "scratch_learning_rate",
+    None,
+    "With --donor: the highest of what is trained from scratch (default: --learning_rate).",
+    0,
+)
 flags.DEFINE_bool(
     "head_first",
     default_setting("head_first"),
@@ -261,6 +267,12 @@ flags.DEFINE_integer(
     "End a network when so many tests in a row have not lowered its loss, and take it as it was "
     "at its best one (default: all steps).",
     1,
+)
+flags.DEFINE_float(
+    "early_stopping_split",
+    None,
+    "Decide that by this part of each class's training pictures, which is then not trained on "
+    "(default: by the test pictures).",
 )
 flags.DEFINE_enum(
     "class_weights",

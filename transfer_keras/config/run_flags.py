@@ -31,6 +31,10 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
         own["transferred_learning_rate"] = (
             training.transferred_learning_rate or training.learning_rate
         )
+        if training.scratch_learning_rate:
+            own["scratch_learning_rate"] = training.scratch_learning_rate
+        if training.layerwise_decay != 1:
+            own["layerwise_decay"] = training.layerwise_decay
         own["scratch"] = experiment.execution.scratch
         if experiment.data.views:
             own["views"] = experiment.data.views

@@ -79,6 +79,8 @@ class TrainingSettings:
         validations: how often each network is tested while it is trained.
         transferred_learning_rate: the highest of transferred units that are fine-tuned; None:
             `learning_rate`.
+        scratch_learning_rate: with a donor, the highest of what is trained from scratch; None:
+            `learning_rate`.
         head_first: whether a network that is fine-tuned begins with the upper units of the frozen
             network of the same n, which is trained first (Kumar et al. 2022, "Fine-Tuning can
             Distort Pretrained Features and Underperform Out-of-Distribution").
@@ -88,6 +90,8 @@ class TrainingSettings:
             times that of the one above it.
         early_stopping: a network is done when so many tests in a row have not lowered its loss,
             and is then taken as it was at its best test; None: all steps are done.
+        early_stopping_split: the part of each class's training pictures by whose loss that is
+            decided, in place of the test pictures; it is not trained on.
         class_weights: "balanced": in training each class counts the same, however many examples
             it has.
         precision: a dtype policy of Keras.
@@ -108,10 +112,12 @@ class TrainingSettings:
     seed: int = 0
     validations: int = 20
     transferred_learning_rate: float | None = None
+    scratch_learning_rate: float | None = None
     head_first: bool = False
     warm_up_head: int = 0
     layerwise_decay: float = 1.0
     early_stopping: int | None = None
+    early_stopping_split: float | None = None
     class_weights: str = "none"
     precision: str = "float32"
     jit_compile: bool = False
@@ -121,6 +127,7 @@ class TrainingSettings:
             self,
             *("image_size", "steps", "batch_size", "learning_rate", "validations"),
             *("layerwise_decay", "early_stopping", "transferred_learning_rate"),
+            "scratch_learning_rate",
         )
         if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")
@@ -129,6 +136,16 @@ class TrainingSettings:
                 f"--warm_up_head={self.warm_up_head}: expected 0 or more, and less than the "
                 f"{self.steps} steps."
             )
+        if (part := self.early_stopping_split) is not None:
+            if not 0 < part < 1:
+                raise UserError(
+                    f"--early_stopping_split={part}: expected more than 0, less than 1."
+                )
+            if self.early_stopping is None:
+                raise UserError(
+                    f"--early_stopping_split={part}: needs --early_stopping, the tests that a "
+                    "network waits for a lower loss."
+                )
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
         _check_choice("precision", self.precision, choices.PRECISIONS)

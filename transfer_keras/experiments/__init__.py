@@ -3,6 +3,7 @@
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import (
     TaskData,
+    hold_back,
     image_preprocessing,
     open_tasks,
     read_data,
@@ -15,7 +16,7 @@ from transfer_keras.experiments.grouping import estimate_memory, plan_experiment
 from transfer_keras.experiments.kept_features import features_limit, pictures_seen
 from transfer_keras.experiments.plan_table import plan_table
 from transfer_keras.experiments.ray_cluster import run_on_ray
-from transfer_keras.experiments.recipes import make_recipe
+from transfer_keras.experiments.recipes import learning_rates, make_recipe
 from transfer_keras.experiments.run import name_bad_images, run_experiment
 from transfer_keras.experiments.slurm import write_slurm_script
 from transfer_keras.experiments.streams import make_streams
@@ -37,7 +38,9 @@ __all__ = [
     "estimate_memory",
     "estimate_sweep",
     "features_limit",
+    "hold_back",
     "image_preprocessing",
+    "learning_rates",
     "list_units",
     "make_networks",
     "make_recipe",

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from transfer_keras.config import Experiment, UserError
 from transfer_keras.datasets import AnyExamples, Preprocessing, TaskPair
 from transfer_keras.experiments.feature_store import FeatureStore
@@ -16,12 +18,14 @@ class TaskData:
     Attributes:
         pair: the tasks.
         train, test: name of a task -> its examples.
+        held_back: the same of training examples by which early stopping decides; there may be none.
         features: what frozen units made of these examples so far.
     """
 
     pair: TaskPair
     train: Mapping[str, AnyExamples]
     test: Mapping[str, AnyExamples]
+    held_back: Mapping[str, AnyExamples] = dataclasses.field(default_factory=dict)
     features: FeatureStore = dataclasses.field(default_factory=FeatureStore)
 
 
@@ -69,8 +73,46 @@ def read_data(experiment: Experiment, *, in_memory: bool | None = None) -> TaskD
         UserError: see `TaskPair`.
     """
     pair = open_tasks(experiment)
-    preprocessing, batch = image_preprocessing(experiment), experiment.training.batch_size
-    return TaskData(pair, *pair.read(preprocessing, batch_size=batch, in_memory=in_memory))
+    preprocessing, training = image_preprocessing(experiment), experiment.training
+    batch = training.batch_size
+    train, test = pair.read(preprocessing, batch_size=batch, in_memory=in_memory)
+    if (part := training.early_stopping_split) is None:
+        return TaskData(pair, train, test)
+    divided = {name: hold_back(examples, part) for name, examples in train.items()}
+    train = {name: kept for name, (kept, _) in divided.items()}
+    for name, (kept, back) in divided.items():
+        if len(kept) < batch or not len(back):
+            raise UserError(
+                f"--early_stopping_split={part}: of task {name} {len(kept)} training images remain "
+                f"and {len(back)} are held back. Expected a batch of {batch}, and one or more."
+            )
+    return TaskData(pair, train, test, {name: back for name, (_, back) in divided.items()})
+
+
+def hold_back(
+    examples: AnyExamples, part: float, *, most: int | None = None
+) -> tuple[AnyExamples, AnyExamples]:
+    """Divides examples at random, the same each time: each class alike, and none gives up all.
+
+    Args:
+        examples: to divide.
+        part: of each class that is held back; one example at the least, where it has two.
+        most: so many examples, or two of each class, are taken of all; None: all are.
+
+    Returns:
+        Those that are kept, and those that are held back, in their order.
+    """
+    order = np.random.default_rng(0).permutation(len(examples))
+    by_class = [order[examples.labels[order] == label] for label in np.unique(examples.labels)]
+    each = None if most is None else max(2, most // len(by_class))
+    back, kept = [], []
+    for places in by_class:
+        places = places[:each]
+        count = min(max(1, round(part * len(places))), len(places) - 1)
+        back.append(places[:count])
+        kept.append(places[count:])
+    kept, back = (examples.part(np.sort(np.concatenate(places))) for places in (kept, back))
+    return kept, back
 
 
 def image_preprocessing(experiment: Experiment) -> Preprocessing:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import inspect
+import itertools
 import math
 import pathlib
 import shutil
@@ -35,12 +36,14 @@ class Kept(NamedTuple):
     Attributes:
         tensors: of the fused model, whose values are kept.
         train, test: the values, in the order of the pictures.
+        held_back: those of training examples by which early stopping decides; None: there are none.
         with_pictures: whether some networks need the pictures besides.
     """
 
     tensors: list[keras.KerasTensor]
     train: FeatureExamples
     test: FeatureExamples
+    held_back: FeatureExamples | None
     with_pictures: bool
 
 
@@ -68,8 +71,9 @@ def keep_features(run: Run, group: Group, fused: keras.Model) -> Kept | None:
         return None
 
     # Where it is kept.
-    specs = {split: _specs(run, group, fused, tensors, split) for split in ("train", "test")}
-    everything = [*specs["train"], *specs["test"]]
+    splits = ["train", "test", *(["held_back"] if run.data.held_back else [])]
+    specs = {split: _specs(run, group, fused, tensors, split) for split in splits}
+    everything = list(itertools.chain.from_iterable(specs.values()))
     size, folder = sum(spec.bytes for spec in everything), None
     if not run.data.features.make_room(everything, features_limit(run.experiment)):
         folder = run.workdir.group_folder(group.names) / _FOLDER
@@ -83,14 +87,15 @@ def keep_features(run: Run, group: Group, fused: keras.Model) -> Kept | None:
         f"{size / 2**20:,.0f} MiB in {folder or 'memory'}."
     )
     frozen = _FrozenPart(fused, tensors)
-    train, test = (
-        FeatureExamples(
+    kept = {
+        split: FeatureExamples(
             _features(run, group, frozen, specs[split], split, folder),
-            examples[group.target].labels,
+            getattr(run.data, split)[group.target].labels,
         )
-        for split, examples in (("train", run.data.train), ("test", run.data.test))
-    )
-    return Kept(tensors, train, test, len(tensors) < len(boundary))
+        for split in splits
+    }
+    with_pictures = len(tensors) < len(boundary)
+    return Kept(tensors, kept["train"], kept["test"], kept.get("held_back"), with_pictures)
 
 
 def _has_kernel(fused: keras.Model, tensor: keras.KerasTensor) -> bool:
@@ -287,7 +292,7 @@ def _computing(
     per_view = math.ceil(len(examples) / size)
 
     def pictures(view: int) -> tf.data.Dataset:
-        if split == "test":
+        if split != "train":
             return examples.evaluation(batch_size=size)
         mean, seed = run.source.mean_image(group.treatments), run.experiment.training.seed
         return examples.view(view, batch_size=size, seed=seed, mean=mean)

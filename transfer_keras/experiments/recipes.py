@@ -54,9 +54,10 @@ def class_weights(labels: np.ndarray) -> tuple[float, ...]:
 def learning_rates(
     experiment: Experiment, fused: keras.Model, treatments: Sequence[Treatment]
 ) -> LearningRates | None:
-    """Sets the rates of the transferred units that are fine-tuned.
+    """Sets the rates of what is not trained with the recipe's.
 
-    They stay as they are until the warm-up ends. Their rate is `transferred_learning_rate`, times
+    That is training from scratch, with a donor; and transferred units that are fine-tuned, which
+    stay as they are until the warm-up ends. Their rate is `transferred_learning_rate`, times
     `layerwise_decay` for each unit, or block, from the lowest new one down to them (Howard and
     Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", section 3.2, whose
     decay is 1 / 2.6).
@@ -66,7 +67,8 @@ def learning_rates(
     """
     training = experiment.training
     ratio = (training.transferred_learning_rate or training.learning_rate) / training.learning_rate
-    if not training.warm_up_head and training.layerwise_decay == ratio == 1:
+    scratch = (training.scratch_learning_rate or training.learning_rate) / training.learning_rate
+    if not training.warm_up_head and training.layerwise_decay == ratio == scratch == 1:
         return None
     factors: dict[int, float] = {}
     frozen_batch_norm = []
@@ -79,11 +81,19 @@ def learning_rates(
                 factors |= {id(variable): factor for variable in layer.trainable_variables}
                 if layer.trainable and isinstance(layer, keras.layers.BatchNormalization):
                     frozen_batch_norm.append(layer)
-    if not factors:
+    from_scratch = {
+        id(variable): scratch
+        for treatment in treatments
+        if treatment.mode == "base" and scratch != 1
+        for unit in surgery.fused_units(fused, treatment.name)
+        for layer in unit.layers
+        for variable in layer.trainable_variables
+    }
+    if not factors and not from_scratch:
         return None
     variables = fused.trainable_variables
     return LearningRates(
-        factors=[factors.get(id(variable), 1.0) for variable in variables],
+        factors=[(factors | from_scratch).get(id(variable), 1.0) for variable in variables],
         frozen_in_warm_up=[id(variable) in factors for variable in variables],
         warm_up=training.warm_up_head,
         frozen_batch_norm=frozen_batch_norm,

@@ -155,7 +155,7 @@ def name_bad_images(data: TaskData) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError:
-        for examples in (data.train, data.test):
+        for examples in (data.train, data.test, data.held_back):
             data.pair.refuse_faults(examples)
         raise
 

@@ -1,11 +1,14 @@
 """What a group is trained from and tested on: pictures, or the features that are kept of them."""
 
+import functools
 import time
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from transfer_keras.config import Group
+from transfer_keras.datasets import AnyExamples, FeatureExamples
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.kept_features import keep_features
 from transfer_keras.training import Streams, as_input
@@ -42,15 +45,17 @@ def make_streams(run: Run, group: Group, fused: keras.Model) -> Streams:
         return with_pictures(features, pictures.batches(start, context))
 
     def test(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        features = kept.test.evaluation(batch_size=run.source.test_batch, context=context)
+        features = _in_turn(run, [kept.test, kept.held_back], context)
         return with_pictures(features, pictures.test(context))
 
     tensors = [*kept.tensors, fused.input] if kept.with_pictures else kept.tensors
-    return Streams(batches, test, pictures.strategy, tensors, time.monotonic() - begun)
+    seconds = time.monotonic() - begun
+    return Streams(batches, test, pictures.strategy, tensors, seconds, pictures.held_back)
 
 
 def _picture_streams(run: Run, group: Group) -> Streams:
     training, train = run.experiment.training, run.data.train[group.target]
+    held_back = run.data.held_back.get(group.target)
     mean = run.source.mean_image(group.treatments)
 
     def batches(start: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -63,9 +68,21 @@ def _picture_streams(run: Run, group: Group) -> Streams:
         )
 
     def test(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        return test_stream(run, group.target, context)
+        return _in_turn(run, [run.data.test[group.target], held_back], context)
 
-    return Streams(batches, test, run.devices.strategy)
+    count = len(held_back) if held_back else 0
+    return Streams(batches, test, run.devices.strategy, held_back=count)
+
+
+def _in_turn(
+    run: Run,
+    parts: Sequence[AnyExamples | FeatureExamples | None],
+    context: tf.distribute.InputContext,
+) -> tf.data.Dataset:
+    """Gives one pass over the examples of each part that is there."""
+    batch_size = run.source.test_batch
+    passes = [part.evaluation(batch_size=batch_size, context=context) for part in parts if part]
+    return functools.reduce(tf.data.Dataset.concatenate, passes)
 
 
 def test_stream(run: Run, target: str, context: tf.distribute.InputContext) -> tf.data.Dataset:

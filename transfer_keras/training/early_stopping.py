@@ -17,7 +17,7 @@ class StoppingState:
 
     Attributes:
         step: the step of the test that counts; 0 before the first test.
-        loss: the lowest test loss so far, in nats.
+        loss: the lowest loss of a test so far, in nats.
         waited: number of tests since it last fell.
         tested: the step of the last test; tests after the network was done are left out.
         scores: training scores at the last test.
@@ -73,7 +73,11 @@ class EarlyStopping:
         )
 
     def test(
-        self, step: int, predictions: Mapping[str, Predictions], scores: Mapping[str, Scores]
+        self,
+        step: int,
+        predictions: Mapping[str, Predictions],
+        scores: Mapping[str, Scores],
+        losses: Mapping[str, float] | None = None,
     ) -> None:
         """Takes note of a test.
 
@@ -81,11 +85,13 @@ class EarlyStopping:
             step: number of updates done.
             predictions: of all networks.
             scores: training scores of all networks since the last log.
+            losses: of all networks, by which their best test is found; None: those of the
+                predictions.
         """
         for name, state in self.states.items():
             if self._is_done(state):
                 continue
-            loss = predictions[name].scores.loss
+            loss = losses[name] if losses else predictions[name].scores.loss
             better = loss < state.loss
             if better or not state.step or self._patience is None:
                 state.step = step

@@ -6,7 +6,7 @@ It is our own and not Keras's `fit`, which cannot do multi-worker training on Ke
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from transfer_keras.training.early_stopping import EarlyStopping
 from transfer_keras.training.hooks import Monitor, call_hook
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.replicas import distribute
-from transfer_keras.training.scores import Trained, outcome
+from transfer_keras.training.scores import Predictions, Trained, outcome
 from transfer_keras.training.signals import Stop
 from transfer_keras.training.state import TrainingState
 from transfer_keras.training.step import make_train_step
@@ -41,6 +41,8 @@ class Streams:
         tensors: tensors of the model, whose values both streams have in place of the images, as a
             tuple; what is above them must not need the input. None: they have images.
         seconds: that were spent on making the values; they count as training.
+        held_back: number of training examples at the end of `test` that are not trained on; early
+            stopping looks at them alone, and they are in no result. 0: it looks at the test.
     """
 
     batches: Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
@@ -48,6 +50,7 @@ class Streams:
     strategy: tf.distribute.Strategy
     tensors: Sequence[keras.KerasTensor] | None = None
     seconds: float = 0.0
+    held_back: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +62,10 @@ class Schedule:
         log_every: steps from one log of the training scores to the next; the last step always
             has one.
         unit_metrics: what is measured of units, and when; None: nothing. It changes no weight.
-        patience: a network is done when its test loss has not fallen below its lowest for so many
-            tests in a row. The training ends when all are done, or after all steps, and each
-            network then has the weights of its best test. None: of the last step.
+        patience: a network is done when its test loss, or that of the examples that are held back,
+            has not fallen below its lowest for so many tests in a row. The training ends when all
+            are done, or after all steps, and each network then has the weights of its best test.
+            None: of the last step.
         jit_compile: whether XLA compiles the forward and the backward pass.
     """
 
@@ -205,7 +209,8 @@ class _Training:
             self._call("on_log", step, self._state.log())
         predictions, activations = self._test(scores=test, activations=measure)
         if test:
-            self._stopping.test(step, predictions, self._state.scores())
+            predictions, losses = self._without_held_back(predictions)
+            self._stopping.test(step, predictions, self._state.scores(), losses)
             is_last = is_last or self._stopping.all_done
         if is_last and not log:
             self._call("on_log", step, self._state.log())
@@ -217,6 +222,15 @@ class _Training:
             self._state.tests.append((step, scores))
             self._call("on_test_end", step, scores)
         return is_last
+
+    def _without_held_back(
+        self, predictions: Mapping[str, Predictions]
+    ) -> tuple[Mapping[str, Predictions], dict[str, float] | None]:
+        """Divides what a test predicts: of the test examples, and the losses of the others."""
+        if not (count := self._streams.held_back):
+            return predictions, None
+        losses = {n: each.part(slice(-count, None)).scores.loss for n, each in predictions.items()}
+        return {n: each.part(slice(-count)) for n, each in predictions.items()}, losses
 
     def _copy_weights(self) -> list[np.ndarray]:
         """Copies the values of the trainable variables."""

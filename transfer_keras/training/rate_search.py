@@ -25,11 +25,13 @@ class Trial(NamedTuple):
         rate: the highest.
         steps: of the training.
         scores: name of a network -> its scores on the test examples.
+        decayed: whether it had the other factors.
     """
 
     rate: float
     steps: int
     scores: Mapping[str, Scores]
+    decayed: bool = False
 
     @property
     def loss(self) -> float:
@@ -46,6 +48,7 @@ def search_rates(
     rungs: Sequence[int],
     *,
     searched: Callable[[keras.Variable], bool] = lambda variable: True,
+    decayed: Sequence[float] | None = None,
     stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Trial]:
@@ -64,6 +67,8 @@ def search_rates(
         rungs: the steps of each rung; after each, the half with the lower loss goes on.
         searched: tells of a trainable variable whether it is trained with the rate that is
             compared; others have the recipe's.
+        decayed: factors of the rates of the trainable variables in place of the recipe's, with
+            which the best rate is tried last, for the steps of the last rung; None: not tried.
         stop: asked after each step; the training that is under way then counts for nothing.
         on_step: called after each step.
 
@@ -78,20 +83,28 @@ def search_rates(
     training = _RepeatedTraining(model, recipe, streams, searched)
     trials: list[Trial] = []
     best = [variable.numpy() for variable in model.variables]
+    of_rung: list[Trial] = []
+
+    def run(rate: float, steps: int, factors: Sequence[float] | None = None) -> None:
+        nonlocal best
+        trial = training.run(rate, steps, factors, stop, on_step)
+        if trial is None:
+            return
+        if all(trial.loss < other.loss for other in of_rung):
+            best = [variable.numpy() for variable in model.variables]
+        of_rung.append(trial)
+
     for steps in rungs:
-        of_rung: list[Trial] = []
+        of_rung = []
         for rate in rates:
-            trial = training.run(rate, steps, stop, on_step)
-            if trial is None:
-                break
-            if all(trial.loss < other.loss for other in of_rung):
-                best = [variable.numpy() for variable in model.variables]
-            of_rung.append(trial)
+            if not stop():
+                run(rate, steps)
         trials += of_rung
         of_rung.sort(key=lambda trial: trial.loss)
         rates = [trial.rate for trial in of_rung[: math.ceil(len(of_rung) / 2)]]
-        if stop():
-            break
+    if decayed is not None and of_rung and not stop():
+        run(of_rung[0].rate, rungs[-1], decayed)
+        trials += [trial for trial in of_rung if trial.decayed]
     _assign(model.variables, best)
     return trials
 
@@ -127,12 +140,17 @@ class _RepeatedTraining:
         self._begins_with = [variable.numpy() for variable in self._state]
 
     def run(
-        self, rate: float, steps: int, stop: Callable[[], bool], on_step: Callable[[], None]
+        self,
+        rate: float,
+        steps: int,
+        factors: Sequence[float] | None,
+        stop: Callable[[], bool],
+        on_step: Callable[[], None],
     ) -> Trial | None:
         """Trains from the beginning with a rate, and tests; None if it was stopped."""
         strategy, highest = self._streams.strategy, self._recipe.learning_rate
         _assign(self._state, self._begins_with)
-        for factor, usual in zip(self._factors, self._usual, strict=True):
+        for factor, usual in zip(self._factors, factors or self._usual, strict=True):
             if isinstance(factor, keras.Variable):
                 factor.assign(usual * rate / highest)
         stream = distribute(strategy, lambda context: self._streams.batches(0, context))
@@ -146,7 +164,7 @@ class _RepeatedTraining:
                 return None
         predictions, _ = self._test(scores=True, activations=False)
         scores = {name: of_network.scores for name, of_network in predictions.items()}
-        return Trial(rate, steps, scores)
+        return Trial(rate, steps, scores, factors is not None)
 
 
 def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:

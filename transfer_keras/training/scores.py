@@ -37,6 +37,10 @@ class Predictions(NamedTuple):
     predicted: np.ndarray
     loss: np.ndarray
 
+    def part(self, which: slice) -> "Predictions":
+        """Selects the predictions for some images."""
+        return Predictions(*(values[which] for values in self))
+
     @property
     def scores(self) -> Scores:
         """Gives the mean loss and the top-1 accuracy of the predictions."""
