@@ -1,5 +1,6 @@
 """What is promised of the recommended network on other pictures."""
 
+import json
 import shutil
 
 import keras
@@ -10,7 +11,15 @@ from support.networks import write_pictures
 
 from transfer_keras.advice import accuracy
 from transfer_keras.datasets import Preprocessing, TaskPair
-from transfer_keras.results import NetworkResult, Role, Runs, TargetTask, accuracy_of_choice
+from transfer_keras.results import (
+    BALANCED,
+    TOP1,
+    NetworkResult,
+    Role,
+    Runs,
+    TargetTask,
+    accuracy_of_choice,
+)
 
 SMALL = Preprocessing(24, 24, augment=False)
 
@@ -39,11 +48,24 @@ def save_constant(path, place):
 
 def test_it_is_measured_on_pictures_that_nothing_was_chosen_by(tmp_path, held_out):
     save_constant(tmp_path / "best.keras", 1)
-    found = accuracy.accuracy_on_held_out(tmp_path, tmp_path / "best.keras", held_out, 5)
-    assert found.top1 == pytest.approx(4 / 12)
+    found = accuracy.accuracy_on_held_out(tmp_path, tmp_path / "best.keras", held_out, 5, TOP1)
+    assert found.value == pytest.approx(4 / 12)
     assert found.low < 0.2 < 0.5 < found.high
     assert found.basis == "measured on the 12 pictures in test/, which nothing was chosen by"
     assert str(found) == f"0.333 (95 % {found.low:.3f} to {found.high:.3f})"
+
+
+def test_where_classes_are_uneven_each_counts_the_same(tmp_path, held_out):
+    for path in sorted((tmp_path / "set" / "test" / "right").iterdir())[1:]:
+        path.write_bytes(b"no picture")
+    save_constant(tmp_path / "best.keras", 1)
+    top1, balanced = (
+        accuracy.accuracy_on_held_out(tmp_path, tmp_path / "best.keras", held_out, 5, measure)
+        for measure in (TOP1, BALANCED)
+    )
+    assert top1.value == pytest.approx(1 / 9)
+    assert balanced.value == pytest.approx(1 / 3)
+    assert json.loads((tmp_path / "test.json").read_text())[BALANCED][0] == balanced.value
 
 
 def test_it_says_what_could_not_be_decoded_and_that_it_was_opened_before(tmp_path, held_out):
@@ -51,7 +73,7 @@ def test_it_says_what_could_not_be_decoded_and_that_it_was_opened_before(tmp_pat
     broken.write_bytes(b"no picture")
     save_constant(tmp_path / "best.keras", 2)
     for _ in range(2):
-        found = accuracy.accuracy_on_held_out(tmp_path, tmp_path / "best.keras", held_out, 5)
+        found = accuracy.accuracy_on_held_out(tmp_path, tmp_path / "best.keras", held_out, 5, TOP1)
     assert found.basis.startswith("measured on the 11 pictures in test/")
     assert "; 1 that are there cannot be decoded; a network was tested there 1 times before" in (
         found.basis
@@ -63,9 +85,9 @@ def test_without_them_the_choice_is_repeated():
     found = accuracy.accuracy_of_advice(runs)
     best = Role("AnB+", 6)
     top1 = [result.top1 for result in runs.of(best)]
-    assert found.low < found.top1 < max(top1) + 0.005
+    assert found.low < found.value < max(top1) + 0.005
     alone = accuracy_of_choice([np.array([result.right for result in runs.of(best)])])
-    assert found.top1 == pytest.approx(alone.estimate, abs=0.01)
+    assert found.value == pytest.approx(alone.estimate, abs=0.01)
     assert "validation pictures" in found.basis
 
 

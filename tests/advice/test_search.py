@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
 from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
 
@@ -180,6 +181,37 @@ def test_run_again_it_goes_on_where_it_was(advised, monkeypatch):
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert "top-1" in log
     assert f"Going on with what is in {folder / 'advice'}: 40 steps a network" in log
+
+
+def test_uneven_classes_count_the_same_in_all_that_is_said(tmp_path):
+    experiment = ask(tmp_path, steps=8)
+    for path in sorted((tmp_path / "pictures" / "left").iterdir())[:7]:
+        path.unlink()
+    log = run(experiment, tmp_path / "advice", seeds=1)
+    assert "They are uneven: all count the same in training and in what is compared." in log
+    assert "a linear classifier on top: balanced accuracy " in log
+    assert ", balanced accuracy " in log[log.index("Best so far") :]
+    study = read_study(tmp_path / "advice")
+    facts = Workdir(tmp_path / "advice" / "splitdonor-seed0").read_facts()["settings"]
+    assert facts["class_weights"] == "balanced"
+    table = log[log.index("n  up to unit") :].splitlines()
+    assert "  balanced accuracy  regret " in table[0]
+    trained = [network for network in study.networks if network.trained]
+    assert trained
+    for network in trained:
+        label, predicted = network.workdir.predictions(network.row.treatment)
+        expected = balanced_accuracy_score(label, predicted)
+        kind = {"base": "from scratch", "frozen": "frozen", "fine_tune": "fine-tuned"}
+        (line,) = [line for line in table if re.match(
+            rf"{network.row.n}\s.*{kind[network.row.mode]}\s", line)]  # fmt: skip
+        assert f" {expected:.3f} " in line
+    card = (tmp_path / "advice" / "MODEL_CARD.md").read_text()
+    assert "| balanced accuracy on the validation pictures | " in card
+    assert "| balanced accuracy on other pictures of this kind | " in card
+    assert "top-1" not in card
+    run(experiment, tmp_path / "advice", seeds=1)
+    with pytest.raises(UserError, match="class_weights"):
+        run(experiment, tmp_path / "advice", fixed=[*CHOSEN, "class_weights"])
 
 
 @pytest.mark.parametrize(

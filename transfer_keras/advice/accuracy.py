@@ -7,31 +7,36 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from scipy import stats
 
 from transfer_keras.config import Experiment, UserError
 from transfer_keras.datasets import StreamedExamples
 from transfer_keras.experiments import TaskData, image_preprocessing
-from transfer_keras.results import Runs, accuracy_of_choice, roles_to_choose, write_text
+from transfer_keras.results import (
+    Runs,
+    accuracy_of_choice,
+    measure_accuracy,
+    roles_to_choose,
+    write_text,
+)
 
 _OPENED = "test.json"
 
 
 class ExpectedAccuracy(NamedTuple):
-    """The top-1 that is expected on other pictures of the same kind.
+    """The accuracy that is expected on other pictures of the same kind.
 
     Attributes:
-        top1, low, high: in fractions, with the 95 % interval.
+        value, low, high: in fractions, with the 95 % interval.
         basis: where it comes from, for people.
     """
 
-    top1: float
+    value: float
     low: float
     high: float
     basis: str
 
     def __str__(self):
-        return f"{self.top1:.3f} (95 % {self.low:.3f} to {self.high:.3f})"
+        return f"{self.value:.3f} (95 % {self.low:.3f} to {self.high:.3f})"
 
 
 def find_held_out(
@@ -55,7 +60,11 @@ def find_held_out(
 
 
 def accuracy_on_held_out(
-    folder: pathlib.Path, network: pathlib.Path, held_out: StreamedExamples, batch_size: int
+    folder: pathlib.Path,
+    network: pathlib.Path,
+    held_out: StreamedExamples,
+    batch_size: int,
+    measure: str,
 ) -> ExpectedAccuracy | None:
     """Tests the recommended network on pictures that nothing was chosen by, and counts how often.
 
@@ -64,6 +73,7 @@ def accuracy_on_held_out(
         network: file of a network, pixels 0..255 -> values whose highest is the answer.
         held_out: the pictures; those that cannot be decoded are left out, and counted.
         batch_size: of the pass.
+        measure: see `results.measure_accuracy`.
 
     Returns:
         None where no picture can be decoded.
@@ -72,13 +82,14 @@ def accuracy_on_held_out(
     if not len(sound):
         return None
     model = keras.saving.load_model(network, compile=False)
-    right = []
+    answers = []
     for images, labels in sound.evaluation(batch_size=batch_size):
-        right.append(np.argmax(model.predict_on_batch(images), axis=-1) == labels.numpy())
-    found = accuracy_interval(np.concatenate(right)[: len(sound)])
+        answers.append((labels.numpy(), np.argmax(model.predict_on_batch(images), axis=-1)))
+    label, predicted = (np.concatenate(of)[: len(sound)] for of in zip(*answers, strict=True))
+    found = measure_accuracy(label, predicted, measure)
     path = folder / _OPENED
     opened = 1 + (json.loads(path.read_text())["opened"] if path.exists() else 0)
-    facts = {"opened": opened, "pictures": len(sound), "top1": found}
+    facts = {"opened": opened, "pictures": len(sound), measure: found}
     write_text(path, json.dumps(facts) + "\n")
     basis = f"measured on the {len(sound):,} pictures in test/, which nothing was chosen by"
     if bad := len(held_out) - len(sound):
@@ -105,14 +116,3 @@ def accuracy_of_advice(runs: Runs) -> ExpectedAccuracy | None:
     found = accuracy_of_choice([np.array(of_role) for of_role in answers])
     basis = "the choice repeated on samples of the validation pictures, and tested on the others"
     return ExpectedAccuracy(*found, basis)
-
-
-def accuracy_interval(right: np.ndarray) -> tuple[float, float, float]:
-    """Computes an accuracy and its 95 % interval over images, after Wilson (1927).
-
-    Args:
-        right: bool (images,).
-    """
-    test = stats.binomtest(int(right.sum()), right.size)
-    interval = test.proportion_ci(0.95, method="wilson")
-    return float(right.mean()), interval.low, interval.high

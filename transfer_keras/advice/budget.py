@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.refinement import spread_evenly
-from transfer_keras.config import Experiment, Treatment, UserError, duration, parse_treatment
+from transfer_keras.config import (
+    Experiment,
+    Treatment,
+    UserError,
+    choices,
+    duration,
+    parse_treatment,
+)
 from transfer_keras.results import BASE, TUNED_TRANSFER, Role, as_begun, check_study, write_text
 
 SCRATCH = parse_treatment("baseB")
@@ -68,7 +75,7 @@ class SearchPlan:
         steps, warm_up_head, validations: of each network.
         views: see `DataSettings`.
         stages: names of the treatments of each stage, in order: the first set, and what refined it.
-        head_first: see `TrainingSettings`.
+        head_first, class_weights: see `TrainingSettings`.
         rates: the learning rates that were found, by their flags' names.
         rate_lines: what was tried for them, for people.
     """
@@ -82,6 +89,7 @@ class SearchPlan:
     head_first: bool = False  # As version 0.1.0 did.
     rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
     rate_lines: tuple[str, ...] = ()
+    class_weights: str = choices.UNWEIGHTED
 
     @property
     def treatments(self) -> list[list[Treatment]]:
@@ -256,8 +264,9 @@ def _new_plan(
     validations = planned.training.validations
     views = experiment.data.views
     return SearchPlan(
-        experiment.variant_name, steps, warm_up, validations, views, names, head_first
-    )
+        experiment.variant_name, steps, warm_up, validations, views, names, head_first,
+        class_weights=experiment.training.class_weights,
+    )  # fmt: skip
 
 
 def scratch_fits(

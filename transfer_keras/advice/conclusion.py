@@ -65,21 +65,27 @@ def conclude(
     expected = None
     if held_out is not None:
         batch = experiment.training.batch_size
-        expected = accuracy.accuracy_on_held_out(folder, network, held_out, batch)
+        expected = accuracy.accuracy_on_held_out(folder, network, held_out, batch, runs.measure)
         if expected is None:
             log("No picture in test/ can be decoded.")
     expected = expected or accuracy.accuracy_of_advice(runs)
     top1 = [result.top1 for result in runs.of(best_role(runs))]
-    selection = model_card.Selection(advice, len(runs.networks()), top1, expected)
+    count = len(runs.networks())
+    selection = model_card.Selection(advice, count, top1, expected, runs.measure)
     use = model_card.write_card(folder, chosen, selection)
 
     if scores:
         frozen = {r.n: x for r, x in mean_top1(runs).items() if r.family == FROZEN_TRANSFER}
-        pictures = min(ESTIMATED_ON, len(data.train["B"]))
-        log(f"\n{transferability.describe(scores, pictures=pictures, reached=frozen)}")
+        said = transferability.describe(
+            scores,
+            pictures=min(ESTIMATED_ON, len(data.train["B"])),
+            reached=frozen,
+            measure=runs.measure,
+        )
+        log(f"\n{said}")
     log(f"\n{table_for_donor(runs, unit_names, **settings)}\n\n{advice}")
     if expected:
-        log(f"On other pictures of this kind, top-1 {expected}: {expected.basis}.")
+        log(f"On other pictures of this kind, {runs.measure} {expected}: {expected.basis}.")
     for trained in read_study(folder).networks:
         if trained.row.outcome != choices.TRAINED:
             log(f"Did not learn: {trained.row.treatment}, seed {trained.seed}.")

@@ -8,9 +8,10 @@ import numpy as np
 from transfer_keras.advice import transferability
 from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.cost import BatchTimer, TrainingCost
-from transfer_keras.config import Experiment, duration
+from transfer_keras.config import Experiment, choices, duration
 from transfer_keras.experiments import TaskData
 from transfer_keras.networks import pretrained
+from transfer_keras.results import BALANCED, TOP1
 from transfer_keras.training import Progress
 
 ESTIMATED_ON = 500  # Pictures at the most, of those to train and of those to validate.
@@ -73,17 +74,23 @@ def estimate(
     train, test = (
         ([values[which] for values in features], labels[which]) for which in (is_train, ~is_train)
     )
-    scores = transferability.score_features([unit.name for unit in units], train, test)
-    log(f"\n{transferability.describe(scores, pictures=len(train[1]))}")
+    measure = measure_of(experiment)
+    scores = transferability.score_features([unit.name for unit in units], train, test, measure)
+    log(f"\n{transferability.describe(scores, pictures=len(train[1]), measure=measure)}")
     known = [score for score in scores if not math.isnan(score.linear)]
     if known:
         best = max(known, key=lambda score: (score.linear, score.n))
         log(
             f"First answer, after {duration(budget.elapsed)}: the lower {best.n} "
             f"unit{'s' * (best.n > 1)} frozen (up to {best.unit}) and a linear classifier on top: "
-            f"top-1 {best.linear:.3f} of {len(test[1])} pictures.\n"
+            f"{measure} {best.linear:.3f} of {len(test[1])} pictures.\n"
         )
     return scores, cost
+
+
+def measure_of(experiment: Experiment) -> str:
+    """Gives the measure by which networks are compared: of what they are trained for."""
+    return BALANCED if experiment.training.class_weights == choices.BALANCED else TOP1
 
 
 def _some_pictures(data: TaskData, batch_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

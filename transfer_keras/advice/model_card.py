@@ -8,9 +8,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from transfer_keras.advice.accuracy import ExpectedAccuracy, accuracy_interval
+from transfer_keras.advice.accuracy import ExpectedAccuracy
 from transfer_keras.config import Experiment, render_template
-from transfer_keras.results import Workdir, write_text, write_whole
+from transfer_keras.results import TOP1, Workdir, measure_accuracy, write_text, write_whole
 
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
 USE = """\
@@ -46,12 +46,14 @@ class Selection(NamedTuple):
         compared: how many networks it is the best of.
         top1_by_seed: of the networks of the same treatment, one a seed, itself included.
         expected: on other pictures; None: not known.
+        measure: by which it was chosen; see `results.measure_accuracy`.
     """
 
     advice: str
     compared: int
     top1_by_seed: Sequence[float]
     expected: ExpectedAccuracy | None
+    measure: str = TOP1
 
 
 def write_network(folder: pathlib.Path, chosen: ChosenNetwork) -> pathlib.Path:
@@ -100,7 +102,7 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
         settings=experiment.identity,
         size=size,
         unit=experiment.architecture.units[row.n - 1].name if row.n else None,
-        interval=accuracy_interval(label == predicted)[1:],
+        reached=measure_accuracy(label, predicted, selection.measure),
         recalls=_recalls(label, predicted, chosen.classes),
         training_images=chosen.training_images,
         selection=selection,

@@ -27,7 +27,7 @@ from transfer_keras.advice.budget import (
 )
 from transfer_keras.advice.conclusion import conclude
 from transfer_keras.advice.cost import TrainingCost
-from transfer_keras.advice.first_answer import estimate
+from transfer_keras.advice.first_answer import estimate, measure_of
 from transfer_keras.advice.rates import find_rates
 from transfer_keras.config import (
     Experiment,
@@ -47,16 +47,19 @@ from transfer_keras.experiments import (
     workdir_in,
 )
 from transfer_keras.results import (
+    BALANCED,
     BASE,
     MARGIN,
     Runs,
     Workdir,
     contenders,
     mean_top1,
+    measure_accuracy,
     read_study,
 )
 
 _VIEWS = 4  # Of each picture, with augmentation, where nothing is said: then they repeat.
+_UNEVEN = 2  # So many times the pictures of the smallest class are in the largest.
 _REFINED = 0.6  # Until this part of the time has elapsed, cut points are added; then seeds.
 
 
@@ -91,15 +94,18 @@ def advise(
     # What can be known before any training: the pictures, which are read here once for all
     # trainings, and what the donor's features of some of them say.
     # Then the plan, which a folder keeps.
+    earlier = SearchPlan.read(folder)
     if experiment.data.augment and not {"augment", "views"} & {*fixed}:
-        earlier = SearchPlan.read(folder)
         experiment = experiment.replace(views=earlier.views if earlier else _VIEWS)
     data = read_data(experiment)
+    if "class_weights" not in fixed:
+        uneven = choices.BALANCED if _is_uneven(data) else choices.UNWEIGHTED
+        experiment = experiment.replace(class_weights=earlier.class_weights if earlier else uneven)
     log(_describe(experiment, data))
     held_out = find_held_out(experiment, data, log)
     scores, cost = estimate(experiment, data, budget, log)
     rates, lines = {}, ()
-    if not SearchPlan.read(folder):
+    if not earlier:
         rates, lines = find_rates(experiment, data, budget, cost, fixed=fixed, log=log)
     experiment, plan = make_plan(
         experiment, folder, budget, cost, fixed=fixed, rates=rates, rate_lines=lines, log=log
@@ -138,13 +144,20 @@ def _describe(experiment: Experiment, data: TaskData) -> str:
     few, many = counts.min(), counts.max()
     each = f"{few}" if few == many else f"{few} to {many}"
     uneven = ""
-    if many >= 2 * few and experiment.training.class_weights == choices.UNWEIGHTED:
+    if _is_uneven(data):
         uneven = " They are uneven: --class_weights=balanced lets all classes count the same."
+        if measure_of(experiment) == BALANCED:
+            uneven = " They are uneven: all count the same in training and in what is compared."
     facts = (
         f"{len(train):,} pictures of {len(names)} classes to train on ({each} a class), "
         f"{len(test):,} to validate.{uneven}"
     )
     return "\n".join([facts, *donor_notes(experiment)])
+
+
+def _is_uneven(data: TaskData) -> bool:
+    counts = np.bincount(data.train["B"].labels)
+    return counts.max() >= _UNEVEN * counts.min()
 
 
 class _Search:
@@ -241,7 +254,7 @@ class _Search:
         Raises:
             UserError: if nothing did.
         """
-        study = read_study(self._folder)
+        study = read_study(self._folder, measure=measure_of(self.experiment))
         if not study.runs:
             failed = study.networks[0].row
             raise UserError(
@@ -296,11 +309,13 @@ class _Search:
 
     def _tell(self, stage: Sequence[Treatment]) -> None:
         """Logs what a stage has brought, and what is best so far."""
-        workdir = workdir_in(self._folder, self.experiment)
-        top1 = {name: workdir.row(name).top1 for name in workdir.done}
+        measure, workdir = measure_of(self.experiment), workdir_in(self._folder, self.experiment)
+        top1 = {
+            name: measure_accuracy(*workdir.predictions(name), measure)[0] for name in workdir.done
+        }
         best = max(map(parse_treatment, top1), key=lambda t: (top1[t.name], t.frozen_units))
         values = ", ".join(f"{top1[treatment.name]:.3f}" for treatment in stage)
         self._log(
             f"After {duration(self._budget.elapsed)}: {describe_stage(stage)}: {values}. "
-            f"Best so far: {describe_stage([best])}, top-1 {top1[best.name]:.3f}."
+            f"Best so far: {describe_stage([best])}, {measure} {top1[best.name]:.3f}."
         )

@@ -19,6 +19,7 @@ from transfer_keras.advice import logme
 from transfer_keras.advice.linear_classifier import linear_top1
 from transfer_keras.config import align_columns
 from transfer_keras.networks import pool_features
+from transfer_keras.results import TOP1
 from transfer_keras.training import centred_gram, linear_cka
 
 _MOST_FEATURES = 1024
@@ -110,6 +111,7 @@ def score_features(
     names: Sequence[str],
     train: tuple[Sequence[np.ndarray], np.ndarray],
     test: tuple[Sequence[np.ndarray], np.ndarray],
+    measure: str = TOP1,
 ) -> list[Score]:
     """Measures how much each unit's features say of the labels.
 
@@ -119,6 +121,7 @@ def score_features(
         names: of the units, from the input up: n counts them from 1.
         train: of each unit float (pictures, features), and labels, int (pictures,).
         test: the same of other pictures, on which the linear classifier is tested.
+        measure: of the linear classifier; see `results.measure_accuracy`.
 
     Raises:
         ValueError: if there are fewer than 4 pictures to train, or all of them have the same label.
@@ -134,7 +137,7 @@ def score_features(
         Score(
             unit=name,
             n=n,
-            linear=linear_top1(x, labels, others, test_labels),
+            linear=linear_top1(x, labels, others, test_labels, measure),
             logme=logme.logme(x, labels),
             cka=linear_cka([_gram(x)], [classes]),
         )
@@ -186,7 +189,11 @@ def _correlate(values: Sequence[float], top1: Sequence[float]) -> RankCorrelatio
 
 
 def describe(
-    scores: Sequence[Score], *, pictures: int, reached: Mapping[int, float] | None = None
+    scores: Sequence[Score],
+    *,
+    pictures: int,
+    reached: Mapping[int, float] | None = None,
+    measure: str = TOP1,
 ) -> str:
     """Draws a table for people, a line a unit, and says what it is and is not.
 
@@ -194,9 +201,10 @@ def describe(
         scores: of one donor on one task.
         pictures: how many the scores are of.
         reached: as for `compare_with_results`, once a study has been done.
+        measure: of the linear classifier, and of what was reached.
     """
     reached = reached or {}
-    lines = [("n", "unit", "linear", "LogME", "CKA", *(["top-1 frozen"] if reached else []))]
+    lines = [("n", "unit", "linear", "LogME", "CKA", *([f"{measure} frozen"] if reached else []))]
     for unit, n, linear, evidence, similarity in scores:
         line = (f"{n}", unit, f"{linear:.3f}", f"{evidence: .3f}", f"{similarity:.3f}")
         if reached:
@@ -204,7 +212,8 @@ def describe(
         lines.append(line)
     note = (
         f"These are estimates, from the donor's features of {pictures:,} pictures, without "
-        "training; higher is better. Linear: top-1 of a linear classifier on the unit's features."
+        f"training; higher is better. Linear: {measure} of a linear classifier on the unit's "
+        "features."
     )
     agreement = compare_with_results(scores, reached)
     if agreement is not None:

@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from transfer_keras.config import flag_types
+from transfer_keras.config import choices, flag_types
 from transfer_keras.config import flags as experiment_flags
 from transfer_keras.config.experiment import Experiment
 
@@ -35,6 +35,8 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
             own["scratch_learning_rate"] = training.scratch_learning_rate
         if training.layerwise_decay != 1:
             own["layerwise_decay"] = training.layerwise_decay
+        if training.class_weights != choices.UNWEIGHTED:
+            own["class_weights"] = training.class_weights
         own["scratch"] = experiment.execution.scratch
         if experiment.data.views:
             own["views"] = experiment.data.views

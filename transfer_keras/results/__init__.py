@@ -26,6 +26,7 @@ from transfer_keras.results.donor_recommendation import (
 from transfer_keras.results.files import write_text, write_whole
 from transfer_keras.results.lock import hold_lock
 from transfer_keras.results.margin import MARGIN
+from transfer_keras.results.measure import BALANCED, TOP1, measure_accuracy
 from transfer_keras.results.recommendation import recommend
 from transfer_keras.results.rows import Row
 from transfer_keras.results.selection import accuracy_of_choice
@@ -33,10 +34,12 @@ from transfer_keras.results.study import as_begun, check_study, read_study
 from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 
 __all__ = [
+    "BALANCED",
     "BASE",
     "EXPERIMENT_FILE",
     "FROZEN_TRANSFER",
     "MARGIN",
+    "TOP1",
     "TUNED_TRANSFER",
     "NetworkResult",
     "Price",
@@ -53,6 +56,7 @@ __all__ = [
     "contenders",
     "hold_lock",
     "mean_top1",
+    "measure_accuracy",
     "read_study",
     "recommend",
     "recommend_for_donor",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transfer_keras.results import statistics
+from transfer_keras.results.measure import TOP1
 
 # Families of networks in the paper's notation, as `config.Treatment.role` gives them. B is the
 # target and A the other task, whichever they are.
@@ -41,8 +42,10 @@ class NetworkResult(NamedTuple):
     """The test result of one network.
 
     Attributes:
-        top1: fraction of its target's test images that it got right, after the last step.
-        right: bool (test images,), whether it was right on each; None: not known.
+        top1: fraction of its target's test images that it got right, after the last step; or
+            balanced accuracy, see `Runs.measure`.
+        right: bool or float (test images,), what each adds, whose mean is top1; see
+            `measure.image_scores`; None: not known.
         best: mean top-1 of its best tests, which is optimistic; None: not known.
     """
 
@@ -69,9 +72,11 @@ class Runs:
 
     Attributes:
         by_target: target task -> seed -> role -> result. It is copied.
+        measure: by which networks are compared, `measure.TOP1` or `measure.BALANCED`.
     """
 
     by_target: Mapping[TargetTask, ResultsBySeed] = dataclasses.field(default_factory=dict)
+    measure: str = TOP1
 
     def __post_init__(self):
         copied = {

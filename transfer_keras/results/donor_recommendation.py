@@ -48,7 +48,7 @@ class Price(NamedTuple):
 
 
 def mean_top1(runs: Runs) -> dict[Role, float]:
-    """Gives the mean top-1 of training from scratch and of each transfer, over targets and seeds.
+    """Gives the mean top-1, or `Runs.measure`, of training from scratch and of each transfer.
 
     Selffers and random units are left out: they are no choice of someone who has a donor.
     """
@@ -182,7 +182,8 @@ def recommend_for_donor(
     ]
     tried = len(posterior.roles)
     if tried > 1:
-        lines.append(f"It is the best of {tried} on these pictures, so its top-1 is optimistic.")
+        of_best = f"It is the best of {tried} on these pictures"
+        lines.append(f"{of_best}, so its {runs.measure} is optimistic.")
     for family, mode in _MODES.items():
         if with_n := runs.trained_n(family):
             lines.append(f"Trained {mode}: n = {', '.join(map(str, with_n))}.")
@@ -215,7 +216,7 @@ def _what_to_take(
     runs: Runs, posterior: Posterior, taken: Role, named: _Names, donor_name: str
 ) -> str:
     results = _results(runs)[taken]
-    reached = f"top-1 {mean_top1(runs)[taken]:.3f}"
+    reached = f"{runs.measure} {mean_top1(runs)[taken]:.3f}"
     if len(results) > 1:
         reached += f", mean of {len(results)} seeds"
     if len(posterior.roles) > 1:
@@ -333,7 +334,7 @@ def table_for_donor(
     """
     results, means, posterior = _results(runs), mean_top1(runs), infer_levels(runs)
     taken, prices = best_role(runs), prices or {}
-    lines = [("n", "up to unit", "", "top-1", "regret", f"loses > {points(margin)}")]
+    lines = [("n", "up to unit", "", runs.measure, "regret", f"loses > {points(margin)}")]
     if prices:
         lines[0] += ("trains in", "memory", "weights trained")
     for role in sorted(means, key=lambda role: (role.n, role.family)):

@@ -18,6 +18,7 @@ from transfer_keras.config import (
     parse_treatment,
 )
 from transfer_keras.results.comparison import NetworkResult, Role, Runs, TargetTask
+from transfer_keras.results.measure import TOP1, image_scores
 from transfer_keras.results.rows import Row
 from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 
@@ -124,11 +125,12 @@ class Study(NamedTuple):
         ]
 
 
-def read_study(folder: pathlib.Path) -> Study:
+def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
     """Reads a workdir, or a folder of workdirs, which may still be in training.
 
     Args:
         folder: the workdir of one experiment, or the folder above several.
+        measure: by which networks are compared; see `measure.image_scores`.
 
     Raises:
         UserError: if there is no workdir, none of their networks is done, they differ in more than
@@ -190,14 +192,17 @@ def read_study(folder: pathlib.Path) -> Study:
         for network, label, predicted in _read_networks(workdir, variant):
             _check_images(network, labels.setdefault(network.target, label), label)
             networks.append(network)
-            result = NetworkResult(network.row.top1, label == predicted, best_tests(network.row))
+            scores = image_scores(label, predicted, measure)
+            top1 = network.row.top1 if measure == TOP1 else float(scores.mean())
+            result = NetworkResult(top1, scores, best_tests(network.row))
             for into in (all_runs, runs) if network.trained else (all_runs,):
                 by_seed = into.setdefault(network.kind, {}).setdefault(network.target, {})
                 by_seed.setdefault(network.seed, {})[network.role] = result
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
     by_kind, all_by_kind = (
-        {kind: Runs(by_target) for kind, by_target in each.items()} for each in (runs, all_runs)
+        {kind: Runs(by_target, measure) for kind, by_target in each.items()}
+        for each in (runs, all_runs)
     )
     return Study(settings, facts[0]["versions"], networks, by_kind, all_by_kind)
 

@@ -24,7 +24,8 @@ class Trial(NamedTuple):
     Attributes:
         rate: the highest.
         steps: of the training.
-        scores: name of a network -> its scores on the test examples.
+        scores: name of a network -> its scores on the test examples, by the class weights of the
+            recipe.
         decayed: whether it had the other factors.
     """
 
@@ -163,7 +164,11 @@ class _RepeatedTraining:
             if stop():
                 return None
         predictions, _ = self._test(scores=True, activations=False)
-        scores = {name: of_network.scores for name, of_network in predictions.items()}
+        weights = self._recipe.class_weights
+        scores = {
+            name: of_network.weighted(weights) if weights else of_network.scores
+            for name, of_network in predictions.items()
+        }
         return Trial(rate, steps, scores, factors is not None)
 
 

@@ -41,6 +41,12 @@ class Predictions(NamedTuple):
         """Selects the predictions for some images."""
         return Predictions(*(values[which] for values in self))
 
+    def weighted(self, class_weights: Sequence[float]) -> Scores:
+        """Gives the scores in which each image counts by the weight of its class."""
+        weights = np.asarray(class_weights)[self.label]
+        right = self.label == self.predicted
+        return Scores(*(float(np.average(x, weights=weights)) for x in (self.loss, right)))
+
     @property
     def scores(self) -> Scores:
         """Gives the mean loss and the top-1 accuracy of the predictions."""
