@@ -14,6 +14,7 @@ from transfer_keras.datasets import Preprocessing, TaskPair
 from transfer_keras.results import (
     BALANCED,
     TOP1,
+    Interval,
     NetworkResult,
     Role,
     Runs,
@@ -21,6 +22,7 @@ from transfer_keras.results import (
     accuracy_of_choice,
 )
 
+REACHED = Interval(0.7, 0.5, 0.9)
 SMALL = Preprocessing(24, 24, augment=False)
 
 
@@ -82,11 +84,11 @@ def test_it_says_what_could_not_be_decoded_and_that_it_was_opened_before(tmp_pat
 
 def test_without_them_the_choice_is_repeated():
     runs = make_runs(levels_at([3, 6]), seeds=2, noise=0.05)
-    found = accuracy.accuracy_of_advice(runs)
+    found = accuracy.accuracy_of_advice(runs, REACHED)
     best = Role("AnB+", 6)
     top1 = [result.top1 for result in runs.of(best)]
     assert found.low < found.value < max(top1) + 0.005
-    alone = accuracy_of_choice([np.array([result.right for result in runs.of(best)])])
+    alone = accuracy_of_choice([np.array([result.right for result in runs.of(best)])], REACHED)
     assert found.value == pytest.approx(alone.estimate, abs=0.01)
     assert "validation pictures" in found.basis
 
@@ -94,4 +96,4 @@ def test_without_them_the_choice_is_repeated():
 @pytest.mark.parametrize("right", [None, np.array([True])])
 def test_nothing_is_promised_where_nothing_is_known(right):
     runs = Runs({TargetTask("donor", "B"): {0: {Role("AnB", 1): NetworkResult(1.0, right)}}})
-    assert accuracy.accuracy_of_advice(runs) is None
+    assert accuracy.accuracy_of_advice(runs, REACHED) is None

@@ -12,6 +12,7 @@ from transfer_keras.config import Experiment, UserError
 from transfer_keras.datasets import StreamedExamples
 from transfer_keras.experiments import TaskData, image_preprocessing
 from transfer_keras.results import (
+    Interval,
     Runs,
     accuracy_of_choice,
     measure_accuracy,
@@ -99,11 +100,12 @@ def accuracy_on_held_out(
     return ExpectedAccuracy(*found, basis)
 
 
-def accuracy_of_advice(runs: Runs) -> ExpectedAccuracy | None:
+def accuracy_of_advice(runs: Runs, reached: Interval) -> ExpectedAccuracy | None:
     """Estimates what the choice that was made reaches on other pictures, from the same pictures.
 
     Args:
         runs: of one target, with the answers of the networks.
+        reached: what the recommended network reached on them, with its interval.
 
     Returns:
         None where the answers are not known, or there are fewer than two pictures.
@@ -113,6 +115,6 @@ def accuracy_of_advice(runs: Runs) -> ExpectedAccuracy | None:
     ]
     if any(right is None or len(right) < 2 for of_role in answers for right in of_role):
         return None
-    found = accuracy_of_choice([np.array(of_role) for of_role in answers])
+    found = accuracy_of_choice([np.array(of_role) for of_role in answers], reached)
     basis = "the choice repeated on samples of the validation pictures, and tested on the others"
     return ExpectedAccuracy(*found, basis)

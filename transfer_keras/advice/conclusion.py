@@ -18,6 +18,7 @@ from transfer_keras.results import (
     Runs,
     best_role,
     mean_top1,
+    measure_accuracy,
     page,
     read_study,
     recommend_for_donor,
@@ -68,7 +69,10 @@ def conclude(
         expected = accuracy.accuracy_on_held_out(folder, network, held_out, batch, runs.measure)
         if expected is None:
             log("No picture in test/ can be decoded.")
-    expected = expected or accuracy.accuracy_of_advice(runs)
+    answers = chosen.workdir.predictions(chosen.treatment)
+    expected = expected or accuracy.accuracy_of_advice(
+        runs, measure_accuracy(*answers, runs.measure)
+    )
     top1 = [result.top1 for result in runs.of(best_role(runs))]
     count = len(runs.networks())
     selection = model_card.Selection(advice, count, top1, expected, runs.measure)

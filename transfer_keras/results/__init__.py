@@ -30,6 +30,7 @@ from transfer_keras.results.measure import BALANCED, TOP1, measure_accuracy
 from transfer_keras.results.recommendation import recommend
 from transfer_keras.results.rows import Row
 from transfer_keras.results.selection import accuracy_of_choice
+from transfer_keras.results.statistics import Interval
 from transfer_keras.results.study import as_begun, check_study, read_study
 from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 
@@ -41,6 +42,7 @@ __all__ = [
     "MARGIN",
     "TOP1",
     "TUNED_TRANSFER",
+    "Interval",
     "NetworkResult",
     "Price",
     "Role",

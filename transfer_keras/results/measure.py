@@ -3,6 +3,8 @@
 import numpy as np
 from scipy import stats
 
+from transfer_keras.results.statistics import Interval
+
 TOP1 = "top-1"
 BALANCED = "balanced accuracy"
 
@@ -22,9 +24,7 @@ def image_scores(label: np.ndarray, predicted: np.ndarray, measure: str = TOP1) 
     return right if measure == TOP1 else right * _weights(label)
 
 
-def measure_accuracy(
-    label: np.ndarray, predicted: np.ndarray, measure: str = TOP1
-) -> tuple[float, float, float]:
+def measure_accuracy(label: np.ndarray, predicted: np.ndarray, measure: str = TOP1) -> Interval:
     """Computes a measure and its 95 % interval over images.
 
     The interval of top-1 is that of Wilson (1927). That of balanced accuracy comes from those of
@@ -36,12 +36,12 @@ def measure_accuracy(
     value = float(image_scores(label, predicted, measure).mean())
     right = label == predicted
     if measure == TOP1:
-        return value, *_wilson(right)
+        return Interval(value, *_wilson(right))
     parts = [right[label == one] for one in np.unique(label)]
     means = np.array([part.mean() for part in parts])
     low, high = np.array([_wilson(part) for part in parts]).T
     below, above = (np.sqrt(((means - end) ** 2).sum()) / len(parts) for end in (low, high))
-    return value, value - float(below), value + float(above)
+    return Interval(value, value - float(below), value + float(above))
 
 
 def _wilson(right: np.ndarray) -> tuple[float, float]:

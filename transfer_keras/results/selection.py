@@ -10,7 +10,7 @@ _SAMPLES = 1000
 
 
 def accuracy_of_choice(
-    answers: Sequence[np.ndarray], *, samples: int = _SAMPLES, confidence: float = 0.95
+    answers: Sequence[np.ndarray], reached: Interval, *, samples: int = _SAMPLES
 ) -> Interval:
     """Estimates the accuracy of a chosen network on pictures that it was not chosen by.
 
@@ -18,16 +18,17 @@ def accuracy_of_choice(
     drawn with replacement, and what it takes is tested on those that were not drawn (Tsamardinos,
     Greasidou and Borboudakis 2018, "Bootstrapping the out-of-sample predictions for efficient and
     accurate cross-validation"). The choice is that of the advice: the highest mean over seeds,
-    of equals the first, and of that the best seed.
+    of equals the first, and of that the best seed. The interval is that of the chosen network,
+    moved by as much: quantiles of the samples would be those of a third of the pictures.
 
     Args:
-        answers: of each that can be chosen, bool (seeds, images), whether it was right; two images
-            or more.
+        answers: of each that can be chosen, bool or float (seeds, images), what each image adds to
+            its accuracy; two images or more.
+        reached: what the chosen network reached on all these images, with its interval.
         samples: how often the choice is repeated; the samples are always the same.
-        confidence: level of the interval.
 
     Returns:
-        The mean over the samples, and the interval between their quantiles.
+        The mean over the samples, and the interval; all within 0 and 1.
 
     Raises:
         ValueError: if there is nothing to choose from, or too few images.
@@ -48,5 +49,6 @@ def accuracy_of_choice(
         chosen = tables[int(np.argmax(means @ drawn))]
         of_seed = chosen[int(np.argmax(chosen @ drawn))]
         found.append(of_seed[drawn == 0].mean())
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(np.mean(found)), float(low), float(high))
+    expected = float(np.clip(np.mean(found), 0, 1))
+    moved = expected - reached.estimate
+    return Interval(expected, max(0.0, reached.low + moved), min(1.0, reached.high + moved))
