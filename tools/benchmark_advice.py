@@ -9,6 +9,8 @@ python tools/benchmark_advice.py --shared=../shared --folder=benchmark
 3. `rules`: what rules of thumb reach in that time (`advice_rules.py`).
 4. `table`: the regret of each, in points: what it loses from the best of the grid. The best is
    chosen by one half of the seeds and tested by the other, so that no lucky seed counts.
+5. `estimates`: how well estimates without training choose among the frozen depths of the grid
+   (`advice_estimates.py`).
 
 All that is done is kept in `--folder`; run again, it goes on. Nothing else may run meanwhile.
 """
@@ -25,13 +27,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 
+import advice_estimates
 import advice_pairs
 from absl import app, flags
 
 _SHARED = flags.DEFINE_string("shared", "../shared", "Where donors and photographs are.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where all that is made is kept.", required=True)
 _PAIRS = flags.DEFINE_list("pairs", list(advice_pairs.NAMES), "Which.")
-_CASES = flags.DEFINE_list("cases", ["truth", "advise", "rules", "table"], "What is done.")
+_CASES = flags.DEFINE_list(
+    "cases", ["truth", "advise", "rules", "table", "estimates"], "What is done."
+)
 _BUDGETS = flags.DEFINE_list("budgets", ["2m", "5m", "15m"], "Of `advise`; rules have the same.")
 _SEEDS = flags.DEFINE_integer("seeds", 2, "Seeds of the grid, of advice and of rules.", 1)
 _EPOCHS = flags.DEFINE_integer("epochs", 12, "Of each network of the grid.", 1)
@@ -59,6 +64,10 @@ def main(_) -> None:
     for case in _CASES.value:
         if case == "table":
             _print_table(pairs, folder)
+            continue
+        if case == "estimates":
+            frozen = {pair.name: read_grid(pair, folder).frozen for pair in pairs}
+            advice_estimates.print_estimates(pairs, folder, frozen)
             continue
         for pair in pairs:
             measures[case](pair, folder)
@@ -260,12 +269,21 @@ class Grid:
             tested.append(self.arms[arm][held_out])
         return statistics.mean(tested)
 
+    @property
+    def frozen(self) -> dict[int, float]:
+        """Gives n -> the top-1 of frozen units at their best rate, the mean over the seeds."""
+        reached: dict[int, float] = {}
+        for (arm, _), values in self.arms.items():
+            if arm.endswith("B"):
+                n = int(arm[1:-1])
+                reached[n] = max(reached.get(n, 0.0), statistics.mean(values))
+        return reached
+
 
 def read_grid(pair: advice_pairs.Pair, folder: pathlib.Path) -> Grid:
     """Reads the grid of a pair."""
     arms: dict[tuple[str, str], list[float]] = {}
-    for seed in range(_SEEDS.value):
-        path = folder / "grid" / f"{pair.name}-seed{seed}.json"
+    for path in sorted((folder / "grid").glob(f"{pair.name}-seed*.json")):
         for name, rates in json.loads(path.read_text()).items():
             for rate, top1 in rates.items():
                 arms.setdefault((name, rate), []).append(top1)

@@ -8,8 +8,9 @@ import pytest
 from support.cka_oracle import oracle as cka_oracle
 from support.logme_oracle import oracle as logme_oracle
 
-from transfer_keras.advice import linear_classifier, transferability
+from transfer_keras.advice import classifiers, transferability
 from transfer_keras.advice.transferability import Agreement, RankCorrelation, Score
+from transfer_keras.results import BALANCED
 
 
 def pictures(count, seed=0, side=6):
@@ -179,7 +180,7 @@ def test_the_linear_classifier_against_numpy_by_brute_force():
 
     best = min(np.logspace(-1, 6, 15), key=left_out)
     answers = fit(standard, targets, best)((y - x.mean(axis=0)) / x.std(axis=0)).argmax(axis=1)
-    top1 = linear_classifier.linear_top1(x, labels, y, others)
+    top1 = classifiers.linear_top1(x, labels, y, others)
     assert top1 == pytest.approx(np.mean(answers == others), abs=0.004)
     assert 0.5 < top1 < 0.95
 
@@ -187,28 +188,34 @@ def test_the_linear_classifier_against_numpy_by_brute_force():
 def test_the_linear_classifier_of_what_is_no_number():
     x = np.ones((6, 2))
     x[0, 0] = np.inf
-    assert np.isnan(linear_classifier.linear_top1(x, np.arange(6) % 2, np.ones((2, 2)), [0, 1]))
+    assert np.isnan(classifiers.linear_top1(x, np.arange(6) % 2, np.ones((2, 2)), [0, 1]))
 
 
 LINEAR = [0.5, 0.6, 0.7, 0.8, 0.9]
+NEAR = [0.3, 0.4, 0.2, 0.1, 0.5]
 LOGME, CKA = [-0.5, 0.25, 0.5, np.inf, 0.0], [0.1, 0.2, 0.9, 0.3, np.nan]
 MADE = [
-    Score(f"conv{n}", n, *each) for n, each in enumerate(zip(LINEAR, LOGME, CKA, strict=True), 1)
+    Score(f"conv{n}", n, *each)
+    for n, each in enumerate(zip(LINEAR, NEAR, LOGME, CKA, strict=True), 1)
 ]
 
 
 def test_agreement_is_the_correlation_of_ranks():
     top1 = {1: 0.4, 2: 0.6, 3: 0.5, 4: 0.7, 9: 0.1}
-    ranks = [np.argsort(np.argsort(x[:4])) for x in ([0.4, 0.6, 0.5, 0.7], LINEAR, LOGME, CKA)]
+    ranks = [
+        np.argsort(np.argsort(x[:4])) for x in ([0.4, 0.6, 0.5, 0.7], LINEAR, NEAR, LOGME, CKA)
+    ]
     expected = [np.corrcoef(ranks[0], other)[0, 1] for other in ranks[1:]]
-    assert expected == pytest.approx([0.8, 0.8, 0.4])
+    assert expected == pytest.approx([0.8, -0.4, 0.8, 0.4])
     agreed = transferability.compare_with_results(MADE, top1)
     assert agreed.n == (1, 2, 3, 4)
-    assert [found.value for found in agreed[1:]] == pytest.approx(expected)
+    found = agreed.correlations
+    assert list(found) == ["linear", "neighbours", "logme", "cka"]
+    assert [each.value for each in found.values()] == pytest.approx(expected)
     # Of the 24 orders of four, so many have a correlation as far from 0.
     orders = [np.corrcoef(order, range(4))[0, 1] for order in itertools.permutations(range(4))]
     p = [np.mean(np.abs(orders) >= abs(value) - 1e-9) for value in expected]
-    assert [found.p_value for found in agreed[1:]] == pytest.approx(p)
+    assert [each.p_value for each in found.values()] == pytest.approx(p)
 
 
 def test_no_agreement_to_speak_of():
@@ -216,34 +223,71 @@ def test_no_agreement_to_speak_of():
     assert transferability.compare_with_results(MADE, {1: 0.4, 2: 0.6, 7: 0.5}) is None
     assert transferability.compare_with_results(MADE, {1: 0.5, 2: 0.5, 3: 0.5}) is None
     assert transferability.compare_with_results(MADE, {1: 0.4, 2: 0.6, 5: 0.7}) == Agreement(
-        (1, 2, 5), RankCorrelation(1.0, pytest.approx(1 / 3)), RankCorrelation(0.5, 1.0), None
+        (1, 2, 5),
+        {
+            "linear": RankCorrelation(1.0, pytest.approx(1 / 3)),
+            "neighbours": RankCorrelation(1.0, pytest.approx(1 / 3)),
+            "logme": RankCorrelation(0.5, 1.0),
+            "cka": None,
+        },
     )
     alike = [score._replace(logme=1.0) for score in MADE]
-    assert transferability.compare_with_results(alike, {1: 0.1, 2: 0.2, 3: 0.3}).logme is None
+    assert (
+        transferability.compare_with_results(alike, {1: 0.1, 2: 0.2, 3: 0.3}).correlations["logme"]
+        is None
+    )
+
+
+def test_the_nearest_neighbours_against_numpy():
+    rng = np.random.default_rng(4)
+    labels, others = rng.integers(0, 3, 60), rng.integers(0, 3, 200)
+    x, y = (
+        2 * np.eye(3, 6)[which] + rng.normal(size=(len(which), 6)) for which in (labels, others)
+    )
+    x, y = (values * np.exp(rng.normal(size=(len(values), 1))) for values in (x, y))  # Any length.
+    similar = (y / np.linalg.norm(y, axis=1)[:, None]) @ (x / np.linalg.norm(x, axis=1)[:, None]).T
+    nearest = labels[np.argsort(-similar, axis=1)[:, :5]]
+    answers = np.array([np.bincount(votes, minlength=3).argmax() for votes in nearest])
+    top1 = classifiers.neighbours_top1(x, labels, y, others)
+    assert top1 == pytest.approx(np.mean(answers == others))
+    assert 0.5 < top1 < 0.95
+    balanced = np.mean([np.mean(answers[others == one] == one) for one in range(3)])
+    assert classifiers.neighbours_top1(x, labels, y, others, BALANCED) == pytest.approx(balanced)
+    x[0, 0] = np.nan
+    assert np.isnan(classifiers.neighbours_top1(x, labels, y, others))
+
+
+def test_balanced_the_linear_classifier_weighs_classes_in_the_fit():
+    rng = np.random.default_rng(5)
+    labels, others = np.repeat([0, 1], [90, 6]), np.repeat([0, 1], [500, 500])
+    x, y = (np.eye(2, 3)[which] + rng.normal(size=(len(which), 3)) for which in (labels, others))
+    plain = classifiers.linear_top1(x, labels, y, others)  # The test has as many of both.
+    assert classifiers.linear_top1(x, labels, y, others, BALANCED) > plain + 0.05
 
 
 def test_the_description():
     assert transferability.describe(MADE[:2], pictures=500) == (
-        "n  unit   linear  LogME   CKA\n"
-        "-------------------------------\n"
-        "1  conv1  0.500   -0.500  0.100\n"
-        "2  conv2  0.600    0.250  0.200\n"
+        "n  unit   linear  neighbours  LogME   CKA\n"
+        "-------------------------------------------\n"
+        "1  conv1  0.500   0.300       -0.500  0.100\n"
+        "2  conv2  0.600   0.400        0.250  0.200\n"
         "These are estimates, from the donor's features of 500 pictures, without training; "
-        "higher is better. Linear: top-1 of a linear classifier on the unit's features."
+        "higher is better. Linear: top-1 of a linear classifier on the unit's features; "
+        "neighbours: that of the five nearest pictures."
     )
     lines = transferability.describe(
         MADE, pictures=4000, reached={1: 0.4, 3: 0.5, 5: 0.45}
     ).splitlines()
-    assert lines[0] == "n  unit   linear  LogME   CKA    top-1 frozen"
+    assert lines[0] == "n  unit   linear  neighbours  LogME   CKA    top-1 frozen"
     assert lines[2:7] == [
-        "1  conv1  0.500   -0.500  0.100  0.400",
-        "2  conv2  0.600    0.250  0.200",
-        "3  conv3  0.700    0.500  0.900  0.500",
-        "4  conv4  0.800    inf    0.300",
-        "5  conv5  0.900    0.000  nan    0.450",
+        "1  conv1  0.500   0.300       -0.500  0.100  0.400",
+        "2  conv2  0.600   0.400        0.250  0.200",
+        "3  conv3  0.700   0.200        0.500  0.900  0.500",
+        "4  conv4  0.800   0.100        inf    0.300",
+        "5  conv5  0.900   0.500        0.000  nan    0.450",
     ]
     assert " 4,000 pictures" in lines[7]
     assert lines[8:] == [
         "rank correlation with what frozen transfer reached at n = 1, 3, 5: linear +0.50 (p = "
-        "1.00), LogME +1.00 (p = 0.33), CKA none"
+        "1.00), neighbours -0.50 (p = 1.00), LogME +1.00 (p = 0.33), CKA none"
     ]

@@ -1,8 +1,8 @@
 """Estimates how well the lower units of a donor transfer to a task, before any training.
 
-Scores of each unit's features of some labelled pictures: the top-1 of a linear classifier on other
-pictures (`linear_classifier.linear_top1`), LogME, how well a linear model gives the classes
-(`logme.logme`), and CKA with the labels, how far the pictures lie by class already
+Scores of each unit's features of some labelled pictures: the top-1 of a linear classifier and of
+nearest neighbours on other pictures (`classifiers`), LogME, how well a linear model gives the
+classes (`logme.logme`), and CKA with the labels, how far the pictures lie by class already
 (`training.linear_cka`). None knows what the units above would learn; `compare_with_results` holds
 them against what a study found.
 """
@@ -16,7 +16,7 @@ import tensorflow as tf
 from scipy import stats
 
 from transfer_keras.advice import logme
-from transfer_keras.advice.linear_classifier import linear_top1
+from transfer_keras.advice.classifiers import linear_top1, neighbours_top1
 from transfer_keras.config import align_columns
 from transfer_keras.networks import pool_features
 from transfer_keras.results import TOP1
@@ -24,6 +24,8 @@ from transfer_keras.training import centred_gram, linear_cka
 
 _MOST_FEATURES = 1024
 FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
+# Fields of `Score` -> how they are named for people.
+_ESTIMATES = {"linear": "linear", "neighbours": "neighbours", "logme": "LogME", "cka": "CKA"}
 _FEWEST_TRIED = 3  # Two are always in order or in reverse.
 
 
@@ -34,6 +36,7 @@ class Score(NamedTuple):
         unit: its name.
         n: how many units are transferred if this is the last of them.
         linear: see `linear_top1`; NaN where a feature is no number.
+        neighbours: see `neighbours_top1`; NaN where a feature is no number.
         logme: see `logme.logme`; NaN where a feature is no number.
         cka: 0 to 1, debiased; NaN also where the unit answers the same to all pictures.
     """
@@ -41,6 +44,7 @@ class Score(NamedTuple):
     unit: str
     n: int
     linear: float
+    neighbours: float
     logme: float
     cka: float
 
@@ -57,13 +61,12 @@ class Agreement(NamedTuple):
 
     Attributes:
         n: those that were compared, in order.
-        linear, logme, cka: None where the measure is constant over them, or no number.
+        correlations: of each estimate, by its field of `Score`; None where it is constant over
+            them, or no number.
     """
 
     n: tuple[int, ...]
-    linear: RankCorrelation | None
-    logme: RankCorrelation | None
-    cka: RankCorrelation | None
+    correlations: Mapping[str, RankCorrelation | None]
 
 
 def compute_features(
@@ -138,6 +141,7 @@ def score_features(
             unit=name,
             n=n,
             linear=linear_top1(x, labels, others, test_labels, measure),
+            neighbours=neighbours_top1(x, labels, others, test_labels, measure),
             logme=logme.logme(x, labels),
             cka=linear_cka([_gram(x)], [classes]),
         )
@@ -168,9 +172,7 @@ def compare_with_results(scores: Sequence[Score], reached: Mapping[int, float]) 
 
     return Agreement(
         tuple(score.n for score in tried),
-        _correlate([score.linear for score in tried], top1),
-        _correlate([score.logme for score in tried], top1),
-        _correlate([score.cka for score in tried], top1),
+        {name: _correlate([getattr(score, name) for score in tried], top1) for name in _ESTIMATES},
     )
 
 
@@ -204,24 +206,26 @@ def describe(
         measure: of the linear classifier, and of what was reached.
     """
     reached = reached or {}
-    lines = [("n", "unit", "linear", "LogME", "CKA", *([f"{measure} frozen"] if reached else []))]
-    for unit, n, linear, evidence, similarity in scores:
-        line = (f"{n}", unit, f"{linear:.3f}", f"{evidence: .3f}", f"{similarity:.3f}")
+    lines = [("n", "unit", *_ESTIMATES.values(), *([f"{measure} frozen"] if reached else []))]
+    for score in scores:
+        line = [f"{score.n}", score.unit]
+        for name in _ESTIMATES:  # LogME can be negative.
+            line.append(f"{getattr(score, name):{' ' if name == 'logme' else ''}.3f}")
         if reached:
-            line += (f"{reached[n]:.3f}" if n in reached else "",)
+            line.append(f"{reached[score.n]:.3f}" if score.n in reached else "")
         lines.append(line)
     note = (
         f"These are estimates, from the donor's features of {pictures:,} pictures, without "
         f"training; higher is better. Linear: {measure} of a linear classifier on the unit's "
-        "features."
+        "features; neighbours: that of the five nearest pictures."
     )
     agreement = compare_with_results(scores, reached)
     if agreement is not None:
         tried = ", ".join(map(str, agreement.n))
+        values = (f"{_ESTIMATES[n]} {_signed(each)}" for n, each in agreement.correlations.items())
         note += (
             f"\nrank correlation with what frozen transfer reached at n = {tried}: "
-            f"linear {_signed(agreement.linear)}, LogME {_signed(agreement.logme)}, "
-            f"CKA {_signed(agreement.cka)}"
+            f"{', '.join(values)}"
         )
     return f"{align_columns(lines)}\n{note}"
 

@@ -1,13 +1,15 @@
-"""The accuracy that a linear classifier reaches on features, as a first answer before training."""
+"""The accuracy that classifiers reach on features, as a first answer before training."""
 
 import numpy as np
 from sklearn.linear_model import RidgeClassifierCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from transfer_keras.results import BALANCED, TOP1, measure_accuracy
 
 _PENALTIES = np.logspace(-1, 6, 15)
+_NEIGHBOURS = 5
 
 
 def linear_top1(
@@ -34,7 +36,7 @@ def linear_top1(
     Returns:
         0 to 1; NaN where a feature is no number.
     """
-    if not (np.isfinite(features).all() and np.isfinite(test_features).all()):
+    if not _are_finite(features, test_features):
         return float("nan")
     weights = "balanced" if measure == BALANCED else None
     ridge = RidgeClassifierCV(_PENALTIES, class_weight=weights)
@@ -42,3 +44,33 @@ def linear_top1(
     classifier.fit(features.astype(np.float64), labels)
     answers = classifier.predict(test_features.astype(np.float64))
     return measure_accuracy(np.asarray(test_labels), answers, measure)[0]
+
+
+def neighbours_top1(
+    features: np.ndarray,
+    labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    measure: str = TOP1,
+) -> float:
+    """Measures the accuracy of the five nearest neighbours by cosine similarity.
+
+    It asks nothing of what is above a unit, not even that classes are linearly separable (Renggli
+    et al. 2022, "Which Model to Transfer? Finding the Needle in the Growing Haystack").
+
+    Args:
+        features, labels, test_features, test_labels, measure: see `linear_top1`.
+
+    Returns:
+        0 to 1; NaN where a feature is no number.
+    """
+    if not _are_finite(features, test_features):
+        return float("nan")
+    nearest = KNeighborsClassifier(min(_NEIGHBOURS, len(labels)), metric="cosine")
+    nearest.fit(features.astype(np.float64), labels)
+    answers = nearest.predict(test_features.astype(np.float64))
+    return measure_accuracy(np.asarray(test_labels), answers, measure)[0]
+
+
+def _are_finite(*arrays: np.ndarray) -> bool:
+    return all(np.isfinite(array).all() for array in arrays)
