@@ -11,6 +11,7 @@ from PIL import Image
 
 from transfer_keras.config import memory
 from transfer_keras.config.errors import UserError
+from transfer_keras.datasets.division import Division
 from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
@@ -49,7 +50,7 @@ def both(name, **arguments):
     [(0.2, [1, 1, 1, 2, 3]), (0.5, [1, 2, 4, 4, 6]), (0.01, [1] * 5), (0.99, [1, 2, 6, 7, 12])],
 )
 def test_each_picture_is_in_one_split(tmp_path, fraction, expected):
-    folder = Folder(write(tmp_path / "set"), validation_split=fraction)
+    folder = Folder(write(tmp_path / "set"), division=Division(fraction))
     assert folder.class_names == ("b c", "dog", "emu", "fox", "Ärger")
     assert (folder.train, folder.test) == ("train", "validation")
     train, test = (files(folder, split) for split in ("train", "validation"))
@@ -80,11 +81,11 @@ def test_the_split_is_what_it_was_in_the_first_version(tmp_path):
 def test_the_pictures_of_each_split_are_of_its_files(tmp_path, kind, available, monkeypatch):
     monkeypatch.setattr(memory, "process_memory", lambda: available)
     name = write(tmp_path / "set")
-    pair = TaskPair(name, None, "0", validation_split=0.4, validation_seed=5)
+    pair = TaskPair(name, None, "0", division=Division(0.4, 5))
     cut = Preprocessing(32, 32, augment=False, kind=kind)
     for by_task, expected in zip(
         pair.read(cut, batch_size=4),
-        both(name, validation_split=0.4, validation_seed=5),
+        both(name, division=Division(0.4, 5)),
         strict=True,
     ):
         seen = []
@@ -121,7 +122,8 @@ def test_neither_the_place_nor_the_order_of_listing_matters(tmp_path, monkeypatc
 
 def test_another_seed_or_part_is_another_split(tmp_path):
     name = write(tmp_path / "set")
-    settings = [{}, {"validation_seed": 1}, {"validation_seed": 2}, {"validation_split": 0.3}]
+    divisions = (Division(), Division(seed=1), Division(seed=2), Division(0.3))
+    settings = [{"division": division} for division in divisions]
     assert len({Folder(name, **setting).identity for setting in settings}) == len(settings)
     chosen = [both(name, **setting)[1] for setting in settings]
     assert chosen[0] != chosen[1] != chosen[2] != chosen[0]
@@ -136,7 +138,7 @@ def test_the_identity_is_of_the_files_in_each_split(tmp_path):
     before = Folder(name).identity
     Image.new("RGB", (900, 900)).save(tmp_path / "set" / "dog" / "0.png")
     assert Folder(name).identity != before
-    assert Folder(name, validation_seed=0, validation_split=0.2).identity == Folder(name).identity
+    assert Folder(name, division=Division(0.2, 0)).identity == Folder(name).identity
 
 
 def test_one_more_picture_moves_one_other_at_most(tmp_path):
@@ -159,14 +161,14 @@ def test_one_more_picture_moves_one_other_at_most(tmp_path):
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, 20])
 def test_a_part_that_is_none(tmp_path, fraction):
     with pytest.raises(ValueError, match=rf"Received: validation_split={fraction}"):
-        Folder(write(tmp_path / "set"), validation_split=fraction)
+        Folder(write(tmp_path / "set"), division=Division(fraction))
 
 
 def test_where_there_is_a_split_none_is_taken(tmp_path):
     for split in ("train", "val"):
         write(tmp_path / "set" / split, dict.fromkeys(COUNTS, 1))
     name = f"folder:{tmp_path}/set"
-    folder = Folder(name, validation_split=0.9, validation_seed=7)
+    folder = Folder(name, division=Division(0.9, 7))
     assert folder.identity == Folder(name).identity
     assert (folder.train, folder.test) == ("train", "val")
     assert [folder.size("train"), folder.size("val")] == [5, 5]

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from transfer_keras.datasets import records
+from transfer_keras.datasets import Division, records
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
 
@@ -36,7 +36,7 @@ def folder(tmp_path):
 
 
 def streams(folder, *, in_memory):
-    pair = TaskPair(f"folder:{folder}", None, "donor", validation_split=0.4)
+    pair = TaskPair(f"folder:{folder}", None, "donor", division=Division(0.4))
     train, test = pair.read(CUT, batch_size=4, in_memory=in_memory)
     batches = train["B"].training(batch_size=4, seed=3).take(6)
     tested = test["B"].evaluation(batch_size=3)

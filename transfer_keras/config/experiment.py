@@ -223,7 +223,8 @@ class Experiment(Request):
         if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
             fields.pop("validations")
         # Version 0.1.0 does not know them.
-        for name in ("head_first", "scratch_learning_rate", "early_stopping_split"):
+        new = ("head_first", "scratch_learning_rate", "early_stopping_split", "folds", "group_by")
+        for name in new:
             if not fields[name]:
                 fields.pop(name)
         if tasks.is_file(self.data.split):

@@ -200,6 +200,19 @@ flags.DEFINE_integer(
     "Which of a folder's pictures are tested on, without val/.",
     0,
 )
+flags.DEFINE_integer(
+    "folds",
+    None,
+    "Divide all of a folder's pictures into so many parts; each seed is tested on another (advise: "
+    "each network is trained so many times, and tested on all pictures).",
+    2,
+)
+flags.DEFINE_string(
+    "group_by",
+    None,
+    "Regular expression: pictures in whose names it (or its first group) matches the same text "
+    "stay on one side, as those of one patient or one burst.",
+)
 flags.DEFINE_string(
     "donor",
     None,

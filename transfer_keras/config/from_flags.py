@@ -62,7 +62,13 @@ def _request(
     settings |= {"split": split, "examples_per_class": examples_per_class, "seed": seed}
     settings["donor"] = settings["donor"] or None  # `--donor=` takes one of a flagfile back.
     made = make_request(chosen, **settings)
-    division = [name for name in ("validation_split", "validation_seed") if is_given(name)]
+    if made.data.folds and is_given("validation_split"):
+        raise UserError(
+            f"--validation_split={made.data.validation_split}: with --folds each part is validated "
+            "on in turn. Leave one of them out."
+        )
+    names = ("validation_split", "validation_seed", "group_by")
+    division = [name for name in names if is_given(name) and not made.data.folds]
     dataset_names.check(made.data.dataset, made.data.data_dir, division)
     return made
 

@@ -73,15 +73,20 @@ def split_folders(name: str) -> tuple[str, str] | None:
     return train[0], held_out[0]
 
 
-def held_out_folder(name: str) -> str | None:
+def held_out_folder(name: str, *, folds: bool = False) -> str | None:
     """Finds the folder `test` of a dataset that has folders for training and validation besides.
+
+    Args:
+        name: of the dataset.
+        folds: whether its pictures are divided anew: then a folder for training suffices.
 
     Raises:
         UserError: see `split_folders`.
     """
     splits, root = split_folders(name), path_of(name)
     for entry in entries(name, root) if splits else ():
-        if entry.name.lower() in _TEST and entry.name not in splits and os.path.isdir(entry.path):
+        is_split = entry.name in splits and not folds
+        if entry.name.lower() in _TEST and not is_split and os.path.isdir(entry.path):
             return entry.name
     return None
 

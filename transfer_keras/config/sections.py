@@ -13,7 +13,7 @@ import re
 
 from transfer_keras.config import choices, tasks
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.image_folders import without_slash
+from transfer_keras.config.image_folders import FOLDER, without_slash
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,10 @@ class DataSettings:
             out.
         validation_split, validation_seed: the part of a folder's pictures that is tested on, where
             it has no `val/`, and what draws them.
+        folds: into how many parts all pictures of a folder are divided, those of `train/` and
+            `val/` together; an experiment is tested on the part of number seed modulo folds.
+        group_by: a regular expression, searched in the names of a folder's pictures; those in
+            which it matches the same stay on one side.
 
     Raises:
         UserError: if a setting is out of range.
@@ -49,6 +53,8 @@ class DataSettings:
     bad_images: str = "error"
     validation_split: float = 0.2
     validation_seed: int = 0
+    folds: int | None = None
+    group_by: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "dataset", without_slash(self.dataset))
@@ -64,6 +70,21 @@ class DataSettings:
             raise UserError(
                 f"--validation_split={self.validation_split}: expected more than 0, less than 1."
             )
+        if self.folds is not None and self.folds < 2:
+            raise UserError(f"--folds={self.folds}: expected 2 or more.")
+        for name in ("folds", "group_by"):
+            if getattr(self, name) is not None and not self.dataset.startswith(FOLDER):
+                raise UserError(
+                    f"--{name}={getattr(self, name)}: is for a folder of pictures, and the dataset "
+                    f"is {self.dataset}. Leave it out, or give --dataset={FOLDER}PATH."
+                )
+        if self.group_by is not None:
+            try:
+                re.compile(self.group_by)
+            except re.error as error:
+                raise UserError(
+                    f"--group_by={self.group_by}: expected a regular expression ({error})."
+                ) from error
         tasks.check_split(self.split)
 
 

@@ -1,6 +1,7 @@
 """Gives a dataset's pictures as batches of task A or B, from memory or from disk."""
 
 from transfer_keras.datasets import sources
+from transfer_keras.datasets.division import Division
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.feature_examples import FeatureExamples
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
@@ -9,6 +10,7 @@ from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
 
 __all__ = [
     "AnyExamples",
+    "Division",
     "Examples",
     "FeatureExamples",
     "Pixels",

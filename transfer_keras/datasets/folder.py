@@ -7,7 +7,6 @@ import os
 import pathlib
 import stat
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,21 +21,8 @@ from transfer_keras.config import (
     printable,
 )
 from transfer_keras.datasets.bad_images import refuse_bad_images
+from transfer_keras.datasets.division import USUAL, Classes, Division, File, divide
 from transfer_keras.datasets.records import Records, of_files
-
-
-class _File(NamedTuple):
-    path: str
-    size: int  # Bytes.
-
-    @property
-    def name(self) -> str:
-        """Gives the name without the folder."""
-        return os.path.basename(self.path)
-
-
-# Name of a class -> its files; both are sorted by name.
-_Classes = Mapping[str, Sequence[_File]]
 
 
 class Folder:
@@ -51,11 +37,9 @@ class Folder:
             beside `val` see `held_out`.
         bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`. It applies to
             files that are seen to be bad without being decoded.
-        validation_split: the fraction of each class that is validated on, above 0 and below 1, if
-            PATH has neither `train` nor `val`. At least one picture of a class is validated on, and
-            at least one is trained on.
-        validation_seed: decides which pictures are validated on. When pictures are added later,
-            hardly any picture moves from one split to the other.
+        division: which pictures are validated on, if PATH has neither `train` nor `val`, or if it
+            has folds: then all pictures are divided anew, but for those of `test`. At least one
+            picture of a class is validated on, and at least one is trained on.
 
     Attributes:
         name: as it was asked for.
@@ -79,10 +63,10 @@ class Folder:
         name: str,
         *,
         bad_images: str = "error",
-        validation_split: float = 0.2,
-        validation_seed: int = 0,
+        division: Division = USUAL,
     ):
         self.name = name
+        self._folds = division.folds
         self._root = image_folders.path_of(name).resolve()
         folders = self._layout()
         self.class_names = self._classes(folders)
@@ -94,12 +78,14 @@ class Folder:
             self.skipped.append(f"{printable(entry.path)} is in the folder of no class")
         for folder, classes in zip(folders, splits, strict=True):
             self._check_filled(folder, classes)
-        if len(splits) == 2:
+        if len(splits) == 2 and not division.folds:
             self.train, self.test = (folder.name for folder in folders)
         else:
             self.train, self.test = "train", "validation"
-            self._check_divisible(splits[0])
-            splits = _divide(splits[0], validation_split, validation_seed)
+            every = {label: [*itertools.chain.from_iterable(split[label] for split in splits)]
+                     for label in self.class_names}  # fmt: skip
+            self._check_divisible(every)
+            splits = divide(name, every, division)
         self._files = dict(zip((self.train, self.test), splits, strict=True))
         self.identity = f"{FOLDER}{printable(self._root.name)}/{_digest(self._files)[:12]}"
 
@@ -115,7 +101,7 @@ class Folder:
         return _records_of(self._files[split])
 
     def held_out(self) -> Records | None:
-        """Gives the pictures in `test`, beside `train` and `val`, which no split has.
+        """Gives the pictures in `test`, which no split has; with folds beside `train` alone too.
 
         Files that are seen to be bad without being decoded are left out.
 
@@ -125,7 +111,7 @@ class Folder:
         Raises:
             UserError: if it has not the same classes, or no picture.
         """
-        if not (name := image_folders.held_out_folder(self.name)):
+        if not (name := image_folders.held_out_folder(self.name, folds=bool(self._folds))):
             return None
         folder = self._root / name
         if (found := self._class_folders(folder)) != [*self.class_names]:
@@ -142,6 +128,9 @@ class Folder:
     def _layout(self) -> list[pathlib.Path]:
         """Finds the folders that hold the classes: `train` and `val`, or PATH alone."""
         names = image_folders.split_folders(self.name)
+        if names and self._folds:
+            held_out = image_folders.held_out_folder(self.name, folds=True)
+            names = [name for name in names if name != held_out]
         return [self._root / name for name in names] if names else [self._root]
 
     def _classes(self, folders: Sequence[pathlib.Path]) -> tuple[str, ...]:
@@ -185,7 +174,7 @@ class Folder:
             )
         return names
 
-    def _list(self, folder: pathlib.Path, unusable: list[tuple[str, str]]) -> _Classes:
+    def _list(self, folder: pathlib.Path, unusable: list[tuple[str, str]]) -> Classes:
         """Lists the pictures of each class; adds the bad ones to `unusable`: (path, fault)."""
         classes = {name: [] for name in self.class_names}
         for name, files in classes.items():
@@ -195,7 +184,7 @@ class Folder:
                 if fault := _find_fault(entry):
                     unusable.append((printable(entry.path), fault))
                 else:
-                    files.append(_File(entry.path, entry.stat().st_size))
+                    files.append(File(entry.path, entry.stat().st_size))
         return classes
 
     def _entries(self, folder: pathlib.Path) -> list[os.DirEntry]:
@@ -220,7 +209,7 @@ class Folder:
                 f"would not be used. {advice}"
             )
 
-    def _check_filled(self, folder: pathlib.Path, classes: _Classes) -> None:
+    def _check_filled(self, folder: pathlib.Path, classes: Classes) -> None:
         for name, files in classes.items():
             if not files:
                 raise UserError(
@@ -229,7 +218,7 @@ class Folder:
                     "remove the folder."
                 )
 
-    def _check_divisible(self, classes: _Classes) -> None:
+    def _check_divisible(self, classes: Classes) -> None:
         if single := [name for name, files in classes.items() if len(files) < 2]:
             raise UserError(
                 f"--dataset={self.name}: {len(single)} classes have a single picture: "
@@ -238,7 +227,7 @@ class Folder:
             )
 
 
-def _records_of(classes: _Classes) -> Records:
+def _records_of(classes: Classes) -> Records:
     files = [file.path for of_class in classes.values() for file in of_class]
     counts = [len(of_class) for of_class in classes.values()]
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
@@ -247,31 +236,7 @@ def _records_of(classes: _Classes) -> Records:
     return dataclasses.replace(pictures, name=lambda place: printable(files[place]))
 
 
-def _divide(classes: _Classes, fraction: float, seed: int) -> tuple[_Classes, _Classes]:
-    """Divides each class into pictures to train on and pictures to validate on.
-
-    Files are ordered by a hash of (seed, class, file name), and the first are validated on. So a
-    file keeps its place among the others, however many files are added.
-    """
-    if not 0 < fraction < 1:
-        raise ValueError(
-            f"validation_split must be above 0 and below 1. Received: validation_split={fraction}"
-        )
-    train, test = {}, {}
-    for name, files in classes.items():
-
-        def sort_key(file, name=name):
-            identity = map(os.fsencode, (str(seed), name, file.name))
-            return hashlib.sha256(b"\0".join(identity)).digest()
-
-        count = min(max(1, round(fraction * len(files))), len(files) - 1)
-        held_out = set(sorted(files, key=sort_key)[:count])
-        train[name] = [file for file in files if file not in held_out]
-        test[name] = [file for file in files if file in held_out]
-    return train, test
-
-
-def _digest(splits: Mapping[str, _Classes]) -> str:
+def _digest(splits: Mapping[str, Classes]) -> str:
     """Computes the SHA-256 of the names and sizes of all files."""
     digest = hashlib.sha256()
     for split, classes in splits.items():

@@ -12,6 +12,7 @@ import tqdm
 from transfer_keras.config import FOLDER, FORMULA_DEFAULT, UserError, one_line
 from transfer_keras.datasets import records
 from transfer_keras.datasets.bad_images import find_fault, refuse_bad_images, shorten_error
+from transfer_keras.datasets.division import USUAL, Division
 from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.formula_images import FormulaImages
 from transfer_keras.datasets.preprocessing import Preprocessing
@@ -123,8 +124,7 @@ def open_source(
     data_dir: str | None = None,
     bad_images: str = "error",
     *,
-    validation_split: float = 0.2,
-    validation_seed: int = 0,
+    division: Division = USUAL,
 ) -> Source | Folder:
     """Finds a dataset by name; `Source.prepare` then puts it on disk.
 
@@ -133,18 +133,13 @@ def open_source(
         data_dir: the folder of prepared datasets, or of "tiny_imagenet" the zip or folder to
             read. `config.dataset_names.check` must have accepted it.
         bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`.
-        validation_split, validation_seed: see `folder.Folder`; other datasets ignore them.
+        division: see `folder.Folder`; other datasets ignore it.
 
     Raises:
         UserError: if it is no dataset of labelled pictures, or its config does not exist.
     """
     if name.startswith(FOLDER):
-        return Folder(
-            name,
-            bad_images=bad_images,
-            validation_split=validation_split,
-            validation_seed=validation_seed,
-        )
+        return Folder(name, bad_images=bad_images, division=division)
     dataset, _, config = name.partition("/")
     if dataset == "formula_images":
         builder = _make_builder(

@@ -9,6 +9,7 @@ import tensorflow as tf
 from transfer_keras.config import UserError, memory, tasks
 from transfer_keras.datasets import sources
 from transfer_keras.datasets.bad_images import refuse_bad_images
+from transfer_keras.datasets.division import USUAL, Division
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.preprocessing import Preprocessing
@@ -21,8 +22,8 @@ class TaskPair:
     """The classes of a dataset as two tasks; no picture is read before `read`.
 
     Args:
-        dataset: its name; see `sources.open_source` for this and for `data_dir`, `bad_images`,
-            `validation_split` and `validation_seed`.
+        dataset: its name; see `sources.open_source` for this and for `data_dir`, `bad_images` and
+            `division`.
         split: how the classes are divided; see `config.tasks.split_classes`.
         examples_per_class: trains on at most so many examples of each class, the first ones;
             None: on all.
@@ -45,18 +46,12 @@ class TaskPair:
         split: str,
         *,
         bad_images: str = "error",
-        validation_split: float = 0.2,
-        validation_seed: int = 0,
+        division: Division = USUAL,
         examples_per_class: int | None = None,
         prepare: bool = True,
     ):
-        self._source = sources.open_source(
-            dataset,
-            data_dir,
-            bad_images,
-            validation_split=validation_split,
-            validation_seed=validation_seed,
-        )
+        self._source = sources.open_source(dataset, data_dir, bad_images, division=division)
+        self._copies = division.folds or 1  # Of all pictures, which one process may hold.
         self._bad_images = bad_images
         self._examples_per_class = examples_per_class
         if not self._source.names_known:
@@ -102,7 +97,7 @@ class TaskPair:
         self._square = preprocessing.kind == "paper" or source.square
         if in_memory is None:
             side = preprocessing.resize if self._square else preprocessing.large
-            in_memory = _fits(source, side)
+            in_memory = _fits(source, side, self._copies)
         train = self._read(
             source.train, preprocessing, in_memory=in_memory, first=self._examples_per_class
         )
@@ -216,10 +211,10 @@ class TaskPair:
             )
 
 
-def _fits(source: sources.Source | Folder, side: int) -> bool:
-    """Tells whether half of the memory can hold all pictures three times.
+def _fits(source: sources.Source | Folder, side: int, copies: int) -> bool:
+    """Tells whether half of the memory can hold all pictures three times, and that so many times.
 
     Each picture is held in its split as it is read, in its task, and in a constant of TensorFlow.
     """
     images = source.size(source.train) + source.size(source.test)
-    return 3 * images * side**2 * 3 <= memory.process_memory() / 2
+    return copies * 3 * images * side**2 * 3 <= memory.process_memory() / 2

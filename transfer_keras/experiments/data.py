@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from transfer_keras.config import Experiment, UserError
-from transfer_keras.datasets import AnyExamples, Preprocessing, TaskPair
+from transfer_keras.datasets import AnyExamples, Division, Preprocessing, TaskPair
 from transfer_keras.experiments.feature_store import FeatureStore
 
 
@@ -47,8 +47,7 @@ def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
         bad_images=asked.bad_images,
         examples_per_class=asked.examples_per_class,
         prepare=prepare,
-        validation_split=asked.validation_split,
-        validation_seed=asked.validation_seed,
+        division=division_of(experiment),
     )
     for task in pair.tasks.values():
         images = len(task) * (asked.examples_per_class or math.inf)
@@ -60,6 +59,18 @@ def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
                 "more, or a smaller --batch_size."
             )
     return pair
+
+
+def division_of(experiment: Experiment) -> Division:
+    """Says how the pictures of a folder are divided; the seed says which fold is validated on."""
+    asked = experiment.data
+    return Division(
+        asked.validation_split,
+        asked.validation_seed,
+        asked.folds,
+        experiment.training.seed % (asked.folds or 1),
+        asked.group_by,
+    )
 
 
 def read_data(experiment: Experiment, *, in_memory: bool | None = None) -> TaskData:
