@@ -100,12 +100,15 @@ def accuracy_on_held_out(
     return ExpectedAccuracy(*found, basis)
 
 
-def accuracy_of_advice(runs: Runs, reached: Interval) -> ExpectedAccuracy | None:
+def accuracy_of_advice(
+    runs: Runs, reached: Interval, folds: int | None = None
+) -> ExpectedAccuracy | None:
     """Estimates what the choice that was made reaches on other pictures, from the same pictures.
 
     Args:
         runs: of one target, with the answers of the networks.
         reached: what the recommended network reached on them, with its interval.
+        folds: in how many each network was trained; None: once.
 
     Returns:
         None where the answers are not known, or there are fewer than two pictures.
@@ -117,4 +120,10 @@ def accuracy_of_advice(runs: Runs, reached: Interval) -> ExpectedAccuracy | None
         return None
     found = accuracy_of_choice([np.array(of_role) for of_role in answers], reached)
     basis = "the choice repeated on samples of the validation pictures, and tested on the others"
+    if folds:
+        basis = (
+            f"each network trained {folds} times, each time tested on another part of the "
+            "pictures; the choice repeated on samples of all, and tested on the others. This "
+            "network is the first of its folds"
+        )
     return ExpectedAccuracy(*found, basis)

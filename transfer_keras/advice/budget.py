@@ -226,7 +226,7 @@ def _new_plan(
 
     def seconds(stages: Sequence[Sequence[Treatment]], epochs: int) -> float:
         planned = trained_for(epochs)
-        return sum(cost.seconds(planned, stage) for stage in stages)
+        return _folds(experiment) * sum(cost.seconds(planned, stage) for stage in stages)
 
     stages, epochs = _most_that_fits(_first_sets(experiment, scratch), seconds, budget.remaining)
     if not epochs and "steps" not in fixed:
@@ -258,7 +258,7 @@ def _new_plan(
         if scratch_fits(planned, budget, cost, fixed):
             stages.append([SCRATCH])
         else:
-            alone = duration(cost.seconds(planned, [SCRATCH]))
+            alone = duration(_folds(planned) * cost.seconds(planned, [SCRATCH]))
             log(f"From scratch would take {alone}: not tried; --scratch to insist.")
     names = tuple(tuple(treatment.name for treatment in stage) for stage in stages)
     validations = planned.training.validations
@@ -280,7 +280,12 @@ def scratch_fits(
     """
     if "scratch" in fixed:
         return experiment.execution.scratch
-    return cost.seconds(experiment, [SCRATCH]) <= _SCRATCH_PART * budget.remaining
+    seconds = _folds(experiment) * cost.seconds(experiment, [SCRATCH])
+    return seconds <= _SCRATCH_PART * budget.remaining
+
+
+def _folds(experiment: Experiment) -> int:
+    return experiment.data.folds or 1
 
 
 def _epochs(steps: int, experiment: Experiment, cost: TrainingCost) -> float:

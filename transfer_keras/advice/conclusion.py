@@ -7,9 +7,10 @@ from transfer_keras.advice import accuracy, model_card, transferability
 from transfer_keras.advice.budget import treatment_of
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.first_answer import ESTIMATED_ON
+from transfer_keras.advice.folds import fold_experiments, fold_workdirs, join_predictions
 from transfer_keras.config import Experiment, choices
 from transfer_keras.datasets import StreamedExamples
-from transfer_keras.experiments import TaskData, estimate_memory, workdir_in
+from transfer_keras.experiments import TaskData, estimate_memory
 from transfer_keras.results import (
     BASE,
     FROZEN_TRANSFER,
@@ -69,10 +70,10 @@ def conclude(
         expected = accuracy.accuracy_on_held_out(folder, network, held_out, batch, runs.measure)
         if expected is None:
             log("No picture in test/ can be decoded.")
-    answers = chosen.workdir.predictions(chosen.treatment)
-    expected = expected or accuracy.accuracy_of_advice(
-        runs, measure_accuracy(*answers, runs.measure)
-    )
+    if expected is None:
+        answers = join_predictions(chosen.workdirs, chosen.treatment)
+        reached = measure_accuracy(*answers, runs.measure)
+        expected = accuracy.accuracy_of_advice(runs, reached, experiment.data.folds)
     top1 = [result.top1 for result in runs.of(best_role(runs))]
     count = len(runs.networks())
     selection = model_card.Selection(advice, count, top1, expected, runs.measure)
@@ -112,7 +113,7 @@ def _prices(
     experiment: Experiment, folder: pathlib.Path, runs: Runs, cost: TrainingCost
 ) -> Mapping[Role, Price]:
     """Gives what training each role alone costs, by the estimate that the search has corrected."""
-    workdir, prices = workdir_in(folder, experiment), {}
+    workdir, prices = fold_workdirs(folder, experiment)[0], {}
     for role in mean_top1(runs):
         treatment = treatment_of(role)
         row = workdir.row(treatment.name)
@@ -131,10 +132,11 @@ def _chosen_network(
     role = best_role(runs)
     top1 = {seed: run.top1 for _, seed, each, run in runs.networks() if each == role}
     of_seed = experiment.replace(seed=max(top1, key=top1.get))
+    of_fold, *_ = fold_experiments(of_seed)
     return model_card.ChosenNetwork(
         treatment=treatment_of(role).name,
-        experiment=of_seed,
-        workdir=workdir_in(folder, of_seed),
+        experiment=of_fold,
+        workdirs=fold_workdirs(folder, of_seed),
         classes=data.pair.tasks["B"].class_names,
         training_images=len(data.train["B"]),
     )

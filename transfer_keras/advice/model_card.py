@@ -26,16 +26,21 @@ class ChosenNetwork(NamedTuple):
 
     Attributes:
         treatment: its name.
-        experiment, workdir: what it belongs to, and where it is.
+        experiment, workdirs: what it belongs to, and where it is; then those of other folds.
         classes: names, in the order of its outputs.
         training_images: how many it was trained on.
     """
 
     treatment: str
     experiment: Experiment
-    workdir: Workdir
+    workdirs: Sequence[Workdir]
     classes: Sequence[str]
     training_images: int
+
+    @property
+    def workdir(self) -> Workdir:
+        """Gives where it is."""
+        return self.workdirs[0]
 
 
 class Selection(NamedTuple):

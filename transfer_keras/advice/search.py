@@ -28,6 +28,12 @@ from transfer_keras.advice.budget import (
 from transfer_keras.advice.conclusion import conclude
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.first_answer import estimate, measure_of
+from transfer_keras.advice.folds import (
+    FoldData,
+    fold_experiments,
+    fold_workdirs,
+    join_predictions,
+)
 from transfer_keras.advice.rates import find_rates
 from transfer_keras.config import (
     Experiment,
@@ -51,7 +57,6 @@ from transfer_keras.results import (
     BASE,
     MARGIN,
     Runs,
-    Workdir,
     contenders,
     mean_top1,
     measure_accuracy,
@@ -97,7 +102,7 @@ def advise(
     earlier = SearchPlan.read(folder)
     if experiment.data.augment and not {"augment", "views"} & {*fixed}:
         experiment = experiment.replace(views=earlier.views if earlier else _VIEWS)
-    data = read_data(experiment)
+    data = read_data(fold_experiments(experiment)[0])
     if "class_weights" not in fixed:
         uneven = choices.BALANCED if _is_uneven(data) else choices.UNWEIGHTED
         experiment = experiment.replace(class_weights=earlier.class_weights if earlier else uneven)
@@ -112,7 +117,7 @@ def advise(
     )
 
     # The trainings, each stage as long as there is time.
-    search = _Search(experiment, plan, folder, budget, cost, data, flags, log)
+    search = _Search(experiment, plan, folder, budget, cost, FoldData(data), flags, log)
     search.train_planned()
     search.refine()
     search.add_seeds()
@@ -148,9 +153,10 @@ def _describe(experiment: Experiment, data: TaskData) -> str:
         uneven = " They are uneven: --class_weights=balanced lets all classes count the same."
         if measure_of(experiment) == BALANCED:
             uneven = " They are uneven: all count the same in training and in what is compared."
+    folds = f", in each of {experiment.data.folds} folds" if experiment.data.folds else ""
     facts = (
         f"{len(train):,} pictures of {len(names)} classes to train on ({each} a class), "
-        f"{len(test):,} to validate.{uneven}"
+        f"{len(test):,} to validate{folds}.{uneven}"
     )
     return "\n".join([facts, *donor_notes(experiment)])
 
@@ -179,7 +185,7 @@ class _Search:
         folder: pathlib.Path,
         budget: Budget,
         cost: TrainingCost,
-        data: TaskData,
+        data: FoldData,
         flags: FlagsOf,
         log: Callable[[str], None],
     ):
@@ -238,7 +244,7 @@ class _Search:
             none = len(treatments)
             for role in contenders(runs, refinement.leading_role(runs)):
                 more = [*treatments, *([treatment_of(role)] if role != BASE else [])]
-                if self._is_over or not self._fits(more, workdir_in(self._folder, again)):
+                if self._is_over or not self._fits(more, again):
                     break
                 treatments = more
             if len(treatments) == none:
@@ -277,41 +283,54 @@ class _Search:
         if self._train(self.experiment):
             self._tell(stage)
 
-    def _fits(self, treatments: Sequence[Treatment], workdir: Workdir | None = None) -> bool:
+    def _fits(self, treatments: Sequence[Treatment], of: Experiment | None = None) -> bool:
         """Tells whether what is missing of treatments can be done in the time that remains."""
-        every = self.experiment.replace(treatments=tuple(treatments)).all_treatments
-        missing = (workdir or workdir_in(self._folder, self.experiment)).missing(every)
-        return self._cost.seconds(self.experiment, missing) <= self._budget.remaining
+        asked = (of or self.experiment).replace(treatments=tuple(treatments))
+        return self._estimate(asked) <= self._budget.remaining
+
+    def _estimate(self, experiment: Experiment) -> float:
+        """Estimates the seconds of what is missing of all folds."""
+        every = experiment.all_treatments
+        return sum(
+            self._cost.seconds(experiment, workdir.missing(every))
+            for workdir in fold_workdirs(self._folder, experiment)
+        )
 
     def _train(self, experiment: Experiment) -> bool:
         """Trains an experiment; tells whether there was time for all of it, and no signal."""
-        workdir, begun = workdir_in(self._folder, experiment), time.monotonic()
-        missing = workdir.missing(experiment.all_treatments)
+        begun, estimated = time.monotonic(), self._estimate(experiment)
         try:
-            run_experiment(
-                experiment,
-                workdir,
-                data=self._data,
-                flags=self._flags(experiment, workdir.path),
-                log=lambda line: None,
-                deadline=self._budget.deadline,
-            )
+            for each in fold_experiments(experiment):
+                workdir = workdir_in(self._folder, each)
+                run_experiment(
+                    each,
+                    workdir,
+                    data=self._data.of(each),
+                    flags=self._flags(each, workdir.path),
+                    log=lambda line: None,
+                    deadline=self._budget.deadline,
+                )
         except Interrupted as error:
             if time.monotonic() < self._budget.deadline:
                 self.stopped = error
             self._is_over = True
             return False
         keras.utils.clear_session()
-        if missing:
-            estimated = self._cost.seconds(experiment, missing)
+        if estimated:
             self._cost.correct(estimated, time.monotonic() - begun)
         return True
 
     def _tell(self, stage: Sequence[Treatment]) -> None:
         """Logs what a stage has brought, and what is best so far."""
-        measure, workdir = measure_of(self.experiment), workdir_in(self._folder, self.experiment)
+        measure, workdirs = (
+            measure_of(self.experiment),
+            fold_workdirs(self._folder, self.experiment),
+        )
+        in_all = set.intersection(*(set(workdir.done) for workdir in workdirs))
         top1 = {
-            name: measure_accuracy(*workdir.predictions(name), measure)[0] for name in workdir.done
+            name: measure_accuracy(*join_predictions(workdirs, name), measure).estimate
+            for name in workdirs[0].done
+            if name in in_all
         }
         best = max(map(parse_treatment, top1), key=lambda t: (top1[t.name], t.frozen_units))
         values = ", ".join(f"{top1[treatment.name]:.3f}" for treatment in stage)

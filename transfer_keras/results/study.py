@@ -25,8 +25,6 @@ from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 # The name of all random splits together: their targets are one sample.
 RANDOM = "random"
 
-_ByTarget = dict[TargetTask, dict[int, dict[Role, NetworkResult]]]
-
 # Settings in which the experiments of one study may differ.
 _VARIED = {"split", "seed", "examples_per_class"}
 # Settings with a donor that version 0.1.0 did not have, and their defaults.
@@ -184,27 +182,51 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
 
     # The networks. Their answers are compared image by image, so all networks of a target must have
     # been tested on the same images. What did not learn is listed as a failure and is no result.
-    networks: list[Network] = []
-    labels: dict[TargetTask, np.ndarray] = {}
-    runs: dict[Kind, _ByTarget] = {}
-    all_runs: dict[Kind, _ByTarget] = {}
+    # The networks of all folds make one result, on all images.
+    answers: list[_Answers] = []
+    labels: dict[tuple[TargetTask, int], np.ndarray] = {}
+    folds = settings.get("folds") or 1
     for workdir, variant in zip(workdirs, variants, strict=True):
         for network, label, predicted in _read_networks(workdir, variant):
-            _check_images(network, labels.setdefault(network.target, label), label)
-            networks.append(network)
-            scores = image_scores(label, predicted, measure)
-            top1 = network.row.top1 if measure == TOP1 else float(scores.mean())
-            result = NetworkResult(top1, scores, best_tests(network.row))
-            for into in (all_runs, runs) if network.trained else (all_runs,):
-                by_seed = into.setdefault(network.kind, {}).setdefault(network.target, {})
-                by_seed.setdefault(network.seed, {})[network.role] = result
+            expected = labels.setdefault((network.target, network.seed % folds), label)
+            _check_images(network, expected, label)
+            answers.append(_Answers(network, label, predicted))
+    networks = [each.network for each in answers]
     if not networks:
         raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
-    by_kind, all_by_kind = (
-        {kind: Runs(by_target, measure) for kind, by_target in each.items()}
-        for each in (runs, all_runs)
-    )
+    if len({network.seed for network in networks}) == 1:  # One fold by itself.
+        folds = 1
+    trained = [each for each in answers if each.network.trained]
+    by_kind, all_by_kind = (_make_runs(each, folds, measure) for each in (trained, answers))
     return Study(settings, facts[0]["versions"], networks, by_kind, all_by_kind)
+
+
+class _Answers(NamedTuple):
+    network: Network
+    label: np.ndarray
+    predicted: np.ndarray
+
+
+def _make_runs(answers: Sequence[_Answers], folds: int, measure: str) -> dict[Kind, Runs]:
+    """Gives kind of split -> results; where there are folds, of what was trained in all of them."""
+    together: dict[tuple, list[_Answers]] = {}
+    for each in answers:
+        network = each.network
+        key = network.kind, network.target, network.seed // folds, network.role
+        together.setdefault(key, []).append(each)
+    by_kind: dict[Kind, dict[TargetTask, dict[int, dict[Role, NetworkResult]]]] = {}
+    for (kind, target, seed, role), parts in together.items():
+        if len(parts) < folds:
+            continue
+        parts.sort(key=lambda each: each.network.seed)
+        label, predicted = (np.concatenate([each[k] for each in parts]) for k in (1, 2))
+        scores = image_scores(label, predicted, measure)
+        row = parts[0].network.row
+        top1 = row.top1 if measure == TOP1 and folds == 1 else float(scores.mean())
+        best = float(np.mean([best_tests(each.network.row) for each in parts]))
+        by_seed = by_kind.setdefault(kind, {}).setdefault(target, {})
+        by_seed.setdefault(seed, {})[role] = NetworkResult(top1, scores, best)
+    return {kind: Runs(by_target, measure) for kind, by_target in by_kind.items()}
 
 
 def _check_variants(
