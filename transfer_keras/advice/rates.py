@@ -44,10 +44,10 @@ TRANSFERRED = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # Of those that are fine-tuned.
 LAYERWISE_DECAY = 0.8
 
 _PART = 0.1  # Of the time, which each search may take.
-_SHALLOWER = 0.75  # Of the most units.
 _HELD_BACK = 0.2  # Part of the training pictures by which rates are compared.
 _MOST = 1000  # Pictures that it is done with.
-_FEWEST_STEPS, _MOST_EPOCHS = 4, 4  # Of the first rung.
+_FEWEST_STEPS = 4  # Of the first rung.
+_MOST_EPOCHS = {"frozen": 20, "fine_tune": 4, "base": 4}  # Of it.
 _OVERRUN = 1.25  # It ends when it has taken so many times what it was given.
 # The first rung has five trainings, and three have twice the steps; and one with layerwise decay.
 _TRAININGS, _DECAYED = 11, 2
@@ -64,10 +64,11 @@ def find_rates(
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """Searches the rates of what is trained anew, of what is fine-tuned, and of scratch.
 
-    That of new units is searched with all but the head frozen and with a quarter of the units
-    less, together; that of transferred units with all but the head transferred, and at the best
-    one whether it is better to lower it from unit to unit; that of training from scratch where
-    there is time to train from scratch.
+    That of new units is searched with all but the head frozen, in long trainings: short ones
+    favour high rates (Wu et al. 2018, "Understanding Short-Horizon Bias in Stochastic
+    Meta-Optimization"), and there a step costs little. That of transferred units is searched with
+    all but the head transferred, and at the best one whether it is better to lower it from unit to
+    unit; that of training from scratch where there is time to train from scratch.
 
     Args:
         experiment: with a donor, as it is planned.
@@ -83,10 +84,8 @@ def find_rates(
     Raises:
         Interrupted: after a signal.
     """
-    cuts = experiment.architecture.cut_points
-    places = [max(cuts), min(cuts, key=lambda n: abs(n - _SHALLOWER * max(cuts)))]
-    frozen = treatments_at(list(dict.fromkeys(places)), [""], experiment)
-    tuned = treatments_at(places[:1], ["+"], experiment)
+    top = max(experiment.architecture.cut_points)
+    frozen, tuned = (treatments_at([top], [end], experiment) for end in ("", "+"))
     wanted = experiment.training.head_first or "head_first" not in fixed
     head_first = wanted and all(treatment.frozen in frozen for treatment in tuned)
     tries_scratch = scratch_fits(experiment, budget, cost, fixed)
@@ -138,7 +137,8 @@ def _steps_that_fit(
     """Finds the steps of the first rung; 0 where there are no pictures or no time for a search."""
     epoch = pictures // experiment.training.batch_size
     cost = dataclasses.replace(cost, train=pictures, test=round(_HELD_BACK * pictures))
-    for steps in range(max(_FEWEST_STEPS, _MOST_EPOCHS * epoch), _FEWEST_STEPS - 1, -1):
+    most = _MOST_EPOCHS[experiment.treatments[0].mode] * epoch
+    for steps in range(max(_FEWEST_STEPS, most), _FEWEST_STEPS - 1, -1):
         whole = experiment.replace(steps=trainings * steps, validations=8)
         if epoch and cost.seconds(whole, whole.treatments) <= seconds:
             return steps

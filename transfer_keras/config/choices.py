@@ -1,7 +1,8 @@
 """The values that a setting may have, and other names with a meaning, each in one place."""
 
 BAD_IMAGES = ("error", "skip")
-BATCH_NORM = ("frozen", "statistics_frozen", "train")
+FROZEN = "frozen"
+BATCH_NORM = (FROZEN, "statistics_frozen", "train")
 UNWEIGHTED, BALANCED = CLASS_WEIGHTS = ("none", "balanced")
 MEANS = ("source", "target")
 OPTIMIZERS = ("sgd", "adam")

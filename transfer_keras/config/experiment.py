@@ -234,6 +234,7 @@ class Experiment(Request):
         fields |= self.donor.identity if self.donor else _NO_DONOR
         if not self.donor:
             fields.pop("frozen_dropout")
+            fields["batch_norm"] = None
         return fields
 
     @property

@@ -236,7 +236,7 @@ flags.DEFINE_enum(
     None,
     choices.BATCH_NORM,
     "BatchNorm of the transferred units: in inference mode; scale and shift trained, statistics "
-    "kept; or trained (default: train where they are fine-tuned, else frozen).",
+    "kept; or trained (default: frozen).",
 )
 flags.DEFINE_bool(
     "frozen_dropout",

@@ -192,7 +192,7 @@ class DonorSettings:
         pixels: what the donor takes: one of `choices.PIXELS`, or the name of a module of
             keras.applications whose preprocessing it needs; None: what it says itself.
         units: what n counts: the "unit"s of the donor, or the "block"s that its layers' names tell.
-        batch_norm: see `surgery.transplant`.
+        batch_norm: see `surgery.transplant`; None: by the mode, as in version 0.1.0.
         frozen_dropout: whether dropout of frozen units acts in training; None: it does, as in
             version 0.1.0, which had no such setting.
 
@@ -204,7 +204,7 @@ class DonorSettings:
     weights: str = choices.IMAGENET
     pixels: str | None = None
     units: str = "unit"
-    batch_norm: str | None = None
+    batch_norm: str | None = choices.FROZEN
     frozen_dropout: bool | None = False
 
     def __post_init__(self):

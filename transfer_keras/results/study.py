@@ -27,8 +27,9 @@ RANDOM = "random"
 
 # Settings in which the experiments of one study may differ.
 _VARIED = {"split", "seed", "examples_per_class"}
-# Settings with a donor that version 0.1.0 did not have, and their defaults.
+# Settings with a donor that version 0.1.0 did not have, or had another default of, with theirs.
 _NEW_FOR_DONORS = {
+    "batch_norm": choices.FROZEN,
     "frozen_dropout": False,
     "transferred_learning_rate": defaults.DONORS["transferred_learning_rate"],
 }
@@ -311,7 +312,7 @@ def as_begun(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[Ex
     begun = [workdir.read_facts()["settings"] for workdir in _workdirs(folder)]
     if not begun:
         return list(experiments)
-    older = {name for name in _NEW_FOR_DONORS if any(name not in settings for settings in begun)}
+    older = {n for n in _NEW_FOR_DONORS if any(settings.get(n) is None for settings in begun)}
     without = {} if all(SEEDS_KEY in settings for settings in begun) else {"seeds_by_split": False}
     return [
         each.replace(**(_as_older(each, older) if each.donor else without)) for each in experiments

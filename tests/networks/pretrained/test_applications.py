@@ -43,7 +43,7 @@ def test_from_the_list_of_units_to_a_saved_network(train, tmp_path, name, blocks
     small = ["--steps=2", "--batch_size=8", "--validations=1", "--metrics_every=0"]
     small += [f"--dataset={pictures}", f"--treatments=A{n}B,A{n}B+", "--workdir=run"]
     small += [f"--donor={donor}", "--units=block", *(f"--{k}={v}" for k, v in settings.items())]
-    assert "BatchNorm (--batch_norm=by mode)" in train(*small)
+    assert "BatchNorm (--batch_norm=frozen)" in train(*small)
     for treatment in (f"A{n}B", f"A{n}B+"):
         model = keras.saving.load_model(tmp_path / "run" / treatment / "network.keras")
         images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)

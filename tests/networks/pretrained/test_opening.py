@@ -176,17 +176,21 @@ def done(tmp_path_factory):
 def test_frozen_units_are_the_donors(done):
     own, run = done
     given = {w.path: w.numpy() for w in own.weights}
-    for name, frozen in (("A1B", {"c1"}), ("A3B", {"c1", "c2", "f1"}), ("A2B+", set())):
+    norms = {"c1_norm", "c2_norm"}  # By default they are kept where the rest is fine-tuned.
+    for name, frozen in (
+        ("A1B", {"c1", "c1_norm"}),
+        ("A3B", {"c1", "c2", "f1", *norms}),
+        ("A2B+", norms),
+    ):
         model = keras.saving.load_model(Workdir(run).network_path(name))
         assert model.output_shape == (None, 3)
         for layer in model.layers:
-            unit = layer.name.removesuffix("_norm")
             for weight in layer.weights:
                 if layer.name == "out" or weight.path not in given:
                     assert layer.name == "out"
                     continue
                 same = np.array_equal(weight.numpy(), given[weight.path])
-                assert same == (unit in frozen), (name, weight.path)
+                assert same == (layer.name in frozen), (name, weight.path)
 
 
 def test_batch_norm_of_frozen_units_stays_and_of_trained_units_moves(done):
