@@ -123,7 +123,7 @@ def test_each_training_has_the_rate_that_is_said(asked, monkeypatch):
 
 
 def test_what_diverges_everywhere_is_not_taken(asked, monkeypatch):
-    monkeypatch.setattr(rates, "NEW", (1e30, 1e31))
+    monkeypatch.setattr(rates, "NEW", (1e38, 2e38))
     settings, lines = find(asked, fixed=["transferred_learning_rate"])
     assert settings == {}
     assert "0.001 is taken" in lines[0]
