@@ -11,10 +11,11 @@ from transfer_keras.results.comparison import BASE, NetworkResult, Role, Runs
 from transfer_keras.results.donor_recommendation import Price
 
 
-def test_of_equals_the_best_is_that_of_the_fewest_units():
+def test_of_equals_the_best_is_that_of_the_most_units_and_frozen():
     for order in ((2, 5), (5, 2)):
-        runs = make_runs({BASE: 0.5} | {Role("AnB", n): 0.7 for n in order})
-        assert donor_recommendation.best_role(runs) == Role("AnB", 2)
+        equal = {Role(family, n): 0.7 for n in order for family in ("AnB+", "AnB")}
+        runs = make_runs({BASE: 0.5} | equal)
+        assert donor_recommendation.best_role(runs) == Role("AnB", 5)
 
 
 def test_the_best_is_the_best_of_those_repeated_most_often():

@@ -178,7 +178,7 @@ def make_plan(
     earlier = SearchPlan.read(folder)
     plan = earlier
     if plan is None:
-        plan = _new_plan(experiment, budget, cost, epoch, fixed, log)
+        plan = _new_plan(experiment.replace(**(rates or {})), budget, cost, epoch, fixed, log)
         plan = dataclasses.replace(plan, rates=dict(rates or {}), rate_lines=tuple(rate_lines))
     insists = "scratch" in fixed and experiment.execution.scratch
     if insists and (SCRATCH.name,) not in plan.stages:  # Asked for once it was left out.

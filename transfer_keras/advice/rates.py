@@ -118,8 +118,13 @@ def find_rates(
             decays = treatments[0].fine_tune and "layerwise_decay" not in fixed
             trials = _search(asked, Workdir(folder), inner, rates, seconds, cost, decays=decays)
             if trials:
-                best = min(trials, key=lambda trial: (-trial.steps, trial.loss))
+                # Of what is frozen the trainings are as long as they need be; of others the longest
+                # say most of what is to come.
+                full = name == "learning_rate"
+                best = min(trials, key=lambda t: (not full and -t.steps, t.loss))
                 settings[name] = best.rate
+                if full and not {"steps", "head_steps"} & {*fixed}:
+                    settings["head_steps"] = best.steps
                 if best.decayed:
                     settings["layerwise_decay"] = LAYERWISE_DECAY
                 line = _describe(what, best, trials, len(inner.test["B"]))

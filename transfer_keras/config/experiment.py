@@ -208,6 +208,17 @@ class Experiment(Request):
         made_for = self.architecture.image_size
         return round(self.image_size * (self.architecture.resize or made_for) / made_for)
 
+    def trains_head_alone(self, treatment: Treatment) -> bool:
+        """Tells whether all but the last unit of a network is frozen."""
+        return treatment.frozen_units == len(self.architecture.units) - 1
+
+    def for_group(self, treatments: Sequence[Treatment]) -> "Experiment":
+        """Gives itself with the steps of networks that are trained together."""
+        steps = self.training.head_steps
+        if not steps or not all(map(self.trains_head_alone, treatments)):
+            return self
+        return self.replace(steps=steps, warm_up_head=0)
+
     def pixels_of(self, treatment: Treatment) -> str:
         """Names the task whose pictures' mean its network takes off."""
         donor = treatment.needs if self.data.mean == "source" else None
@@ -223,8 +234,8 @@ class Experiment(Request):
         if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
             fields.pop("validations")
         # Version 0.1.0 does not know them.
-        new = ("head_first", "scratch_learning_rate", "early_stopping_split", "folds", "group_by")
-        for name in new:
+        new = ("head_first", "head_steps", "scratch_learning_rate", "early_stopping_split")
+        for name in (*new, "folds", "group_by"):
             if not fields[name]:
                 fields.pop(name)
         if tasks.is_file(self.data.split):

@@ -243,6 +243,13 @@ flags.DEFINE_bool(
     default_setting("frozen_dropout"),
     "With --donor: dropout of frozen units acts in training.",
 )
+flags.DEFINE_integer(
+    "head_steps",
+    None,
+    "Steps of networks of which all but the last unit is frozen, where a step costs little "
+    "(default: --steps).",
+    1,
+)
 flags.DEFINE_float(
     "transferred_learning_rate",
     None,

@@ -31,8 +31,9 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
         own["transferred_learning_rate"] = (
             training.transferred_learning_rate or training.learning_rate
         )
-        if training.scratch_learning_rate:
-            own["scratch_learning_rate"] = training.scratch_learning_rate
+        for name in ("head_steps", "scratch_learning_rate"):
+            if value := getattr(training, name):
+                own[name] = value
         if training.layerwise_decay != 1:
             own["layerwise_decay"] = training.layerwise_decay
         if training.class_weights != choices.UNWEIGHTED:

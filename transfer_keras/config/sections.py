@@ -96,6 +96,7 @@ class TrainingSettings:
         network: a key of `architectures.ARCHITECTURES`, or the name of a donor.
         image_size: side of the network's input in pixels; None: what it was made for.
         steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see `training.Recipe`.
+        head_steps: steps of networks of which all but the last unit is frozen; None: `steps`.
         seed: all that is random follows from it.
         validations: how often each network is tested while it is trained.
         transferred_learning_rate: the highest of transferred units that are fine-tuned; None:
@@ -130,6 +131,7 @@ class TrainingSettings:
     optimizer: str
     schedule: str
     weight_decay: float
+    head_steps: int | None = None
     seed: int = 0
     validations: int = 20
     transferred_learning_rate: float | None = None
@@ -148,7 +150,7 @@ class TrainingSettings:
             self,
             *("image_size", "steps", "batch_size", "learning_rate", "validations"),
             *("layerwise_decay", "early_stopping", "transferred_learning_rate"),
-            "scratch_learning_rate",
+            *("scratch_learning_rate", "head_steps"),
         )
         if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")

@@ -1,6 +1,7 @@
 """Trains one group of an experiment, and leaves each of its networks on disk."""
 
 import contextlib
+import dataclasses
 import functools
 import math
 import shutil
@@ -55,6 +56,7 @@ def train_group(run: Run, group: Group, *, timeout: float = 0) -> None:
 
 def _train_held_group(run: Run, group: Group) -> None:
     """Trains a group that this process holds."""
+    run = _for_group(run, group.treatments)
     missing = run.workdir.missing(group.treatments)
     if not missing:  # Another process was here first.
         return
@@ -130,6 +132,7 @@ def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
         UserError: if what the chief has written cannot be seen here.
     """
     treatments = tuple(map(parse_treatment, names))
+    run = _for_group(run, treatments)
     folder = run.workdir.group_folder(names)
     saved = Checkpoints(folder, every=math.inf, warn=run.log).latest()
     is_visible = tuple(names) in run.workdir.groups
@@ -144,6 +147,12 @@ def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
         unit_metrics = UnitMetrics(every, [], lambda values: None)
     train = _training_of(run, Group(treatments), fused, unit_metrics)
     train(resume=Resume(saved=saved, stop=run.stop))
+
+
+def _for_group(run: Run, treatments: Sequence[Treatment]) -> Run:
+    """Gives a run the steps of a group."""
+    experiment = run.experiment.for_group(treatments)
+    return run if experiment is run.experiment else dataclasses.replace(run, experiment=experiment)
 
 
 def _training_of(

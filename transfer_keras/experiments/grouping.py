@@ -106,6 +106,9 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
             return False
         if head_first and len({treatment.fine_tune for treatment in together}) > 1:
             return False  # What is fine-tuned begins with networks that are done.
+        alone = {experiment.trains_head_alone(treatment) for treatment in together}
+        if experiment.training.head_steps and len(alone) > 1:
+            return False
         if size:
             return len(together) <= size
         classes = len(tasks[together[0].target])

@@ -32,9 +32,12 @@ def plan_table(experiment: Experiment, tasks: Mapping[str, Sized], workdir: Work
     if execution.group_size is None:
         limit = f"as many as fit {memory_limit(execution):.1f} GiB (--group_memory)"
     networks = sum(len(group.names) for group in groups)
+    steps = f"{experiment.training.steps:,} steps each"
+    if experiment.training.head_steps:
+        steps += f" ({experiment.training.head_steps:,} where the head alone is trained)"
     return (
         f"{align_columns(lines)}\n"
         f"{networks} networks of {sum(s.parameters for s in sizes) / 1e6:.1f} M parameters, of "
         f"which {sum(s.trained for s in sizes) / 1e6:.1f} M are trained, in {len(groups)} passes "
-        f"over the data of {experiment.training.steps:,} steps each; {limit}."
+        f"over the data of {steps}; {limit}."
     )

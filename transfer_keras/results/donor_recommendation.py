@@ -67,7 +67,9 @@ def _results(runs: Runs) -> dict[Role, list[NetworkResult]]:
 
 
 def roles_to_choose(runs: Runs) -> list[Role]:
-    """Lists the roles that can be chosen, that of the fewest units first.
+    """Lists the roles that can be chosen; of equals the first is taken.
+
+    They are those of the most units first, of one n the frozen one: what trains less.
 
     A role counts if it was repeated more than half as often as the one that was repeated most, so
     that one lucky network does not win.
@@ -75,13 +77,13 @@ def roles_to_choose(runs: Runs) -> list[Role]:
     counts = {role: len(results) for role, results in _results(runs).items()}
     most = max(count for role, count in counts.items() if role != BASE or len(counts) == 1)
     repeated = [role for role, count in counts.items() if 2 * count > most]
-    return sorted(repeated, key=lambda role: (role.n, role.family))
+    return sorted(repeated, key=lambda role: (-role.n, role.family))
 
 
 def best_role(runs: Runs) -> Role:
     """Finds the role with the highest mean top-1, of those that were repeated often enough."""
     means = mean_top1(runs)
-    return max(roles_to_choose(runs), key=lambda role: (means[role], -role.n))
+    return max(roles_to_choose(runs), key=means.get)
 
 
 def contenders(runs: Runs, than: Role) -> list[Role]:
