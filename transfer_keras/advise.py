@@ -25,7 +25,7 @@ _CHOSEN_FLAGS = ("n", "mode", "source", "target", "treatments", "dry_run")
 _CHOSEN_SETTINGS = (
     *("steps", "warm_up_head", "validations", "scratch", "augment", "views"),
     *("head_first", "learning_rate", "transferred_learning_rate", "scratch_learning_rate"),
-    *("layerwise_decay", "class_weights", "head_steps"),
+    *("layerwise_decay", "class_weights", "fit_head"),
 )
 
 flags.adopt_module_key_flags(experiment_flags)

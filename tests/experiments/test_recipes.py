@@ -8,7 +8,7 @@ from support.networks import classifier, network, write_pictures
 
 from transfer_keras import surgery
 from transfer_keras.config import UserError
-from transfer_keras.experiments import TaskData, plan_experiment, read_data, recipes
+from transfer_keras.experiments import TaskData, read_data, recipes
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.results import Workdir
 
@@ -227,27 +227,3 @@ def test_class_weights_change_the_training(given, tmp_path):
         lower(tmp_path / "plain", "A2B")["out/bias"],
         lower(tmp_path / "weighted", "A2B")["out/bias"],
     )
-
-
-def test_a_head_alone_has_steps_of_its_own(given, tmp_path):
-    """It is trained apart, as one that was asked for with so many steps."""
-    names = ("A3B", "A2B", "A3B+")
-    experiment = ask(given[1], *names, head_steps=15)
-    tasks = read_data(experiment).pair.tasks
-    groups = [set(group.names) for group in plan_experiment(experiment, tasks)]
-    assert {"A3B"} in groups
-    together = [set(g.names) for g in plan_experiment(experiment.replace(head_steps=None), tasks)]
-    assert together == [set(names)]
-    run_experiment(experiment, Workdir(tmp_path / "both"), log=lambda _: None)
-    rows = {name: Workdir(tmp_path / "both").row(name) for name in names}
-    assert {name: row.steps for name, row in rows.items()} == {"A3B": 15, "A2B": 6, "A3B+": 6}
-    alone = ask(given[1], "A3B", steps=15)
-    run_experiment(alone, Workdir(tmp_path / "alone"), log=lambda _: None)
-    one, other = (
-        keras.saving.load_model(Workdir(tmp_path / folder).network_path("A3B")).get_weights()
-        for folder in ("both", "alone")
-    )
-    for value, expected in zip(one, other, strict=True):
-        np.testing.assert_array_equal(value, expected)
-    assert "head_steps" not in alone.identity
-    assert experiment.identity["head_steps"] == 15

@@ -75,7 +75,7 @@ class SearchPlan:
         steps, warm_up_head, validations: of each network.
         views: see `DataSettings`.
         stages: names of the treatments of each stage, in order: the first set, and what refined it.
-        head_first, class_weights: see `TrainingSettings`.
+        head_first, class_weights, fit_head: see `TrainingSettings`.
         rates: the learning rates that were found, by their flags' names.
         rate_lines: what was tried for them, for people.
     """
@@ -90,6 +90,7 @@ class SearchPlan:
     rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
     rate_lines: tuple[str, ...] = ()
     class_weights: str = choices.UNWEIGHTED
+    fit_head: bool = False
 
     @property
     def treatments(self) -> list[list[Treatment]]:
@@ -265,7 +266,7 @@ def _new_plan(
     views = experiment.data.views
     return SearchPlan(
         experiment.variant_name, steps, warm_up, validations, views, names, head_first,
-        class_weights=experiment.training.class_weights,
+        class_weights=experiment.training.class_weights, fit_head=experiment.training.fit_head,
     )  # fmt: skip
 
 

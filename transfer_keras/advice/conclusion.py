@@ -102,9 +102,7 @@ def _how_long(experiment: Experiment, runs: Runs, images: int) -> str:
     """Writes how long the networks were trained."""
     training = experiment.training
     epochs = training.steps * training.batch_size / images
-    head = ""
-    if training.head_steps:
-        head = f", the head alone {training.head_steps:,}"
+    head = "; a head alone was fitted" if training.fit_head else ""
     everything = "All, from scratch too," if BASE in mean_top1(runs) else "All"
     return (
         f"{everything} had {training.steps:,} steps ({epochs:.1f} epochs){head}: what learns "

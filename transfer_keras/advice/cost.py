@@ -72,7 +72,7 @@ class TrainingCost:
     correction: float = 1.0
 
     def seconds(self, experiment: Experiment, treatments: Sequence[Treatment]) -> float:
-        """Estimates what treatments take that are trained as one group, or with their heads apart.
+        """Estimates what treatments take as one group, or where heads are fitted as two.
 
         The parts of a network count by their multiplications.
 
@@ -83,10 +83,11 @@ class TrainingCost:
         if not treatments:
             return 0.0
         alone = [t for t in treatments if experiment.trains_head_alone(t)]
-        if experiment.training.head_steps and alone:  # A group of their own.
+        if experiment.training.fit_head and alone:  # A group of their own.
             others = [treatment for treatment in treatments if treatment not in alone]
-            of_heads = experiment.for_group(alone).replace(head_steps=None)
-            return self.seconds(of_heads, alone) + self.seconds(experiment, others)
+            of_heads = experiment.for_group(alone).replace(fit_head=False)
+            fit = self.correction * self.forward * self.train
+            return fit + self.seconds(of_heads, alone) + self.seconds(experiment, others)
         training, forward = experiment.training, self.forward
         below, seen = _parts_below(experiment), pictures_seen(experiment, self.train, self.test)
         kept = seen.saved and self._fit(experiment, treatments, seen.once)

@@ -21,10 +21,11 @@ import numpy as np
 from transfer_keras import surgery
 from transfer_keras.advice.budget import SCRATCH, Budget, scratch_fits, treatments_at
 from transfer_keras.advice.cost import TrainingCost
-from transfer_keras.config import Experiment, Group, Interrupted
+from transfer_keras.config import Experiment, Group, Interrupted, Treatment
 from transfer_keras.experiments import (
     Run,
     TaskData,
+    fit_heads,
     hold_back,
     image_preprocessing,
     learning_rates,
@@ -44,6 +45,7 @@ TRANSFERRED = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # Of those that are fine-tuned.
 LAYERWISE_DECAY = 0.8
 
 _PART = 0.1  # Of the time, which each search may take.
+_SHALLOWER = 0.75  # Of the most units.
 _HELD_BACK = 0.2  # Part of the training pictures by which rates are compared.
 _MOST = 1000  # Pictures that it is done with.
 _FEWEST_STEPS = 4  # Of the first rung.
@@ -66,9 +68,10 @@ def find_rates(
 
     That of new units is searched with all but the head frozen, in long trainings: short ones
     favour high rates (Wu et al. 2018, "Understanding Short-Horizon Bias in Stochastic
-    Meta-Optimization"), and there a step costs little. That of transferred units is searched with
-    all but the head transferred, and at the best one whether it is better to lower it from unit to
-    unit; that of training from scratch where there is time to train from scratch.
+    Meta-Optimization"), and there a step costs little. Where such a head is fitted, it is searched
+    with a quarter of the units less. That of transferred units is searched with all but the head
+    transferred, and at the best one whether it is better to lower it from unit to unit; that of
+    training from scratch where there is time to train from scratch.
 
     Args:
         experiment: with a donor, as it is planned.
@@ -84,10 +87,15 @@ def find_rates(
     Raises:
         Interrupted: after a signal.
     """
-    top = max(experiment.architecture.cut_points)
-    frozen, tuned = (treatments_at([top], [end], experiment) for end in ("", "+"))
+    cuts, fits_head = experiment.architecture.cut_points, experiment.training.fit_head
+    top = max(cuts)
+    below = min(cuts, key=lambda n: abs(n - _SHALLOWER * top)) if fits_head else top
+    frozen, tuned = (
+        treatments_at([below], [""], experiment),
+        treatments_at([top], ["+"], experiment),
+    )
     wanted = experiment.training.head_first or "head_first" not in fixed
-    head_first = wanted and all(treatment.frozen in frozen for treatment in tuned)
+    head_first = wanted and (fits_head or all(t.frozen in frozen for t in tuned))
     tries_scratch = scratch_fits(experiment, budget, cost, fixed)
     quick = {"augment": False, "views": None, "warm_up_head": 0, "scratch": False}
     experiment = experiment.replace(**quick, head_first=head_first)
@@ -118,13 +126,8 @@ def find_rates(
             decays = treatments[0].fine_tune and "layerwise_decay" not in fixed
             trials = _search(asked, Workdir(folder), inner, rates, seconds, cost, decays=decays)
             if trials:
-                # Of what is frozen the trainings are as long as they need be; of others the longest
-                # say most of what is to come.
-                full = name == "learning_rate"
-                best = min(trials, key=lambda t: (not full and -t.steps, t.loss))
+                best = min(trials, key=lambda trial: (-trial.steps, trial.loss))
                 settings[name] = best.rate
-                if full and not {"steps", "head_steps"} & {*fixed}:
-                    settings["head_steps"] = best.steps
                 if best.decayed:
                     settings["layerwise_decay"] = LAYERWISE_DECAY
                 line = _describe(what, best, trials, len(inner.test["B"]))
@@ -170,6 +173,9 @@ def _search(
     steps = _steps_that_fit(experiment, seconds, cost, len(data.train["B"]), trainings)
     if not steps:
         return []
+    devices = use_devices(experiment.training, experiment.execution)
+    if experiment.training.fit_head and all(t.fine_tune for t in group.treatments):
+        _fit_heads(Run(experiment, workdir, data, devices, lambda line: None), group)
     heads = [workdir.network_path(treatment.frozen.name) for treatment in group.treatments]
     head_first = experiment.training.head_first and all(path.exists() for path in heads)
     # The recipe knows one rate, from which `search_rates` departs.
@@ -179,7 +185,6 @@ def _search(
         transferred_learning_rate=experiment.training.learning_rate,
         scratch_learning_rate=None,
     )
-    devices = use_devices(experiment.training, experiment.execution)
     counter = itertools.count(1)
     with (
         defer_signals(time.monotonic() + _OVERRUN * seconds) as stop,
@@ -213,10 +218,23 @@ def _search(
         return []
     for treatment in group.treatments:
         if not treatment.fine_tune:
-            path = workdir.network_path(treatment.name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            surgery.extract(fused, treatment.name).save(path)
+            _save(fused, treatment, workdir)
     return trials
+
+
+def _fit_heads(run: Run, group: Group) -> None:
+    """Leaves the frozen networks with which a group begins in the workdir, their heads fitted."""
+    frozen = [treatment.frozen for treatment in group.treatments]
+    fused = make_networks(run, frozen).fused
+    fit_heads(run, frozen, fused)
+    for treatment in frozen:
+        _save(fused, treatment, run.workdir)
+
+
+def _save(fused: keras.Model, treatment: Treatment, workdir: Workdir) -> None:
+    path = workdir.network_path(treatment.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    surgery.extract(fused, treatment.name).save(path)
 
 
 def searched_variables(
@@ -236,7 +254,7 @@ def searched_variables(
         for treatment in experiment.treatments
         if treatment.fine_tune
         for unit in surgery.fused_units(fused, treatment.name)[
-            : experiment.units_transferred(treatment)
+            : experiment.units_at_transferred_rate(treatment)
         ]
         for layer in unit.layers
         for variable in layer.trainable_variables

@@ -48,6 +48,7 @@ from transfer_keras.experiments import (
     FlagsOf,
     TaskData,
     donor_notes,
+    may_fit_head,
     read_data,
     run_experiment,
     workdir_in,
@@ -106,6 +107,9 @@ def advise(
     if "class_weights" not in fixed:
         uneven = choices.BALANCED if _is_uneven(data) else choices.UNWEIGHTED
         experiment = experiment.replace(class_weights=earlier.class_weights if earlier else uneven)
+    if "fit_head" not in fixed:
+        fits = earlier.fit_head if earlier else may_fit_head(experiment)
+        experiment = experiment.replace(fit_head=fits)
     log(_describe(experiment, data))
     held_out = find_held_out(experiment, data, log)
     scores, cost = estimate(experiment, data, budget, log)

@@ -209,15 +209,30 @@ class Experiment(Request):
         return round(self.image_size * (self.architecture.resize or made_for) / made_for)
 
     def trains_head_alone(self, treatment: Treatment) -> bool:
-        """Tells whether all but the last unit of a network is frozen."""
-        return treatment.frozen_units == len(self.architecture.units) - 1
+        """Tells whether all but the last unit is frozen, and that is no block of several."""
+        top = len(self.architecture.units) - 1
+        cuts = self.architecture.cuts
+        return treatment.frozen_units == top and cuts[top - 1] == cuts[top] - 1
+
+    def units_at_transferred_rate(self, treatment: Treatment) -> int:
+        """Counts the units of a network that are trained with the rate of transferred ones.
+
+        A head that was fitted before is one of them, if it is all that is new.
+        """
+        begun = self.training.fit_head and self.training.head_first
+        if begun and treatment.fine_tune and self.trains_head_alone(treatment.frozen):
+            return self.units_transferred(treatment) + 1
+        return self.units_transferred(treatment)
 
     def for_group(self, treatments: Sequence[Treatment]) -> "Experiment":
-        """Gives itself with the steps of networks that are trained together."""
-        steps = self.training.head_steps
-        if not steps or not all(map(self.trains_head_alone, treatments)):
+        """Gives itself with the settings of networks that are trained together.
+
+        Heads that are fitted have one step, which changes no weight: it leads to their test.
+        """
+        if not self.training.fit_head or not all(map(self.trains_head_alone, treatments)):
             return self
-        return self.replace(steps=steps, warm_up_head=0)
+        unchanged = {"learning_rate": _NO_CHANGE, "weight_decay": 0.0, "warm_up_head": 0}
+        return self.replace(steps=1, **unchanged)
 
     def pixels_of(self, treatment: Treatment) -> str:
         """Names the task whose pictures' mean its network takes off."""
@@ -234,7 +249,7 @@ class Experiment(Request):
         if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
             fields.pop("validations")
         # Version 0.1.0 does not know them.
-        new = ("head_first", "head_steps", "scratch_learning_rate", "early_stopping_split")
+        new = ("head_first", "fit_head", "scratch_learning_rate", "early_stopping_split")
         for name in (*new, "folds", "group_by"):
             if not fields[name]:
                 fields.pop(name)
@@ -272,6 +287,9 @@ _SECTIONS = {
     for section in (DataSettings, TrainingSettings, ExecutionSettings)
     for flag in flags_of(section)
 }
+
+
+_NO_CHANGE = 1e-30  # A rate at which no weight changes.
 
 
 def default_setting(flag: str):

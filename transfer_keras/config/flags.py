@@ -243,12 +243,11 @@ flags.DEFINE_bool(
     default_setting("frozen_dropout"),
     "With --donor: dropout of frozen units acts in training.",
 )
-flags.DEFINE_integer(
-    "head_steps",
-    None,
-    "Steps of networks of which all but the last unit is frozen, where a step costs little "
-    "(default: --steps).",
-    1,
+flags.DEFINE_bool(
+    "fit_head",
+    default_setting("fit_head"),
+    "Where all but the last unit is frozen, fit it by penalised logistic regression, in place of "
+    "training it step by step.",
 )
 flags.DEFINE_float(
     "transferred_learning_rate",

@@ -31,7 +31,7 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
         own["transferred_learning_rate"] = (
             training.transferred_learning_rate or training.learning_rate
         )
-        for name in ("head_steps", "scratch_learning_rate"):
+        for name in ("fit_head", "scratch_learning_rate"):
             if value := getattr(training, name):
                 own[name] = value
         if training.layerwise_decay != 1:

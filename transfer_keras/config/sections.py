@@ -96,7 +96,8 @@ class TrainingSettings:
         network: a key of `architectures.ARCHITECTURES`, or the name of a donor.
         image_size: side of the network's input in pixels; None: what it was made for.
         steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see `training.Recipe`.
-        head_steps: steps of networks of which all but the last unit is frozen; None: `steps`.
+        fit_head: whether a last unit on frozen ones is fitted by penalised logistic regression, in
+            place of being trained step by step; see `experiments.fit_heads`.
         seed: all that is random follows from it.
         validations: how often each network is tested while it is trained.
         transferred_learning_rate: the highest of transferred units that are fine-tuned; None:
@@ -131,7 +132,7 @@ class TrainingSettings:
     optimizer: str
     schedule: str
     weight_decay: float
-    head_steps: int | None = None
+    fit_head: bool = False
     seed: int = 0
     validations: int = 20
     transferred_learning_rate: float | None = None
@@ -150,7 +151,7 @@ class TrainingSettings:
             self,
             *("image_size", "steps", "batch_size", "learning_rate", "validations"),
             *("layerwise_decay", "early_stopping", "transferred_learning_rate"),
-            *("scratch_learning_rate", "head_steps"),
+            "scratch_learning_rate",
         )
         if not 0 <= self.weight_decay < math.inf:
             raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")

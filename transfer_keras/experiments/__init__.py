@@ -9,6 +9,7 @@ from transfer_keras.experiments.data import (
     read_data,
 )
 from transfer_keras.experiments.devices import use_devices
+from transfer_keras.experiments.fitted_heads import fit_heads, may_fit_head
 from transfer_keras.experiments.group_networks import make_networks
 from transfer_keras.experiments.group_task import train_numbered_task
 from transfer_keras.experiments.group_training import train_group
@@ -38,6 +39,7 @@ __all__ = [
     "estimate_memory",
     "estimate_sweep",
     "features_limit",
+    "fit_heads",
     "hold_back",
     "image_preprocessing",
     "learning_rates",
@@ -45,6 +47,7 @@ __all__ = [
     "make_networks",
     "make_recipe",
     "make_streams",
+    "may_fit_head",
     "name_bad_images",
     "open_tasks",
     "pictures_seen",

@@ -14,6 +14,7 @@ from transfer_keras import surgery
 from transfer_keras.config import Group, Treatment, UserError, parse_treatment
 from transfer_keras.experiments import tensorboard
 from transfer_keras.experiments.context import Run
+from transfer_keras.experiments.fitted_heads import fit_heads
 from transfer_keras.experiments.group_networks import make_networks
 from transfer_keras.experiments.recipes import make_recipe
 from transfer_keras.experiments.streams import make_streams, test_stream
@@ -89,6 +90,8 @@ def _train_held_group(run: Run, group: Group) -> None:
             unit_metrics, unit_monitor = make_unit_metrics(run, networks, events, test)
             monitors.append(unit_monitor)
         fused, frozen = networks.fused, networks.frozen
+        if _fits_heads(run, group.treatments) and not saved:
+            fit_heads(run, group.treatments, fused)
         del networks  # What was wanted of the donors is in the monitor.
         train = _training_of(run, group, fused, unit_metrics)
         progress = stack.enter_context(Progress(str(group), run.experiment.training.steps))
@@ -142,6 +145,8 @@ def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
             "one. Give a folder that all of them share."
         )
     fused = make_networks(run, treatments).fused
+    if _fits_heads(run, treatments) and not saved:
+        fit_heads(run, treatments, fused)
     unit_metrics = None
     if every := run.experiment.execution.metrics_every:  # Gradients are summed up over all.
         unit_metrics = UnitMetrics(every, [], lambda values: None)
@@ -153,6 +158,11 @@ def _for_group(run: Run, treatments: Sequence[Treatment]) -> Run:
     """Gives a run the steps of a group."""
     experiment = run.experiment.for_group(treatments)
     return run if experiment is run.experiment else dataclasses.replace(run, experiment=experiment)
+
+
+def _fits_heads(run: Run, treatments: Sequence[Treatment]) -> bool:
+    alone = all(map(run.experiment.trains_head_alone, treatments))
+    return run.experiment.training.fit_head and alone
 
 
 def _training_of(

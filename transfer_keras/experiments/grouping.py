@@ -107,7 +107,7 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
         if head_first and len({treatment.fine_tune for treatment in together}) > 1:
             return False  # What is fine-tuned begins with networks that are done.
         alone = {experiment.trains_head_alone(treatment) for treatment in together}
-        if experiment.training.head_steps and len(alone) > 1:
+        if experiment.training.fit_head and len(alone) > 1:
             return False
         if size:
             return len(together) <= size

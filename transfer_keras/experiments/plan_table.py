@@ -33,8 +33,8 @@ def plan_table(experiment: Experiment, tasks: Mapping[str, Sized], workdir: Work
         limit = f"as many as fit {memory_limit(execution):.1f} GiB (--group_memory)"
     networks = sum(len(group.names) for group in groups)
     steps = f"{experiment.training.steps:,} steps each"
-    if experiment.training.head_steps:
-        steps += f" ({experiment.training.head_steps:,} where the head alone is trained)"
+    if experiment.training.fit_head:
+        steps += " (none where the head alone is fitted)"
     return (
         f"{align_columns(lines)}\n"
         f"{networks} networks of {sum(s.parameters for s in sizes) / 1e6:.1f} M parameters, of "

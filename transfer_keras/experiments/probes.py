@@ -15,6 +15,7 @@ from transfer_keras import surgery
 from transfer_keras.config import Interrupted, Treatment
 from transfer_keras.datasets import AnyExamples
 from transfer_keras.experiments.context import Run
+from transfer_keras.experiments.logistic import fit_logistic
 from transfer_keras.networks import pool_features
 from transfer_keras.results import Workdir
 from transfer_keras.training import PROBE_TAG, Events, Progress, Stop, scalar_summary
@@ -23,10 +24,6 @@ _BATCH = 256
 _MOST_FEATURES = 1024
 _MOST_PICTURES = 20_000  # A classifier is fitted to; drawn by the seed where there are more.
 _FEATURE_BYTES = 2**30  # Of units whose features are computed in one pass.
-# Inverse strengths of the penalty, each of which is tried on a fifth of the training pictures.
-_STRENGTHS = np.logspace(-4, 0, 5)
-_HELD_OUT = 5
-_ITERATIONS = 1000
 
 
 def train_probes(run: Run, treatments: Iterable[Treatment]) -> None:
@@ -175,32 +172,6 @@ def _logistic_top1(
 ) -> float | None:
     """Fits a logistic classifier and measures its top-1 on other pictures; None where a feature is
     no number."""
-    from sklearn.linear_model import LogisticRegression  # A second, and few programs have probes.
-    from sklearn.metrics import log_loss
-    from sklearn.preprocessing import StandardScaler
-
-    if not (np.isfinite(features).all() and np.isfinite(test_features).all()):
+    if not np.isfinite(test_features).all() or (fitted := fit_logistic(features, labels)) is None:
         return None
-    if len(set(labels)) == 1:
-        return float(np.mean(test_labels == labels[0]))
-    # Each fit begins at the one before, whose penalty is stronger.
-    probe = LogisticRegression(max_iter=_ITERATIONS, solver="lbfgs", warm_start=True)
-    held_out, strength = _every_fifth(labels), _STRENGTHS[len(_STRENGTHS) // 2]
-    if held_out.any() and len(set(labels[~held_out])) == len(set(labels)):
-        scaler, losses = StandardScaler().fit(features[~held_out]), []
-        others, judged = (scaler.transform(features[part]) for part in (~held_out, held_out))
-        for tried in _STRENGTHS:
-            probe.set_params(C=tried).fit(others, labels[~held_out])
-            losses.append(log_loss(labels[held_out], probe.predict_proba(judged)))
-        strength = _STRENGTHS[int(np.argmin(losses))]
-    scaler = StandardScaler().fit(features)
-    probe.set_params(C=strength).fit(scaler.transform(features), labels)
-    return float(np.mean(probe.predict(scaler.transform(test_features)) == test_labels))
-
-
-def _every_fifth(labels: np.ndarray) -> np.ndarray:
-    """Marks every fifth picture of each class, in their order."""
-    marked = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        marked[np.flatnonzero(labels == label)[_HELD_OUT - 1 :: _HELD_OUT]] = True
-    return marked
+    return float(np.mean(fitted.predict(test_features.astype(np.float64)) == test_labels))

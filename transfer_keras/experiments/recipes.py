@@ -73,10 +73,10 @@ def learning_rates(
     factors: dict[int, float] = {}
     frozen_batch_norm = []
     for treatment in (t for t in treatments if t.fine_tune):
-        transferred = experiment.units_transferred(treatment)
+        transferred = experiment.units_at_transferred_rate(treatment)
         for unit in surgery.fused_units(fused, treatment.name)[:transferred]:
             place = bisect.bisect_left(experiment.architecture.cuts, unit.index)  # From 0.
-            factor = ratio * training.layerwise_decay ** (treatment.n - place)
+            factor = ratio * training.layerwise_decay ** max(0, treatment.n - place)
             for layer in unit.layers:
                 factors |= {id(variable): factor for variable in layer.trainable_variables}
                 if layer.trainable and isinstance(layer, keras.layers.BatchNormalization):

@@ -47,7 +47,7 @@ def shorten(experiment: Experiment, steps: int) -> Experiment:
         validations=2,
         metrics_every=experiment.execution.metrics_every and steps // 2,
         warm_up_head=0,
-        head_steps=None,
+        fit_head=False,
     )
 
 
