@@ -27,6 +27,7 @@ _CLOSING = 0.04  # Part of it for the report and the network.
 _CLOSING_SECONDS = 12  # At least.
 _OVERRUN = 1.05  # At this part of it, a training that is not done is stopped.
 _ENOUGH_EPOCHS, _FEWEST_EPOCHS, _MOST_EPOCHS = 7, 3, 60
+_AMPLE_EPOCHS = 15  # From here on more is fine-tuned than what transfers most.
 _WARM_UP = 0.1  # Part of the steps, where nothing else is said.
 _PLAN = "plan.json"
 
@@ -189,7 +190,7 @@ def make_plan(
             f"--workdir={folder}: was begun as {plan.workdir}, and this is "
             f"{experiment.variant_name}. Give another --workdir."
         )
-    names = ("steps", "warm_up_head", "validations", "head_first")
+    names = ("steps", "warm_up_head", "validations", "head_first", "class_weights", "fit_head")
     settings = {name: getattr(plan, name) for name in names} | dict(plan.rates)
     settings |= {name: getattr(experiment.training, name) for name in fixed if name in settings}
     # What is trained from scratch is a treatment of a stage of its own.
@@ -294,19 +295,19 @@ def _epochs(steps: int, experiment: Experiment, cost: TrainingCost) -> float:
 
 
 def _most_that_fits(
-    sets: Iterable[list[list[Treatment]]],
+    sets: Iterable[tuple[list[list[Treatment]], int]],
     seconds: Callable[[list[list[Treatment]], int], float],
     time: float,
 ) -> tuple[list[list[Treatment]], int]:
     """Chooses what is tried first, and for how many epochs; 0 where there is no time for any.
 
     Args:
-        sets: from much to little.
+        sets: from much to little, and the epochs that there must be time for.
         seconds: (a set, epochs) -> what it takes.
         time: seconds that there are, of which the first set leaves some to what follows.
     """
-    for stages in sets:
-        if seconds(stages, _ENOUGH_EPOCHS) <= _FIRST_SET * time:
+    for stages, enough in sets:
+        if seconds(stages, enough) <= _FIRST_SET * time:
             break
 
     def longest(limit: float) -> int:
@@ -317,8 +318,10 @@ def _most_that_fits(
     return stages, epochs if epochs >= _FEWEST_EPOCHS else longest(_ALL * time)
 
 
-def _first_sets(experiment: Experiment, scratch: bool) -> Iterator[list[list[Treatment]]]:
-    """Lists what can be tried first, as stages, from much to little.
+def _first_sets(
+    experiment: Experiment, scratch: bool
+) -> Iterator[tuple[list[list[Treatment]], int]]:
+    """Lists what can be tried first, as stages, from much to little, and for how many epochs.
 
     Frozen depths come first, because their pictures pass the frozen part once; then what is
     fine-tuned, and if one insists what is trained from scratch. With less time they are fewer, and
@@ -331,9 +334,10 @@ def _first_sets(experiment: Experiment, scratch: bool) -> Iterator[list[list[Tre
         near = {min(architecture.cut_points, key=lambda n: abs(n - place)) for place in places}
         return sorted(near, reverse=True)
 
-    def stages(frozen: Sequence[int], tuned: Sequence[int]) -> list[list[Treatment]]:
+    def stages(frozen: Sequence[int], tuned: Sequence[int]) -> tuple[list[list[Treatment]], int]:
         kinds = [treatments_at(frozen, [""], experiment), treatments_at(tuned, ["+"], experiment)]
-        return [stage for stage in (*kinds, [SCRATCH] if scratch else []) if stage]
+        planned = [stage for stage in (*kinds, [SCRATCH] if scratch else []) if stage]
+        return planned, _AMPLE_EPOCHS if len(tuned) > 1 else _ENOUGH_EPOCHS
 
     even = nearest(spread_evenly(top))
     for tuned in (even, even[::2], even[:1]):

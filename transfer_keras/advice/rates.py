@@ -44,7 +44,9 @@ TRANSFERRED = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)  # Of those that are fine-tuned.
 # Also tried, with the best rate of what is fine-tuned: the rate falls from unit to unit downwards.
 LAYERWISE_DECAY = 0.8
 
-_PART = 0.1  # Of the time, which each search may take.
+# Of the time, which each search may take. The rate of what is fine-tuned matters most, and a step
+# of it costs most.
+_PARTS = {"frozen": 0.05, "fine_tune": 0.2, "base": 0.1}
 _SHALLOWER = 0.75  # Of the most units.
 _HELD_BACK = 0.2  # Part of the training pictures by which rates are compared.
 _MOST = 1000  # Pictures that it is done with.
@@ -76,7 +78,7 @@ def find_rates(
     Args:
         experiment: with a donor, as it is planned.
         data: of the experiment.
-        budget: of which each search takes a tenth at the most.
+        budget: of which all searches together take about a quarter, and a tenth more for scratch.
         cost: of trainings of the experiment.
         fixed: names of settings that are not to be chosen.
         log: called with lines for the user.
@@ -122,7 +124,8 @@ def find_rates(
     with name_bad_images(data), tempfile.TemporaryDirectory() as folder:
         for name, what, rates, treatments in searches:
             asked = experiment.replace(treatments=treatments, **settings)
-            seconds = min(_PART * budget.seconds, budget.remaining)
+            part = _PARTS[treatments[0].mode]
+            seconds = min(part * budget.seconds, budget.remaining)
             decays = treatments[0].fine_tune and "layerwise_decay" not in fixed
             trials = _search(asked, Workdir(folder), inner, rates, seconds, cost, decays=decays)
             if trials:
