@@ -296,8 +296,8 @@ def test_too_little_time_is_an_error_and_nothing_is_lost(tmp_path, monkeypatch):
         return trained(*arguments, deadline=time.monotonic() + 4, **more)
 
     monkeypatch.setattr(search, "run_experiment", run_until_soon)
+    fixed = [*CHOSEN, "fit_head"]
     with pytest.raises(UserError, match=r"--budget=1 min: did not suffice .* run the same command"):
-        fixed = [*CHOSEN, "fit_head"]
         run(experiment, tmp_path / "advice", seconds=60, elapsed=70, fixed=fixed)
     assert not list((tmp_path / "advice").glob("*.keras"))
     (saved,) = (tmp_path / "advice").glob("*/checkpoints/*/*.npz")

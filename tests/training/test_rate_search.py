@@ -128,6 +128,40 @@ def test_the_best_rate_is_tried_with_other_factors_last():
             np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6)
 
 
+def test_the_usual_rate_goes_on_in_any_case(searched):
+    _, trials = searched
+    worst = [trial for trial in trials if trial.steps == 4]
+    worst = max(worst, key=lambda trial: trial.loss).rate
+    again = search_rates(networks(), RECIPE, streams(), RATES, [4, 9], usual=worst)
+    rates = [trial.rate for trial in again if trial.steps == 9]
+    assert rates == [*[trial.rate for trial in trials if trial.steps == 9], worst]
+
+
+def test_what_is_better_by_less_than_the_standard_error_is_not_surely_better(searched):
+    _, (trial, *_) = searched
+
+    def with_losses(values):
+        values = np.asarray(values, float)
+        scores = {"one": trial.scores["one"]._replace(loss=values.mean())}
+        return trial._replace(scores=scores, image_losses=values)
+
+    rng = np.random.default_rng(0)
+    noise, base = rng.normal(size=50), with_losses(rng.normal(2, 1, 50))
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    for gain, sure in ((0.9, False), (1.1, True)):
+        # A standard error of the paired differences is 1 / sqrt(50).
+        other = with_losses(base.image_losses + noise - gain / np.sqrt(50))
+        assert other.is_surely_better(base) == sure
+        assert not base.is_surely_better(other)
+    assert trial.is_surely_better(with_losses(np.full(50, np.nan)))
+
+
+def test_the_losses_of_images_make_the_loss(searched):
+    for trial in searched[1]:
+        assert trial.image_losses.shape == (16,)
+        assert trial.image_losses.mean() == pytest.approx(trial.loss, rel=1e-5)
+
+
 def test_what_diverges_is_the_last(searched):
     trials = search_rates(networks(), RECIPE, streams(), (float("1e38"), 1e-3), [3])
     assert trials[0].loss == np.inf

@@ -53,8 +53,9 @@ _MOST = 1000  # Pictures that it is done with.
 _FEWEST_STEPS = 4  # Of the first rung.
 _MOST_EPOCHS = {"frozen": 20, "fine_tune": 4, "base": 4}  # Of it.
 _OVERRUN = 1.25  # It ends when it has taken so many times what it was given.
-# The first rung has five trainings, and three have twice the steps; and one with layerwise decay.
-_TRAININGS, _DECAYED = 11, 2
+# The first rung has five trainings, and four at the most have twice the steps; and one with
+# layerwise decay.
+_TRAININGS, _DECAYED = 13, 2
 
 
 def find_rates(
@@ -127,19 +128,33 @@ def find_rates(
             part = _PARTS[treatments[0].mode]
             seconds = min(part * budget.seconds, budget.remaining)
             decays = treatments[0].fine_tune and "layerwise_decay" not in fixed
-            trials = _search(asked, Workdir(folder), inner, rates, seconds, cost, decays=decays)
+            usual = getattr(experiment.training, name) or experiment.training.learning_rate
+            trials = _search(
+                asked, Workdir(folder), inner, rates, usual, seconds, cost, decays=decays
+            )
             if trials:
-                best = min(trials, key=lambda trial: (-trial.steps, trial.loss))
+                best = _choose(trials, usual)
                 settings[name] = best.rate
                 if best.decayed:
                     settings["layerwise_decay"] = LAYERWISE_DECAY
                 line = _describe(what, best, trials, len(inner.test["B"]))
             else:
-                usual = getattr(asked.training, name) or asked.training.learning_rate
                 line = f"No time to search the learning rate of {what}: {usual:g} is taken."
             lines.append(line)
             log(line)
     return settings, tuple(lines)
+
+
+def _choose(trials: Sequence[Trial], usual: float) -> Trial:
+    """Chooses the usual rate, unless another is better by more than the standard error.
+
+    Few pictures tell little, and the usual rate is what did well on other pictures (Breiman et al.
+    1984, "Classification and Regression Trees", the one-standard-error rule).
+    """
+    longest = [trial for trial in trials if trial.steps == trials[-1].steps]
+    best = min(longest, key=lambda trial: trial.loss)
+    kept = [trial for trial in longest if trial.rate == usual and not trial.decayed]
+    return best if not kept or best.is_surely_better(kept[0]) else kept[0]
 
 
 def _steps_that_fit(
@@ -161,6 +176,7 @@ def _search(
     workdir: Workdir,
     data: TaskData,
     rates: Sequence[float],
+    usual: float,
     seconds: float,
     cost: TrainingCost,
     *,
@@ -210,6 +226,7 @@ def _search(
                 make_streams(run, group, fused),
                 rates,
                 [steps, 2 * steps],
+                usual=usual,
                 searched=searched_variables(experiment, fused),
                 decayed=factors,
                 stop=lambda: stop.requested,
@@ -275,7 +292,9 @@ def _describe(what: str, best: Trial, trials: Sequence[Trial], pictures: int) ->
         for steps in rungs
     }
     after = "; ".join(f"after {steps} steps: {tried}" for steps, tried in losses.items())
+    lowest = min((t for t in trials if t.steps == best.steps), key=lambda trial: trial.loss)
+    why = "" if best is lowest else ", as usual: none is better by more than the standard error"
     return (
-        f"Learning rate of {what}: {rate_of(best)}. Loss of {pictures} training pictures that were "
-        f"held back, {after}."
+        f"Learning rate of {what}: {rate_of(best)}{why}. Loss of {pictures} training pictures that "
+        f"were held back, {after}."
     )

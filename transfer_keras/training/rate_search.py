@@ -27,18 +27,28 @@ class Trial(NamedTuple):
         scores: name of a network -> its scores on the test examples, by the class weights of the
             recipe.
         decayed: whether it had the other factors.
+        image_losses: float (images,), the loss of each test image, of which `loss` is the mean.
     """
 
     rate: float
     steps: int
     scores: Mapping[str, Scores]
-    decayed: bool = False
+    decayed: bool
+    image_losses: np.ndarray
 
     @property
     def loss(self) -> float:
         """Gives the mean loss of the networks; infinity where one is no number."""
         mean = sum(scores.loss for scores in self.scores.values()) / len(self.scores)
         return mean if math.isfinite(mean) else math.inf
+
+    def is_surely_better(self, other: "Trial") -> bool:
+        """Tells whether its loss is lower by more than the standard error over the images."""
+        if not math.isfinite(other.loss):
+            return self.loss < other.loss
+        differences = other.image_losses - self.image_losses
+        error = differences.std(ddof=1) / math.sqrt(len(differences))
+        return other.loss - self.loss > error
 
 
 def search_rates(
@@ -48,6 +58,7 @@ def search_rates(
     rates: Sequence[float],
     rungs: Sequence[int],
     *,
+    usual: float | None = None,
     searched: Callable[[keras.Variable], bool] = lambda variable: True,
     decayed: Sequence[float] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -66,6 +77,7 @@ def search_rates(
         streams: the examples to train on, and those by which rates are compared.
         rates: to compare.
         rungs: the steps of each rung; after each, the half with the lower loss goes on.
+        usual: one of them, which goes on in any case.
         searched: tells of a trainable variable whether it is trained with the rate that is
             compared; others have the recipe's.
         decayed: factors of the rates of the trainable variables in place of the recipe's, with
@@ -102,7 +114,8 @@ def search_rates(
                 run(rate, steps)
         trials += of_rung
         of_rung.sort(key=lambda trial: trial.loss)
-        rates = [trial.rate for trial in of_rung[: math.ceil(len(of_rung) / 2)]]
+        better = math.ceil(len(of_rung) / 2)
+        rates = [t.rate for k, t in enumerate(of_rung) if k < better or t.rate == usual]
     if decayed is not None and of_rung and not stop():
         run(of_rung[0].rate, rungs[-1], decayed)
         trials += [trial for trial in of_rung if trial.decayed]
@@ -165,11 +178,12 @@ class _RepeatedTraining:
                 return None
         predictions, _ = self._test(scores=True, activations=False)
         weights = self._recipe.class_weights
-        scores = {
-            name: of_network.weighted(weights) if weights else of_network.scores
-            for name, of_network in predictions.items()
-        }
-        return Trial(rate, steps, scores, factors is not None)
+        scores, losses = {}, []
+        for name, each in predictions.items():
+            scores[name] = each.weighted(weights) if weights else each.scores
+            of_image = np.asarray(weights)[each.label] if weights else np.ones(len(each.label))
+            losses.append(each.loss * of_image / of_image.mean())
+        return Trial(rate, steps, scores, factors is not None, np.mean(losses, axis=0))
 
 
 def _assign(variables: Sequence[keras.Variable], values: Sequence[np.ndarray]) -> None:
