@@ -16,6 +16,8 @@ def test_of_equals_the_best_is_that_of_the_most_units_and_frozen():
         equal = {Role(family, n): 0.7 for n in order for family in ("AnB+", "AnB")}
         runs = make_runs({BASE: 0.5} | equal)
         assert donor_recommendation.best_role(runs) == Role("AnB", 5)
+        runs = make_runs({BASE: 0.7} | equal)
+        assert donor_recommendation.best_role(runs) == BASE
 
 
 def test_the_best_is_the_best_of_those_repeated_most_often():

@@ -69,7 +69,8 @@ def _results(runs: Runs) -> dict[Role, list[NetworkResult]]:
 def roles_to_choose(runs: Runs) -> list[Role]:
     """Lists the roles that can be chosen; of equals the first is taken.
 
-    They are those of the most units first, of one n the frozen one: what trains less.
+    Training from scratch is first: a transfer must be better. Then they are those of the most
+    units first, of one n the frozen one: what trains less.
 
     A role counts if it was repeated more than half as often as the one that was repeated most, so
     that one lucky network does not win.
@@ -77,7 +78,7 @@ def roles_to_choose(runs: Runs) -> list[Role]:
     counts = {role: len(results) for role, results in _results(runs).items()}
     most = max(count for role, count in counts.items() if role != BASE or len(counts) == 1)
     repeated = [role for role, count in counts.items() if 2 * count > most]
-    return sorted(repeated, key=lambda role: (-role.n, role.family))
+    return sorted(repeated, key=lambda role: (role != BASE, -role.n, role.family))
 
 
 def best_role(runs: Runs) -> Role:
