@@ -172,3 +172,18 @@ def test_intervals_and_offers_hold(own, in_interval, offers, seeds, images):
     assert np.mean(held) >= in_interval
     assert len(offered) > 30
     assert np.mean(offered) >= offers
+
+
+def test_what_no_seed_changes_says_nothing_of_seeds():
+    """A head that is fitted is the same with each seed; others are not."""
+    rng = np.random.default_rng(8)
+    levels = {Role("AnB", n): 0.8 for n in (2, 4, 6)}
+    runs = simulate(rng, levels, seeds=4, seed_sd=0.04)
+    fitted = rng.random(200) < 0.8
+    same = {
+        seed: by_role | {Role("AnB", 8): NetworkResult(float(fitted.mean()), fitted)}
+        for seed, by_role in runs.by_target[DONOR].items()
+    }
+    alone = hierarchy.infer_levels(runs).seed_variance
+    together = hierarchy.infer_levels(Runs({DONOR: same})).seed_variance
+    assert together == pytest.approx(alone, rel=0.15)

@@ -93,7 +93,8 @@ def infer_levels(runs: Runs, *, draws: int = DRAWS) -> Posterior | None:
     means = np.array([answers[role].mean() for role in roles])
     seeds = np.array([len(answers[role]) for role in roles])
     images = _image_covariance([answers[role].mean(axis=0) for role in roles])
-    pooled = pool_seed_variance(answers.values())
+    # What a seed does not change, as a head that is fitted, says nothing of seeds.
+    pooled = pool_seed_variance(a for a in answers.values() if (a != a[0]).any())
 
     # Every size of the parts: what is known beforehand, what is measured, and how well they agree.
     sizes = np.array(list(itertools.product(_CURVE, _LENGTH, _OWN, _SEED)))
