@@ -2,9 +2,10 @@
 
 python tools/benchmark_advice.py --shared=../shared --folder=benchmark
 
-1. `truth`: of each pair of a donor and pictures (`advice_pairs.py`) all cuts, frozen and
-   fine-tuned, at several rates, BatchNorm of what is fine-tuned kept and trained, with several
-   seeds, each tested on pictures that nothing is chosen by. One process a core, of one thread.
+1. `truth`: of each pair of a donor and pictures (`advice_pairs.py`) some cuts, frozen and
+   fine-tuned, at several rates, the head alone fitted too, BatchNorm of what is fine-tuned kept
+   and trained, with several seeds, each tested on pictures that nothing is chosen by. One process
+   a core, of one thread.
 2. `advise`: what the program recommends in each of `--budgets`, tested on the same pictures.
 3. `rules`: what rules of thumb reach in that time (`advice_rules.py`).
 4. `table`: the regret of each, in points: what it loses from the best of the grid. The best is
@@ -47,6 +48,7 @@ _CHILD = flags.DEFINE_string("child", None, "Part of the grid that this process 
 
 RULES = ("linear", "last_block", "guide", "all", "fastai")
 NEW = (1e-3, 3e-3, 1e-2, 3e-2)
+FITTED = (1e-30,)  # No weight changes.
 TRANSFERRED = (1e-5, 1e-4, 3e-4, 1e-3)
 
 
@@ -108,9 +110,11 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
     from transfer_keras.experiments import (
         Run,
         describe_donor,
+        fit_heads,
         make_networks,
         make_recipe,
         make_streams,
+        may_fit_head,
         read_data,
         use_devices,
     )
@@ -138,9 +142,11 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
         run = Run(asked, workdir, data, use_devices(asked.training, asked.execution),
                   log=lambda line: None)  # fmt: skip
         fused = make_networks(run, asked.treatments).fused
+        if rates == FITTED:
+            fit_heads(run, asked.treatments, fused)
         recipe = make_recipe(asked, fused, asked.treatments, data.train["B"].labels)
         streams = make_streams(run, Group(asked.treatments), fused)
-        trials = search_rates(fused, recipe, streams, rates, [steps],
+        trials = search_rates(fused, recipe, streams, rates, [1 if rates == FITTED else steps],
                               searched=searched_variables(asked, fused))  # fmt: skip
         (treatment,) = asked.treatments
         network = workdir.network_path(treatment.name)
@@ -152,8 +158,10 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     done = json.loads(path.read_text()) if path.exists() else {}
     for n in wanted:
-        arms = {f"A{n}B": "frozen", f"A{n}B+, BatchNorm kept": "frozen",
-                f"A{n}B+, BatchNorm trained": "train"}  # fmt: skip
+        arms = {f"A{n}B": "frozen"}
+        if fits := n == top and may_fit_head(first):  # Then fine-tuning begins with that.
+            arms[f"A{n}B, head fitted"] = "frozen"
+        arms |= {f"A{n}B+, BatchNorm kept": "frozen", f"A{n}B+, BatchNorm trained": "train"}
         if set(arms) <= set(done):
             continue
         with tempfile.TemporaryDirectory() as temporary:
@@ -162,9 +170,10 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
                 treatment = parse_treatment(arm.partition(",")[0])
                 tuned = treatment.fine_tune
                 asked = first.replace(steps=steps, treatments=(treatment,), batch_norm=batch_norm,
-                                      learning_rate=rate)  # fmt: skip
-                trials = train(asked, TRANSFERRED if tuned else NEW, workdir)
-                if not tuned:
+                                      learning_rate=rate, fit_head=fits)  # fmt: skip
+                rates = FITTED if "fitted" in arm else TRANSFERRED if tuned else NEW
+                trials = train(asked, rates, workdir)
+                if rates == NEW:
                     rate = min(trials, key=lambda trial: trial.loss).rate
                 scores = {f"{t.rate:g}": t.scores[treatment.name].accuracy for t in trials}
                 done[arm] = scores
@@ -274,8 +283,8 @@ class Grid:
         """Gives n -> the top-1 of frozen units at their best rate, the mean over the seeds."""
         reached: dict[int, float] = {}
         for (arm, _), values in self.arms.items():
-            if arm.endswith("B"):
-                n = int(arm[1:-1])
+            if (treatment := arm.partition(",")[0]).endswith("B"):
+                n = int(treatment[1:-1])
                 reached[n] = max(reached.get(n, 0.0), statistics.mean(values))
         return reached
 
