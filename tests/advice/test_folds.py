@@ -11,7 +11,9 @@ from support.networks import classifier, write_pictures
 
 from transfer_keras.advice import search
 from transfer_keras.advice.budget import Budget
-from transfer_keras.results import Workdir, read_study
+from transfer_keras.advice.folds import FoldData, fold_experiments
+from transfer_keras.experiments import read_data
+from transfer_keras.results import Workdir, page, read_study
 
 FOLDS = 3
 
@@ -108,3 +110,18 @@ def test_a_fold_by_itself_and_folds_that_are_not_all_there(advised, tmp_path):
     assert {len(result.right) for *_, result in runs.networks()} == {12}
     (alone / "splitdonor-seed0").symlink_to(folder / "advice" / "splitdonor-seed0")
     assert read_study(alone).runs == {}
+    page.write_report(alone, tmp_path / "report")
+    assert (tmp_path / "report" / "report.html").exists()
+
+
+def test_features_are_kept_of_one_fold_at_a_time(advised):
+    experiment, *_ = advised
+    folds = fold_experiments(experiment)
+    data = FoldData(read_data(folds[0]))
+    first = data.of(folds[0])
+    assert data.of(folds[0]) is first
+    second = data.of(folds[1])
+    assert set(second.test["B"].numbers) != set(first.test["B"].numbers)
+    again = data.of(folds[0])
+    assert again.features is not first.features
+    assert again.train is first.train

@@ -18,6 +18,7 @@ from transfer_keras.advice.budget import Budget, SearchPlan
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.config import Interrupted, parse_treatment
 from transfer_keras.experiments import hold_back, read_data
+from transfer_keras.training import Scores, Trial
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def found(asked):
     return *find(asked, logged=logged), logged
 
 
-def test_each_family_gets_the_rate_with_the_lowest_loss(found):
+def test_each_family_gets_a_rate_and_says_why(found):
     settings, lines, logged = found
     ladders = {"learning_rate": rates.NEW, "transferred_learning_rate": rates.TRANSFERRED,
                "scratch_learning_rate": rates.NEW}  # fmt: skip
@@ -122,6 +123,24 @@ def test_each_training_has_the_rate_that_is_said(asked, monkeypatch):
     assert asked[0].training.transferred_learning_rate == 1e-4
     find(asked)
     assert given == [None, None, None]
+
+
+def test_the_usual_rate_is_left_only_for_one_that_is_surely_better():
+    def trial(rate, steps, losses, *, decayed=False):
+        losses = np.asarray(losses, float)
+        scores = {"A": Scores(losses.mean(), 0.5)}
+        return Trial(rate, steps, scores, decayed, losses)
+
+    noisy, low = [1.0, 3.0, 2.0, 2.0], [0.1, 0.2, 0.1, 0.2]
+    first = [trial(1e-4, 4, noisy), trial(1e-3, 4, [1.5, 2.4, 2.0, 1.9])]
+    assert rates._choose(first, 1e-4).rate == 1e-4
+    surely = [*first, trial(1e-2, 4, low)]
+    assert rates._choose(surely, 1e-4).rate == 1e-2
+    # It ended before the usual rate had its turn in the second rung.
+    ended = [*first, trial(1e-3, 8, low)]
+    assert rates._choose(ended, 1e-4) is first[0]
+    decayed = [trial(1e-4, 8, noisy), trial(1e-4, 8, low, decayed=True)]
+    assert rates._choose(decayed, 1e-4).decayed
 
 
 def test_what_diverges_everywhere_is_not_taken(asked, monkeypatch):

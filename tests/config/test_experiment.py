@@ -68,6 +68,7 @@ def test_identity_leaves_out_the_slash_after_a_folder(path):
         ({"donor_weights": "none"}, r"--donor_weights=none: is about a --donor, and none is given"),
         ({"donor_pixels": "0..1"}, r"--donor_pixels=0\.\.1: is about a --donor"),
         ({"units": "block"}, r"--units=block: is about a --donor"),
+        ({"scratch_learning_rate": 0.1}, r"--scratch_learning_rate=0\.1: is about a --donor"),
         ({"batch_norm": "train"}, r"--batch_norm=train: is about a --donor"),
         ({"treatments": ()}, r"--treatments: none"),
         ({"treatments": (parse_treatment("A8B"),)}, r"--treatments=A8B: .* 8 units, so 1 to 7"),

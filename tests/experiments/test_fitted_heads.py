@@ -7,9 +7,8 @@ from scipy import optimize, special
 from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
 
-from transfer_keras import surgery
 from transfer_keras.config import UserError
-from transfer_keras.experiments import may_fit_head, plan_experiment, read_data
+from transfer_keras.experiments import estimate_sweep, may_fit_head, plan_experiment, read_data
 from transfer_keras.experiments.logistic import fit_logistic
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.results import Workdir
@@ -136,4 +135,34 @@ def test_a_head_that_is_no_dense_layer_cannot_be_fitted(given, tmp_path):
     assert may_fit_head(ask(given, "A3B"))
     with pytest.raises(UserError, match="--fit_head: the last unit of A2B is not one Dense layer"):
         run_experiment(experiment, Workdir(tmp_path / "run"), log=lambda _: None)
-    assert not surgery.units(keras.saving.load_model(given / "bare.keras"))[-1].layers[-1].use_bias
+
+
+def test_what_moves_below_the_head_is_not_fitted_on(given, monkeypatch):
+    assert may_fit_head(ask(given, "A3B"))
+    for batch_norm in ("train", "statistics_frozen"):
+        assert not may_fit_head(ask(given, "A3B+", batch_norm=batch_norm))
+    experiment = ask(given, "A3B")
+    kind = type(experiment.architecture)
+    monkeypatch.setattr(kind, "why_not", lambda _, n, mode: "no" if mode == "frozen" else None)
+    assert not may_fit_head(experiment)
+
+
+def test_the_time_is_estimated_with_settings_that_a_short_training_has_not(given, tmp_path):
+    experiment = ask(given, "A3B", "A2B", fit_head=True, early_stopping=2,
+                     early_stopping_split=0.3, scratch=False)  # fmt: skip
+    logged = []
+    estimate_sweep([experiment], tmp_path / "study", log=logged.append)
+    assert "2 networks in 1 passes" in "\n".join(logged)
+
+
+def test_a_fitted_head_is_judged_by_all_that_it_was_fitted_to(given, tmp_path):
+    experiment, workdir = ask(given, "A3B", steps=40), Workdir(tmp_path / "run")
+    data = read_data(experiment)
+    run_experiment(experiment, workdir, log=lambda _: None, data=data)
+    network = keras.saving.load_model(workdir.network_path("A3B"))
+    ((images, labels),) = data.train["B"].evaluation(batch_size=1000)
+    logits = network.predict_on_batch(images.numpy().astype("float32"))
+    losses = -special.log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    assert workdir.row("A3B").training_loss == pytest.approx(losses.mean(), rel=1e-4)
+    norms = [x for x in network.layers if isinstance(x, keras.layers.BatchNormalization)]
+    assert [norm.momentum for norm in norms] == [pytest.approx(0.75)] * 2  # As with 40 steps.

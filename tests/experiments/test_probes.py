@@ -10,6 +10,7 @@ from support.rows import make_row
 from transfer_keras.config import Interrupted, Treatment, make_experiment
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
+from transfer_keras.experiments import logistic as fits
 from transfer_keras.experiments import probes
 from transfer_keras.experiments.probes import probe_accuracies
 from transfer_keras.experiments.run import run_experiment
@@ -148,12 +149,12 @@ def test_pictures_of_one_class():
 
 
 def test_many_pictures_are_drawn(monkeypatch):
-    monkeypatch.setattr(probes, "_MOST_PICTURES", 100)
-    some = [probes._choose(1000, seed) for seed in (0, 0, 1)]
+    monkeypatch.setattr(fits, "_MOST_PICTURES", 100)
+    some = [fits.choose_pictures(1000, seed) for seed in (0, 0, 1)]
     assert np.array_equal(some[0], some[1])
     assert not np.array_equal(some[0], some[2])
     assert len(set(some[0])) == 100
-    assert np.array_equal(probes._choose(80, 0), np.arange(80))
+    assert np.array_equal(fits.choose_pictures(80, 0), np.arange(80))
     few = probe_accuracies(network(), task(1000, 0), task(90, 1), seed=0, stop=Stop())
     alone = task(1000, 0)
     chosen = Examples(alone.images[some[0]], alone.labels[some[0]], np.arange(100), CUT)

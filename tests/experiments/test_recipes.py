@@ -166,7 +166,7 @@ def test_early_stopping_takes_the_best_test(given, tmp_path):
 @pytest.mark.parametrize("kept", ["never", "always"])
 def test_early_stopping_by_training_pictures_that_are_held_back(given, tmp_path, kept):
     """It ends as one that is tested on them, and its result is of the test pictures alone."""
-    settings = {"steps": 12, "validations": 12, "learning_rate": 0.03}
+    settings = {"steps": 12, "validations": 12, "learning_rate": 0.03, "metrics_every": 4}
     settings |= {"keep_features": kept, "augment": True, "views": 2}
     names, early = ("A2B", "A2B+"), {"early_stopping": 2, "early_stopping_split": 0.3}
     experiment = ask(given[1], *names, **settings, **early)

@@ -4,12 +4,13 @@ The seed of an experiment says which fold it is tested on (`experiments.division
 of one seed of a search are as many experiments with seeds in a row.
 """
 
+import dataclasses
 import pathlib
 
 import numpy as np
 
 from transfer_keras.config import Experiment
-from transfer_keras.experiments import TaskData, read_data, workdir_in
+from transfer_keras.experiments import FeatureStore, TaskData, read_data, workdir_in
 from transfer_keras.results import Workdir
 
 
@@ -34,18 +35,22 @@ def join_predictions(workdirs: list[Workdir], name: str) -> tuple[np.ndarray, np
 
 
 class FoldData:
-    """The data of each fold, read once.
+    """The data of each fold, read once. Features are kept of one fold at a time.
 
     Args:
         first: that of the first fold.
     """
 
     def __init__(self, first: TaskData):
-        self._by_fold = {0: first}
+        self._by_fold, self._last = {0: first}, 0
 
     def of(self, experiment: Experiment) -> TaskData:
         """Gives the data of an experiment of `fold_experiments`."""
         fold = experiment.training.seed % (experiment.data.folds or 1)
+        if fold != self._last:
+            last = self._by_fold[self._last]
+            self._by_fold[self._last] = dataclasses.replace(last, features=FeatureStore())
+            self._last = fold
         if fold not in self._by_fold:
             self._by_fold[fold] = read_data(experiment)
         return self._by_fold[fold]

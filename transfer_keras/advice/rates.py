@@ -92,11 +92,12 @@ def find_rates(
     """
     cuts, fits_head = experiment.architecture.cut_points, experiment.training.fit_head
     top = max(cuts)
-    below = min(cuts, key=lambda n: abs(n - _SHALLOWER * top)) if fits_head else top
-    frozen, tuned = (
-        treatments_at([below], [""], experiment),
-        treatments_at([top], ["+"], experiment),
-    )
+    tuned = treatments_at([top], ["+"], experiment)
+    below = [n for n in cuts if n < top] if fits_head else [top]
+    below = sorted(below, key=lambda n: abs(n - _SHALLOWER * top))[:1]
+    if fits_head and "learning_rate" in fixed:
+        below = []  # Fine-tuning begins with a head that needs no rate.
+    frozen = treatments_at(below, [""], experiment)
     wanted = experiment.training.head_first or "head_first" not in fixed
     head_first = wanted and (fits_head or all(t.frozen in frozen for t in tuned))
     tries_scratch = scratch_fits(experiment, budget, cost, fixed)
@@ -151,10 +152,12 @@ def _choose(trials: Sequence[Trial], usual: float) -> Trial:
     Few pictures tell little, and the usual rate is what did well on other pictures (Breiman et al.
     1984, "Classification and Regression Trees", the one-standard-error rule).
     """
-    longest = [trial for trial in trials if trial.steps == trials[-1].steps]
-    best = min(longest, key=lambda trial: trial.loss)
-    kept = [trial for trial in longest if trial.rate == usual and not trial.decayed]
-    return best if not kept or best.is_surely_better(kept[0]) else kept[0]
+    with_usual = [trial for trial in trials if trial.rate == usual and not trial.decayed]
+    steps = max(trial.steps for trial in with_usual or trials)  # It may have ended before.
+    best = min((t for t in trials if t.steps == steps), key=lambda trial: trial.loss)
+    if with_usual and not best.is_surely_better(with_usual[-1]):
+        return with_usual[-1]
+    return best
 
 
 def _steps_that_fit(

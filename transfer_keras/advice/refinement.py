@@ -79,4 +79,4 @@ def _next_below(ends: Sequence[int], n: int) -> int:
 def leading_role(runs: Runs) -> Role:
     """Finds the role with the highest mean top-1, however often it was repeated."""
     means = mean_top1(runs)
-    return max(means, key=lambda role: (means[role], -role.n))
+    return max(means, key=lambda role: (means[role], role.n))

@@ -38,7 +38,8 @@ class Division(NamedTuple):
     """How pictures are divided that lie in no folders `train` and `val`.
 
     Attributes:
-        part: the fraction of each class that is validated on, above 0 and below 1.
+        part: the fraction of each class that is validated on, above 0 and below 1; with groups
+            one of so many equal parts as come nearest.
         seed: decides which.
         folds: into how many parts all pictures are divided, those of `train` and `val` together;
             one of them is validated on. None: by `part`.
@@ -93,7 +94,8 @@ def divide(name: str, classes: Classes, division: Division) -> tuple[Classes, Cl
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=division.seed)
     parts = [test for _, test in splitter.split(files, labels, groups)]
-    _check_parts(name, list(classes), labels, parts)
+    used = parts if division.folds else parts[division.fold : division.fold + 1]
+    _check_parts(name, list(classes), labels, used)
     held_out = {files[place] for place in parts[division.fold]}
     return _part(classes, lambda file: file not in held_out), _part(classes, held_out.__contains__)
 
@@ -122,7 +124,8 @@ def _check_parts(
         if poor := [classes[k] for k in np.flatnonzero((there == 0) | (there == counts))]:
             raise UserError(
                 f"--dataset={name}: of {len(poor)} classes all pictures are on one side: "
-                f"{first_few(poor, 3)}. Give fewer --folds, another --group_by, or more pictures."
+                f"{first_few(poor, 3)}. Give fewer --folds, another --validation_split or "
+                "--group_by, or more pictures."
             )
 
 

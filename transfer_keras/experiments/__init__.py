@@ -9,6 +9,7 @@ from transfer_keras.experiments.data import (
     read_data,
 )
 from transfer_keras.experiments.devices import use_devices
+from transfer_keras.experiments.feature_store import FeatureStore
 from transfer_keras.experiments.fitted_heads import fit_heads, may_fit_head
 from transfer_keras.experiments.group_networks import make_networks
 from transfer_keras.experiments.group_task import train_numbered_task
@@ -30,6 +31,7 @@ from transfer_keras.experiments.unit_sources import (
 )
 
 __all__ = [
+    "FeatureStore",
     "FlagsOf",
     "Run",
     "TaskData",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from transfer_keras import surgery
 from transfer_keras.config import (
@@ -22,28 +23,38 @@ from transfer_keras.config import (
     parse_treatment,
 )
 from transfer_keras.experiments.context import Run
-from transfer_keras.experiments.logistic import fit_logistic
+from transfer_keras.experiments.logistic import choose_pictures, fit_logistic
 from transfer_keras.networks import pretrained
-from transfer_keras.training import Progress, as_input
+from transfer_keras.training import Predictions, Progress, Scores, as_input
 
 
 def may_fit_head(experiment: Experiment) -> bool:
-    """Tells whether the last unit of an experiment's donor is a layer that can be fitted."""
+    """Tells whether the last unit of a donor can be fitted, on units that stay as they are."""
     model = pretrained.open_pretrained(experiment.donor, experiment.training.image_size).model
     top = len(experiment.architecture.units) - 1
     if top not in experiment.architecture.cut_points:
+        return False
+    if experiment.architecture.why_not(top, "frozen"):
+        return False
+    norms = any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    if norms and experiment.donor.batch_norm not in (None, choices.FROZEN):
         return False
     alone = experiment.trains_head_alone(parse_treatment(f"A{top}B"))
     return alone and _dense_of(surgery.units(model)[-1]) is not None
 
 
-def fit_heads(run: Run, treatments: Sequence[Treatment], fused: keras.Model) -> None:
+def fit_heads(run: Run, treatments: Sequence[Treatment], fused: keras.Model) -> dict[str, Scores]:
     """Fits the heads of networks to the centre crops of the training pictures, in place.
+
+    Of more than 20,000 pictures so many are drawn.
 
     Args:
         run: what they belong to.
         treatments: of one target, all but their last units frozen.
         fused: their networks.
+
+    Returns:
+        Name of a network -> its scores on the pictures that it was fitted to.
 
     Raises:
         Interrupted: if a stop was requested.
@@ -57,7 +68,7 @@ def fit_heads(run: Run, treatments: Sequence[Treatment], fused: keras.Model) -> 
         if head is None or any(x.trainable_variables for unit in units[:-1] for x in unit.layers):
             raise UserError(
                 f"--fit_head: the last unit of {treatment} is not one Dense layer with a bias, on "
-                "one vector a picture from frozen layers. Leave --fit_head out."
+                "one vector a picture from frozen layers. Give --nofit_head."
             )
         heads[treatment.name] = head
     model = keras.Model(fused.input, [head.input for head in heads.values()])
@@ -77,14 +88,21 @@ def fit_heads(run: Run, treatments: Sequence[Treatment], fused: keras.Model) -> 
             if run.stop.requested:
                 raise Interrupted(title)
     balanced = run.experiment.training.class_weights == choices.BALANCED
-    for head, features in zip(heads.values(), zip(*batches, strict=True), strict=True):
-        fitted = fit_logistic(np.concatenate(features), np.concatenate(labels), balanced=balanced)
+    labels, scores = np.concatenate(labels), {}
+    some = choose_pictures(len(labels), run.experiment.training.seed)
+    for (name, head), features in zip(heads.items(), zip(*batches, strict=True), strict=True):
+        features = np.concatenate(features)
+        fitted = fit_logistic(features[some], labels[some], balanced=balanced)
         if fitted is None:
             raise UserError(
-                f"--fit_head: a feature that {head.name} takes is no number. Leave --fit_head out."
+                f"--fit_head: a feature that {head.name} takes is no number. Give --nofit_head."
             )
         head.kernel.assign(fitted.kernel)
         head.bias.assign(fitted.bias)
+        logs = special.log_softmax(fitted.logits(features), axis=1)
+        losses = -logs[np.arange(len(labels)), labels]
+        scores[name] = Predictions(labels, logs.argmax(axis=1), losses).scores
+    return scores
 
 
 def _dense_of(unit: surgery.Unit) -> keras.layers.Dense | None:

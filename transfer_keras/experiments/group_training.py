@@ -27,10 +27,12 @@ from transfer_keras.training import (
     Resume,
     Scalars,
     Schedule,
+    Scores,
     Trained,
     UnitMetrics,
     draw_filters,
     is_image_kernel,
+    outcome,
     train_networks,
 )
 
@@ -57,7 +59,6 @@ def train_group(run: Run, group: Group, *, timeout: float = 0) -> None:
 
 def _train_held_group(run: Run, group: Group) -> None:
     """Trains a group that this process holds."""
-    run = _for_group(run, group.treatments)
     missing = run.workdir.missing(group.treatments)
     if not missing:  # Another process was here first.
         return
@@ -90,15 +91,17 @@ def _train_held_group(run: Run, group: Group) -> None:
             unit_metrics, unit_monitor = make_unit_metrics(run, networks, events, test)
             monitors.append(unit_monitor)
         fused, frozen = networks.fused, networks.frozen
-        if _fits_heads(run, group.treatments) and not saved:
-            fit_heads(run, group.treatments, fused)
+        fitted = _fit_heads(run, group.treatments, fused)
         del networks  # What was wanted of the donors is in the monitor.
         train = _training_of(run, group, fused, unit_metrics)
-        progress = stack.enter_context(Progress(str(group), run.experiment.training.steps))
+        steps = run.experiment.for_group(group.treatments).training.steps
+        progress = stack.enter_context(Progress(str(group), steps))
         trained = train(
             resume=Resume(checkpoints, saved, run.stop),
             monitors=[progress, *monitors, *run.monitors],
         )
+        for name, scores in fitted.items():
+            trained[name] = _judge(trained[name], scores, fused.output[name].shape[-1])
         _save_networks(run, missing, fused, frozen, trained, events, len(group.treatments))
 
 
@@ -135,7 +138,6 @@ def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
         UserError: if what the chief has written cannot be seen here.
     """
     treatments = tuple(map(parse_treatment, names))
-    run = _for_group(run, treatments)
     folder = run.workdir.group_folder(names)
     saved = Checkpoints(folder, every=math.inf, warn=run.log).latest()
     is_visible = tuple(names) in run.workdir.groups
@@ -145,8 +147,7 @@ def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
             "one. Give a folder that all of them share."
         )
     fused = make_networks(run, treatments).fused
-    if _fits_heads(run, treatments) and not saved:
-        fit_heads(run, treatments, fused)
+    _fit_heads(run, treatments, fused)
     unit_metrics = None
     if every := run.experiment.execution.metrics_every:  # Gradients are summed up over all.
         unit_metrics = UnitMetrics(every, [], lambda values: None)
@@ -154,15 +155,19 @@ def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
     train(resume=Resume(saved=saved, stop=run.stop))
 
 
-def _for_group(run: Run, treatments: Sequence[Treatment]) -> Run:
-    """Gives a run the steps of a group."""
-    experiment = run.experiment.for_group(treatments)
-    return run if experiment is run.experiment else dataclasses.replace(run, experiment=experiment)
-
-
-def _fits_heads(run: Run, treatments: Sequence[Treatment]) -> bool:
+def _fit_heads(
+    run: Run, treatments: Sequence[Treatment], fused: keras.Model
+) -> Mapping[str, Scores]:
+    """Fits the heads of a group that is not trained, and gives their scores; else none."""
     alone = all(map(run.experiment.trains_head_alone, treatments))
-    return run.experiment.training.fit_head and alone
+    return fit_heads(run, treatments, fused) if run.experiment.training.fit_head and alone else {}
+
+
+def _judge(trained: Trained, fitted: Scores, classes: int) -> Trained:
+    """Gives what was fitted the scores of all that it was fitted to, not of one batch."""
+    test_loss = trained.predictions.scores.loss
+    ended = outcome(fitted.loss, test_loss, trained.chance_loss, classes)
+    return trained._replace(scores=fitted, outcome=ended)
 
 
 def _training_of(
@@ -172,7 +177,14 @@ def _training_of(
     unit_metrics: UnitMetrics | None,
 ) -> Callable[..., dict[str, Trained]]:
     """Gives `training.train_networks` what every worker gives it."""
-    training, labels = run.experiment.training, run.data.train[group.target].labels
+    labels = run.data.train[group.target].labels
+    experiment = run.experiment.for_group(group.treatments)
+    if experiment is not run.experiment:
+        run = dataclasses.replace(run, experiment=experiment)
+    training = experiment.training
+    if unit_metrics and run.data.held_back:  # Which follows the test pictures.
+        images = min(unit_metrics.images, len(run.data.test[group.target]))
+        unit_metrics = dataclasses.replace(unit_metrics, images=images)
     return functools.partial(
         train_networks,
         fused,

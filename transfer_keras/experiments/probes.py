@@ -15,14 +15,13 @@ from transfer_keras import surgery
 from transfer_keras.config import Interrupted, Treatment
 from transfer_keras.datasets import AnyExamples
 from transfer_keras.experiments.context import Run
-from transfer_keras.experiments.logistic import fit_logistic
+from transfer_keras.experiments.logistic import choose_pictures, fit_logistic
 from transfer_keras.networks import pool_features
 from transfer_keras.results import Workdir
 from transfer_keras.training import PROBE_TAG, Events, Progress, Stop, scalar_summary
 
 _BATCH = 256
 _MOST_FEATURES = 1024
-_MOST_PICTURES = 20_000  # A classifier is fitted to; drawn by the seed where there are more.
 _FEATURE_BYTES = 2**30  # Of units whose features are computed in one pass.
 
 
@@ -90,7 +89,7 @@ def probe_accuracies(
     Raises:
         Interrupted: if `stop` was requested.
     """
-    fitted = _choose(len(train), seed)
+    fitted = choose_pictures(len(train), seed)
     heads = {unit.name: _features_of(unit.output) for unit in surgery.units(network)}
     passes = list(_passes(heads, len(fitted) + len(test)))
     title, top1, steps = f"the linear probes of {network.name}", {}, itertools.count(1)
@@ -110,13 +109,6 @@ def probe_accuracies(
                 top1[name] = _logistic_top1(x, labels, z, truth)
                 advance()
     return top1
-
-
-def _choose(count: int, seed: int) -> np.ndarray:
-    """Chooses the places of the pictures that classifiers are fitted to, ascending."""
-    if count <= _MOST_PICTURES:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, _MOST_PICTURES, replace=False))
 
 
 def _features_of(output: keras.KerasTensor) -> keras.KerasTensor:
@@ -174,4 +166,4 @@ def _logistic_top1(
     no number."""
     if not np.isfinite(test_features).all() or (fitted := fit_logistic(features, labels)) is None:
         return None
-    return float(np.mean(fitted.predict(test_features.astype(np.float64)) == test_labels))
+    return float(np.mean(fitted.predict(test_features) == test_labels))

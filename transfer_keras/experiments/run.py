@@ -54,7 +54,8 @@ def run_experiment(
         workdir: a new folder, or one of the same experiment; see `results.workdir` for what it
             holds.
         data: of the experiment, where it is read already; only the seed, the steps and the
-            treatments may differ from those of the experiment that it was read for.
+            treatments may differ from those of the experiment that it was read for; with folds the
+            seed must be of the same fold.
         flags: what repeats the run, to be kept beside the results.
         log: called with a line for the user now and then.
         monitors: what is called besides TensorBoard and the progress bar.

@@ -110,7 +110,9 @@ def estimate_sweep(
     """
     # What is to be trained: the groups of each experiment; those that are alike are one kind.
     pairs = {e: open_tasks(e, prepare=False) for e in experiments}
-    groups = {e: plan_experiment(e, pairs[e].tasks) for e in experiments}
+    # A head that is fitted alone is estimated as if it were trained with others.
+    trained = {e: e.replace(fit_head=False) for e in experiments}
+    groups = {e: plan_experiment(trained[e], pairs[e].tasks) for e in experiments}
     kinds: dict[tuple[Group, ...], list[Experiment]] = {}
     for experiment in experiments:
         kinds.setdefault(groups[experiment], []).append(experiment)
@@ -162,11 +164,13 @@ def estimate_sweep(
 def _measure(experiment: Experiment, groups: Sequence[Group]) -> dict[Group, float]:
     """Measures a few steps of each group, and adds what the other steps will take, in seconds."""
     seconds, trainings = time_training(experiment, _MEASURED_STEPS)
-    passes, costs = count_test_passes(shorten(experiment, _MEASURED_STEPS)), {}
-    for group, times in zip(groups, trainings, strict=True):
-        of_group = experiment.for_group(group.treatments)
-        more_steps = of_group.training.steps - _MEASURED_STEPS
-        more_passes = count_test_passes(of_group) - passes
-        costs[group] = seconds / len(groups)
-        costs[group] += more_steps * times.step_seconds + more_passes * times.test_seconds
-    return costs
+    more_steps = experiment.training.steps - _MEASURED_STEPS
+    more_passes = count_test_passes(experiment) - count_test_passes(
+        shorten(experiment, _MEASURED_STEPS)
+    )
+    return {
+        group: seconds / len(groups)
+        + more_steps * times.step_seconds
+        + more_passes * times.test_seconds
+        for group, times in zip(groups, trainings, strict=True)
+    }

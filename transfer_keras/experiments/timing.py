@@ -27,6 +27,7 @@ def time_training(experiment: Experiment, steps: int) -> tuple[float, Sequence[T
     short = shorten(experiment, steps).replace(
         probes=False,
         early_stopping=None,
+        early_stopping_split=None,
         strategy="one" if choices.TF_CONFIG in os.environ else strategy,  # Others measure too.
     )
     stopwatch, begun = Stopwatch(), time.monotonic()

@@ -120,7 +120,7 @@ class Runs:
                     if result.right is not None:
                         by_role.setdefault(role, []).append(result.right)
             answers += by_role.values()
-        return statistics.pool_seed_variance(answers)
+        return statistics.pool_seed_variance(filter(statistics.differ_by_seed, answers))
 
     def pairs(self, one: Sequence[Role], other: Sequence[Role]) -> dict[TargetTask, PairsBySeed]:
         """Gives the pairs of results of roles; the two of a pair share target and seed.
@@ -309,7 +309,8 @@ def compare_together(runs: Runs, contrasts: Sequence[Contrast]) -> list[Comparis
             tables = map(differences, pairs_by_target.values())
             estimate = statistics.over_seeds_and_images(tables, seeds, networks=contrast.networks)
             over = OVER_SEEDS_AND_IMAGES if seeds else OVER_IMAGES
-            answers = None if seeds else _only_pair(pairs_by_target)
+            alone = not seeds and runs.measure == TOP1
+            answers = _only_pair(pairs_by_target) if alone else None
         comparison = None
         if estimate is not None:
             count = sum(map(len, pairs_by_target.values()))

@@ -21,7 +21,7 @@ from transfer_keras.results.comparison import (
     Role,
     Runs,
 )
-from transfer_keras.results.statistics import Interval, pool_seed_variance
+from transfer_keras.results.statistics import Interval, differ_by_seed, pool_seed_variance
 
 DRAWS = 4000
 _POINT = 0.01
@@ -93,8 +93,7 @@ def infer_levels(runs: Runs, *, draws: int = DRAWS) -> Posterior | None:
     means = np.array([answers[role].mean() for role in roles])
     seeds = np.array([len(answers[role]) for role in roles])
     images = _image_covariance([answers[role].mean(axis=0) for role in roles])
-    # What a seed does not change, as a head that is fitted, says nothing of seeds.
-    pooled = pool_seed_variance(a for a in answers.values() if (a != a[0]).any())
+    pooled = pool_seed_variance(filter(differ_by_seed, answers.values()))
 
     # Every size of the parts: what is known beforehand, what is measured, and how well they agree.
     sizes = np.array(list(itertools.product(_CURVE, _LENGTH, _OWN, _SEED)))

@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from transfer_keras.config import DONOR_SPLIT, render_template
+from transfer_keras.config import DONOR_SPLIT, choices, render_template
 from transfer_keras.results import charts, findings, paper, planning
 from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import FROZEN_TRANSFER, Runs
@@ -17,6 +17,7 @@ from transfer_keras.results.donor_recommendation import mean_top1, recommend_for
 from transfer_keras.results.figures import dissimilar, power, reduced, transfer
 from transfer_keras.results.files import write_text, write_whole
 from transfer_keras.results.margin import MARGIN, points
+from transfer_keras.results.measure import BALANCED
 from transfer_keras.results.recommendation import recommend
 from transfer_keras.results.study import Kind, Network, Study, best_tests, read_study
 
@@ -53,8 +54,11 @@ def write_report(
     if overlay_paper is None:
         overlay_paper = str(study.settings["dataset"]).partition("/")[0] in _IMAGENET
     output.mkdir(parents=True, exist_ok=True)
+    judged = study  # As `advise` judges: where classes count the same, by balanced accuracy.
+    if study.settings.get("donor") and study.settings.get("class_weights") == choices.BALANCED:
+        judged = read_study(folder, measure=BALANCED)
     recommendations = [
-        {"kind": str(kind), "text": _recommendation(kind, study, margin)}
+        {"kind": str(kind), "text": _recommendation(kind, judged, margin)}
         for kind in _with_frozen(study)
     ]
     plans = [_plan(kind, study, output, margin) for kind in _with_section(study)] if plan else []
@@ -153,7 +157,7 @@ def _section(kind: Kind, study: Study, output: pathlib.Path, overlay: bool) -> d
         figure = _draw(
             output / f"transfer_{_file_name(kind)}.svg", transfer.draw, curve, title=title
         )
-    all_runs = study.all_runs[kind]
+    all_runs = study.all_runs.get(kind, Runs())
     levels = findings.levels(runs, all_runs)
     return {
         "kind": str(kind),

@@ -207,6 +207,17 @@ def pool_seed_variance(answers: Iterable) -> SeedVariance | None:
     return SeedVariance(squares / freedom, residuals / residual_freedom, freedom, residual_freedom)
 
 
+def differ_by_seed(answers: Sequence) -> bool:
+    """Tells whether some answers differ from seed to seed.
+
+    What a seed does not change, as a head that is fitted, says nothing of seeds.
+
+    Args:
+        answers: bool or float (seeds, images).
+    """
+    return any(np.any(np.asarray(of_seed) != answers[0]) for of_seed in answers[1:])
+
+
 def over_seeds_and_images(
     differences: Sequence,
     seed_variance: SeedVariance | None = None,

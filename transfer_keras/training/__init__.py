@@ -33,7 +33,7 @@ from transfer_keras.training.monitors.stopwatch import Stopwatch, TrainingTimes
 from transfer_keras.training.monitors.units import MeasuredNetwork, MeasuredUnit, UnitMonitor
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.rate_search import Trial, search_rates
-from transfer_keras.training.scores import Predictions, Scores, Trained, chance_loss
+from transfer_keras.training.scores import Predictions, Scores, Trained, chance_loss, outcome
 from transfer_keras.training.signals import Stop, defer_signals
 from transfer_keras.training.step import as_input, make_train_step
 from transfer_keras.training.unit_metrics import UnitMeasurement, UnitMetrics
@@ -79,6 +79,7 @@ __all__ = [
     "is_image_kernel",
     "linear_cka",
     "make_train_step",
+    "outcome",
     "png_summary",
     "scalar_summary",
     "search_rates",
