@@ -54,5 +54,9 @@ def test_from_the_list_of_units_to_a_saved_network(train, tmp_path, name, blocks
         assert row["trainable_parameters"] == trained
         weighted = [x for x in model.layers if x.weights and not isinstance(x, NORMALIZATION)]
         taken = max(i for i, layer in enumerate(weighted) if layer.name.startswith(last)) + 1
-        frozen = taken if treatment[-1] != "+" else 0
-        assert [x.trainable for x in weighted] == [i >= frozen for i in range(len(weighted))]
+        norms = [isinstance(x, keras.layers.BatchNormalization) for x in weighted[:taken]]
+        assert any(norms)
+        kept = norms if treatment[-1] == "+" else [True] * taken
+        below, above = weighted[:taken], weighted[taken:]
+        assert [not layer.trainable for layer in below] == kept
+        assert all(layer.trainable for layer in above)
