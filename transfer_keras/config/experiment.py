@@ -341,14 +341,9 @@ def make_request(treatments: Sequence[Treatment | str], **settings) -> Request:
 def _make_donor(given: dict) -> DonorSettings | None:
     """Makes the section of a donor, checked against what goes with one."""
     if "donor" not in given:
-        if "scratch_learning_rate" in given:
-            raise UserError(
-                f"--scratch_learning_rate={given['scratch_learning_rate']}: is about a --donor, "
-                "and none is given. Leave it out."
-            )
         if given.get("split") == tasks.DONOR_SPLIT:
             raise UserError(f"--split={given['split']}: is that of a training with --donor.")
-        for flag, usual in _NO_DONOR.items():
+        for flag, usual in (*_NO_DONOR.items(), ("scratch_learning_rate", None)):
             if given.get(flag, usual) != usual:
                 raise UserError(
                     f"--{flag}={given[flag]}: is about a --donor, and none is given. Leave "
