@@ -29,7 +29,7 @@ def test_the_fit_minimises_the_penalised_loss(classes, balanced):
     features, labels = made_features(classes)
     keep = (labels > 0) | (np.arange(120) % 3 == 0)  # Uneven.
     features, labels = features[keep], labels[keep]
-    fitted = fit_logistic(features, labels, balanced=balanced)
+    fitted = fit_logistic(features, labels, classes, balanced=balanced)
     counts = np.bincount(labels)
     weights = len(labels) / classes / counts[labels] if balanced else np.ones(len(labels))
     scale, centre = features.std(axis=0), features.mean(axis=0)
@@ -57,7 +57,20 @@ def test_the_fit_minimises_the_penalised_loss(classes, balanced):
 def test_what_is_no_number_is_not_fitted():
     features, labels = made_features(3)
     features[5, 2] = np.nan
-    assert fit_logistic(features, labels) is None
+    assert fit_logistic(features, labels, 3) is None
+
+
+def test_a_class_without_pictures_is_never_the_answer():
+    features, labels = made_features(3)
+    whole = fit_logistic(features, labels, 3)
+    renamed = np.array([0, 2, 4])[labels]
+    fitted = fit_logistic(features, renamed, 6)
+    assert fitted.kernel.shape == (6, 6)
+    np.testing.assert_array_equal(
+        fitted.predict(features), np.array([0, 2, 4])[whole.predict(features)]
+    )
+    alone = fit_logistic(features, np.full(len(features), 2), 4)
+    assert set(alone.predict(features)) == {2}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +102,8 @@ def test_the_head_is_the_fit_to_the_donors_features(given, tmp_path):
     (train, labels), (test, truth) = (
         next(iter(part["B"].evaluation(batch_size=1000))) for part in (data.train, data.test)
     )
-    fitted = fit_logistic(features(train.numpy().astype("float32")).numpy(), labels.numpy())
+    inputs = features(train.numpy().astype("float32")).numpy()
+    fitted = fit_logistic(inputs, labels.numpy(), 3)
     for name in ("A3B", "A3B+"):  # That at no rate to speak of begins with it.
         network = keras.saving.load_model(workdir.network_path(name))
         out = network.get_layer("out")

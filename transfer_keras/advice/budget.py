@@ -130,19 +130,19 @@ class SearchPlan:
         write_text(folder / _PLAN, json.dumps(dataclasses.asdict(self)) + "\n")
 
 
-def check_folder(folder: pathlib.Path) -> None:
-    """Refuses a folder that holds other files than those of a search.
+def check_folder(folder: pathlib.Path) -> SearchPlan | None:
+    """Refuses a folder that holds other files than those of a search, and gives its plan.
 
     Raises:
         UserError: then; or if its plan is damaged.
     """
-    if SearchPlan.read(folder) or not folder.is_dir():
-        return
-    if any(entry.name[0] != "." for entry in folder.iterdir()):
+    plan = SearchPlan.read(folder)
+    if not plan and folder.is_dir() and any(entry.name[0] != "." for entry in folder.iterdir()):
         raise UserError(
             f"--workdir={folder}: holds other files and no {_PLAN}. Give a new or empty folder, or "
             "one of an earlier run."
         )
+    return plan
 
 
 def make_plan(

@@ -1,6 +1,7 @@
 """The accuracy that classifiers reach on features, as a first answer before training."""
 
 import numpy as np
+from sklearn.base import ClassifierMixin
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -36,14 +37,10 @@ def linear_top1(
     Returns:
         0 to 1; NaN where a feature is no number.
     """
-    if not _are_finite(features, test_features):
-        return float("nan")
     weights = "balanced" if measure == BALANCED else None
     ridge = RidgeClassifierCV(_PENALTIES, class_weight=weights)
     classifier = make_pipeline(StandardScaler(), ridge)
-    classifier.fit(features.astype(np.float64), labels)
-    answers = classifier.predict(test_features.astype(np.float64))
-    return measure_accuracy(np.asarray(test_labels), answers, measure)[0]
+    return _test(classifier, (features, labels), (test_features, test_labels), measure)
 
 
 def neighbours_top1(
@@ -64,13 +61,19 @@ def neighbours_top1(
     Returns:
         0 to 1; NaN where a feature is no number.
     """
-    if not _are_finite(features, test_features):
-        return float("nan")
     nearest = KNeighborsClassifier(min(_NEIGHBOURS, len(labels)), metric="cosine")
-    nearest.fit(features.astype(np.float64), labels)
-    answers = nearest.predict(test_features.astype(np.float64))
-    return measure_accuracy(np.asarray(test_labels), answers, measure)[0]
+    return _test(nearest, (features, labels), (test_features, test_labels), measure)
 
 
-def _are_finite(*arrays: np.ndarray) -> bool:
-    return all(np.isfinite(array).all() for array in arrays)
+def _test(
+    classifier: ClassifierMixin,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    measure: str,
+) -> float:
+    """Fits a classifier to features and labels, and measures its accuracy on others."""
+    (features, labels), (others, truth) = train, test
+    if not (np.isfinite(features).all() and np.isfinite(others).all()):
+        return float("nan")
+    answers = classifier.fit(features.astype(np.float64), labels).predict(others.astype(np.float64))
+    return measure_accuracy(np.asarray(truth), answers, measure).estimate

@@ -90,16 +90,10 @@ def find_rates(
     Raises:
         Interrupted: after a signal.
     """
-    cuts, fits_head = experiment.architecture.cut_points, experiment.training.fit_head
-    top = max(cuts)
-    tuned = treatments_at([top], ["+"], experiment)
-    below = [n for n in cuts if n < top] if fits_head else [top]
-    below = sorted(below, key=lambda n: abs(n - _SHALLOWER * top))[:1]
-    if fits_head and "learning_rate" in fixed:
-        below = []  # Fine-tuning begins with a head that needs no rate.
-    frozen = treatments_at(below, [""], experiment)
+    frozen, tuned = _compared(experiment, fixed)
     wanted = experiment.training.head_first or "head_first" not in fixed
-    head_first = wanted and (fits_head or all(t.frozen in frozen for t in tuned))
+    begun = experiment.training.fit_head or all(t.frozen in frozen for t in tuned)
+    head_first = wanted and begun
     tries_scratch = scratch_fits(experiment, budget, cost, fixed)
     quick = {"augment": False, "views": None, "warm_up_head": 0, "scratch": False}
     experiment = experiment.replace(**quick, head_first=head_first)
@@ -144,6 +138,19 @@ def find_rates(
             lines.append(line)
             log(line)
     return settings, tuple(lines)
+
+
+def _compared(
+    experiment: Experiment, fixed: Sequence[str]
+) -> tuple[list[Treatment], list[Treatment]]:
+    """Lists what rates of new units, and of transferred ones, are compared with."""
+    cuts, fits_head = experiment.architecture.cut_points, experiment.training.fit_head
+    top = max(cuts)
+    below = [n for n in cuts if n < top] if fits_head else [top]
+    below = sorted(below, key=lambda n: abs(n - _SHALLOWER * top))[:1]
+    if fits_head and "learning_rate" in fixed:
+        below = []  # Fine-tuning begins with a head that needs no rate.
+    return treatments_at(below, [""], experiment), treatments_at([top], ["+"], experiment)
 
 
 def _choose(trials: Sequence[Trial], usual: float) -> Trial:

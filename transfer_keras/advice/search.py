@@ -95,12 +95,11 @@ def advise(
             folder was begun with other settings.
         Interrupted: after a signal; if any network was done, once all is said of what is there.
     """
-    check_folder(folder)
+    earlier = check_folder(folder)
 
     # What can be known before any training: the pictures, which are read here once for all
     # trainings, and what the donor's features of some of them say.
     # Then the plan, which a folder keeps.
-    earlier = SearchPlan.read(folder)
     if experiment.data.augment and not {"augment", "views"} & {*fixed}:
         experiment = experiment.replace(views=earlier.views if earlier else _VIEWS)
     data = read_data(fold_experiments(experiment)[0])

@@ -24,6 +24,7 @@ from transfer_keras.config.treatments import Treatment, parse_treatment
 
 DEFAULT_NETWORK = "alexnet_small"
 SEEDS_KEY = "fresh_weights_by"  # In the identity of an experiment.
+_NO_CHANGE = 1e-30  # A learning rate at which no weight changes.
 _UNIT_METRICS = 20  # Measurements in a training, where nothing is said.
 
 
@@ -287,9 +288,6 @@ _SECTIONS = {
     for section in (DataSettings, TrainingSettings, ExecutionSettings)
     for flag in flags_of(section)
 }
-
-
-_NO_CHANGE = 1e-30  # A rate at which no weight changes.
 
 
 def default_setting(flag: str):

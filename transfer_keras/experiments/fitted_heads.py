@@ -92,7 +92,7 @@ def fit_heads(run: Run, treatments: Sequence[Treatment], fused: keras.Model) -> 
     some = choose_pictures(len(labels), run.experiment.training.seed)
     for (name, head), features in zip(heads.items(), zip(*batches, strict=True), strict=True):
         features = np.concatenate(features)
-        fitted = fit_logistic(features[some], labels[some], balanced=balanced)
+        fitted = fit_logistic(features[some], labels[some], head.units, balanced=balanced)
         if fitted is None:
             raise UserError(
                 f"--fit_head: a feature that {head.name} takes is no number. Give --nofit_head."

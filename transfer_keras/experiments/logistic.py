@@ -8,6 +8,7 @@ import numpy as np
 _STRENGTHS = np.logspace(-4, 0, 5)
 _HELD_OUT = 5
 _ITERATIONS = 1000
+_NEVER = -1e4  # Logit of a class without pictures.
 _MOST_PICTURES = 20_000  # Drawn by the seed where there are more.
 
 
@@ -39,7 +40,7 @@ def choose_pictures(count: int, seed: int) -> np.ndarray:
 
 
 def fit_logistic(
-    features: np.ndarray, labels: np.ndarray, *, balanced: bool = False
+    features: np.ndarray, labels: np.ndarray, classes: int, *, balanced: bool = False
 ) -> Linear | None:
     """Fits scikit-learn's logistic regression to standardised features.
 
@@ -49,7 +50,8 @@ def fit_logistic(
 
     Args:
         features: float (pictures, features).
-        labels: int (pictures,), 0..classes-1, each at least once.
+        labels: int (pictures,), 0..classes-1; one that has no picture is never the answer.
+        classes: number of them.
         balanced: whether all classes count the same, however many pictures they have.
 
     Returns:
@@ -63,14 +65,16 @@ def fit_logistic(
     if not np.isfinite(features).all():
         return None
     features = features.astype(np.float64)
-    classes = len(set(labels))
-    if classes == 1:
-        return Linear(np.zeros((features.shape[1], 1)), np.zeros(1))
+    there = np.unique(labels)
+    whole = Linear(np.zeros((features.shape[1], classes)), np.full(classes, _NEVER))
+    if len(there) == 1:
+        whole.bias[there] = 0.0
+        return whole
     weights = compute_sample_weight("balanced" if balanced else None, labels)
     # Each fit begins at the one before, whose penalty is stronger.
     model = LogisticRegression(max_iter=_ITERATIONS, solver="lbfgs", warm_start=True)
     held_out, strength = _every_fifth(labels), _STRENGTHS[len(_STRENGTHS) // 2]
-    if held_out.any() and len(set(labels[~held_out])) == classes:
+    if held_out.any() and len(set(labels[~held_out])) == len(there):
         scaler, losses = StandardScaler().fit(features[~held_out]), []
         others, judged = (scaler.transform(features[part]) for part in (~held_out, held_out))
         for tried in _STRENGTHS:
@@ -82,10 +86,11 @@ def fit_logistic(
     scaler = StandardScaler().fit(features)
     model.set_params(C=strength).fit(scaler.transform(features), labels, weights)
     kernel, bias = model.coef_.T, model.intercept_
-    if classes == 2:  # The difference of two logits.
+    if len(there) == 2:  # The difference of two logits.
         kernel, bias = kernel * [-0.5, 0.5], bias * [-0.5, 0.5]
     kernel = kernel / scaler.scale_[:, None]
-    return Linear(kernel, bias - scaler.mean_ @ kernel)
+    whole.kernel[:, there], whole.bias[there] = kernel, bias - scaler.mean_ @ kernel
+    return whole
 
 
 def _every_fifth(labels: np.ndarray) -> np.ndarray:

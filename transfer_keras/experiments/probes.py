@@ -164,6 +164,7 @@ def _logistic_top1(
 ) -> float | None:
     """Fits a logistic classifier and measures its top-1 on other pictures; None where a feature is
     no number."""
-    if not np.isfinite(test_features).all() or (fitted := fit_logistic(features, labels)) is None:
+    fitted = fit_logistic(features, labels, int(labels.max()) + 1)
+    if fitted is None or not np.isfinite(test_features).all():
         return None
     return float(np.mean(fitted.predict(test_features) == test_labels))
