@@ -7,14 +7,9 @@ import pytest
 from support.studies import write_experiment, write_study
 
 from transfer_keras.results import Runs, charts, paper
-from transfer_keras.results.comparison import (
-    BASE,
-    NetworkResult,
-    Role,
-    TargetTask,
-    estimate_level,
-)
+from transfer_keras.results.comparison import NetworkResult, TargetTask, estimate_level
 from transfer_keras.results.page import write_report
+from transfer_keras.results.roles import BASE, Role
 from transfer_keras.results.statistics import paired_difference
 from transfer_keras.results.study import Kind, read_study
 

@@ -6,15 +6,14 @@ from scipy import stats
 
 from transfer_keras.results import statistics
 from transfer_keras.results.comparison import (
-    BASE,
     Contrast,
     NetworkResult,
-    Role,
     Runs,
     TargetTask,
     compare,
     estimate_level,
 )
+from transfer_keras.results.roles import BASE, Role
 
 ONE = Role("AnB", 3)
 STUDIES = 1000

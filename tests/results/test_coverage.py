@@ -7,16 +7,14 @@ import pytest
 from scipy import stats
 
 from transfer_keras.results.comparison import (
-    BASE,
-    FROZEN_TRANSFER,
     NetworkResult,
-    Role,
     Runs,
     TargetTask,
     compare,
     compare_families,
 )
 from transfer_keras.results.recommendation import recommend
+from transfer_keras.results.roles import BASE, FROZEN_TRANSFER, Role
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,9 @@ import pytest
 from support.donor_studies import DONOR, IMAGES, levels_at, make_runs, make_runs_by_seed
 
 from transfer_keras.results import donor_recommendation, hierarchy
-from transfer_keras.results.comparison import BASE, NetworkResult, Role, Runs
+from transfer_keras.results.comparison import NetworkResult, Runs
 from transfer_keras.results.donor_recommendation import Price
+from transfer_keras.results.roles import BASE, Role
 
 
 def test_of_equals_the_best_is_that_of_the_most_units_and_frozen():
@@ -69,13 +70,13 @@ def test_the_cheapest_freezes_most_of_those_that_lose_little():
     levels |= {Role("AnB", n): level for n, level in ((2, 0.8), (5, 0.802), (7, 0.795), (9, 0.6))}
     runs = make_runs(levels, noise=0.02)
     posterior, taken = hierarchy.infer_levels(runs), donor_recommendation.best_role(runs)
-    role, safe = donor_recommendation.cheapest_frozen(posterior, taken, 0.1)
+    role, safe = donor_recommendation.cheapest(posterior, taken, 0.1)
     assert role == Role("AnB", 7)
     assert safe == 1 - posterior.risk(role, taken, 0.1) >= 0.9
     assert posterior.risk(Role("AnB", 9), taken, 0.1) > 0.8
-    role, safe = donor_recommendation.cheapest_frozen(posterior, taken, 1e-3)
+    role, safe = donor_recommendation.cheapest(posterior, taken, 1e-3)
     assert safe < 0.9, "none is certain; the most probable is named"
-    assert donor_recommendation.cheapest_frozen(posterior, Role("AnB", 9)) is None
+    assert donor_recommendation.cheapest(posterior, Role("AnB", 9)) is None
 
 
 def test_few_pictures_do_not_make_a_cheap_one():
@@ -86,7 +87,7 @@ def test_few_pictures_do_not_make_a_cheap_one():
     runs = Runs({DONOR: {0: runs}})
     assert donor_recommendation.best_role(runs) == Role("AnB+", 3)
     posterior = hierarchy.infer_levels(runs)
-    _, safe = donor_recommendation.cheapest_frozen(posterior, Role("AnB+", 3))
+    _, safe = donor_recommendation.cheapest(posterior, Role("AnB+", 3))
     assert safe < 0.5
     text = donor_recommendation.recommend_for_donor(runs, {}, "net")
     assert "For less: nothing is sure enough; freezing the lower 3 units loses" in text

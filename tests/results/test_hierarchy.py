@@ -8,7 +8,8 @@ from scipy import stats
 from support.donor_studies import DONOR, levels_at, make_runs
 
 from transfer_keras.results import hierarchy
-from transfer_keras.results.comparison import BASE, NetworkResult, Role, Runs
+from transfer_keras.results.comparison import NetworkResult, Runs
+from transfer_keras.results.roles import BASE, Role
 from transfer_keras.results.statistics import pool_seed_variance
 
 

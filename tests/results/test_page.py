@@ -15,8 +15,9 @@ from support.studies import write_experiment, write_study
 
 from transfer_keras.results import Runs, Workdir, findings, paper, recommend
 from transfer_keras.results.commands import repeat_commands
-from transfer_keras.results.comparison import BASE, Role, compare, compare_families
+from transfer_keras.results.comparison import compare, compare_families
 from transfer_keras.results.page import write_report
+from transfer_keras.results.roles import BASE, Role
 from transfer_keras.results.study import Kind, read_study
 
 RANDOM = Kind("random")

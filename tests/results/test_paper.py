@@ -8,7 +8,8 @@ from scipy import stats
 from support.paths import ROOT, SHARED
 
 from transfer_keras.results import paper
-from transfer_keras.results.comparison import BASE, Role, compare, unpaired_difference
+from transfer_keras.results.comparison import compare, unpaired_difference
+from transfer_keras.results.roles import BASE, Role
 
 UNITS = range(1, 8)
 

@@ -5,14 +5,8 @@ import pytest
 from scipy import stats
 
 from transfer_keras.results import planning
-from transfer_keras.results.comparison import (
-    BASE,
-    Contrast,
-    NetworkResult,
-    Role,
-    Runs,
-    TargetTask,
-)
+from transfer_keras.results.comparison import Contrast, NetworkResult, Runs, TargetTask
+from transfer_keras.results.roles import BASE, Role
 
 ONE = Role("AnB", 3)
 

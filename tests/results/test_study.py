@@ -5,7 +5,8 @@ from support.studies import SETTINGS, write_experiment, write_study
 
 from transfer_keras.config import UserError
 from transfer_keras.results import Workdir, study
-from transfer_keras.results.comparison import BASE, Role, TargetTask
+from transfer_keras.results.comparison import TargetTask
+from transfer_keras.results.roles import BASE, Role
 from transfer_keras.results.study import Kind, check_study, read_study
 
 

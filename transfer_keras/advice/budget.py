@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.refinement import spread_evenly
 from transfer_keras.config import (
+    LINEAR,
     Experiment,
     Treatment,
     UserError,
@@ -16,7 +17,7 @@ from transfer_keras.config import (
     duration,
     parse_treatment,
 )
-from transfer_keras.results import BASE, TUNED_TRANSFER, Role, as_begun, check_study, write_text
+from transfer_keras.results import BASE, FROZEN_TRANSFER, Role, as_begun, check_study, write_text
 
 SCRATCH = parse_treatment("baseB")
 
@@ -323,9 +324,9 @@ def _first_sets(
 ) -> Iterator[tuple[list[list[Treatment]], int]]:
     """Lists what can be tried first, as stages, from much to little, and for how many epochs.
 
-    Frozen depths come first, because their pictures pass the frozen part once; then what is
-    fine-tuned, and if one insists what is trained from scratch. With less time they are fewer, and
-    closer to the head, where less is trained.
+    Heads that are fitted come first, which take seconds; then frozen depths, whose pictures pass
+    the frozen part once; then what is fine-tuned, and if one insists what is trained from scratch.
+    With less time they are fewer, and closer to the head, where less is trained.
     """
     architecture = experiment.architecture
     top = len(architecture.units) - 1
@@ -335,7 +336,12 @@ def _first_sets(
         return sorted(near, reverse=True)
 
     def stages(frozen: Sequence[int], tuned: Sequence[int]) -> tuple[list[list[Treatment]], int]:
-        kinds = [treatments_at(frozen, [""], experiment), treatments_at(tuned, ["+"], experiment)]
+        fitted, begun_anew = [], treatments_at(frozen, [""], experiment)
+        if experiment.training.fit_head:
+            fitted = list(filter(experiment.trains_head_alone, begun_anew))
+            begun_anew = [t for t in begun_anew if t not in fitted]
+            fitted += linear_treatments(frozen, experiment)
+        kinds = [fitted, begun_anew, treatments_at(tuned, ["+"], experiment)]
         planned = [stage for stage in (*kinds, [SCRATCH] if scratch else []) if stage]
         return planned, _AMPLE_EPOCHS if len(tuned) > 1 else _ENOUGH_EPOCHS
 
@@ -353,21 +359,37 @@ def _first_sets(
 def treatments_at(
     cut_points: Sequence[int], ends: Sequence[str], experiment: Experiment
 ) -> list[Treatment]:
-    """Lists the treatments at each n, frozen ("") or fine-tuned ("+"), where the donor can be."""
+    """Lists the treatments at each n, of these ends of their names, where the donor can be."""
     treatments = [parse_treatment(f"A{n}B{end}") for n in cut_points for end in ends]
     return [t for t in treatments if not experiment.architecture.why_not(t.n, t.mode)]
+
+
+def linear_treatments(cut_points: Sequence[int], experiment: Experiment) -> list[Treatment]:
+    """Lists linear classifiers at each n, where heads are fitted.
+
+    A frozen network that has nothing else above n is the same, and is there without them.
+    """
+    if not experiment.training.fit_head:
+        return []
+    treatments = treatments_at(cut_points, [LINEAR], experiment)
+    return [t for t in treatments if not experiment.trains_head_alone(t.frozen)]
 
 
 def treatment_of(role: Role) -> Treatment:
     """Gives the treatment that a role is, of a donor or from scratch."""
     if role == BASE:
         return SCRATCH
-    return parse_treatment(f"A{role.n}B{'+' if role.family == TUNED_TRANSFER else ''}")
+    return parse_treatment(f"A{role.n}B{role.family.removeprefix(FROZEN_TRANSFER)}")
 
 
 def describe_stage(treatments: Sequence[Treatment]) -> str:
     """Says what treatments are, for people: "frozen at n = 3, 2"."""
-    parts = {"frozen": "frozen", "fine_tune": "fine-tuned", "base": "from scratch"}
+    parts = {
+        "linear": "linear classifiers",
+        "frozen": "frozen",
+        "fine_tune": "fine-tuned",
+        "base": "from scratch",
+    }
     said = []
     for mode, words in parts.items():
         if at := [f"{t.n}" for t in treatments if t.mode == mode]:

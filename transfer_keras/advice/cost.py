@@ -92,7 +92,7 @@ class TrainingCost:
         below, seen = _parts_below(experiment), pictures_seen(experiment, self.train, self.test)
         kept = seen.saved and self._fit(experiment, treatments, seen.once)
         frozen = max(below[t.frozen_units] for t in treatments)
-        trained = sum(1 - below[t.frozen_units] for t in treatments)
+        trained = sum(1 - below[t.frozen_units] for t in treatments if not t.linear)
         through_frozen = seen.once if kept else seen.each_time
         each = _STEP * training.steps * training.batch_size
         each += count_test_passes(experiment) * self.test

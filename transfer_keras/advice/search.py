@@ -21,6 +21,7 @@ from transfer_keras.advice.budget import (
     SearchPlan,
     check_folder,
     describe_stage,
+    linear_treatments,
     make_plan,
     treatment_of,
     treatments_at,
@@ -218,9 +219,12 @@ class _Search:
         """Adds cut points where it matters, while there is time."""
         while self._budget.elapsed <= _REFINED * self._budget.seconds:
             cut_points = self._next_cut_points()
-            both = treatments_at(cut_points, ["", "+"], self.experiment)
-            frozen = [treatment for treatment in both if treatment.frozen_units]
-            fitting = next((stage for stage in (both, frozen) if stage and self._fits(stage)), None)
+            linear = linear_treatments(cut_points, self.experiment)
+            frozen, both = (
+                [*linear, *treatments_at(cut_points, ends, self.experiment)]
+                for ends in ([""], ["", "+"])
+            )
+            fitting = next((s for s in (both, frozen, linear) if s and self._fits(s)), None)
             if self._is_over or fitting is None:
                 return
             stages = (*self._plan.stages, tuple(treatment.name for treatment in fitting))

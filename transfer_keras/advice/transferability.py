@@ -22,7 +22,6 @@ from transfer_keras.networks import pool_features
 from transfer_keras.results import TOP1
 from transfer_keras.training import centred_gram, linear_cka
 
-_MOST_FEATURES = 1024
 FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
 # Fields of `Score` -> how they are named for people.
 _ESTIMATES = {"linear": "linear", "neighbours": "neighbours", "logme": "LogME", "cka": "CKA"}
@@ -94,7 +93,7 @@ def compute_features(
         float32 (pictures, features) of each output.
     """
     network = keras.Model(model.input, list(outputs))
-    pools = [pool_features(output, _MOST_FEATURES) for output in outputs]
+    pools = [pool_features(output) for output in outputs]
 
     @tf.function(input_signature=[tf.TensorSpec((None, *images.shape[1:]), images.dtype)])
     def run(batch):

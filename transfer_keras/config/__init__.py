@@ -48,6 +48,7 @@ from transfer_keras.config.text import (
     render_template,
 )
 from transfer_keras.config.treatments import (
+    LINEAR,
     MODES,
     SOURCES,
     TARGETS,
@@ -63,6 +64,7 @@ __all__ = [
     "DONOR_SPLIT",
     "FOLDER",
     "FORMULA_DEFAULT",
+    "LINEAR",
     "MODES",
     "NATURAL_SPLIT",
     "SEEDS_KEY",

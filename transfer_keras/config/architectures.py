@@ -142,7 +142,7 @@ class PretrainedArchitecture:
                 "a layer of the donor is used below and above that cut. Expected one of these n: "
                 f"{', '.join(map(str, self.cut_points))}."
             )
-        if self.self_updating and mode in ("frozen", "random") and n >= self.self_updating[1]:
+        if self.self_updating and mode != "fine_tune" and n >= self.self_updating[1]:
             name, unit = self.self_updating
             fewer = f", or freeze at most {unit - 1}" if unit > 1 else ""
             return (

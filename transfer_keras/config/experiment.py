@@ -211,6 +211,8 @@ class Experiment(Request):
 
     def trains_head_alone(self, treatment: Treatment) -> bool:
         """Tells whether all but the last unit is frozen, and that is no block of several."""
+        if treatment.linear:
+            return True
         top = len(self.architecture.units) - 1
         cuts = self.architecture.cuts
         return treatment.frozen_units == top and cuts[top - 1] == cuts[top] - 1

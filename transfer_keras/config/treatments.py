@@ -2,7 +2,8 @@
 
 `A3B+` says: donor A, lower 3 units, target B, fine-tuned. `B3B` is a selffer, `R3B` has
 untrained, random lower units; `baseB` is trained on B from scratch (Yosinski et al. 2014,
-section 2).
+section 2). Not in the paper is `A3B-linear`: a linear classifier takes the place of all that is
+above the lower 3 units.
 """
 
 import dataclasses
@@ -11,12 +12,13 @@ import itertools
 import re
 from collections.abc import Iterable
 
-MODES = ("frozen", "fine_tune", "random")
+MODES = ("frozen", "fine_tune", "random", "linear")
+LINEAR = "-linear"  # Ends the notation of a linear classifier on lower units.
 SOURCES = ("other", "self")
 TARGETS = ("A", "B")
 
 _NOTATION = re.compile(
-    r"(?P<donor>[ABR])(?P<n>\d+)(?P<target>[AB])(?P<plus>\+?)|base(?P<base>[AB])"
+    r"(?P<donor>[ABR])(?P<n>\d+)(?P<target>[AB])(?P<end>\+|-linear)?|base(?P<base>[AB])"
 )
 
 
@@ -29,12 +31,14 @@ class Treatment:
         donor: "A", "B", or "R" for random; None for a base.
         n: number of units that come from the donor; 0 for a base.
         fine_tune: whether those are trained too.
+        linear: whether a linear classifier on them is all else that the network has.
     """
 
     target: str
     donor: str | None = None
     n: int = 0
     fine_tune: bool = False
+    linear: bool = False
 
     def __post_init__(self):
         if self.target not in TARGETS:
@@ -45,38 +49,44 @@ class Treatment:
             raise ValueError(f"n must be at least 1, and 0 for a base. Received: n={self.n}")
         if self.fine_tune and self.donor in (None, "R"):
             raise ValueError(f"{self.name}: random units that are trained are a base; no + here")
+        if self.linear and (self.fine_tune or self.donor in (None, "R")):
+            raise ValueError(f"{self.name}: a linear classifier is for frozen units of a donor")
 
     @property
     def name(self) -> str:
         """Gives the notation, which is its identity everywhere."""
         if self.donor is None:
             return f"base{self.target}"
-        return f"{self.donor}{self.n}{self.target}{'+' if self.fine_tune else ''}"
+        return f"{self.donor}{self.n}{self.target}{self._end}"
 
     @property
     def family(self) -> str:
         """Names what it shares with those of other n, as `AnB+`: a line of the transfer curve."""
         if self.donor is None:
             return self.name
-        return f"{self.donor}n{self.target}{'+' if self.fine_tune else ''}"
+        return f"{self.donor}n{self.target}{self._end}"
 
     @property
     def role(self) -> str:
         """Names its family as seen from its target, which is B here whichever it is: "base", `AnB`,
-        `AnB+`, `BnB`, `BnB+` or `RnB`."""
+        `AnB+`, `AnB-linear`, `BnB`, `BnB+`, `BnB-linear` or `RnB`."""
         if self.donor is None:
             return "base"
         donor = {self.target: "B", "R": "R"}.get(self.donor, "A")
-        return f"{donor}nB{'+' if self.fine_tune else ''}"
+        return f"{donor}nB{self._end}"
+
+    @property
+    def _end(self) -> str:
+        return "+" if self.fine_tune else LINEAR if self.linear else ""
 
     @property
     def mode(self) -> str:
-        """Gives "base", "frozen", "fine_tune" or "random"."""
+        """Gives "base", "frozen", "fine_tune", "random" or "linear"."""
         if self.donor is None:
             return "base"
         if self.donor == "R":
             return "random"
-        return "fine_tune" if self.fine_tune else "frozen"
+        return "fine_tune" if self.fine_tune else "linear" if self.linear else "frozen"
 
     @property
     def frozen_units(self) -> int:
@@ -90,8 +100,8 @@ class Treatment:
 
     @property
     def frozen(self) -> "Treatment":
-        """Gives the same treatment with its lower units frozen."""
-        return dataclasses.replace(self, fine_tune=False)
+        """Gives the same treatment with its lower units frozen, and its upper ones anew."""
+        return dataclasses.replace(self, fine_tune=False, linear=False)
 
     @property
     def needs(self) -> "Treatment | None":
@@ -134,11 +144,12 @@ def parse_treatment(text: str) -> Treatment:
     if not match:
         raise ValueError(
             f"{text!r} is no treatment: expected donor A, B or R, a number, target A or B, and + "
-            "if fine-tuned, as A3B, B3B+ or R2B; or baseA, baseB"
+            f"if fine-tuned, or {LINEAR}, as A3B, B3B+, A3B{LINEAR} or R2B; or baseA, baseB"
         )
     if match["base"]:
         return Treatment(match["base"])
-    return Treatment(match["target"], match["donor"], int(match["n"]), bool(match["plus"]))
+    fine_tune, linear = (match["end"] == end for end in ("+", LINEAR))
+    return Treatment(match["target"], match["donor"], int(match["n"]), fine_tune, linear)
 
 
 def combine_treatments(
@@ -156,5 +167,5 @@ def combine_treatments(
     for target, mode, source, count in itertools.product(targets, modes, sources, n):
         other = "B" if target == "A" else "A"
         donor = "R" if mode == "random" else target if source == "self" else other
-        combined.append(Treatment(target, donor, count, mode == "fine_tune"))
+        combined.append(Treatment(target, donor, count, mode == "fine_tune", mode == "linear"))
     return tuple(dict.fromkeys(combined))

@@ -8,6 +8,7 @@ import keras
 from transfer_keras import surgery
 from transfer_keras.config import Treatment, choices
 from transfer_keras.experiments.context import Run
+from transfer_keras.networks import put_linear_head
 
 _AVERAGED = 0.1  # BatchNorm's averages reach back over this part of a training at the most.
 
@@ -77,10 +78,14 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
     .999 that most have, a short training would be tested with statistics of its beginning.
     """
     training = run.experiment.training
+    count = run.experiment.units_transferred(treatment)
+    classes = len(run.data.pair.tasks[treatment.target])
+    if treatment.linear:
+        donor = put_linear_head(donor, count, classes)
     model, _ = surgery.transplant(
         donor,
-        run.experiment.units_transferred(treatment),
-        head=len(run.data.pair.tasks[treatment.target]),
+        count,
+        head=classes,
         mode="fine_tune" if treatment.mode == "fine_tune" else "frozen",
         seed=treatment.seed(*run.experiment.fresh_weights),
         batch_norm=run.source.batch_norm,

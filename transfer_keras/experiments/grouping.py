@@ -38,7 +38,8 @@ def estimate_memory(
     optimiser's values and activations with their gradients; of each donor, the frozen part of
     the treatment that has most of it is there once more, and its activations. Where units are
     measured, what is trained is there twice more, as it was before the first and the last step,
-    and what is frozen once. And there is the process itself.
+    and what is frozen once. And there is the process itself. Linear classifiers, which hold little,
+    are left out.
 
     Args:
         experiment: says which network, on which images, by which optimiser.
@@ -53,11 +54,13 @@ def estimate_memory(
     frozen: dict[str, int] = {}
     for treatment in treatments:
         below = treatment.frozen_units
-        own = sum(size.parameters for size in sizes[below:])
-        parameters += sum(size.parameters for size in sizes)
+        upper = () if treatment.linear else sizes[below:]
+        own = sum(size.parameters for size in upper)
+        whole = own + sum(size.parameters for size in sizes[:below])
+        parameters += whole
         trained += own
-        held += sum(size.parameters for size in sizes) + trained_copies * own
-        held += 2 * batch * sum(size.activations for size in sizes[below:])
+        held += whole + trained_copies * own
+        held += 2 * batch * sum(size.activations for size in upper)
         if below:
             frozen[treatment.donor] = max(below, frozen.get(treatment.donor, 0))
     for below in frozen.values():

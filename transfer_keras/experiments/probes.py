@@ -21,7 +21,6 @@ from transfer_keras.results import Workdir
 from transfer_keras.training import PROBE_TAG, Events, Progress, Stop, scalar_summary
 
 _BATCH = 256
-_MOST_FEATURES = 1024
 _FEATURE_BYTES = 2**30  # Of units whose features are computed in one pass.
 
 
@@ -112,7 +111,7 @@ def probe_accuracies(
 
 
 def _features_of(output: keras.KerasTensor) -> keras.KerasTensor:
-    return pool_features(output, _MOST_FEATURES)(output)
+    return pool_features(output)(output)
 
 
 def _passes(heads: dict[str, keras.KerasTensor], pictures: int) -> Iterator[list[str]]:

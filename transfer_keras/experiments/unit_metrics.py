@@ -50,6 +50,7 @@ def make_unit_metrics(
             compared_to = {
                 reference: known[id(model)][unit.index - 1]
                 for reference, model in references[name].items()
+                if unit.index <= transferred or not treatment.linear  # Else it has none there.
             }
             if unit.index <= transferred and not treatment.fine_tune:
                 activations = compared_to["donor"]  # A frozen unit is the donor's.

@@ -1,11 +1,16 @@
-"""Averages features of units to few numbers, of which linear models can be fitted."""
+"""Averages features of units to few numbers, to which linear models can be fitted."""
 
+import itertools
 import math
 
 import keras
 
+from transfer_keras import surgery
 
-def pool_features(output: keras.KerasTensor, most: int) -> keras.Sequential:
+_MOST = 1024
+
+
+def pool_features(output: keras.KerasTensor, most: int = _MOST) -> keras.Sequential:
     """Makes a network that averages an output to at most `most` features a picture, in float32.
 
     Feature maps are averaged to a grid of fewer positions where they have too many; tokens, and
@@ -30,3 +35,24 @@ def pool_features(output: keras.KerasTensor, most: int) -> keras.Sequential:
         size = (min(side, sizes[0]), min(side, sizes[1]))
         pools.append(keras.layers.AdaptiveAveragePooling2D(size, dtype="float32"))
     return keras.Sequential([*pools, keras.layers.Flatten(dtype="float32")])
+
+
+def put_linear_head(model: keras.Model, n: int, classes: int) -> keras.Model:
+    """Makes a network of the lower n units and a linear classifier, and leaves the others out.
+
+    Args:
+        model: a functional model; the new one shares its layers.
+        n: how many units, 1 or more; see `surgery.lower`.
+        classes: number of outputs, which are logits in float32.
+
+    Raises:
+        NotACutPoint: if no single tensor ends unit n.
+    """
+    features = surgery.lower(model, n).output
+    for layer in pool_features(features).layers:
+        features = layer(features)
+    names = {layer.name for layer in model.layers}
+    free = (f"linear{'_' * count}" for count in itertools.count())
+    name = next(name for name in free if name not in names)
+    outputs = keras.layers.Dense(classes, name=name, dtype="float32")(features)
+    return keras.Model(model.input, outputs, name=f"{model.name}_linear")

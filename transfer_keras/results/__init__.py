@@ -4,16 +4,7 @@
 """
 
 from transfer_keras.results import statistics
-from transfer_keras.results.comparison import (
-    BASE,
-    FROZEN_TRANSFER,
-    TUNED_TRANSFER,
-    NetworkResult,
-    Role,
-    Runs,
-    TargetTask,
-    compare,
-)
+from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask, compare
 from transfer_keras.results.donor_recommendation import (
     Price,
     best_role,
@@ -28,6 +19,13 @@ from transfer_keras.results.lock import hold_lock
 from transfer_keras.results.margin import MARGIN
 from transfer_keras.results.measure import BALANCED, TOP1, measure_accuracy
 from transfer_keras.results.recommendation import recommend
+from transfer_keras.results.roles import (
+    BASE,
+    FROZEN_TRANSFER,
+    LINEAR_TRANSFER,
+    TUNED_TRANSFER,
+    Role,
+)
 from transfer_keras.results.rows import Row
 from transfer_keras.results.selection import accuracy_of_choice
 from transfer_keras.results.statistics import Interval
@@ -39,6 +37,7 @@ __all__ = [
     "BASE",
     "EXPERIMENT_FILE",
     "FROZEN_TRANSFER",
+    "LINEAR_TRANSFER",
     "MARGIN",
     "TOP1",
     "TUNED_TRANSFER",

@@ -6,15 +6,8 @@ import numpy as np
 
 from transfer_keras.results import paper, statistics
 from transfer_keras.results.comparison import (
-    BASE,
-    FROZEN_SELFFER,
-    FROZEN_TRANSFER,
-    RANDOM_UNITS,
-    TUNED_SELFFER,
-    TUNED_TRANSFER,
     Comparison,
     NetworkResult,
-    Role,
     Runs,
     compare,
     compare_families,
@@ -23,6 +16,15 @@ from transfer_keras.results.comparison import (
 from transfer_keras.results.figures import dissimilar, reduced, transfer
 from transfer_keras.results.figures.drawing import Mean
 from transfer_keras.results.figures.styles import STYLES
+from transfer_keras.results.roles import (
+    BASE,
+    FROZEN_SELFFER,
+    FROZEN_TRANSFER,
+    RANDOM_UNITS,
+    TUNED_SELFFER,
+    TUNED_TRANSFER,
+    Role,
+)
 from transfer_keras.results.study import RANDOM, Kind, Network, Study
 
 _REDUCED = Role("reduced")

@@ -13,29 +13,12 @@ import numpy as np
 
 from transfer_keras.results import statistics
 from transfer_keras.results.measure import TOP1
-
-# Families of networks in the paper's notation, as `config.Treatment.role` gives them. B is the
-# target and A the other task, whichever they are.
-FROZEN_TRANSFER = "AnB"
-TUNED_TRANSFER = "AnB+"
-FROZEN_SELFFER = "BnB"
-TUNED_SELFFER = "BnB+"
-RANDOM_UNITS = "RnB"
+from transfer_keras.results.roles import BASE, Role
 
 # The samples that an interval can be taken over; see `Comparison.over`.
 OVER_SPLITS = "splits"
 OVER_SEEDS_AND_IMAGES = "seeds and images"
 OVER_IMAGES = "images"
-
-
-class Role(NamedTuple):
-    """A family of networks at one n: what a network is to its target; n is 0 for a base."""
-
-    family: str
-    n: int = 0
-
-
-BASE = Role("base")
 
 
 class NetworkResult(NamedTuple):

@@ -14,23 +14,31 @@ from typing import NamedTuple
 import numpy as np
 
 from transfer_keras.config import align_columns, duration
-from transfer_keras.results.comparison import (
-    BASE,
-    FROZEN_TRANSFER,
-    TUNED_TRANSFER,
-    Contrast,
-    NetworkResult,
-    Role,
-    Runs,
-)
+from transfer_keras.results.comparison import Contrast, NetworkResult, Runs
 from transfer_keras.results.hierarchy import Posterior, infer_levels
 from transfer_keras.results.margin import MARGIN, points
 from transfer_keras.results.planning import measure_spread, what_decides
+from transfer_keras.results.roles import (
+    BASE,
+    FROZEN_TRANSFER,
+    LINEAR_TRANSFER,
+    TUNED_TRANSFER,
+    Role,
+)
 
 _SURE = 0.9  # Probability with which something is said to lose no more than a margin.
 _GAIN = 0.95  # Of the interval of the gain over scratch, which is that of the best of several.
 _IN_QUESTION = 0.1  # From this probability of being better on, something is in question.
-_MODES = {FROZEN_TRANSFER: "frozen", TUNED_TRANSFER: "fine-tuned"}
+_MODES = {
+    FROZEN_TRANSFER: "frozen",
+    TUNED_TRANSFER: "fine-tuned",
+    LINEAR_TRANSFER: "with a linear classifier",
+}
+_DOING = {
+    FROZEN_TRANSFER: "freezing",
+    TUNED_TRANSFER: "fine-tuning",
+    LINEAR_TRANSFER: "a linear classifier on",
+}
 
 
 class Price(NamedTuple):
@@ -61,7 +69,7 @@ def mean_top1(runs: Runs) -> dict[Role, float]:
 def _results(runs: Runs) -> dict[Role, list[NetworkResult]]:
     results: dict[Role, list[NetworkResult]] = {}
     for _, _, role, result in runs.networks():
-        if role.family in (BASE.family, FROZEN_TRANSFER, TUNED_TRANSFER):
+        if role.family in (BASE.family, *_MODES):
             results.setdefault(role, []).append(result)
     return results
 
@@ -69,8 +77,8 @@ def _results(runs: Runs) -> dict[Role, list[NetworkResult]]:
 def roles_to_choose(runs: Runs) -> list[Role]:
     """Lists the roles that can be chosen; of equals the first is taken.
 
-    Training from scratch is first: a transfer must be better. Then they are those of the most
-    units first, of one n the frozen one: what trains less.
+    Training from scratch is first: a transfer must be better. Then what trains less is before what
+    trains more.
 
     A role counts if it was repeated more than half as often as the one that was repeated most, so
     that one lucky network does not win.
@@ -78,7 +86,7 @@ def roles_to_choose(runs: Runs) -> list[Role]:
     counts = {role: len(results) for role, results in _results(runs).items()}
     most = max(count for role, count in counts.items() if role != BASE or len(counts) == 1)
     repeated = [role for role, count in counts.items() if 2 * count > most]
-    return sorted(repeated, key=lambda role: (role != BASE, -role.n, role.family))
+    return sorted(repeated, key=lambda role: (role != BASE, *_effort(role)))
 
 
 def best_role(runs: Runs) -> Role:
@@ -103,26 +111,30 @@ def contenders(runs: Runs, than: Role) -> list[Role]:
     return [than, *sorted(near, key=means.get, reverse=True)]
 
 
-def cheapest_frozen(
+def cheapest(
     posterior: Posterior, taken: Role, margin: float = MARGIN
 ) -> tuple[Role, float] | None:
-    """Finds the frozen transfer with the most units that loses no more than a margin.
+    """Finds what trains least and loses no more than a margin, of what is not fine-tuned.
 
     Returns:
         The role, and the probability of that: 90 % or more if there is one, else the highest; None
         where nothing trains less than what is taken.
     """
-    less = [role for role in posterior.roles if _trains_less(role, taken)]
+    frozen = [role for role in posterior.roles if role.family in (FROZEN_TRANSFER, LINEAR_TRANSFER)]
+    less = [role for role in frozen if _effort(role) < _effort(taken)]
     safe = {role: 1 - posterior.risk(role, taken, margin) for role in less}
     if not less:
         return None
     sure = [role for role in less if safe[role] >= _SURE]
-    role = max(sure, key=lambda role: role.n) if sure else max(less, key=safe.get)
+    role = min(sure, key=_effort) if sure else max(less, key=safe.get)
     return role, safe[role]
 
 
-def _trains_less(role: Role, than: Role) -> bool:
-    return role.family == FROZEN_TRANSFER and (than.family != FROZEN_TRANSFER or role.n > than.n)
+def _effort(role: Role) -> tuple[int, int]:
+    """Orders roles by how much they train; a linear classifier also by how much there is below."""
+    if role.family == LINEAR_TRANSFER:
+        return 0, role.n
+    return 1 + (role.family != FROZEN_TRANSFER), -role.n
 
 
 def recommend_for_donor(
@@ -211,8 +223,7 @@ class _Names:
         """Says what is done: "freezing the lower 3 units (up to conv3)"."""
         if role == BASE:
             return "training from scratch"
-        verb = "freezing" if role.family == FROZEN_TRANSFER else "fine-tuning"
-        return f"{verb} {self.lower(role).format(of='')}"
+        return f"{_DOING[role.family]} {self.lower(role).format(of='')}"
 
 
 def _what_to_take(
@@ -238,9 +249,9 @@ def _for_less(
     margin: float,
     prices: Mapping[Role, Price],
 ) -> list[str]:
-    if not (cheapest := cheapest_frozen(posterior, taken, margin)):
+    if not (found := cheapest(posterior, taken, margin)):
         return []
-    role, safe = cheapest
+    role, safe = found
     loses = f"no more than {points(margin)}"
     if safe < _SURE:
         return [
@@ -283,7 +294,7 @@ def _not_decided(
 
 
 def _against_alternatives(posterior: Posterior, taken: Role) -> list[str]:
-    """Compares what is taken with training from scratch, and with the other mode."""
+    """Compares what is taken with training from scratch, and with another mode."""
     if taken == BASE:
         return []
     lines = []
@@ -293,6 +304,8 @@ def _against_alternatives(posterior: Posterior, taken: Role) -> list[str]:
     other = Role(TUNED_TRANSFER if taken.family == FROZEN_TRANSFER else FROZEN_TRANSFER, taken.n)
     if other in posterior.roles:
         verb = "Fine-tuned" if other.family == TUNED_TRANSFER else "Frozen"
+        if taken.family == LINEAR_TRANSFER:
+            verb = "The units above trained anew"
         lines.append(f"{verb} instead, at the same n: {_difference(posterior, other, taken)}.")
     return lines
 

@@ -7,19 +7,21 @@ import numpy as np
 
 from transfer_keras.results import statistics
 from transfer_keras.results.comparison import (
+    Comparison,
+    NetworkResult,
+    Runs,
+    compare,
+    compare_families,
+    unpaired_difference,
+)
+from transfer_keras.results.roles import (
     BASE,
     FROZEN_SELFFER,
     FROZEN_TRANSFER,
     RANDOM_UNITS,
     TUNED_SELFFER,
     TUNED_TRANSFER,
-    Comparison,
-    NetworkResult,
     Role,
-    Runs,
-    compare,
-    compare_families,
-    unpaired_difference,
 )
 
 # Ranges of n in the paper's table 1.

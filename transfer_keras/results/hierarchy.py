@@ -14,18 +14,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from transfer_keras.results.comparison import (
+from transfer_keras.results.comparison import Runs
+from transfer_keras.results.roles import (
     BASE,
     FROZEN_TRANSFER,
+    LINEAR_TRANSFER,
     TUNED_TRANSFER,
     Role,
-    Runs,
 )
 from transfer_keras.results.statistics import Interval, differ_by_seed, pool_seed_variance
 
 DRAWS = 4000
 _POINT = 0.01
-_FAMILIES = (FROZEN_TRANSFER, TUNED_TRANSFER)
+_FAMILIES = (FROZEN_TRANSFER, TUNED_TRANSFER, LINEAR_TRANSFER)
 # Standard deviations of what is known beforehand, in fractions of the pictures: of the level of
 # all, and of each family.
 _LEVEL, _FAMILY = 30 * _POINT, 10 * _POINT

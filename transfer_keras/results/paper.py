@@ -9,7 +9,8 @@ import csv
 import pathlib
 
 from transfer_keras.config import parse_treatment
-from transfer_keras.results.comparison import NetworkResult, Role, Runs, TargetTask
+from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask
+from transfer_keras.results.roles import Role
 from transfer_keras.results.study import RANDOM
 
 # Examples of each class in its reduced data (section 4.3); no class has more than 1,300.

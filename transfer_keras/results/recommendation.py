@@ -6,15 +6,7 @@ see `donor_recommendation`.
 
 from collections.abc import Sequence
 
-from transfer_keras.results.comparison import (
-    BASE,
-    FROZEN_TRANSFER,
-    TUNED_TRANSFER,
-    Comparison,
-    Role,
-    Runs,
-    compare_families,
-)
+from transfer_keras.results.comparison import Comparison, Runs, compare_families
 from transfer_keras.results.margin import (
     EQUIVALENCE,
     FINE,
@@ -25,6 +17,7 @@ from transfer_keras.results.margin import (
     verdict,
 )
 from transfer_keras.results.planning import plan_gap, what_decides
+from transfer_keras.results.roles import BASE, FROZEN_TRANSFER, TUNED_TRANSFER, Role
 
 
 def recommend(runs: Runs, failed: Sequence[Role] = (), *, margin: float = MARGIN) -> str:

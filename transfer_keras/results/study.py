@@ -17,8 +17,9 @@ from transfer_keras.config import (
     is_treatment_name,
     parse_treatment,
 )
-from transfer_keras.results.comparison import NetworkResult, Role, Runs, TargetTask
+from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask
 from transfer_keras.results.measure import TOP1, image_scores
+from transfer_keras.results.roles import Role
 from transfer_keras.results.rows import Row
 from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 

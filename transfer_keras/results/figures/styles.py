@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
-from transfer_keras.results.comparison import (
+from transfer_keras.results.roles import (
     FROZEN_SELFFER,
     FROZEN_TRANSFER,
+    LINEAR_SELFFER,
+    LINEAR_TRANSFER,
     RANDOM_UNITS,
     TUNED_SELFFER,
     TUNED_TRANSFER,
@@ -27,6 +29,8 @@ STYLES = {
     TUNED_SELFFER: Style("selffer, fine-tuned", "#56B4E9", "v", "--"),
     FROZEN_TRANSFER: Style("transfer, frozen", "#D55E00", "o", "-"),
     TUNED_TRANSFER: Style("transfer, fine-tuned", "#CC79A7", "s", "-"),
+    LINEAR_SELFFER: Style("selffer, linear classifier", "#009E73", "<", "--"),
+    LINEAR_TRANSFER: Style("transfer, linear classifier", "#E69F00", "D", "-"),
     RANDOM_UNITS: Style("random, frozen", "#000000", "x", ":"),
 }
 

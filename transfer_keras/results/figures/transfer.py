@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from matplotlib import pyplot
 
-from transfer_keras.results.comparison import BASE
 from transfer_keras.results.figures import drawing
 from transfer_keras.results.figures.drawing import Mean
 from transfer_keras.results.figures.styles import STYLES
+from transfer_keras.results.roles import BASE
 
 # Distance on the horizontal axis between the families at one n.
 _DODGE = 0.09
