@@ -21,6 +21,13 @@ from transfer_keras.experiments import hold_back, read_data
 from transfer_keras.training import Scores, Trial
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_suffice():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rates, "_FEWEST", 5)
+        yield
+
+
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("asked")
@@ -150,12 +157,13 @@ def test_what_diverges_everywhere_is_not_taken(asked, monkeypatch):
     assert "0.001 is taken" in lines[0]
 
 
-def test_too_few_pictures_to_hold_any_back(asked):
+def test_too_few_pictures_to_hold_any_back(asked, monkeypatch):
     experiment, data = asked
     few = dataclasses.replace(data, train={"B": data.train["B"].part(np.array([0, 20, 40]))})
-    settings, lines = find((experiment, few))
-    assert settings == {}
-    assert lines == ("Too few pictures to search learning rates with.",)
+    too_few = ("Too few pictures to search learning rates with.",)
+    assert find((experiment, few)) == ({}, too_few)
+    monkeypatch.setattr(rates, "_FEWEST", 25)  # Of the 12 that are held back.
+    assert find(asked) == ({}, too_few)
 
 
 def test_a_signal_ends_it(asked, monkeypatch):

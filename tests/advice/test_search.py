@@ -17,7 +17,7 @@ from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.config import Interrupted, parse_treatment
 from transfer_keras.config.errors import UserError
-from transfer_keras.results import Workdir
+from transfer_keras.results import Role, Workdir, mean_top1
 from transfer_keras.results.study import read_study
 
 CHOSEN = ("steps", "warm_up_head", "learning_rate", "transferred_learning_rate")
@@ -45,17 +45,26 @@ def run(experiment, folder, *, seconds=FOREVER, elapsed=0.0, seeds=2, fixed=CHOS
 
 @pytest.fixture(scope="module")
 def advised(tmp_path_factory):
+    """All is in question, so all is repeated that a seed changes."""
     folder = tmp_path_factory.mktemp("advised")
     experiment = ask(folder)
-    return experiment, folder, run(experiment, folder / "advice")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "contenders", lambda runs, than: list(mean_top1(runs)))
+        return experiment, folder, run(experiment, folder / "advice")
 
 
 def test_every_n_is_tried_frozen_and_fine_tuned_and_then_another_seed(advised):
     _, folder, log = advised
     done = {w.name: set(Workdir(w).done) for w in (folder / "advice").glob("split*")}
     everything = {"baseB", *(f"A{n}B{plus}" for n in (1, 2, 3) for plus in ("", "+"))}
-    assert done["splitdonor-seed0"] == everything
+    fitted = {"A1B-linear", "A2B-linear", "A3B"}
+    assert done["splitdonor-seed0"] == everything | fitted
     assert "baseB" in done["splitdonor-seed1"] <= everything
+    (runs,) = read_study(folder / "advice").runs.values()
+    for name in fitted:  # As with any seed.
+        treatment = parse_treatment(name)
+        first, second = runs.of(Role(treatment.role, treatment.n))
+        assert first is second
     assert "Seed 1: " in log
     assert len(read_study(folder / "advice").networks) == sum(map(len, done.values()))
 
@@ -161,7 +170,8 @@ def test_uneven_classes_count_the_same_in_all_that_is_said(tmp_path):
     for network in trained:
         label, predicted = network.workdir.predictions(network.row.treatment)
         expected = balanced_accuracy_score(label, predicted)
-        kind = {"base": "from scratch", "frozen": "frozen", "fine_tune": "fine-tuned"}
+        kind = {"base": "from scratch", "frozen": "frozen", "fine_tune": "fine-tuned",
+                "linear": "with a linear classifier"}  # fmt: skip
         (line,) = [line for line in table if re.match(
             rf"{network.row.n}\s.*{kind[network.row.mode]}\s", line)]  # fmt: skip
         assert f" {expected:.3f} " in line

@@ -7,7 +7,9 @@ from transfer_keras.config.plan import plan_groups, with_bases
 from transfer_keras.config.treatments import Treatment, combine_treatments, parse_treatment
 
 
-@pytest.mark.parametrize("name", ["A3B", "B3B", "B3B+", "R2B", "baseA", "baseB", "A12B+", "R1A"])
+@pytest.mark.parametrize(
+    "name", ["A3B", "B3B", "B3B+", "R2B", "baseA", "baseB", "A12B+", "R1A", "A3B-linear"]
+)
 def test_notation_round_trip(name):
     assert parse_treatment(name).name == name
 
@@ -15,6 +17,10 @@ def test_notation_round_trip(name):
 def test_fields():
     assert parse_treatment("A3B+") == Treatment(target="B", donor="A", n=3, fine_tune=True)
     assert parse_treatment("baseA") == Treatment(target="A")
+    linear = parse_treatment("B3A-linear")
+    assert linear == Treatment(target="A", donor="B", n=3, linear=True)
+    assert (linear.mode, linear.role, linear.frozen_units) == ("linear", "AnB-linear", 3)
+    assert (linear.family, linear.frozen.name) == ("BnA-linear", "B3A")
     assert parse_treatment("A3B").needs == parse_treatment("baseA")
     assert parse_treatment("B3B+").needs == parse_treatment("baseB")
     assert parse_treatment("R3B").needs is None
@@ -22,10 +28,12 @@ def test_fields():
 
 
 @pytest.mark.parametrize(
-    "text", ["A3C", "C3B", "A0B", "AB", "base", "baseC", "R3B+", "a3b", "A3B++", ""]
-)
+    "text",
+    ["A3C", "C3B", "A0B", "AB", "base", "baseC", "R3B+", "a3b", "A3B++", "", "A3B+-linear",
+     "R3B-linear", "base-linear", "A3B-"],
+)  # fmt: skip
 def test_bad_notation(text):
-    with pytest.raises(ValueError, match=r"treatment|n must|no \+ here"):
+    with pytest.raises(ValueError, match=r"treatment|n must|no \+ here|is for frozen units"):
         parse_treatment(text)
 
 

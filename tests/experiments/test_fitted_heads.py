@@ -7,10 +7,12 @@ from scipy import optimize, special
 from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
 
+from transfer_keras import surgery
 from transfer_keras.config import UserError
 from transfer_keras.experiments import estimate_sweep, may_fit_head, plan_experiment, read_data
 from transfer_keras.experiments.logistic import fit_logistic
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.networks import pool_features
 from transfer_keras.results import Workdir
 
 
@@ -116,7 +118,44 @@ def test_the_head_is_the_fit_to_the_donors_features(given, tmp_path):
     rows = {name: workdir.row(name) for name in names}
     assert rows["A3B"].outcome == "trained"
     assert {name: row.steps for name, row in rows.items()} == {"A3B": 1, "A2B": 6, "A3B+": 6}
+    assert {name: row.fitted for name, row in rows.items()} == {
+        "A3B": True, "A2B": False, "A3B+": False,
+    }  # fmt: skip
     assert "fit_head" not in ask(given, "A3B", fit_head=False).identity
+
+
+@pytest.mark.parametrize("fit_head", [True, False])
+def test_a_linear_classifier_stands_on_the_lower_units_alone(given, tmp_path, fit_head):
+    """By the donor's own features, averaged, and the fit to them; or trained step by step."""
+    experiment = ask(given, "A1B-linear", "A2B-linear", "A3B", fit_head=fit_head, steps=60)
+    data, workdir = read_data(experiment), Workdir(tmp_path / "run")
+    groups = [set(group.names) for group in plan_experiment(experiment, data.pair.tasks)]
+    assert groups == [{"A1B-linear", "A2B-linear", "A3B"}]  # One pass for all.
+    run_experiment(experiment, workdir, log=lambda _: None, data=data)
+
+    donor = keras.saving.load_model(given / "own.keras")
+    (train, labels), (test, _) = (
+        next(iter(part["B"].evaluation(batch_size=1000))) for part in (data.train, data.test)
+    )
+    for n in (1, 2):
+        lower = surgery.lower(surgery.logits(donor), n)
+        pool = pool_features(lower.output)
+        of_train, of_test = (
+            pool(lower(images.numpy().astype("float32"))).numpy() for images in (train, test)
+        )
+        network = keras.saving.load_model(workdir.network_path(f"A{n}B-linear"))
+        kernel, bias = network.layers[-1].get_weights()
+        assert [x.shape for x in (kernel, bias)] == [(of_train.shape[1], 3), (3,)]
+        upper = {layer.name for unit in surgery.units(donor)[n:] for layer in unit.layers}
+        assert not upper & {layer.name for layer in network.layers}
+        if fit_head:
+            fitted = fit_logistic(of_train, labels.numpy(), 3)
+            np.testing.assert_allclose(kernel, fitted.kernel, rtol=1e-3, atol=1e-4)
+        row = workdir.row(f"A{n}B-linear")
+        assert (row.mode, row.fitted) == ("linear", fit_head)
+        assert row.trainable_parameters == kernel.size + 3
+        _, predicted = workdir.predictions(f"A{n}B-linear")
+        np.testing.assert_array_equal(predicted, (of_test @ kernel + bias).argmax(axis=1))
 
 
 def test_classes_that_count_the_same(given, tmp_path):

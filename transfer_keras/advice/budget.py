@@ -1,6 +1,7 @@
 """How the time that a person gives becomes a set of networks to train, and is kept."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import time
@@ -31,6 +32,12 @@ _ENOUGH_EPOCHS, _FEWEST_EPOCHS, _MOST_EPOCHS = 7, 3, 60
 _AMPLE_EPOCHS = 15  # From here on more is fine-tuned than what transfers most.
 _WARM_UP = 0.1  # Part of the steps, where nothing else is said.
 _PLAN = "plan.json"
+_KINDS = {
+    "linear": "linear classifiers",
+    "frozen": "frozen",
+    "fine_tune": "fine-tuned",
+    "base": "from scratch",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,11 +343,10 @@ def _first_sets(
         return sorted(near, reverse=True)
 
     def stages(frozen: Sequence[int], tuned: Sequence[int]) -> tuple[list[list[Treatment]], int]:
-        fitted, begun_anew = [], treatments_at(frozen, [""], experiment)
-        if experiment.training.fit_head:
-            fitted = list(filter(experiment.trains_head_alone, begun_anew))
-            begun_anew = [t for t in begun_anew if t not in fitted]
-            fitted += linear_treatments(frozen, experiment)
+        begun_anew = treatments_at(frozen, [""], experiment)
+        fitted = list(filter(experiment.fits_head, begun_anew))
+        begun_anew = [treatment for treatment in begun_anew if treatment not in fitted]
+        fitted += linear_treatments(frozen, experiment)
         kinds = [fitted, begun_anew, treatments_at(tuned, ["+"], experiment)]
         planned = [stage for stage in (*kinds, [SCRATCH] if scratch else []) if stage]
         return planned, _AMPLE_EPOCHS if len(tuned) > 1 else _ENOUGH_EPOCHS
@@ -372,7 +378,7 @@ def linear_treatments(cut_points: Sequence[int], experiment: Experiment) -> list
     if not experiment.training.fit_head:
         return []
     treatments = treatments_at(cut_points, [LINEAR], experiment)
-    return [t for t in treatments if not experiment.trains_head_alone(t.frozen)]
+    return [t for t in treatments if not experiment.fits_head(t.frozen)]
 
 
 def treatment_of(role: Role) -> Treatment:
@@ -384,14 +390,13 @@ def treatment_of(role: Role) -> Treatment:
 
 def describe_stage(treatments: Sequence[Treatment]) -> str:
     """Says what treatments are, for people: "frozen at n = 3, 2"."""
-    parts = {
-        "linear": "linear classifiers",
-        "frozen": "frozen",
-        "fine_tune": "fine-tuned",
-        "base": "from scratch",
-    }
     said = []
-    for mode, words in parts.items():
-        if at := [f"{t.n}" for t in treatments if t.mode == mode]:
-            said.append(words if mode == "base" else f"{words} at n = {', '.join(at)}")
+    for mode, same in itertools.groupby(as_described(treatments), key=lambda t: t.mode):
+        at = ", ".join(f"{treatment.n}" for treatment in same)
+        said.append(_KINDS[mode] if mode == "base" else f"{_KINDS[mode]} at n = {at}")
     return ", ".join(said)
+
+
+def as_described(treatments: Sequence[Treatment]) -> list[Treatment]:
+    """Gives treatments in the order in which `describe_stage` names them."""
+    return sorted(treatments, key=lambda treatment: [*_KINDS].index(treatment.mode))

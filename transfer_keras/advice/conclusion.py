@@ -132,7 +132,7 @@ def _chosen_network(
     """Finds the network of the best treatment that did best itself."""
     role = best_role(runs)
     top1 = {seed: run.top1 for _, seed, each, run in runs.networks() if each == role}
-    of_seed = experiment.replace(seed=max(top1, key=top1.get))
+    of_seed = experiment.replace(seed=max(top1, key=lambda seed: (top1[seed], -seed)))
     of_fold, *_ = fold_experiments(of_seed)
     return model_card.ChosenNetwork(
         treatment=treatment_of(role).name,

@@ -82,8 +82,7 @@ class TrainingCost:
         """
         if not treatments:
             return 0.0
-        alone = [t for t in treatments if experiment.trains_head_alone(t)]
-        if experiment.training.fit_head and alone:  # A group of their own.
+        if alone := [t for t in treatments if experiment.fits_head(t)]:  # A group of their own.
             others = [treatment for treatment in treatments if treatment not in alone]
             of_heads = experiment.for_group(alone).replace(fit_head=False)
             fit = self.correction * self.forward * self.train

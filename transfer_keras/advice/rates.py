@@ -50,6 +50,7 @@ _PARTS = {"frozen": 0.05, "fine_tune": 0.2, "base": 0.1}
 _SHALLOWER = 0.75  # Of the most units.
 _HELD_BACK = 0.2  # Part of the training pictures by which rates are compared.
 _MOST = 1000  # Pictures that it is done with.
+_FEWEST = 25  # Of them.
 _FEWEST_STEPS = 4  # Of the first rung.
 _MOST_EPOCHS = {"frozen": 20, "fine_tune": 4, "base": 4}  # Of it.
 _OVERRUN = 1.25  # It ends when it has taken so many times what it was given.
@@ -113,7 +114,7 @@ def find_rates(
         return {}, ()
     settings, lines = {}, []
     batch = experiment.training.batch_size
-    if len(inner.train["B"]) < batch or not len(inner.test["B"]):
+    if len(inner.train["B"]) < batch or len(inner.test["B"]) < _FEWEST:
         line = "Too few pictures to search learning rates with."
         log(line)
         return {}, (line,)

@@ -19,6 +19,7 @@ from transfer_keras.advice.budget import (
     SCRATCH,
     Budget,
     SearchPlan,
+    as_described,
     check_folder,
     describe_stage,
     linear_treatments,
@@ -247,14 +248,17 @@ class _Search:
         for seed in range(first + 1, first + self._budget.seeds):
             runs = self.runs()
             again = self.experiment.replace(seed=seed)
+            roles = contenders(runs, refinement.leading_role(runs))
+            in_question = [treatment_of(role) for role in roles if role != BASE]
+            in_question = [t for t in in_question if not self.experiment.fits_head(t)]
+            if not in_question:  # What is left is the same with any seed.
+                break
             treatments = [SCRATCH] if BASE in mean_top1(runs) else []
-            none = len(treatments)
-            for role in contenders(runs, refinement.leading_role(runs)):
-                more = [*treatments, *([treatment_of(role)] if role != BASE else [])]
-                if self._is_over or not self._fits(more, again):
+            for treatment in in_question:
+                if self._is_over or not self._fits([*treatments, treatment], again):
                     break
-                treatments = more
-            if len(treatments) == none:
+                treatments.append(treatment)
+            if not {*treatments} & {*in_question}:
                 return
             self._log(f"Seed {seed}: {describe_stage(treatments)}.")
             if not self._train(again.replace(treatments=tuple(treatments))):
@@ -340,7 +344,7 @@ class _Search:
             if name in in_all
         }
         best = max(map(parse_treatment, top1), key=lambda t: (top1[t.name], t.frozen_units))
-        values = ", ".join(f"{top1[treatment.name]:.3f}" for treatment in stage)
+        values = ", ".join(f"{top1[treatment.name]:.3f}" for treatment in as_described(stage))
         self._log(
             f"After {duration(self._budget.elapsed)}: {describe_stage(stage)}: {values}. "
             f"Best so far: {describe_stage([best])}, {measure} {top1[best.name]:.3f}."

@@ -189,8 +189,7 @@ class Experiment(Request):
             fields[name] = dataclasses.replace(section, **new) if new else section
         if changes:
             raise TypeError(f"Expected settings of {self.title}. Received: {list(changes)}")
-        network = fields["training"].network
-        if network != self.training.network:
+        if (network := fields["training"].network) != self.training.network:
             fields["architecture"] = ARCHITECTURES[network]
         return dataclasses.replace(self, **fields)
 
@@ -211,19 +210,21 @@ class Experiment(Request):
 
     def trains_head_alone(self, treatment: Treatment) -> bool:
         """Tells whether all but the last unit is frozen, and that is no block of several."""
-        if treatment.linear:
-            return True
+        *_, below, last = self.architecture.cuts
         top = len(self.architecture.units) - 1
-        cuts = self.architecture.cuts
-        return treatment.frozen_units == top and cuts[top - 1] == cuts[top] - 1
+        return treatment.linear or (treatment.frozen_units == top and below == last - 1)
+
+    def fits_head(self, treatment: Treatment) -> bool:
+        """Tells whether its head is fitted, and nothing is trained: the seed changes nothing."""
+        return self.training.fit_head and self.trains_head_alone(treatment)
 
     def units_at_transferred_rate(self, treatment: Treatment) -> int:
         """Counts the units of a network that are trained with the rate of transferred ones.
 
         A head that was fitted before is one of them, if it is all that is new.
         """
-        begun = self.training.fit_head and self.training.head_first
-        if begun and treatment.fine_tune and self.trains_head_alone(treatment.frozen):
+        begun = self.training.head_first and treatment.fine_tune
+        if begun and self.fits_head(treatment.frozen):
             return self.units_transferred(treatment) + 1
         return self.units_transferred(treatment)
 
@@ -232,10 +233,9 @@ class Experiment(Request):
 
         Heads that are fitted have one step, which changes no weight: it leads to their test.
         """
-        if not self.training.fit_head or not all(map(self.trains_head_alone, treatments)):
-            return self
         unchanged = {"learning_rate": _NO_CHANGE, "weight_decay": 0.0, "warm_up_head": 0}
-        return self.replace(steps=1, **unchanged)
+        fits = all(map(self.fits_head, treatments))
+        return self.replace(steps=1, **unchanged) if fits else self
 
     def pixels_of(self, treatment: Treatment) -> str:
         """Names the task whose pictures' mean its network takes off."""

@@ -120,6 +120,7 @@ def _save_networks(
         network = surgery.extract(fused, name)
         surgery.assert_unchanged(network, frozen[name])
         row = _make_row(treatment, network, trained[name], group_size)
+        row = dataclasses.replace(row, fitted=run.experiment.fits_head(treatment))
         _save_network(run.workdir, row, network, trained[name])
         tensorboard.write_result(run, events[name], row)
         run.workdir.write_row(row)  # Last: where it is, all is.
@@ -159,8 +160,8 @@ def _fit_heads(
     run: Run, treatments: Sequence[Treatment], fused: keras.Model
 ) -> Mapping[str, Scores]:
     """Fits the heads of a group that is not trained, and gives their scores; else none."""
-    alone = all(map(run.experiment.trains_head_alone, treatments))
-    return fit_heads(run, treatments, fused) if run.experiment.training.fit_head and alone else {}
+    fits = all(map(run.experiment.fits_head, treatments))
+    return fit_heads(run, treatments, fused) if fits else {}
 
 
 def _judge(trained: Trained, fitted: Scores, classes: int) -> Trained:

@@ -109,8 +109,7 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
             return False
         if head_first and len({treatment.fine_tune for treatment in together}) > 1:
             return False  # What is fine-tuned begins with networks that are done.
-        alone = {experiment.trains_head_alone(treatment) for treatment in together}
-        if experiment.training.fit_head and len(alone) > 1:
+        if len({experiment.fits_head(treatment) for treatment in together}) > 1:
             return False
         if size:
             return len(together) <= size

@@ -88,11 +88,12 @@ def infer_levels(runs: Runs, *, draws: int = DRAWS) -> Posterior | None:
         None where there are no networks, or the answers of one are not known.
     """
     answers = _answers_by_role(runs)
+    fitted = {role for _, _, role, result in runs.networks() if result.fitted}
     if not answers:
         return None
     roles = tuple(sorted(answers, key=lambda role: (role.n, role.family)))
     means = np.array([answers[role].mean() for role in roles])
-    seeds = np.array([len(answers[role]) for role in roles])
+    seeds = np.array([np.inf if role in fitted else len(answers[role]) for role in roles])
     images = _image_covariance([answers[role].mean(axis=0) for role in roles])
     pooled = pool_seed_variance(filter(differ_by_seed, answers.values()))
 

@@ -13,7 +13,7 @@ class Row:
         donor: task that the lower units come from, "A" or "B"; "R": untrained; None for a base.
         n: number of units that come from the donor; 0 for a base.
         target: task that it was trained on, "A" or "B".
-        mode: "base", "frozen", "fine_tune" or "random".
+        mode: "base", "frozen", "fine_tune", "random" or "linear".
         top1: fraction of the test images that it got right, after the last step.
         loss: mean cross-entropy on the test images, in nats; None where it is no number.
         outcome: `choices.TRAINED`; `choices.DIVERGED` if a loss is no number;
@@ -35,6 +35,7 @@ class Row:
             took it.
         best_step: the update after which the network was saved: the last, or with early stopping
             that of its best test.
+        fitted: whether its head was fitted, and nothing trained.
     """
 
     treatment: str
@@ -57,3 +58,4 @@ class Row:
     probes: Mapping[str, float | None] | None = None
     best_step: int | None = None
     chance_loss: float | None = None
+    fitted: bool = False

@@ -200,6 +200,11 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
         folds = 1
     trained = [each for each in answers if each.network.trained]
     by_kind, all_by_kind = (_make_runs(each, folds, measure) for each in (trained, answers))
+    if settings.get("donor"):  # Else each seed has its own.
+        by_kind, all_by_kind = (
+            {kind: runs.repeat_fitted() for kind, runs in of.items()}
+            for of in (by_kind, all_by_kind)
+        )
     return Study(settings, facts[0]["versions"], networks, by_kind, all_by_kind)
 
 
@@ -227,7 +232,7 @@ def _make_runs(answers: Sequence[_Answers], folds: int, measure: str) -> dict[Ki
         top1 = row.top1 if measure == TOP1 and folds == 1 else float(scores.mean())
         best = float(np.mean([best_tests(each.network.row) for each in parts]))
         by_seed = by_kind.setdefault(kind, {}).setdefault(target, {})
-        by_seed.setdefault(seed, {})[role] = NetworkResult(top1, scores, best)
+        by_seed.setdefault(seed, {})[role] = NetworkResult(top1, scores, best, row.fitted)
     return {kind: Runs(by_target, measure) for kind, by_target in by_kind.items()}
 
 
