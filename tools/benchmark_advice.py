@@ -3,9 +3,9 @@
 python tools/benchmark_advice.py --shared=../shared --folder=benchmark
 
 1. `truth`: of each pair of a donor and pictures (`advice_pairs.py`) some cuts, frozen and
-   fine-tuned, at several rates, the head alone fitted too, BatchNorm of what is fine-tuned kept
-   and trained, with several seeds, each tested on pictures that nothing is chosen by. One process
-   a core, of one thread.
+   fine-tuned, at several rates, BatchNorm of what is fine-tuned kept and trained, with several
+   seeds, and at every cut a linear classifier that is fitted; each tested on pictures that nothing
+   is chosen by. One process a core, of one thread.
 2. `advise`: what the program recommends in each of `--budgets`, tested on the same pictures.
 3. `rules`: what rules of thumb reach in that time (`advice_rules.py`).
 4. `table`: the regret of each, in points: what it loses from the best of the grid. The best is
@@ -13,7 +13,8 @@ python tools/benchmark_advice.py --shared=../shared --folder=benchmark
 5. `estimates`: how well estimates without training choose among the frozen depths of the grid
    (`advice_estimates.py`).
 
-All that is done is kept in `--folder`; run again, it goes on. Nothing else may run meanwhile.
+All that is done is kept in `--folder`; run again, it goes on. `--results` names a file from which
+it goes on too, and into which all numbers are written. Nothing else may run meanwhile.
 """
 
 import concurrent.futures
@@ -44,8 +45,10 @@ _EPOCHS = flags.DEFINE_integer("epochs", 12, "Of each network of the grid.", 1)
 _MOST_STEPS = flags.DEFINE_integer("most_steps", 60, "Of each of them, at the most.", 30)
 _CUTS = flags.DEFINE_integer("cuts", 3, "Cuts of the grid.", 1)
 _JOBS = flags.DEFINE_integer("jobs", os.cpu_count(), "Processes of the grid at a time.", 1)
+_RESULTS = flags.DEFINE_string("results", None, "JSON file of all numbers, read and written.")
 _CHILD = flags.DEFINE_string("child", None, "Part of the grid that this process does.")
 
+_KINDS = ("grid", "advice", "rules")
 RULES = ("linear", "last_block", "guide", "all", "fastai")
 NEW = (1e-3, 3e-3, 1e-2, 3e-2)
 FITTED = (1e-30,)  # No weight changes.
@@ -62,6 +65,8 @@ def main(_) -> None:
         (pair,) = [pair for pair in pairs if pair.name == name]
         _train_grid(pair, int(seed), folder)
         return
+    if _RESULTS.value:
+        _unpack(pathlib.Path(_RESULTS.value), folder)
     measures = {"truth": _truth, "advise": _advise, "rules": _rules}
     for case in _CASES.value:
         if case == "table":
@@ -73,6 +78,36 @@ def main(_) -> None:
             continue
         for pair in pairs:
             measures[case](pair, folder)
+            if _RESULTS.value:
+                _pack(folder, pathlib.Path(_RESULTS.value))
+
+
+def _pack(folder: pathlib.Path, results: pathlib.Path) -> None:
+    """Writes the numbers that are in the folder into one file, without what was said with them."""
+    found: dict[str, dict] = {}
+    for kind in _KINDS:
+        for path in sorted((folder / kind).glob("*.json")):
+            facts = json.loads(path.read_text())
+            facts.pop("said", None)
+            found.setdefault(kind, {})[path.stem] = facts
+    text = ",\n".join(
+        f"{json.dumps(kind)}: {{\n"
+        + ",\n".join(f"{json.dumps(name)}: {json.dumps(facts)}" for name, facts in of_kind.items())
+        + "\n}"
+        for kind, of_kind in found.items()
+    )
+    results.write_text(f"{{\n{text}\n}}\n")
+
+
+def _unpack(results: pathlib.Path, folder: pathlib.Path) -> None:
+    """Writes what is in such a file, and not in the folder, there."""
+    if not results.exists():
+        return
+    for kind, of_kind in json.loads(results.read_text()).items():
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for name, facts in of_kind.items():
+            if not (path := folder / kind / f"{name}.json").exists():
+                path.write_text(json.dumps(facts))
 
 
 # The truth.
@@ -106,6 +141,7 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
     )
 
     set_environment()
+    from transfer_keras.advice.budget import linear_treatments
     from transfer_keras.advice.rates import searched_variables
     from transfer_keras.experiments import (
         Run,
@@ -116,6 +152,7 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
         make_streams,
         may_fit_head,
         read_data,
+        run_experiment,
         use_devices,
     )
     from transfer_keras.results import Workdir
@@ -157,6 +194,16 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
     path = folder / "grid" / f"{pair.name}-seed{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     done = json.loads(path.read_text()) if path.exists() else {}
+    linear = linear_treatments(cuts, first.replace(fit_head=may_fit_head(first)))
+    if missing := [treatment for treatment in linear if treatment.name not in done]:
+        with tempfile.TemporaryDirectory() as temporary:
+            asked, workdir = (
+                first.replace(treatments=tuple(missing), fit_head=True),
+                Workdir(temporary),
+            )
+            run_experiment(asked, workdir, data=data, log=lambda line: None)
+            done |= {t.name: {f"{FITTED[0]:g}": workdir.row(t.name).top1} for t in missing}
+        path.write_text(json.dumps(done))
     for n in wanted:
         arms = {f"A{n}B": "frozen"}
         if fits := n == top and may_fit_head(first):  # Then fine-tuning begins with that.
