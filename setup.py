@@ -27,7 +27,7 @@ setup(
         "jinja2",
         "matplotlib",
         "numpy",
-        "scikit-learn",
+        "scikit-learn>=1.7",
         "scipy>=1.15",
         "tensorboard",
         "tensorflow>=2.21",

@@ -57,8 +57,10 @@ def test_every_n_is_tried_frozen_and_fine_tuned_and_then_another_seed(advised):
     _, folder, log = advised
     done = {w.name: set(Workdir(w).done) for w in (folder / "advice").glob("split*")}
     everything = {"baseB", *(f"A{n}B{plus}" for n in (1, 2, 3) for plus in ("", "+"))}
-    fitted = {"A1B-linear", "A2B-linear", "A3B"}
+    fitted = {"A3B", *(name for name in done["splitdonor-seed0"] if name.endswith("-linear"))}
     assert done["splitdonor-seed0"] == everything | fitted
+    best = int(re.search(r"First answer, .*: the lower (\d) unit", log)[1])
+    assert fitted == {"A3B"} | ({f"A{best}B-linear"} if best < 3 else set())
     assert "baseB" in done["splitdonor-seed1"] <= everything
     (runs,) = read_study(folder / "advice").runs.values()
     for name in fitted:  # As with any seed.
@@ -263,7 +265,7 @@ def test_too_little_time_is_an_error_and_nothing_is_lost(tmp_path, monkeypatch):
 
     def run_until_soon(*arguments, deadline, **more):
         given.append(deadline)
-        return trained(*arguments, deadline=time.monotonic() + 4, **more)
+        return trained(*arguments, deadline=time.monotonic() + 8, **more)
 
     monkeypatch.setattr(search, "run_experiment", run_until_soon)
     fixed = [*CHOSEN, "fit_head"]
@@ -284,7 +286,7 @@ def stop(*_, **__):
     raise Planned
 
 
-def make_plan(tmp_path, seconds, fixed=(), logged=None, experiment=None, **settings):
+def make_plan(tmp_path, seconds, fixed=(), logged=None, experiment=None, linear=None, **settings):
     experiment = experiment or ask(tmp_path, **settings)
     cost = TrainingCost(
         overhead=0.5, forward=0.01, train=30, test=6, feature_bytes=dict.fromkeys(range(1, 4), 9)
@@ -292,9 +294,22 @@ def make_plan(tmp_path, seconds, fixed=(), logged=None, experiment=None, **setti
     folder = tmp_path / "advice"
     log = ([] if logged is None else logged).append
     planned, plan = budget.make_plan(
-        experiment, folder, Budget(seconds, time.monotonic()), cost, fixed=fixed, log=log
-    )
+        experiment, folder, Budget(seconds, time.monotonic()), cost, fixed=fixed, linear=linear,
+        log=log,
+    )  # fmt: skip
     return planned, plan, cost
+
+
+def test_heads_that_are_fitted_come_first(tmp_path):
+    """The linear classifier that the estimates found is one of them, unless it is the head."""
+    logged = []
+    _, plan, _ = make_plan(tmp_path / "below", 4000, logged=logged, linear=2, fit_head=True)
+    assert plan.stages[:2] == (("A3B", "A2B-linear"), ("A2B", "A1B"))
+    assert "linear classifiers at n = 2, frozen at n = 3; then frozen at n = 2, 1; " in logged[0]
+    _, plan, _ = make_plan(tmp_path / "top", 4000, linear=3, fit_head=True)
+    assert plan.stages[0] == ("A3B",)
+    _, plan, _ = make_plan(tmp_path / "trained", 4000, linear=2)
+    assert plan.stages[0] == ("A3B", "A2B", "A1B")
 
 
 @pytest.mark.parametrize(

@@ -172,17 +172,28 @@ def test_the_linear_classifier_against_numpy_by_brute_force():
     everyone = np.arange(40)
 
     def left_out(penalty):
-        return sum(
-            np.sum((fit(standard[everyone != i], targets[everyone != i], penalty)(standard[i])
-                    - targets[i]) ** 2)
+        return np.array([
+            fit(standard[everyone != i], targets[everyone != i], penalty)(standard[i])
             for i in everyone
-        )  # fmt: skip
+        ])  # fmt: skip
 
-    best = min(np.logspace(-1, 6, 15), key=left_out)
+    best = min(np.logspace(-1, 6, 15), key=lambda p: np.sum((left_out(p) - targets) ** 2))
     answers = fit(standard, targets, best)((y - x.mean(axis=0)) / x.std(axis=0)).argmax(axis=1)
+    right = np.concatenate([answers == others, left_out(best).argmax(axis=1) == labels])
     top1 = classifiers.linear_top1(x, labels, y, others)
-    assert top1 == pytest.approx(np.mean(answers == others), abs=0.004)
+    assert top1 == pytest.approx(right.mean(), abs=0.004)
     assert 0.5 < top1 < 0.95
+
+
+def test_of_two_classes_the_linear_classifier_leaves_each_picture_out_too():
+    """On noise, what is not left out is remembered, and what is has chance at the most."""
+    rng = np.random.default_rng(6)
+    x, labels = rng.normal(size=(60, 200)), np.tile([0, 1], 30)
+    others, truth = rng.normal(size=(4, 200)), np.tile([0, 1], 2)
+    assert classifiers.linear_top1(x, labels, others, truth) < 0.65
+    x[:, 0] += np.where(labels == 1, 99, -99)
+    others[:, 0] += np.where(truth == 1, 99, -99)
+    assert classifiers.linear_top1(x[:, :1], labels, others[:, :1], truth) == 1
 
 
 def test_the_linear_classifier_of_what_is_no_number():
@@ -247,11 +258,14 @@ def test_the_nearest_neighbours_against_numpy():
     x, y = (values * np.exp(rng.normal(size=(len(values), 1))) for values in (x, y))  # Any length.
     similar = (y / np.linalg.norm(y, axis=1)[:, None]) @ (x / np.linalg.norm(x, axis=1)[:, None]).T
     nearest = labels[np.argsort(-similar, axis=1)[:, :5]]
-    answers = np.array([np.bincount(votes, minlength=3).argmax() for votes in nearest])
+    unit = x / np.linalg.norm(x, axis=1)[:, None]
+    among = labels[np.argsort(np.diag(np.full(60, 9.0)) - unit @ unit.T, axis=1)[:, :5]]
+    answers = np.array([np.bincount(votes, minlength=3).argmax() for votes in (*nearest, *among)])
+    truth = np.concatenate([others, labels])
     top1 = classifiers.neighbours_top1(x, labels, y, others)
-    assert top1 == pytest.approx(np.mean(answers == others))
+    assert top1 == pytest.approx(np.mean(answers == truth))
     assert 0.5 < top1 < 0.95
-    balanced = np.mean([np.mean(answers[others == one] == one) for one in range(3)])
+    balanced = np.mean([np.mean(answers[truth == one] == one) for one in range(3)])
     assert classifiers.neighbours_top1(x, labels, y, others, BALANCED) == pytest.approx(balanced)
     x[0, 0] = np.nan
     assert np.isnan(classifiers.neighbours_top1(x, labels, y, others))
@@ -273,7 +287,7 @@ def test_the_description():
         "2  conv2  0.600   0.400        0.250  0.200\n"
         "These are estimates, from the donor's features of 500 pictures, without training; "
         "higher is better. Linear: top-1 of a linear classifier on the unit's features; "
-        "neighbours: that of the five nearest pictures."
+        "neighbours: that of the five nearest pictures; each picture by others."
     )
     lines = transferability.describe(
         MADE, pictures=4000, reached={1: 0.4, 3: 0.5, 5: 0.45}

@@ -162,6 +162,7 @@ def make_plan(
     fixed: Sequence[str],
     rates: Mapping[str, float] | None = None,
     rate_lines: Sequence[str] = (),
+    linear: int | None = None,
     log: Callable[[str], None],
 ) -> tuple[Experiment, SearchPlan]:
     """Takes the folder's plan, or makes one: the first networks, and as many steps as time allows.
@@ -175,6 +176,7 @@ def make_plan(
             "validations", "scratch", "augment", "views", "head_first", "learning_rate",
             "transferred_learning_rate", "scratch_learning_rate", "layerwise_decay".
         rates, rate_lines: what a new plan keeps of the search for learning rates.
+        linear: n at which a linear classifier is tried; None: at none.
         log: called with lines for the user.
 
     Returns:
@@ -188,7 +190,8 @@ def make_plan(
     earlier = SearchPlan.read(folder)
     plan = earlier
     if plan is None:
-        plan = _new_plan(experiment.replace(**(rates or {})), budget, cost, epoch, fixed, log)
+        asked = experiment.replace(**(rates or {}))
+        plan = _new_plan(asked, budget, cost, epoch, fixed, linear, log)
         plan = dataclasses.replace(plan, rates=dict(rates or {}), rate_lines=tuple(rate_lines))
     insists = "scratch" in fixed and experiment.execution.scratch
     if insists and (SCRATCH.name,) not in plan.stages:  # Asked for once it was left out.
@@ -222,6 +225,7 @@ def _new_plan(
     cost: TrainingCost,
     epoch: int,
     fixed: Sequence[str],
+    linear: int | None,
     log: Callable[[str], None],
 ) -> SearchPlan:
     """Plans fewer networks, and closer to the head, where the time allows for few steps."""
@@ -238,7 +242,8 @@ def _new_plan(
         planned = trained_for(epochs)
         return _folds(experiment) * sum(cost.seconds(planned, stage) for stage in stages)
 
-    stages, epochs = _most_that_fits(_first_sets(experiment, scratch), seconds, budget.remaining)
+    sets = _first_sets(experiment, scratch, linear)
+    stages, epochs = _most_that_fits(sets, seconds, budget.remaining)
     if not epochs and "steps" not in fixed:
         needed = budget.elapsed + seconds(stages, 1) / _ALL + budget.closing
         raise UserError(
@@ -327,7 +332,7 @@ def _most_that_fits(
 
 
 def _first_sets(
-    experiment: Experiment, scratch: bool
+    experiment: Experiment, scratch: bool, linear: int | None
 ) -> Iterator[tuple[list[list[Treatment]], int]]:
     """Lists what can be tried first, as stages, from much to little, and for how many epochs.
 
@@ -346,7 +351,7 @@ def _first_sets(
         begun_anew = treatments_at(frozen, [""], experiment)
         fitted = list(filter(experiment.fits_head, begun_anew))
         begun_anew = [treatment for treatment in begun_anew if treatment not in fitted]
-        fitted += linear_treatments(frozen, experiment)
+        fitted += linear_treatments([linear] if linear else [], experiment)
         kinds = [fitted, begun_anew, treatments_at(tuned, ["+"], experiment)]
         planned = [stage for stage in (*kinds, [SCRATCH] if scratch else []) if stage]
         return planned, _AMPLE_EPOCHS if len(tuned) > 1 else _ENOUGH_EPOCHS

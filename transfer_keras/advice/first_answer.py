@@ -1,7 +1,7 @@
 """The first answer of a search, before any training: what the donor's features say of pictures."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -77,15 +77,23 @@ def estimate(
     measure = measure_of(experiment)
     scores = transferability.score_features([unit.name for unit in units], train, test, measure)
     log(f"\n{transferability.describe(scores, pictures=len(train[1]), measure=measure)}")
-    known = [score for score in scores if not math.isnan(score.linear)]
-    if known:
-        best = max(known, key=lambda score: (score.linear, score.n))
+    if best := best_linear(scores):
         log(
             f"First answer, after {duration(budget.elapsed)}: the lower {best.n} "
             f"unit{'s' * (best.n > 1)} frozen (up to {best.unit}) and a linear classifier on top: "
-            f"{measure} {best.linear:.3f} of {len(test[1])} pictures.\n"
+            f"{measure} {best.linear:.3f} of {len(labels)} pictures, each by others.\n"
         )
     return scores, cost
+
+
+def best_linear(scores: Sequence[transferability.Score]) -> transferability.Score | None:
+    """Finds the unit on which a linear classifier does best, of equals the highest.
+
+    Returns:
+        None where there are no scores, or all features are no numbers.
+    """
+    known = [score for score in scores if not math.isnan(score.linear)]
+    return max(known, key=lambda score: (score.linear, score.n), default=None)
 
 
 def measure_of(experiment: Experiment) -> str:

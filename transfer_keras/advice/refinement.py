@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 
 from transfer_keras.results import (
     FROZEN_TRANSFER,
-    LINEAR_TRANSFER,
     TUNED_TRANSFER,
     Role,
     Runs,
@@ -44,7 +43,7 @@ def refine(runs: Runs, top: int, tried: Collection[int]) -> list[int]:
     means = mean_top1(runs)
     ends = [0, *sorted(tried), top + 1]
     gaps = []
-    for family in (FROZEN_TRANSFER, TUNED_TRANSFER, LINEAR_TRANSFER):
+    for family in (FROZEN_TRANSFER, TUNED_TRANSFER):
         levels = {role.n: top1 for role, top1 in means.items() if role.family == family}
         if levels:
             best = max(levels, key=lambda n: (levels[n], n))

@@ -22,14 +22,13 @@ from transfer_keras.advice.budget import (
     as_described,
     check_folder,
     describe_stage,
-    linear_treatments,
     make_plan,
     treatment_of,
     treatments_at,
 )
 from transfer_keras.advice.conclusion import conclude
 from transfer_keras.advice.cost import TrainingCost
-from transfer_keras.advice.first_answer import estimate, measure_of
+from transfer_keras.advice.first_answer import best_linear, estimate, measure_of
 from transfer_keras.advice.folds import (
     FoldData,
     fold_experiments,
@@ -118,8 +117,9 @@ def advise(
     if not earlier:
         rates, lines = find_rates(experiment, data, budget, cost, fixed=fixed, log=log)
     experiment, plan = make_plan(
-        experiment, folder, budget, cost, fixed=fixed, rates=rates, rate_lines=lines, log=log
-    )
+        experiment, folder, budget, cost, fixed=fixed, rates=rates, rate_lines=lines,
+        linear=best.n if (best := best_linear(scores)) else None, log=log,
+    )  # fmt: skip
 
     # The trainings, each stage as long as there is time.
     search = _Search(experiment, plan, folder, budget, cost, FoldData(data), flags, log)
@@ -220,12 +220,9 @@ class _Search:
         """Adds cut points where it matters, while there is time."""
         while self._budget.elapsed <= _REFINED * self._budget.seconds:
             cut_points = self._next_cut_points()
-            linear = linear_treatments(cut_points, self.experiment)
-            frozen, both = (
-                [*linear, *treatments_at(cut_points, ends, self.experiment)]
-                for ends in ([""], ["", "+"])
-            )
-            fitting = next((s for s in (both, frozen, linear) if s and self._fits(s)), None)
+            both = treatments_at(cut_points, ["", "+"], self.experiment)
+            frozen = [treatment for treatment in both if treatment.frozen_units]
+            fitting = next((stage for stage in (both, frozen) if stage and self._fits(stage)), None)
             if self._is_over or fitting is None:
                 return
             stages = (*self._plan.stages, tuple(treatment.name for treatment in fitting))

@@ -122,8 +122,8 @@ def score_features(
     Args:
         names: of the units, from the input up: n counts them from 1.
         train: of each unit float (pictures, features), and labels, int (pictures,).
-        test: the same of other pictures, on which the linear classifier is tested.
-        measure: of the linear classifier; see `results.measure_accuracy`.
+        test: the same of other pictures, on which classifiers are tested besides.
+        measure: of the classifiers; see `results.measure_accuracy`.
 
     Raises:
         ValueError: if there are fewer than 4 pictures to train, or all of them have the same label.
@@ -216,7 +216,7 @@ def describe(
     note = (
         f"These are estimates, from the donor's features of {pictures:,} pictures, without "
         f"training; higher is better. Linear: {measure} of a linear classifier on the unit's "
-        "features; neighbours: that of the five nearest pictures."
+        "features; neighbours: that of the five nearest pictures; each picture by others."
     )
     agreement = compare_with_results(scores, reached)
     if agreement is not None:

@@ -313,7 +313,12 @@ _define(
     "3",
     "How many lower units are transferred, as 3 or 1,4-7.",
 )
-_define(flag_types.Choices(treatments.MODES), "mode", "frozen", "What becomes of the lower units.")
+_define(
+    flag_types.Choices(treatments.MODES),
+    "mode",
+    "frozen",
+    "What becomes of the lower units; linear: frozen, and a linear classifier in place of all above.",
+)
 _define(
     flag_types.Choices(treatments.SOURCES),
     "source",

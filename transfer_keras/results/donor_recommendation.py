@@ -77,8 +77,8 @@ def _results(runs: Runs) -> dict[Role, list[NetworkResult]]:
 def roles_to_choose(runs: Runs) -> list[Role]:
     """Lists the roles that can be chosen; of equals the first is taken.
 
-    Training from scratch is first: a transfer must be better. Then what trains less is before what
-    trains more.
+    Training from scratch is first: a transfer must be better. Then linear classifiers, frozen
+    transfers, and those that are fine-tuned; of each those of the most units first.
 
     A role counts if it was repeated more than half as often as the one that was repeated most, so
     that one lucky network does not win.
@@ -86,7 +86,7 @@ def roles_to_choose(runs: Runs) -> list[Role]:
     counts = {role: len(results) for role, results in _results(runs).items()}
     most = max(count for role, count in counts.items() if role != BASE or len(counts) == 1)
     repeated = [role for role, count in counts.items() if 2 * count > most]
-    return sorted(repeated, key=lambda role: (role != BASE, *_effort(role)))
+    return sorted(repeated, key=lambda role: (role != BASE, _effort(role)[0], -role.n))
 
 
 def best_role(runs: Runs) -> Role:
