@@ -317,7 +317,7 @@ _define(
     flag_types.Choices(treatments.MODES),
     "mode",
     "frozen",
-    "What becomes of the lower units; linear: frozen, and a linear classifier in place of all above.",
+    "What becomes of the lower units; linear: frozen, and a linear classifier is all above them.",
 )
 _define(
     flag_types.Choices(treatments.SOURCES),
