@@ -31,6 +31,7 @@ from collections.abc import Iterator, Sequence
 
 import advice_estimates
 import advice_pairs
+import advice_promises
 from absl import app, flags
 
 _SHARED = flags.DEFINE_string("shared", "../shared", "Where donors and photographs are.")
@@ -48,6 +49,7 @@ _JOBS = flags.DEFINE_integer("jobs", os.cpu_count(), "Processes of the grid at a
 _RESULTS = flags.DEFINE_string("results", None, "JSON file of all numbers, read and written.")
 _CHILD = flags.DEFINE_string("child", None, "Part of the grid that this process does.")
 
+_MARGIN = 0.02  # Of `advise`.
 _KINDS = ("grid", "advice", "rules")
 RULES = ("linear", "last_block", "guide", "all", "fastai")
 NEW = (1e-3, 3e-3, 1e-2, 3e-2)
@@ -247,30 +249,22 @@ def _advise(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
             if done.returncode:
                 print(f"{pair.name}, {budget}, seed {seed}: {done.stderr.splitlines()[-1]}")
                 continue
-            found = {"seconds": took, "top1": _top1(workdir / "best.keras", pair.truth / "val")}
-            found["said"] = done.stdout.splitlines()
+            said = done.stdout.splitlines()
+            found = {"seconds": took, **_promises(workdir, pair.truth / "val")}
+            found |= {"expected": advice_promises.expected_accuracy(said), "said": said}
             path.write_text(json.dumps(found))
             print(
                 f"{pair.name}, {budget}, seed {seed}: {found['top1']:.3f}, {took:.0f} s", flush=True
             )
 
 
-def _top1(network: pathlib.Path, pictures: pathlib.Path) -> float:
-    """Tests the recommended network, in a process of its own."""
-    code = (
-        "import sys, keras, numpy, transfer_keras.surgery, transfer_keras.networks.alexnet\n"
-        "network = keras.saving.load_model(sys.argv[1])\n"
-        "size = network.input_shape[1]\n"
-        "data = keras.utils.image_dataset_from_directory(sys.argv[2], image_size=(size, size),\n"
-        "    crop_to_aspect_ratio=True, shuffle=False, verbose=False)\n"
-        "answers = [(network.predict_on_batch(x).argmax(1), y)\n"
-        "           for x, y in data.as_numpy_iterator()]\n"
-        "right = [answer == label for answer, label in answers]\n"
-        "print(numpy.concatenate(right).mean())\n"
-    )
-    command = [sys.executable, "-c", code, str(network), str(pictures)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout.split()[-1])
+def _promises(folder: pathlib.Path, truth: pathlib.Path) -> dict:
+    """Tests what a search has found, in a process of its own."""
+    script = pathlib.Path(__file__).with_name("advice_promises.py")
+    command = [sys.executable, script, folder, truth, f"{_MARGIN}"]
+    done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _rules(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
@@ -373,6 +367,8 @@ def _print_table(pairs: list[advice_pairs.Pair], folder: pathlib.Path) -> None:
     for what, summary in (("mean", statistics.mean), ("worst", max)):
         lines.append((what, "", *(f"{summary(r):+.1f}" if r else "" for r in regrets.values())))
     print(align_columns(lines))
+    advice = (folder / "advice").glob("*.json")
+    advice_promises.print_promises([json.loads(path.read_text()) for path in advice], _MARGIN)
 
 
 if __name__ == "__main__":
