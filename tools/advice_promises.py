@@ -43,7 +43,7 @@ def _offered(folder: pathlib.Path, margin: float):
 def _mean_top1(folder: pathlib.Path, role, truth: pathlib.Path) -> float:
     import numpy as np
 
-    from transfer_keras.advice.budget import treatment_of
+    from transfer_keras.advice.stages import treatment_of
 
     networks = sorted(folder.glob(f"splitdonor-seed*/{treatment_of(role)}/network.keras"))
     return float(np.mean([_top1(network, truth) for network in networks]))

@@ -143,8 +143,8 @@ def _train_grid(pair: advice_pairs.Pair, seed: int, folder: pathlib.Path) -> Non
     )
 
     set_environment()
-    from transfer_keras.advice.budget import linear_treatments
     from transfer_keras.advice.rates import searched_variables
+    from transfer_keras.advice.stages import linear_treatments
     from transfer_keras.experiments import (
         Run,
         describe_donor,

@@ -10,8 +10,9 @@ from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
 
 from transfer_keras.advice import search
-from transfer_keras.advice.budget import Budget, treatment_of
+from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.folds import FoldData, fold_experiments
+from transfer_keras.advice.stages import treatment_of
 from transfer_keras.experiments import read_data
 from transfer_keras.results import Workdir, mean_top1, page, read_study
 

@@ -1,5 +1,8 @@
 """Fine-tuning that begins with the upper units of the frozen network of the same n."""
 
+import itertools
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -10,9 +13,10 @@ from transfer_keras import surgery
 from transfer_keras.config import Group, make_experiment, parse_treatment
 from transfer_keras.config.plan import with_bases
 from transfer_keras.experiments import Run, make_networks, plan_experiment, read_data, use_devices
-from transfer_keras.experiments.group_task import GroupTask
+from transfer_keras.experiments.group_task import GroupTask, task_waves
 from transfer_keras.experiments.recipes import learning_rates
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.experiments.slurm import write_slurm_script
 from transfer_keras.results import Workdir
 
 
@@ -128,6 +132,21 @@ def test_a_network_that_diverged_is_not_begun_with(given):
     run_experiment(experiment, workdir, log=logged.append)
     assert workdir.row("A2B").outcome == "diverged"
     assert "A2B diverged: A2B+ begins without it." in logged
+
+
+def test_in_slurm_each_wave_waits_for_what_it_begins_with(given, tmp_path):
+    """Frozen networks, then those that begin with them; the donor and scratch are not trained."""
+    experiment = ask(given, "A2B+", "A1B", "A1B+", scratch=False, group_size=1)
+    waves = task_waves([experiment], tmp_path)
+    names = [[str(task.group) for task in wave] for wave in waves]
+    assert [sorted(wave) for wave in names] == [["A1B", "A2B"], ["A1B+", "A2B+"]]
+    script = write_slurm_script([experiment], tmp_path, flags=lambda *_: "", arguments=[])
+    text = script.read_text()
+    assert re.findall(r"--array=(\S+)", text) == ["0-1", "2-3"]
+    listed = re.findall(r"^# (\d+): .*: (\S+)$", text, re.MULTILINE)
+    assert [name for _, name in listed] == list(itertools.chain.from_iterable(names))
+    arrays = [line for line in text.splitlines() if "--array" in line]
+    assert ["--dependency=afterok:$last" in line for line in arrays] == [False, True]
 
 
 def test_a_group_task_waits_for_what_it_begins_with(given):

@@ -1,7 +1,6 @@
 """How the time that a person gives becomes a set of networks to train, and is kept."""
 
 import dataclasses
-import itertools
 import json
 import pathlib
 import time
@@ -9,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.refinement import spread_evenly
+from transfer_keras.advice.stages import SCRATCH, describe_stage, linear_treatments, treatments_at
 from transfer_keras.config import (
-    LINEAR,
     Experiment,
     Treatment,
     UserError,
@@ -18,9 +17,7 @@ from transfer_keras.config import (
     duration,
     parse_treatment,
 )
-from transfer_keras.results import BASE, FROZEN_TRANSFER, Role, as_begun, check_study, write_text
-
-SCRATCH = parse_treatment("baseB")
+from transfer_keras.results import as_begun, check_study, write_text
 
 _FIRST_SET = 0.6  # Part of the time for the first networks.
 _SCRATCH_PART = 0.1  # Part of it that training from scratch may take, where nothing is said.
@@ -32,12 +29,6 @@ _ENOUGH_EPOCHS, _FEWEST_EPOCHS, _MOST_EPOCHS = 7, 3, 60
 _AMPLE_EPOCHS = 15  # From here on more is fine-tuned than what transfers most.
 _WARM_UP = 0.1  # Part of the steps, where nothing else is said.
 _PLAN = "plan.json"
-_KINDS = {
-    "linear": "linear classifiers",
-    "frozen": "frozen",
-    "fine_tune": "fine-tuned",
-    "base": "from scratch",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,10 +254,11 @@ def _new_plan(
             f"--warm_up_head={warm_up}: in --budget={duration(budget.seconds)} a network has "
             f"{steps} steps. Give fewer, or more time."
         )
-    count = sum(map(len, stages))
+    trained = sum(not experiment.fits_head(treatment) for stage in stages for treatment in stage)
+    of_steps = f"of {steps:,} steps ({_epochs(steps, experiment, cost):.1f} epochs)"
+    networks = f"{trained} network{'s' * (trained > 1)} {of_steps}" if trained else "a head fitted"
     log(
-        f"{'; then '.join(map(describe_stage, stages))}: {count} network{'s' * (count > 1)} of "
-        f"{steps:,} steps ({_epochs(steps, experiment, cost):.1f} epochs) in about "
+        f"{'; then '.join(map(describe_stage, stages))}: {networks} in about "
         f"{duration(seconds(stages, epochs))}; then other n and more seeds, as time allows."
     )
     if "scratch" not in fixed:
@@ -365,43 +357,3 @@ def _first_sets(
     yield stages(depths[:3], depths[:1])
     yield stages(depths[:1], depths[:1])
     yield stages(depths[:1], [])
-
-
-def treatments_at(
-    cut_points: Sequence[int], ends: Sequence[str], experiment: Experiment
-) -> list[Treatment]:
-    """Lists the treatments at each n, of these ends of their names, where the donor can be."""
-    treatments = [parse_treatment(f"A{n}B{end}") for n in cut_points for end in ends]
-    return [t for t in treatments if not experiment.architecture.why_not(t.n, t.mode)]
-
-
-def linear_treatments(cut_points: Sequence[int], experiment: Experiment) -> list[Treatment]:
-    """Lists linear classifiers at each n, where heads are fitted.
-
-    A frozen network that has nothing else above n is the same, and is there without them.
-    """
-    if not experiment.training.fit_head:
-        return []
-    treatments = treatments_at(cut_points, [LINEAR], experiment)
-    return [t for t in treatments if not experiment.fits_head(t.frozen)]
-
-
-def treatment_of(role: Role) -> Treatment:
-    """Gives the treatment that a role is, of a donor or from scratch."""
-    if role == BASE:
-        return SCRATCH
-    return parse_treatment(f"A{role.n}B{role.family.removeprefix(FROZEN_TRANSFER)}")
-
-
-def describe_stage(treatments: Sequence[Treatment]) -> str:
-    """Says what treatments are, for people: "frozen at n = 3, 2"."""
-    said = []
-    for mode, same in itertools.groupby(as_described(treatments), key=lambda t: t.mode):
-        at = ", ".join(f"{treatment.n}" for treatment in same)
-        said.append(_KINDS[mode] if mode == "base" else f"{_KINDS[mode]} at n = {at}")
-    return ", ".join(said)
-
-
-def as_described(treatments: Sequence[Treatment]) -> list[Treatment]:
-    """Gives treatments in the order in which `describe_stage` names them."""
-    return sorted(treatments, key=lambda treatment: [*_KINDS].index(treatment.mode))

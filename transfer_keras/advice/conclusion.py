@@ -4,10 +4,10 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 from transfer_keras.advice import accuracy, model_card, transferability
-from transfer_keras.advice.budget import treatment_of
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.first_answer import ESTIMATED_ON
 from transfer_keras.advice.folds import fold_experiments, fold_workdirs, join_predictions
+from transfer_keras.advice.stages import treatment_of
 from transfer_keras.config import Experiment, choices
 from transfer_keras.datasets import StreamedExamples
 from transfer_keras.experiments import TaskData, estimate_memory

@@ -19,8 +19,9 @@ import keras
 import numpy as np
 
 from transfer_keras import surgery
-from transfer_keras.advice.budget import SCRATCH, Budget, scratch_fits, treatments_at
+from transfer_keras.advice.budget import Budget, scratch_fits
 from transfer_keras.advice.cost import TrainingCost
+from transfer_keras.advice.stages import SCRATCH, treatments_at
 from transfer_keras.config import Experiment, Group, Interrupted, Treatment
 from transfer_keras.experiments import (
     Run,

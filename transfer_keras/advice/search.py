@@ -15,17 +15,7 @@ import numpy as np
 
 from transfer_keras.advice import refinement
 from transfer_keras.advice.accuracy import find_held_out
-from transfer_keras.advice.budget import (
-    SCRATCH,
-    Budget,
-    SearchPlan,
-    as_described,
-    check_folder,
-    describe_stage,
-    make_plan,
-    treatment_of,
-    treatments_at,
-)
+from transfer_keras.advice.budget import Budget, SearchPlan, check_folder, make_plan
 from transfer_keras.advice.conclusion import conclude
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.first_answer import best_linear, estimate, measure_of
@@ -36,6 +26,13 @@ from transfer_keras.advice.folds import (
     join_predictions,
 )
 from transfer_keras.advice.rates import find_rates
+from transfer_keras.advice.stages import (
+    SCRATCH,
+    as_described,
+    describe_stage,
+    treatment_of,
+    treatments_at,
+)
 from transfer_keras.config import (
     Experiment,
     Interrupted,

@@ -5,6 +5,7 @@ and goes on from the group's checkpoint where another was cut off.
 """
 
 import contextlib
+import itertools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -94,13 +95,27 @@ def train_numbered_task(
 
 
 def group_tasks(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[GroupTask]:
-    """Lists all groups of a study, bases first, whatever is done already."""
-    tasks = [
+    """Lists all groups of a study wave by wave, whatever is done already."""
+    return list(itertools.chain.from_iterable(task_waves(experiments, folder)))
+
+
+def task_waves(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[list[GroupTask]]:
+    """Lists all groups of a study in waves, each of which needs only what those before it leave."""
+    remaining = [
         GroupTask(experiment, workdir_in(folder.resolve(), experiment), group)
         for experiment in experiments
         for group in plan_experiment(experiment, open_tasks(experiment).tasks)
     ]
-    return sorted(tasks, key=lambda task: task.group.treatments[0].donor is not None)
+    waves = []
+    while remaining:
+        missing = {(task.workdir.path, name) for task in remaining for name in task.group.names}
+
+        def waits(task: GroupTask, missing=missing) -> bool:
+            return any((task.workdir.path, name) in missing for name in task.bases_before)
+
+        waves.append([task for task in remaining if not waits(task)])
+        remaining = [task for task in remaining if waits(task)]
+    return waves
 
 
 def begin_experiment(

@@ -1,6 +1,7 @@
 """A study's groups as job arrays of Slurm."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 import shlex
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from transfer_keras.config import Experiment, render_template
-from transfer_keras.experiments.group_task import begin_experiment, group_tasks
+from transfer_keras.experiments.group_task import begin_experiment, task_waves
 from transfer_keras.experiments.sweep import FlagsOf, check_sweep_data
 from transfer_keras.results import write_text
 
@@ -20,8 +21,8 @@ def write_slurm_script(
     flags: FlagsOf,
     arguments: Sequence[str],
 ) -> pathlib.Path:
-    """Makes the workdirs of a study, and a script that trains its groups as arrays of Slurm: those
-    of bases, then the others, then the report.
+    """Makes the workdirs of a study, and a script that trains its groups as arrays of Slurm: an
+    array for each wave (see `task_waves`), then the report.
 
     Args:
         experiments, folder, flags: see `run_sweep`.
@@ -37,15 +38,16 @@ def write_slurm_script(
     for experiment in experiments:
         with contextlib.ExitStack() as locks:
             begin_experiment(experiment, folder, flags, print, locks)
-    tasks = group_tasks(experiments, folder)
+    waves = task_waves(experiments, folder)
+    ends = list(itertools.accumulate(map(len, waves)))
     sweep = [sys.executable, "-m", "transfer_keras.sweep", *arguments]
     script = render_template(
         "experiments",
         "slurm.sh",
-        tasks=list(map(str, tasks)),
+        tasks=[str(task) for wave in waves for task in wave],
+        arrays=[f"{end - len(wave)}-{end - 1}" for wave, end in zip(waves, ends, strict=True)],
         folder=shlex.quote(os.getcwd()),
         sweep=shlex.quote(shlex.join(sweep)),
-        bases=sum(not task.group.treatments[0].donor for task in tasks),
     )
     path = folder / "slurm.sh"
     write_text(path, script)

@@ -9,8 +9,7 @@ cd {{ folder }}
 sweep={{ sweep }}
 submit() { sbatch --parsable ${OPTIONS:-} "$@"; }
 task='--task=$SLURM_ARRAY_TASK_ID'
-last=$(submit --array=0-{{ bases - 1 }} --wrap "$sweep $task")
-{% if tasks | length > bases %}
-last=$(submit --array={{ bases }}-{{ tasks | length - 1 }} --dependency=afterok:$last --kill-on-invalid-dep=yes --wrap "$sweep $task")
-{% endif %}
+{% for array in arrays %}
+last=$(submit --array={{ array }} {{ "" if loop.first else "--dependency=afterok:$last --kill-on-invalid-dep=yes " }}--wrap "$sweep $task")
+{% endfor %}
 submit --dependency=afterany:$last --wrap "$sweep"
