@@ -127,7 +127,8 @@ def test_the_head_is_the_fit_to_the_donors_features(given, tmp_path):
 @pytest.mark.parametrize("fit_head", [True, False])
 def test_a_linear_classifier_stands_on_the_lower_units_alone(given, tmp_path, fit_head):
     """By the donor's own features, averaged, and the fit to them; or trained step by step."""
-    experiment = ask(given, "A1B-linear", "A2B-linear", "A3B", fit_head=fit_head, steps=60)
+    names = ("A1B-linear", "A2B-linear", "A3B")
+    experiment = ask(given, *names, fit_head=fit_head, steps=60, probes=True)
     data, workdir = read_data(experiment), Workdir(tmp_path / "run")
     groups = [set(group.names) for group in plan_experiment(experiment, data.pair.tasks)]
     assert groups == [{"A1B-linear", "A2B-linear", "A3B"}]  # One pass for all.
@@ -152,6 +153,8 @@ def test_a_linear_classifier_stands_on_the_lower_units_alone(given, tmp_path, fi
             fitted = fit_logistic(of_train, labels.numpy(), 3)
             np.testing.assert_allclose(kernel, fitted.kernel, rtol=1e-3, atol=1e-4)
         row = workdir.row(f"A{n}B-linear")
+        donors_units = [unit.name for unit in surgery.units(donor)]
+        assert list(row.probes) == [*donors_units[:n], "linear"][: len(row.probes)]
         assert (row.mode, row.fitted) == ("linear", fit_head)
         assert row.trainable_parameters == kernel.size + 3
         _, predicted = workdir.predictions(f"A{n}B-linear")

@@ -209,3 +209,22 @@ def test_in_rows_and_in_tensorboard_also_of_networks_that_are_done(data_dir, tmp
     again = read(tmp_path / "baseB")
     tags = [tag for tag in now if tag.endswith("probe_accuracy")]
     assert [again[tag] for tag in tags] == [now[tag] for tag in tags]
+
+
+def test_of_a_linear_classifier_on_units_of_a_base(data_dir, tmp_path):
+    """Its network is shorter, and the table puts its classifier under a unit of its own."""
+    settings = {"dataset": "formula_images/6x30x32", "data_dir": data_dir, "steps": 3}
+    settings |= {"batch_size": 8, "validations": 1, "metrics_every": 2, "probes": True}
+    experiment = make_experiment(["A5B-linear"], **settings)
+    keras.utils.clear_session()  # Automatic names of layers begin anew.
+    workdir = Workdir(tmp_path)
+    run_experiment(experiment, workdir, log=lambda _: None)
+    units = ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    row = workdir.row("A5B-linear")
+    assert list(row.probes) == [*units, "linear"]
+    assert (row.mode, row.fitted) == ("linear", False)
+    table = summary.probe_table(workdir, experiment.all_treatments).splitlines()
+    assert table[0].split()[2:] == [*units, "fc6", "fc7", "fc8", "linear"]
+    (line,) = [line for line in table if line.startswith("A5B-linear")]
+    assert line.endswith(f"{row.probes['linear']:.3f}")
+    assert read(tmp_path / "A5B-linear")["linear/probe_accuracy"]

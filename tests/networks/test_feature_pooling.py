@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from transfer_keras.networks import pool_features
+from transfer_keras.networks import alexnet, pool_features, put_linear_head
 
 SHAPES = [
     ((9, 9, 200), 1024, (2, 2)),
@@ -37,3 +37,20 @@ def test_features_are_averaged_to_few_positions(shape, most, size):
         expected = np.stack(means, axis)
     assert features.dtype == np.float32
     np.testing.assert_allclose(features, expected.reshape(3, -1), rtol=1e-5)
+
+
+def test_a_linear_head_on_lower_units_has_names_of_its_own():
+    """The donor has a layer `flatten` below the cut, and others that are called as the new ones."""
+    model = alexnet.build("alexnet_small", image_size=32, classes=4)
+    keras.utils.clear_session()  # Automatic names begin anew.
+    linear = put_linear_head(model, 6, 3)
+    assert linear.output_shape == (None, 3)
+    assert linear.layers[-1].name == "linear"
+    again = put_linear_head(linear, 3, 2)
+    assert len({layer.name for layer in again.layers}) == len(again.layers)
+    assert again.layers[-1].name == "linear_"
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    features = keras.Model(model.input, model.get_layer("conv3").output)(images)
+    pooled = pool_features(keras.KerasTensor(features.shape))(keras.ops.relu(features)).numpy()
+    kernel, bias = again.layers[-1].get_weights()
+    np.testing.assert_allclose(again(images), pooled @ kernel + bias, rtol=1e-3, atol=1e-4)

@@ -122,7 +122,7 @@ def test_the_three_sentences_say_what_to_take_what_does_for_less_and_what_is_ope
     assert second.startswith(
         "For less: freezing the lower 6 units (up to fc6) loses no more than 2 points (probability"
     )
-    assert second.endswith("and trains 10 weights in 1 min instead of 10,000 in 3 min.")
+    assert second.endswith("and trains 10 weights instead of 10,000, in 1 min instead of 3 min.")
     assert third.startswith("Not decided: whether ")
     assert re.search(r"is better, with a probability of \d+ % \([+-]\d\.\d points, 90 % ", third)
     assert "seeds" in third

@@ -77,7 +77,7 @@ def estimate(
     measure = measure_of(experiment)
     scores = transferability.score_features([unit.name for unit in units], train, test, measure)
     log(f"\n{transferability.describe(scores, pictures=len(train[1]), measure=measure)}")
-    if best := best_linear(scores):
+    if best := best_linear(scores, experiment):
         log(
             f"First answer, after {duration(budget.elapsed)}: the lower {best.n} "
             f"unit{'s' * (best.n > 1)} frozen (up to {best.unit}) and a linear classifier on top: "
@@ -86,13 +86,20 @@ def estimate(
     return scores, cost
 
 
-def best_linear(scores: Sequence[transferability.Score]) -> transferability.Score | None:
+def best_linear(
+    scores: Sequence[transferability.Score], experiment: Experiment
+) -> transferability.Score | None:
     """Finds the unit on which a linear classifier does best, of equals the highest.
+
+    Args:
+        scores: of all units.
+        experiment: whose donor must be one that can be cut there.
 
     Returns:
         None where there are no scores, or all features are no numbers.
     """
-    known = [score for score in scores if not math.isnan(score.linear)]
+    cuts = experiment.architecture.cut_points
+    known = [score for score in scores if score.n in cuts and not math.isnan(score.linear)]
     return max(known, key=lambda score: (score.linear, score.n), default=None)
 
 

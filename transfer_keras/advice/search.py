@@ -115,14 +115,15 @@ def advise(
         rates, lines = find_rates(experiment, data, budget, cost, fixed=fixed, log=log)
     experiment, plan = make_plan(
         experiment, folder, budget, cost, fixed=fixed, rates=rates, rate_lines=lines,
-        linear=best.n if (best := best_linear(scores)) else None, log=log,
+        linear=best.n if (best := best_linear(scores, experiment)) else None, log=log,
     )  # fmt: skip
 
     # The trainings, each stage as long as there is time.
     search = _Search(experiment, plan, folder, budget, cost, FoldData(data), flags, log)
     search.train_planned()
-    search.refine()
+    search.refine(_REFINED)
     search.add_seeds()
+    search.refine(1.0)
 
     # What came out: the report, the network with its card, the table and the advice.
     conclude(
@@ -174,11 +175,10 @@ class _Search:
     Attributes:
         experiment: of the first seed, with all that it trained so far.
         stopped: by a signal.
-        has_more: whether more time would bring more.
     """
 
     stopped: Interrupted | None = None
-    has_more = True
+    _has_all_seeds = False
 
     def __init__(
         self,
@@ -213,9 +213,9 @@ class _Search:
         for stage in others:
             self._train_stage(stage)
 
-    def refine(self) -> None:
-        """Adds cut points where it matters, while there is time."""
-        while self._budget.elapsed <= _REFINED * self._budget.seconds:
+    def refine(self, part: float) -> None:
+        """Adds cut points where it matters, until so much of the time has elapsed."""
+        while self._budget.elapsed <= part * self._budget.seconds:
             cut_points = self._next_cut_points()
             both = treatments_at(cut_points, ["", "+"], self.experiment)
             frozen = [treatment for treatment in both if treatment.frozen_units]
@@ -232,7 +232,7 @@ class _Search:
         """Finds cut points to add; where the donor cannot be cut, there is nothing to try."""
         architecture = self.experiment.architecture
         top = len(architecture.units) - 1
-        tried = {treatment.n for treatment in self.experiment.treatments}
+        tried = {treatment.n for treatment in self.experiment.treatments if not treatment.linear}
         tried |= {*range(1, top + 1)} - {*architecture.cut_points}
         return refinement.refine(self.runs(), top, tried)
 
@@ -257,7 +257,12 @@ class _Search:
             self._log(f"Seed {seed}: {describe_stage(treatments)}.")
             if not self._train(again.replace(treatments=tuple(treatments))):
                 return
-        self.has_more = False
+        self._has_all_seeds = True
+
+    @property
+    def has_more(self) -> bool:
+        """Tells whether more time would bring more."""
+        return not self._has_all_seeds or bool(self._next_cut_points())
 
     def runs(self) -> Runs:
         """Reads all that trained so far.

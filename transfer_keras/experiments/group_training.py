@@ -120,7 +120,8 @@ def _save_networks(
         network = surgery.extract(fused, name)
         surgery.assert_unchanged(network, frozen[name])
         row = _make_row(treatment, network, trained[name], group_size)
-        row = dataclasses.replace(row, fitted=run.experiment.fits_head(treatment))
+        is_given = bool(treatment.needs) and treatment.needs.name in run.experiment.given_bases
+        row = dataclasses.replace(row, fitted=is_given and run.experiment.fits_head(treatment))
         _save_network(run.workdir, row, network, trained[name])
         tensorboard.write_result(run, events[name], row)
         run.workdir.write_row(row)  # Last: where it is, all is.

@@ -44,6 +44,7 @@ def write_experiment_page(run: Run, versions: Mapping[str, str]) -> None:
     """
     experiment = run.experiment
     units = [unit.name for unit in experiment.architecture.units]
+    linear = ["linear"] if any(t.linear for t in experiment.treatments) else []
     every = combine_treatments([1], MODES, SOURCES, TARGETS)
     families = dict.fromkeys(treatment.family for treatment in every)
     splits = [*map(str, range(10)), NATURAL_SPLIT, WHOLE_SPLIT, experiment.data.split]
@@ -57,7 +58,7 @@ def write_experiment_page(run: Run, versions: Mapping[str, str]) -> None:
         events.write(
             0,
             text_summary("experiment", _page(run, versions)),
-            custom_scalars_layout(units, [f"top1/{family}" for family in families]),
+            custom_scalars_layout([*units, *linear], [f"top1/{family}" for family in families]),
             hparams_columns(choices, ("seed", "examples_per_class"), len(units) - 1),
         )
 

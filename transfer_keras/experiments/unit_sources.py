@@ -11,7 +11,7 @@ from transfer_keras.config import Experiment, PretrainedArchitecture, Request, T
 from transfer_keras.datasets import Pixels
 from transfer_keras.experiments.data import TaskData, image_preprocessing
 from transfer_keras.experiments.devices import hide_gpus, use_devices
-from transfer_keras.networks import alexnet, load_trained, pretrained
+from transfer_keras.networks import alexnet, load_trained, pretrained, put_linear_head
 from transfer_keras.results import Workdir, write_whole
 
 _TEST_BATCH = 256  # Fits the networks that are made here; donors may be of any size.
@@ -80,8 +80,8 @@ class TrainedBases:
 
     def finished(self, treatment: Treatment) -> keras.Model:
         """Loads a finished network."""
-        path = self.workdir.network_path(treatment.name)
-        return load_trained(path, self._build(treatment.target))
+        path, blueprint = self.workdir.network_path(treatment.name), self._build(treatment.target)
+        return load_trained(path, _as_treated(blueprint, self, treatment))
 
     def donor(self, treatment: Treatment) -> keras.Model:
         """Loads the base that a treatment needs, with the mean that its network takes off."""
@@ -161,7 +161,8 @@ class DonorAndBase:
         """Gives the donor, or loads a finished network of its architecture."""
         if treatment.name in self.experiment.given_bases:
             return self._network
-        return load_trained(self.workdir.network_path(treatment.name), self._network)
+        path = self.workdir.network_path(treatment.name)
+        return load_trained(path, _as_treated(self._network, self, treatment))
 
     def donor(self, treatment: Treatment) -> keras.Model:
         """Gives the donor, or base B for a selffer."""
@@ -179,6 +180,16 @@ class DonorAndBase:
         """Gives the donor, which is not to be changed."""
         donor, image_size = self.experiment.donor, self.experiment.training.image_size
         return pretrained.open_pretrained(donor, image_size).model
+
+
+def _as_treated(
+    network: keras.Model, source: TrainedBases | DonorAndBase, treatment: Treatment
+) -> keras.Model:
+    """Gives the architecture of a treatment's network, from that of its donor."""
+    if not treatment.linear:
+        return network
+    classes = len(source.data.pair.tasks[treatment.target])
+    return put_linear_head(network, source.experiment.units_transferred(treatment), classes)
 
 
 def describe_donor(request: Request, *, train_here: bool = True) -> PretrainedArchitecture:

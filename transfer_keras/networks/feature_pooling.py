@@ -48,11 +48,14 @@ def put_linear_head(model: keras.Model, n: int, classes: int) -> keras.Model:
     Raises:
         NotACutPoint: if no single tensor ends unit n.
     """
-    features = surgery.lower(model, n).output
-    for layer in pool_features(features).layers:
-        features = layer(features)
-    names = {layer.name for layer in model.layers}
-    free = (f"linear{'_' * count}" for count in itertools.count())
-    name = next(name for name in free if name not in names)
-    outputs = keras.layers.Dense(classes, name=name, dtype="float32")(features)
+    features, taken = surgery.lower(model, n).output, {layer.name for layer in model.layers}
+
+    def free(name: str) -> str:
+        names = (f"{name}{'_' * count}" for count in itertools.count())
+        return next(name for name in names if name not in taken)
+
+    for number, layer in enumerate(pool_features(features).layers, 1):
+        config = layer.get_config() | {"name": free(f"pooled_{number}")}
+        features = type(layer).from_config(config)(features)
+    outputs = keras.layers.Dense(classes, name=free("linear"), dtype="float32")(features)
     return keras.Model(model.input, outputs, name=f"{model.name}_linear")

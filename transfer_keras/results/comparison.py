@@ -30,7 +30,7 @@ class NetworkResult(NamedTuple):
         right: bool or float (test images,), what each adds, whose mean is top1; see
             `measure.image_scores`; None: not known.
         best: mean top-1 of its best tests, which is optimistic; None: not known.
-        fitted: whether it is the same with any seed.
+        fitted: whether its head was fitted, so that it is the same with any seed.
     """
 
     top1: float
@@ -132,19 +132,6 @@ class Runs:
     def trained_n(self, family: str) -> list[int]:
         """Lists every n at which a network of the family trained, ascending."""
         return sorted({role.n for _, _, role, _ in self.networks() if role.family == family})
-
-    def repeat_fitted(self) -> "Runs":
-        """Gives the same with what is fitted in every seed of its target, as it would be there."""
-        filled = {}
-        for target, by_seed in self.by_target.items():
-            fitted = {
-                role: result
-                for by_role in by_seed.values()
-                for role, result in by_role.items()
-                if result.fitted
-            }
-            filled[target] = {seed: fitted | dict(by_role) for seed, by_role in by_seed.items()}
-        return dataclasses.replace(self, by_target=filled)
 
     def towards(self, names: Collection[str]) -> "Runs":
         """Gives the results of those target tasks whose name, "A" or "B", is among `names`."""

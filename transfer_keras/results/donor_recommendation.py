@@ -81,12 +81,17 @@ def roles_to_choose(runs: Runs) -> list[Role]:
     transfers, and those that are fine-tuned; of each those of the most units first.
 
     A role counts if it was repeated more than half as often as the one that was repeated most, so
-    that one lucky network does not win.
+    that one lucky network does not win; what is fitted would be the same.
     """
-    counts = {role: len(results) for role, results in _results(runs).items()}
+    counts, fitted = {role: len(results) for role, results in _results(runs).items()}, _fitted(runs)
     most = max(count for role, count in counts.items() if role != BASE or len(counts) == 1)
-    repeated = [role for role, count in counts.items() if 2 * count > most]
+    repeated = [role for role, count in counts.items() if 2 * count > most or role in fitted]
     return sorted(repeated, key=lambda role: (role != BASE, _effort(role)[0], -role.n))
+
+
+def _fitted(runs: Runs) -> set[Role]:
+    """Finds the roles that are the same with any seed."""
+    return {role for role, results in _results(runs).items() if results[0].fitted}
 
 
 def best_role(runs: Runs) -> Role:
@@ -114,7 +119,10 @@ def contenders(runs: Runs, than: Role) -> list[Role]:
 def cheapest(
     posterior: Posterior, taken: Role, margin: float = MARGIN
 ) -> tuple[Role, float] | None:
-    """Finds what trains least and loses no more than a margin, of what is not fine-tuned.
+    """Finds what takes least and loses no more than a margin, of what is not fine-tuned.
+
+    A linear classifier takes less than upper units that are trained anew, and the less the fewer
+    units are below it; of those that are trained anew, the fewer the better.
 
     Returns:
         The role, and the probability of that: 90 % or more if there is one, else the highest; None
@@ -131,7 +139,7 @@ def cheapest(
 
 
 def _effort(role: Role) -> tuple[int, int]:
-    """Orders roles by how much they train; a linear classifier also by how much there is below."""
+    """Orders roles by what they take: see `cheapest`."""
     if role.family == LINEAR_TRANSFER:
         return 0, role.n
     return 1 + (role.family != FROZEN_TRANSFER), -role.n
@@ -249,9 +257,9 @@ def _for_less(
     margin: float,
     prices: Mapping[Role, Price],
 ) -> list[str]:
-    if not (found := cheapest(posterior, taken, margin)):
+    if not (offer := cheapest(posterior, taken, margin)):
         return []
-    role, safe = found
+    role, safe = offer
     loses = f"no more than {points(margin)}"
     if safe < _SURE:
         return [
@@ -261,10 +269,10 @@ def _for_less(
     line = f"For less: {named.doing(role)} loses {loses} (probability {_percent(safe)})"
     if prices.keys() >= {role, taken}:
         less, more = prices[role], prices[taken]
-        line += (
-            f", and trains {less.weights:,} weights in {duration(less.seconds)} instead of "
-            f"{more.weights:,} in {duration(more.seconds)}"
-        )
+        if less.weights < more.weights:
+            line += f", and trains {less.weights:,} weights instead of {more.weights:,}"
+        if less.seconds < more.seconds:
+            line += f", in {duration(less.seconds)} instead of {duration(more.seconds)}"
     return [f"{line}."]
 
 
@@ -285,8 +293,9 @@ def _not_decided(
     spread = measure_spread(runs, [Contrast((rival,), (taken,))])
     decides = "they were not trained with the same seed, which would tell"
     if spread:
-        seeds = posterior.seed_variance if spread.seeds is None else spread.seeds
-        decides = what_decides(dataclasses.replace(spread, seeds=seeds), margin)
+        of_one = posterior.seed_variance if spread.seeds is None else spread.seeds
+        trained = 2 - len({rival, taken} & _fitted(runs))
+        decides = what_decides(dataclasses.replace(spread, seeds=of_one * trained / 2), margin)
     return [
         f"Not decided: whether {named.doing(rival)} is better, with a probability of "
         f"{_percent(better[rival])} ({_difference(posterior, rival, taken)}); {decides}."

@@ -18,6 +18,8 @@ from transfer_keras.results.roles import (
     BASE,
     FROZEN_SELFFER,
     FROZEN_TRANSFER,
+    LINEAR_SELFFER,
+    LINEAR_TRANSFER,
     RANDOM_UNITS,
     TUNED_SELFFER,
     TUNED_TRANSFER,
@@ -33,6 +35,8 @@ _FAMILIES = (
     TUNED_SELFFER,
     FROZEN_TRANSFER,
     TUNED_TRANSFER,
+    LINEAR_SELFFER,
+    LINEAR_TRANSFER,
     RANDOM_UNITS,
 )
 # Name of each gap -> the families whose difference it is.

@@ -19,7 +19,7 @@ from transfer_keras.results.files import write_text, write_whole
 from transfer_keras.results.margin import MARGIN, points
 from transfer_keras.results.measure import BALANCED
 from transfer_keras.results.recommendation import recommend
-from transfer_keras.results.roles import FROZEN_TRANSFER
+from transfer_keras.results.roles import FROZEN_TRANSFER, LINEAR_TRANSFER
 from transfer_keras.results.study import Kind, Network, Study, best_tests, read_study
 
 _IMAGENET = ("imagenet2012", "imagenet_resized")
@@ -101,7 +101,8 @@ def _title(study: Study) -> str:
 
 def _with_frozen(study: Study) -> list[Kind]:
     """Lists the kinds of splits for which something can be recommended."""
-    kinds = {network.kind for network in study.networks if network.role.family == FROZEN_TRANSFER}
+    families = (FROZEN_TRANSFER, *([LINEAR_TRANSFER] if study.settings.get("donor") else []))
+    kinds = {network.kind for network in study.networks if network.role.family in families}
     return [kind for kind in charts.ordered_kinds(study) if kind in kinds]
 
 

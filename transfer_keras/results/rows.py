@@ -35,7 +35,8 @@ class Row:
             took it.
         best_step: the update after which the network was saved: the last, or with early stopping
             that of its best test.
-        fitted: whether its head was fitted, and nothing trained.
+        fitted: whether its head was fitted to units of a given donor, so that it is the same with
+            any seed.
     """
 
     treatment: str

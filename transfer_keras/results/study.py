@@ -200,11 +200,6 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
         folds = 1
     trained = [each for each in answers if each.network.trained]
     by_kind, all_by_kind = (_make_runs(each, folds, measure) for each in (trained, answers))
-    if settings.get("donor"):  # Else each seed has its own.
-        by_kind, all_by_kind = (
-            {kind: runs.repeat_fitted() for kind, runs in of.items()}
-            for of in (by_kind, all_by_kind)
-        )
     return Study(settings, facts[0]["versions"], networks, by_kind, all_by_kind)
 
 

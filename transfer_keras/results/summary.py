@@ -75,11 +75,11 @@ def probe_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
     rows = [row for row in rows if row.probes]
     if not rows:
         return ""
-    lines = [("linear probes", *rows[0].probes)]
-    lines += [
-        (row.treatment, *("nan" if top1 is None else f"{top1:.3f}" for top1 in row.probes.values()))
-        for row in rows
-    ]
+    units = dict.fromkeys(unit for row in rows for unit in row.probes)
+    lines = [("linear probes", *units)]
+    for row in rows:
+        known = {u: "nan" if top1 is None else f"{top1:.3f}" for u, top1 in row.probes.items()}
+        lines.append((row.treatment, *(known.get(unit, "") for unit in units)))
     return align_columns(lines)
 
 

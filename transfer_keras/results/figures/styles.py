@@ -30,7 +30,7 @@ STYLES = {
     FROZEN_TRANSFER: Style("transfer, frozen", "#D55E00", "o", "-"),
     TUNED_TRANSFER: Style("transfer, fine-tuned", "#CC79A7", "s", "-"),
     LINEAR_SELFFER: Style("selffer, linear classifier", "#009E73", "<", "--"),
-    LINEAR_TRANSFER: Style("transfer, linear classifier", "#E69F00", "D", "-"),
+    LINEAR_TRANSFER: Style("transfer, linear classifier", "#E69F00", "P", "-"),
     RANDOM_UNITS: Style("random, frozen", "#000000", "x", ":"),
 }
 
