@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ _OVERRUN = 1.05  # At this part of it, a training that is not done is stopped.
 _ENOUGH_EPOCHS, _FEWEST_EPOCHS, _MOST_EPOCHS = 7, 3, 60
 _AMPLE_EPOCHS = 15  # From here on more is fine-tuned than what transfers most.
 _WARM_UP = 0.1  # Part of the steps, where nothing else is said.
+_STEP = 30  # Seconds, to a multiple of which a budget is asked for.
 _PLAN = "plan.json"
 
 
@@ -237,10 +239,11 @@ def _new_plan(
     stages, epochs = _most_that_fits(sets, seconds, budget.remaining)
     if not epochs and "steps" not in fixed:
         needed = budget.elapsed + seconds(stages, 1) / _ALL + budget.closing
+        more = _STEP * math.ceil(needed / _STEP)
         raise UserError(
             f"--budget={duration(budget.seconds)}: one epoch with all but the head frozen, the "
-            f"least that can be tried, takes about {duration(needed)} here with all that belongs "
-            "to it. Give more time, fewer pixels (--image_size), or a smaller donor."
+            f"least that can be tried, takes {needed:.0f} s here with all that belongs to it. Give "
+            f"--budget={more}s or more, fewer pixels (--image_size), or a smaller donor."
         )
     planned, cuts = trained_for(epochs), experiment.architecture.cut_points
     steps = planned.training.steps
