@@ -40,7 +40,7 @@ def test_a_workdir_that_was_stopped_goes_on_and_is_reported(program, folder):
     expected = json.loads((folder / "expected" / "rows.json").read_text())
     for name, row in expected.items():
         new = json.loads((folder / "begun" / name / "row.json").read_text())
-        assert new.keys() - {"seconds", "chance_loss"} == row.keys()
+        assert new.keys() - {"seconds", "chance_loss", "fitted"} == row.keys()
         for field, value in row.items():
             if field == "validation":  # Another kind of CPU rounds otherwise.
                 assert new[field] == [pytest.approx(test, rel=1e-3) for test in value]
