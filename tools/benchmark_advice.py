@@ -40,6 +40,9 @@ _PAIRS = flags.DEFINE_list("pairs", list(advice_pairs.NAMES), "Which.")
 _CASES = flags.DEFINE_list(
     "cases", ["truth", "advise", "rules", "table", "estimates"], "What is done."
 )
+_RULES = flags.DEFINE_list(
+    "rules", ["linear", "last_block", "guide", "all", "fastai"], "Which; `linear` takes one time."
+)
 _BUDGETS = flags.DEFINE_list("budgets", ["2m", "5m", "15m"], "Of `advise`; rules have the same.")
 _SEEDS = flags.DEFINE_integer("seeds", 2, "Seeds of the grid, of advice and of rules.", 1)
 _EPOCHS = flags.DEFINE_integer("epochs", 12, "Of each network of the grid.", 1)
@@ -51,7 +54,6 @@ _CHILD = flags.DEFINE_string("child", None, "Part of the grid that this process 
 
 _MARGIN = 0.02  # Of `advise`.
 _KINDS = ("grid", "advice", "rules")
-RULES = ("linear", "last_block", "guide", "all", "fastai")
 NEW = (1e-3, 3e-3, 1e-2, 3e-2)
 FITTED = (1e-30,)  # No weight changes.
 TRANSFERRED = (1e-5, 1e-4, 3e-4, 1e-3)
@@ -289,7 +291,7 @@ def _rules(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
 def _each_rule() -> Iterator[tuple[str, str, int]]:
     for budget in _BUDGETS.value:
         for seed in range(_SEEDS.value):
-            for rule in RULES:
+            for rule in _RULES.value:
                 if rule != "linear" or (budget == _BUDGETS.value[0] and seed == 0):
                     yield rule, budget, seed
 
@@ -344,13 +346,15 @@ def _print_table(pairs: list[advice_pairs.Pair], folder: pathlib.Path) -> None:
     from transfer_keras.config import align_columns
 
     contenders = [f"advise {budget}" for budget in _BUDGETS.value]
-    contenders += [f"{rule} {budget}" for budget in _BUDGETS.value for rule in RULES
+    contenders += [f"{rule} {budget}" for budget in _BUDGETS.value for rule in _RULES.value
                    if rule != "linear" or budget == _BUDGETS.value[0]]  # fmt: skip
     regrets: dict[str, list[float]] = {contender: [] for contender in contenders}
     lines = [("pair", "best", *contenders)]
     for pair in pairs:
-        best = read_grid(pair, folder).best
-        cells = []
+        grid = read_grid(pair, folder)
+        if not grid.arms:
+            continue
+        best, cells = grid.best, []
         for contender in contenders:
             kind, budget = contender.split()
             pattern = (
