@@ -21,6 +21,47 @@ def test_of_equals_the_best_is_that_of_the_most_units_and_frozen():
         assert donor_recommendation.best_role(runs) == BASE
 
 
+def test_of_equals_a_linear_classifier_is_first_however_their_means_are_rounded():
+    """79 and 77 of 85 have the mean of 78, but for the last bit."""
+
+    def result(right, *, fitted=False):
+        return NetworkResult(right / 85, np.arange(85) < right, fitted=fitted)
+
+    linear, tuned = Role("AnB-linear", 7), Role("AnB+", 9)
+    first = {BASE: result(40), linear: result(78, fitted=True), tuned: result(79)}
+    second = {BASE: result(40), tuned: result(77)}
+    runs = Runs({DONOR: {0: first, 1: second}})
+    means = donor_recommendation.mean_top1(runs)
+    assert means[tuned] != means[linear]
+    assert donor_recommendation.best_role(runs) == linear
+
+
+def test_what_is_fitted_counts_as_often_as_what_is_repeated():
+    fitted = NetworkResult(0.9, np.arange(IMAGES) < 0.9 * IMAGES, fitted=True)
+    runs = make_runs_by_seed({BASE: [0.5] * 4, Role("AnB+", 5): [0.7] * 4})
+    runs.by_seed(DONOR)[0][Role("AnB-linear", 3)] = fitted
+    assert donor_recommendation.best_role(runs) == Role("AnB-linear", 3)
+    runs.by_seed(DONOR)[0][Role("AnB-linear", 3)] = fitted._replace(fitted=False)
+    assert donor_recommendation.best_role(runs) == Role("AnB+", 5)
+
+
+def test_a_linear_classifier_is_what_does_for_less_and_no_seed_changes_it():
+    answers = np.arange(IMAGES) < 0.8 * IMAGES
+    results = {
+        BASE: NetworkResult(0.5, np.arange(IMAGES) < 0.5 * IMAGES),
+        Role("AnB-linear", 4): NetworkResult(0.8, answers, fitted=True),
+        Role("AnB", 6): NetworkResult(0.8, answers),
+        Role("AnB+", 6): NetworkResult(0.8025, np.arange(IMAGES) < 0.8025 * IMAGES),
+    }
+    runs = Runs({DONOR: {0: results}})
+    posterior = hierarchy.infer_levels(runs)
+    role, _ = donor_recommendation.cheapest(posterior, Role("AnB+", 6), 0.1)
+    assert role == Role("AnB-linear", 4)
+    assert donor_recommendation.cheapest(posterior, role, 0.1) is None
+    text = donor_recommendation.recommend_for_donor(runs, {}, "net", margin=0.1)
+    assert "For less: a linear classifier on the lower 4 units loses no more" in text
+
+
 def test_the_best_is_the_best_of_those_repeated_most_often():
     runs = make_runs(levels_at([3, 6, 9]), seeds=2)
     assert donor_recommendation.best_role(runs) == Role("AnB+", 6)

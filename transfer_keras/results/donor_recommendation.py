@@ -25,6 +25,7 @@ from transfer_keras.results.roles import (
     TUNED_TRANSFER,
     Role,
 )
+from transfer_keras.results.selection import DIGITS
 
 _SURE = 0.9  # Probability with which something is said to lose no more than a margin.
 _GAIN = 0.95  # Of the interval of the gain over scratch, which is that of the best of several.
@@ -97,7 +98,7 @@ def _fitted(runs: Runs) -> set[Role]:
 def best_role(runs: Runs) -> Role:
     """Finds the role with the highest mean top-1, of those that were repeated often enough."""
     means = mean_top1(runs)
-    return max(roles_to_choose(runs), key=means.get)
+    return max(roles_to_choose(runs), key=lambda role: round(means[role], DIGITS))
 
 
 def contenders(runs: Runs, than: Role) -> list[Role]:
