@@ -88,19 +88,12 @@ def main(_) -> None:
 
 def _pack(folder: pathlib.Path, results: pathlib.Path) -> None:
     """Writes the numbers that are in the folder into one file, without what was said with them."""
-    found: dict[str, dict] = {}
-    for kind in _KINDS:
+    numbers: dict[str, dict] = {kind: {} for kind in _KINDS}
+    for kind, of_kind in numbers.items():
         for path in sorted((folder / kind).glob("*.json")):
-            facts = json.loads(path.read_text())
-            facts.pop("said", None)
-            found.setdefault(kind, {})[path.stem] = facts
-    text = ",\n".join(
-        f"{json.dumps(kind)}: {{\n"
-        + ",\n".join(f"{json.dumps(name)}: {json.dumps(facts)}" for name, facts in of_kind.items())
-        + "\n}"
-        for kind, of_kind in found.items()
-    )
-    results.write_text(f"{{\n{text}\n}}\n")
+            of_kind[path.stem] = json.loads(path.read_text())
+            of_kind[path.stem].pop("said", None)
+    results.write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 def _unpack(results: pathlib.Path, folder: pathlib.Path) -> None:

@@ -248,11 +248,12 @@ class _Search:
             if not in_question:  # What is left is the same with any seed.
                 break
             treatments = [SCRATCH] if BASE in mean_top1(runs) else []
+            none = len(treatments)
             for treatment in in_question:
                 if self._is_over or not self._fits([*treatments, treatment], again):
                     break
                 treatments.append(treatment)
-            if not {*treatments} & {*in_question}:
+            if len(treatments) == none:
                 return
             self._log(f"Seed {seed}: {describe_stage(treatments)}.")
             if not self._train(again.replace(treatments=tuple(treatments))):

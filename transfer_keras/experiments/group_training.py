@@ -119,9 +119,7 @@ def _save_networks(
         name = treatment.name
         network = surgery.extract(fused, name)
         surgery.assert_unchanged(network, frozen[name])
-        row = _make_row(treatment, network, trained[name], group_size)
-        is_given = bool(treatment.needs) and treatment.needs.name in run.experiment.given_bases
-        row = dataclasses.replace(row, fitted=is_given and run.experiment.fits_head(treatment))
+        row = _make_row(run, treatment, network, trained[name], group_size)
         _save_network(run.workdir, row, network, trained[name])
         tensorboard.write_result(run, events[name], row)
         run.workdir.write_row(row)  # Last: where it is, all is.
@@ -214,8 +212,11 @@ def _save_network(workdir: Workdir, row: Row, network: keras.Model, trained: Tra
     workdir.write_predictions(row.treatment, trained.predictions._asdict())
 
 
-def _make_row(treatment: Treatment, network: keras.Model, trained: Trained, group: int) -> Row:
+def _make_row(
+    run: Run, treatment: Treatment, network: keras.Model, trained: Trained, group: int
+) -> Row:
     """Makes the row of a network; `group` networks were trained together."""
+    is_given = bool(treatment.needs) and treatment.needs.name in run.experiment.given_bases
 
     def scalars(weights: Iterable) -> int:
         return sum(int(tf.size(w.value)) for w in weights)
@@ -241,6 +242,7 @@ def _make_row(treatment: Treatment, network: keras.Model, trained: Trained, grou
         parameters=scalars(network.weights),
         trainable_parameters=scalars(network.trainable_weights),
         validation=tuple((step, _finite(nats), right) for step, nats, right in trained.tests),
+        fitted=is_given and run.experiment.fits_head(treatment),
     )
 
 
