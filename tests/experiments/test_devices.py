@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from transfer_keras.config import make_experiment
-from transfer_keras.experiments.devices import use_devices
+from transfer_keras.config import WorkerLost, make_experiment
+from transfer_keras.experiments.devices import Devices, report_lost_workers, use_devices
 from transfer_keras.results import Workdir
 
 FLAGS = ["--dataset=formula_images/4x100x32", "--steps=4", "--validations=2", "--batch_size=8",
@@ -93,3 +93,17 @@ def test_share_gives_what_the_chief_has():
     devices = use_devices(experiment.training, experiment.execution)
     assert devices.share(["A3B", 7]) == ["A3B", 7]
     assert (devices.workers, devices.replicas, devices.is_chief) == (1, 1, True)
+
+
+@pytest.mark.parametrize("is_chief", [True, False])
+def test_another_worker_may_be_gone_at_the_end_but_not_before(monkeypatch, is_chief):
+    """It may end as soon as it has its sum, while this one still takes what it sent."""
+
+    def socket_closed(devices, vector):
+        raise tf.errors.UnavailableError(None, None, "CollectiveReduceV2: Socket closed /task:1")
+
+    monkeypatch.setattr(Devices, "_sum", socket_closed)
+    devices = Devices(tf.distribute.get_strategy(), 2, is_chief, "two machines")
+    with pytest.raises(WorkerLost), report_lost_workers(devices):
+        devices.share(None)
+    devices.part()

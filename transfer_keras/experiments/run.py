@@ -91,11 +91,13 @@ def run_experiment(
     with report_lost_workers(devices):
         if not devices.is_chief:
             _run_as_worker(experiment, workdir, devices)
-            return ()
-        treatments = _run_as_chief(
-            experiment, workdir, devices, data, flags, log, monitors, deadline
-        )
-        devices.share(None)
+            treatments = ()
+        else:
+            treatments = _run_as_chief(
+                experiment, workdir, devices, data, flags, log, monitors, deadline
+            )
+            devices.share(None)
+        devices.part()
     return treatments
 
 
