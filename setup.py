@@ -27,6 +27,7 @@ setup(
         "jinja2",
         "matplotlib",
         "numpy",
+        "pillow",
         "scikit-learn>=1.7",
         "scipy>=1.15",
         "tensorboard",
@@ -37,6 +38,6 @@ setup(
     extras_require={
         "cluster": ["ray"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "test": ["hypothesis", "pillow", "pytest", "pytest-xdist", "ray", "ruff", "selenium"],
+        "test": ["hypothesis", "pytest", "pytest-xdist", "ray", "ruff", "selenium"],
     },
 )

@@ -78,7 +78,7 @@ def test_the_centre_is_that_of_the_photograph(size, kind):
 def test_only_large_ones_are_shrunk_and_only_asked_ones_held(folder):
     paths = sorted(str(p) for p in folder.rglob("*.*"))
     whole = records.of_files(paths, np.zeros(len(paths), np.int32))
-    held = whole.in_memory([0, 2, 3], CUT.shrunk, "reading")
+    held = whole.in_memory([0, 2, 3], CUT.decode, CUT.shrunk, "reading")
     data = [held.encoded(x).numpy() for x in held.fetch(tf.constant([0, 2, 3], tf.int64))]
     shapes = [Image.open(io.BytesIO(d)).size for d in data]
     assert shapes == [(108, 72), (40, 60), (72, 72)]

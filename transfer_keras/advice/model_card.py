@@ -15,9 +15,12 @@ from transfer_keras.results import TOP1, Workdir, measure_accuracy, write_text, 
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
 USE = """\
 import json, keras, numpy
+from PIL import Image, ImageOps
 network, classes = keras.saving.load_model({network}), json.load(open({classes}))
-picture = keras.utils.load_img("picture.jpg", target_size=({size}, {size}), \
-interpolation="bilinear", keep_aspect_ratio=True)
+picture = {picture}
+if picture.mode == "I;16":  # Grey, of 16 bits.
+    picture = picture.point([value // 256 for value in range(2**16)], "L")
+picture = ImageOps.fit(picture.convert("RGB"), ({size}, {size}), Image.Resampling.BILINEAR)
 print(classes[network.predict(numpy.array(picture)[None]).argmax()])"""
 
 
@@ -97,7 +100,10 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
     def use(*paths: object) -> str:
         network, names = (json.dumps(str(path), ensure_ascii=False) for path in paths)
         imports = "import transfer_keras.surgery, transfer_keras.networks.alexnet\n" if own else ""
-        return imports + USE.format(network=network, classes=names, size=size)
+        picture = 'Image.open("picture.jpg")'
+        if experiment.data.turns_pictures:
+            picture = f"ImageOps.exif_transpose({picture})"
+        return imports + USE.format(network=network, classes=names, size=size, picture=picture)
 
     card = render_template(
         "advice",

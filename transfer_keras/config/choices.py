@@ -1,6 +1,7 @@
 """The values that a setting may have, and other names with a meaning, each in one place."""
 
 BAD_IMAGES = ("error", "skip")
+TURN, IGNORE = EXIF = ("turn", "ignore")
 FROZEN = "frozen"
 BATCH_NORM = (FROZEN, "statistics_frozen", "train")
 UNWEIGHTED, BALANCED = CLASS_WEIGHTS = ("none", "balanced")

@@ -248,11 +248,11 @@ class Experiment(Request):
         any is another experiment."""
         fields = dataclasses.asdict(self.data) | dataclasses.asdict(self.training)
         fields.pop("data_dir")
-        fields["image_size"] = self.image_size
+        fields |= {"image_size": self.image_size, "exif": self.data.turns_pictures}
         if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
             fields.pop("validations")
         # Version 0.1.0 does not know them.
-        new = ("head_first", "fit_head", "scratch_learning_rate", "early_stopping_split")
+        new = ("head_first", "fit_head", "scratch_learning_rate", "early_stopping_split", "exif")
         for name in (*new, "folds", "group_by"):
             if not fields[name]:
                 fields.pop(name)

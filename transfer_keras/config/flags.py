@@ -97,6 +97,12 @@ flags.DEFINE_enum(
     choices.BAD_IMAGES,
     "Whether pictures that cannot be decoded are refused, or left out and counted.",
 )
+flags.DEFINE_enum(
+    "exif",
+    default_setting("exif"),
+    choices.EXIF,
+    "Whether a folder's pictures are turned as the orientation in their files says.",
+)
 _define(
     flag_types.Numbers(0, 2**31 - 1),
     "seed",

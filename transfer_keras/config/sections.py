@@ -31,6 +31,8 @@ class DataSettings:
         augment: random crop and mirror in training.
         bad_images: "error" or "skip": whether pictures that cannot be decoded are refused or left
             out.
+        exif: "turn" or "ignore": whether a folder's pictures are turned as the orientation in their
+            files says.
         validation_split, validation_seed: the part of a folder's pictures that is tested on, where
             it has no `val/`, and what draws them.
         folds: into how many parts all pictures of a folder are divided, those of `train/` and
@@ -51,6 +53,7 @@ class DataSettings:
     augment: bool
     views: int | None = None
     bad_images: str = "error"
+    exif: str = choices.TURN
     validation_split: float = 0.2
     validation_seed: int = 0
     folds: int | None = None
@@ -86,6 +89,11 @@ class DataSettings:
                     f"--group_by={self.group_by}: expected a regular expression ({error})."
                 ) from error
         tasks.check_split(self.split)
+
+    @property
+    def turns_pictures(self) -> bool:
+        """Tells whether pictures are turned as their files say, which those of TFDS are not."""
+        return self.dataset.startswith(FOLDER) and self.exif == choices.TURN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

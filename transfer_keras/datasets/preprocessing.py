@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from transfer_keras.config import choices
 from transfer_keras.datasets.augmentation import random_crop_and_mirror, random_window
+from transfer_keras.datasets.orientation import orientation_of, turn_upright
 
 # A JPEG's decoder uses so many pixels beyond the edge of a crop to interpolate its colours.
 _MARGIN = 2
@@ -44,6 +45,7 @@ class Preprocessing:
         kind: "paper" resizes the whole picture to a square, by bilinear interpolation without
             antialiasing as Caffe did, and subtracts a mean image; "modern" resizes the short side
             to `resize` and subtracts the mean of each channel.
+        upright: whether pictures are turned as the orientation in their files says.
     """
 
     image_size: int
@@ -52,6 +54,7 @@ class Preprocessing:
     augment: bool = True
     views: int | None = None
     kind: str = "modern"
+    upright: bool = False
 
     def __post_init__(self):
         if not 0 < self.image_size <= self.resize:
@@ -63,6 +66,16 @@ class Preprocessing:
             raise ValueError(
                 f"kind must be one of {choices.PREPROCESSING}. Received: {self.kind!r}"
             )
+
+    def decode(self, encoded):
+        """Decodes the bytes of a picture's file, string -> uint8 (height, width, 3)."""
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        return turn_upright(image, orientation_of(encoded)) if self.upright else image
+
+    def _is_jpeg_as_stored(self, encoded):
+        """Tells whether parts of a picture can be decoded by their place in the file."""
+        is_jpeg = tf.io.is_jpeg(encoded)
+        return is_jpeg & (orientation_of(encoded) == 1) if self.upright else is_jpeg
 
     @property
     def large(self) -> int:
@@ -192,7 +205,7 @@ class Preprocessing:
             return tf.io.decode_and_crop_jpeg(encoded, box, channels=3), mirror
 
         def crop_of_whole():
-            image = self.shrunk(decode(encoded))
+            image = self.shrunk(self.decode(encoded))
             corner, side, mirror = place(tf.shape(image)[:2])
             box = tf.stack([side, side, 3])
             return tf.slice(image, tf.concat([corner, [0]], axis=0), box), mirror
@@ -200,8 +213,8 @@ class Preprocessing:
         def is_small_jpeg():
             return tf.reduce_min(tf.io.extract_jpeg_shape(encoded)[:2]) <= self.large
 
-        # `extract_jpeg_shape` fails on other formats, so it stands behind `is_jpeg`.
-        in_part = tf.cond(tf.io.is_jpeg(encoded), is_small_jpeg, lambda: False)
+        # `extract_jpeg_shape` fails on other formats, so it stands behind this.
+        in_part = tf.cond(self._is_jpeg_as_stored(encoded), is_small_jpeg, lambda: False)
         image, mirror = tf.cond(in_part, crop_of_jpeg, crop_of_whole)
         size = (self.image_size, self.image_size)
         image = tf.cond(
@@ -233,7 +246,7 @@ class Preprocessing:
             return tf.slice(pixels, tf.stack([top, left, 0]), (size, size, 3))
 
         def crop_of_whole():
-            return cut(self.store(decode(encoded)))
+            return cut(self.store(self.decode(encoded)))
 
         def crop_of_jpeg():
             # Colours at an edge are interpolated from beyond it, so a margin is decoded too.
@@ -248,7 +261,7 @@ class Preprocessing:
         if self.pad:
             image = crop_of_whole()
         else:
-            in_part = tf.cond(tf.io.is_jpeg(encoded), has_stored_shape, lambda: False)
+            in_part = tf.cond(self._is_jpeg_as_stored(encoded), has_stored_shape, lambda: False)
             image = tf.cond(in_part, crop_of_jpeg, crop_of_whole)
         image = tf.ensure_shape(image, (size, size, 3))
         if mean is not None:
@@ -277,11 +290,6 @@ class Preprocessing:
 
     def _view(self, epoch):
         return epoch % self.views if self.views else epoch
-
-
-def decode(encoded):
-    """Decodes the bytes of a picture's file, string -> uint8 (height, width, 3)."""
-    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
 def mirror_where(image, mirror):

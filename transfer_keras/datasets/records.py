@@ -55,13 +55,16 @@ class Records:
         labels[list(places)] = -1
         return dataclasses.replace(self, labels=labels)
 
-    def in_memory(self, places: Sequence[int], shrink: Callable, title: str) -> "Records":
+    def in_memory(
+        self, places: Sequence[int], decode: Callable, shrink: Callable, title: str
+    ) -> "Records":
         """Reads the pictures at some places, and holds their files in memory.
 
         A picture that `shrink` makes smaller is held as a PNG file, which loses nothing.
 
         Args:
             places: of the examples to read.
+            decode: function from the bytes of a file to its picture, uint8 (height, width, 3).
             shrink: function from a picture, uint8 (height, width, 3), to the picture that is held:
                 the same, or a smaller one.
             title: of the progress bar.
@@ -76,7 +79,7 @@ class Records:
         @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
         def read(place):
             encoded = self.encoded(self.fetch(place[None])[0])
-            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            image = decode(encoded)
             small = shrink(image)
             return tf.cond(
                 tf.reduce_all(tf.shape(small) == tf.shape(image)),

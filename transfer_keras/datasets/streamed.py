@@ -19,7 +19,7 @@ from transfer_keras.datasets.examples import (
     pixels,
     shuffled_places,
 )
-from transfer_keras.datasets.preprocessing import Pixels, Preprocessing, decode
+from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
 from transfer_keras.datasets.records import Records
 from transfer_keras.datasets.sharding import ALL_ROWS, padded_size
 from transfer_keras.datasets.sources import fixed_parallelism
@@ -237,7 +237,7 @@ class StreamedExamples:
         image_size, 3), if whole pictures are not resized to squares.
         """
         if self.square:
-            return self.preprocessing.store(decode(encoded))
+            return self.preprocessing.store(self.preprocessing.decode(encoded))
         return self.preprocessing.view(encoded)
 
     def _all(self, title: str) -> Iterator[tuple[int, np.ndarray]]:

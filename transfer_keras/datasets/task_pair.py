@@ -166,7 +166,9 @@ class TaskPair:
             if self._square:
                 return {n: e.in_memory(f"reading {split}, {n}") for n, e in examples.items()}
             places = np.concatenate([e.numbers for e in examples.values()])
-            records = records.in_memory(places, preprocessing.shrunk, f"reading {split}")
+            records = records.in_memory(
+                places, preprocessing.decode, preprocessing.shrunk, f"reading {split}"
+            )
             return {n: dataclasses.replace(e, records=records) for n, e in examples.items()}
         except tf.errors.OpError:
             # The error does not say which picture it is about.

@@ -135,4 +135,5 @@ def image_preprocessing(experiment: Experiment) -> Preprocessing:
         augment=experiment.data.augment,
         views=experiment.data.views,
         kind=experiment.data.preprocessing,
+        upright=experiment.data.turns_pictures,
     )

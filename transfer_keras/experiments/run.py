@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 
 from transfer_keras.config import (
+    FOLDER,
     Experiment,
     Group,
     Interrupted,
@@ -87,6 +88,8 @@ def run_experiment(
     (experiment,) = as_begun([experiment], workdir.path)
     if not experiment.seeds_by_split and not experiment.donor:
         log("Begun by version 0.1.0: fresh weights go on to be the same in all splits.")
+    if experiment.data.dataset.startswith(FOLDER) and not experiment.data.turns_pictures:
+        log("Pictures are taken as they are stored, turned or not: --exif=ignore.")
     devices = use_devices(experiment.training, experiment.execution)
     with report_lost_workers(devices):
         if not devices.is_chief:

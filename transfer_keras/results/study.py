@@ -315,6 +315,8 @@ def as_begun(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[Ex
         return list(experiments)
     older = {n for n in _NEW_FOR_DONORS if any(settings.get(n) is None for settings in begun)}
     without = {} if all(SEEDS_KEY in settings for settings in begun) else {"seeds_by_split": False}
+    if not all(settings.get("exif") for settings in begun):
+        experiments = [each.replace(exif=choices.IGNORE) for each in experiments]
     return [
         each.replace(**(_as_older(each, older) if each.donor else without)) for each in experiments
     ]

@@ -1,0 +1,59 @@
+"""Turns pictures as the orientation in their file says (Exif 2.32, tag 274)."""
+
+import io
+import struct
+
+import numpy as np
+import PIL.Image
+import tensorflow as tf
+
+_ORIENTATION = 0x0112
+# What Pillow raises of a file that is no picture, or whose tags are damaged.
+_UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, PIL.Image.DecompressionBombError)
+
+
+def read_orientation(encoded: bytes) -> int:
+    """Reads the orientation that is noted in a picture's file.
+
+    Args:
+        encoded: the bytes of the file.
+
+    Returns:
+        1 to 8; 1, as it is stored, where there is none, or it cannot be read.
+    """
+    try:
+        with PIL.Image.open(io.BytesIO(encoded)) as picture:
+            orientation = picture.getexif().get(_ORIENTATION, 1)
+    except _UNREADABLE:
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def orientation_of(encoded):
+    """Gives `read_orientation` of a scalar string, in a graph; int32."""
+
+    def read(data):  # Bytes in a graph, an array without it.
+        return np.int32(read_orientation(np.asarray(data, object).item()))
+
+    return tf.ensure_shape(tf.numpy_function(read, [encoded], tf.int32, stateful=False), [])
+
+
+def turn_upright(image, orientation):
+    """Turns a picture from how it is stored to how it is looked at.
+
+    Args:
+        image: (height, width, channels).
+        orientation: int32, 1 to 8, by which row and column the picture begins.
+
+    Returns:
+        The same pixels; from 5 on height and width are exchanged.
+    """
+    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    for axis, reversed_by in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+        is_reversed = tf.reduce_any(orientation == tf.constant(reversed_by))
+        image = tf.cond(
+            is_reversed,
+            lambda image=image, axis=axis: tf.reverse(image, [axis]),
+            lambda image=image: image,
+        )
+    return image
