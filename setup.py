@@ -22,6 +22,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "absl-py",
+        "imagehash",
         "importlib_resources",  # TFDS 4.9 imports it and does not say so.
         "keras>=3.15",
         "jinja2",

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "train": {"config", "results", "experiments"},
     "sweep": {"config", "results", "experiments"},
     "report": {"config", "results"},
+    "check_pictures": {"config", "results", "datasets"},
     "advise": {"config", "results", "advice"},
 }  # fmt: skip
 # Modules that are imported where they are used: they define flags, or load Matplotlib.
@@ -33,6 +34,7 @@ IMPORTED_WHERE_USED = {
 WITHOUT_TENSORFLOW = {"config", "results"}
 MAY_DEFINE_FLAGS = {
     "train.py", "sweep.py", "report.py", "advise.py",
+    "check_pictures.py",
     "config/flags.py", "config/flag_types.py", "config/launch.py",
     "config/margin_flag.py", "config/run_flags.py",
     "config/from_flags.py",

@@ -35,7 +35,7 @@ def conclude(
     cost: TrainingCost,
     scores: Sequence[transferability.Score],
     held_out: StreamedExamples | None,
-    rate_lines: Sequence[str],
+    notes: Sequence[str],
     *,
     margin: float,
     log: Callable[[str], None],
@@ -50,7 +50,7 @@ def conclude(
         cost: of trainings of the experiment.
         scores: estimates that were made before any training.
         held_out: pictures that nothing was chosen by; None: there are none.
-        rate_lines: what was tried for the learning rates.
+        notes: lines for people: what was tried for the learning rates, what pictures are odd.
         margin: the loss that counts as none, in fractions of the test images.
         log: called with lines and tables for the user.
     """
@@ -58,7 +58,7 @@ def conclude(
     prices = _prices(experiment, folder, runs, cost)
     settings = {"margin": margin, "prices": prices}
     text = recommend_for_donor(runs, unit_names, experiment.training.network, **settings)
-    how = [_how_long(experiment, runs, len(data.train["B"])), *rate_lines]
+    how = [_how_long(experiment, runs, len(data.train["B"])), *notes]
     advice = "\n".join([text, *how])
     page.write_report(folder, folder / "report", overlay_paper=False, margin=margin, notes=how)
 

@@ -1,6 +1,8 @@
-"""The first answer of a search, before any training: what the donor's features say of pictures."""
+"""The first answers of a search, before any training: what pictures and donor's features tell."""
 
 import math
+import shlex
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,8 +10,9 @@ import numpy as np
 from transfer_keras.advice import transferability
 from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.cost import BatchTimer, TrainingCost
-from transfer_keras.config import Experiment, choices, duration
-from transfer_keras.experiments import TaskData
+from transfer_keras.config import FOLDER, Experiment, choices, duration
+from transfer_keras.datasets import check_folder
+from transfer_keras.experiments import TaskData, division_of
 from transfer_keras.networks import pretrained
 from transfer_keras.results import BALANCED, TOP1
 from transfer_keras.training import Progress
@@ -17,6 +20,43 @@ from transfer_keras.training import Progress
 ESTIMATED_ON = 500  # Pictures at the most, of those to train and of those to validate.
 _TIMED = 4  # Batches at the least.
 _ESTIMATING = 0.1  # Part of the time that this may take.
+_CHECKING = 0.05  # Part of the time in which pictures are checked.
+
+
+def check_pictures(experiment: Experiment, budget: Budget, log: Callable[[str], None]) -> list[str]:
+    """Looks for what spoils the pictures, and logs it.
+
+    Args:
+        experiment: with a donor.
+        budget: of which this takes a twentieth at the most: then fewer pictures count.
+        log: called with lines for the user.
+
+    Returns:
+        A line for each kind of what was found; none where they are not in a folder.
+    """
+    asked = experiment.data
+    if not asked.dataset.startswith(FOLDER):
+        return []
+    deadline = time.monotonic() + _CHECKING * budget.seconds
+    found = check_folder(
+        asked.dataset,
+        division_of(experiment),
+        asked.leave_out,
+        decode=False,
+        deadline=deadline,
+    )
+    lines = found.lines(harmful=True)
+    seen, every = len(found.pictures), sum(found.splits.values())
+    if seen < every:
+        log(f"In the time that there is, {seen:,} of {every:,} pictures were checked for copies.")
+    for line in lines:
+        log(line)
+    if lines:
+        log(
+            "See them, and make a list for --leave_out: python -m transfer_keras.check_pictures "
+            f"--fix=list --dataset={shlex.quote(asked.dataset)}"
+        )
+    return lines
 
 
 def estimate(

@@ -18,7 +18,12 @@ from transfer_keras.advice.accuracy import find_held_out
 from transfer_keras.advice.budget import Budget, SearchPlan, check_folder, make_plan
 from transfer_keras.advice.conclusion import conclude
 from transfer_keras.advice.cost import TrainingCost
-from transfer_keras.advice.first_answer import best_linear, estimate, measure_of
+from transfer_keras.advice.first_answer import (
+    best_linear,
+    check_pictures,
+    estimate,
+    measure_of,
+)
 from transfer_keras.advice.folds import (
     FoldData,
     fold_experiments,
@@ -108,6 +113,7 @@ def advise(
         fits = earlier.fit_head if earlier else may_fit_head(experiment)
         experiment = experiment.replace(fit_head=fits)
     log(_describe(experiment, data))
+    odd = check_pictures(experiment, budget, log)
     held_out = find_held_out(experiment, data, log)
     scores, cost = estimate(experiment, data, budget, log)
     rates, lines = {}, ()
@@ -134,7 +140,7 @@ def advise(
         cost,
         scores,
         held_out,
-        plan.rate_lines,
+        [*plan.rate_lines, *odd],
         margin=margin,
         log=log,
     )

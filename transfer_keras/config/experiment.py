@@ -247,9 +247,9 @@ class Experiment(Request):
         """Gives the settings that make its numbers, as `experiment.json` has them; another value of
         any is another experiment."""
         fields = dataclasses.asdict(self.data) | dataclasses.asdict(self.training)
-        fields.pop("data_dir")
+        del fields["data_dir"], fields["leave_out"]  # The data's own identity has what is used.
         fields |= {"image_size": self.image_size, "exif": self.data.turns_pictures}
-        if self.training.early_stopping is None:  # Else a network is taken as it was at a test.
+        if not self.training.early_stopping:  # Else a network is taken as it was at a test.
             fields.pop("validations")
         # Version 0.1.0 does not know them.
         new = ("head_first", "fit_head", "scratch_learning_rate", "early_stopping_split", "exif")

@@ -97,6 +97,12 @@ flags.DEFINE_enum(
     choices.BAD_IMAGES,
     "Whether pictures that cannot be decoded are refused, or left out and counted.",
 )
+flags.DEFINE_string(
+    "leave_out",
+    None,
+    "Text file with the paths of a folder's pictures that are not used, one a line, as "
+    "check_pictures --fix=list writes it.",
+)
 flags.DEFINE_enum(
     "exif",
     default_setting("exif"),

@@ -31,6 +31,7 @@ class DataSettings:
         augment: random crop and mirror in training.
         bad_images: "error" or "skip": whether pictures that cannot be decoded are refused or left
             out.
+        leave_out: path of a list of a folder's pictures that are not used; None: all are.
         exif: "turn" or "ignore": whether a folder's pictures are turned as the orientation in their
             files says.
         validation_split, validation_seed: the part of a folder's pictures that is tested on, where
@@ -53,6 +54,7 @@ class DataSettings:
     augment: bool
     views: int | None = None
     bad_images: str = "error"
+    leave_out: str | None = None
     exif: str = choices.TURN
     validation_split: float = 0.2
     validation_seed: int = 0
@@ -75,7 +77,7 @@ class DataSettings:
             )
         if self.folds is not None and self.folds < 2:
             raise UserError(f"--folds={self.folds}: expected 2 or more.")
-        for name in ("folds", "group_by"):
+        for name in ("folds", "group_by", "leave_out"):
             if getattr(self, name) is not None and not self.dataset.startswith(FOLDER):
                 raise UserError(
                     f"--{name}={getattr(self, name)}: is for a folder of pictures, and the dataset "

@@ -4,6 +4,7 @@ from transfer_keras.datasets import sources
 from transfer_keras.datasets.division import Division
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.feature_examples import FeatureExamples
+from transfer_keras.datasets.folder_check import FolderCheck, check_folder
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
 from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
@@ -13,9 +14,11 @@ __all__ = [
     "Division",
     "Examples",
     "FeatureExamples",
+    "FolderCheck",
     "Pixels",
     "Preprocessing",
     "StreamedExamples",
     "TaskPair",
+    "check_folder",
     "sources",
 ]

@@ -22,6 +22,7 @@ from transfer_keras.config import (
 )
 from transfer_keras.datasets.bad_images import refuse_bad_images
 from transfer_keras.datasets.division import USUAL, Classes, Division, File, divide
+from transfer_keras.datasets.leave_out import check_list, name_in_list, read_list
 from transfer_keras.datasets.records import Records, of_files
 
 
@@ -40,11 +41,13 @@ class Folder:
         division: which pictures are validated on, if PATH has neither `train` nor `val`, or if it
             has folds: then all pictures are divided anew, but for those of `test`. At least one
             picture of a class is validated on, and at least one is trained on.
+        leave_out: a list of pictures that are not used, see `leave_out.read_list`; None: all are.
 
     Attributes:
         name: as it was asked for.
         class_names: names of the classes, sorted.
         identity: the folder's name and a digest of the names and sizes of the files of each split.
+        unusable: (path, fault) of each file that is seen to be bad without being decoded.
         skipped: a line for each file that is left out.
         train, test: names of the two splits.
         square: False, since the shapes of the pictures are not known.
@@ -64,18 +67,23 @@ class Folder:
         *,
         bad_images: str = "error",
         division: Division = USUAL,
+        leave_out: str | os.PathLike | None = None,
     ):
         self.name = name
         self._folds = division.folds
         self._root = image_folders.path_of(name).resolve()
+        self._left_out = read_list(leave_out) if leave_out else frozenset()
+        seen: set[str] = set()
         folders = self._layout()
         self.class_names = self._classes(folders)
-        unusable: list[tuple[str, str]] = []
-        splits = [self._list(folder, unusable) for folder in folders]
-        refuse_bad_images(unusable, bad_images, where=f"--dataset={name}")
-        self.skipped = [f"{path} {fault}" for path, fault in unusable]
+        self.unusable: list[tuple[str, str]] = []
+        splits = [self._list(folder, self.unusable, seen) for folder in folders]
+        check_list(leave_out, self._left_out - seen, self._root)
+        refuse_bad_images(self.unusable, bad_images, where=f"--dataset={name}")
+        self.skipped = [f"{path} {fault}" for path, fault in self.unusable]
         for entry in filter(is_picture, itertools.chain(*map(self._entries, folders))):
             self.skipped.append(f"{printable(entry.path)} is in the folder of no class")
+        self.skipped += [f"{line} is in --leave_out" for line in sorted(self._left_out & seen)]
         for folder, classes in zip(folders, splits, strict=True):
             self._check_filled(folder, classes)
         if len(splits) == 2 and not division.folds:
@@ -91,6 +99,16 @@ class Folder:
 
     def prepare(self) -> None:
         """Does nothing, since the pictures are on disk already."""
+
+    @property
+    def root(self) -> pathlib.Path:
+        """Gives the folder that the classes or the splits are in."""
+        return self._root
+
+    def files(self) -> dict[str, Classes]:
+        """Lists the pictures of each split, and those of `test` that no split has."""
+        held_out = self._held_out_folder()
+        return self._files | ({held_out.name: self._list(held_out, [], set())} if held_out else {})
 
     def size(self, split: str) -> int:
         """Counts the pictures of a split."""
@@ -111,19 +129,24 @@ class Folder:
         Raises:
             UserError: if it has not the same classes, or no picture.
         """
-        if not (name := image_folders.held_out_folder(self.name, folds=bool(self._folds))):
+        if not (folder := self._held_out_folder()):
             return None
-        folder = self._root / name
         if (found := self._class_folders(folder)) != [*self.class_names]:
             expected = first_few(self.class_names, 3)
             raise UserError(
-                f"--dataset={self.name}: {name}/ is not used: expected a folder for each class, "
-                f"{expected}; found {first_few(found, 3) or 'no folder'}."
+                f"--dataset={self.name}: {folder.name}/ is not used: expected a folder for "
+                f"each class, {expected}; found {first_few(found, 3) or 'no folder'}."
             )
-        classes = self._list(folder, [])
+        classes = self._list(folder, [], set())
         if not any(classes.values()):
-            raise UserError(f"--dataset={self.name}: {name}/ is not used: it has no picture.")
+            raise UserError(
+                f"--dataset={self.name}: {folder.name}/ is not used: it has no picture."
+            )
         return _records_of(classes)
+
+    def _held_out_folder(self) -> pathlib.Path | None:
+        name = image_folders.held_out_folder(self.name, folds=bool(self._folds))
+        return self._root / name if name else None
 
     def _layout(self) -> list[pathlib.Path]:
         """Finds the folders that hold the classes: `train` and `val`, or PATH alone."""
@@ -174,14 +197,24 @@ class Folder:
             )
         return names
 
-    def _list(self, folder: pathlib.Path, unusable: list[tuple[str, str]]) -> Classes:
-        """Lists the pictures of each class; adds the bad ones to `unusable`: (path, fault)."""
+    def _list(
+        self, folder: pathlib.Path, unusable: list[tuple[str, str]], left_out: set[str]
+    ) -> Classes:
+        """Lists the pictures of each class.
+
+        Args:
+            folder: that has a folder for each class.
+            unusable: where bad ones are added: (path, fault).
+            left_out: where those are added that are to be left out, as lines of the list.
+        """
         classes = {name: [] for name in self.class_names}
         for name, files in classes.items():
             entries = self._entries(folder / name)
             self._check_flat(folder, name, entries)
             for entry in filter(is_picture, entries):
-                if fault := _find_fault(entry):
+                if (line := name_in_list(entry.path, self._root)) in self._left_out:
+                    left_out.add(line)
+                elif fault := _find_fault(entry):
                     unusable.append((printable(entry.path), fault))
                 else:
                     files.append(File(entry.path, entry.stat().st_size))

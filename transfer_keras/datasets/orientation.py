@@ -1,15 +1,18 @@
-"""Turns pictures as the orientation in their file says (Exif 2.32, tag 274)."""
+"""Opens pictures with Pillow, and turns them as the orientation in their file says (Exif 2.32, tag
+274)."""
 
 import io
 import struct
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import tensorflow as tf
 
 _ORIENTATION = 0x0112
+_GREY_OF_16_BITS = "I;16"  # Pillow's mode, of which it takes no higher byte when it converts.
 # What Pillow raises of a file that is no picture, or whose tags are damaged.
-_UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, PIL.Image.DecompressionBombError)
+UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, PIL.Image.DecompressionBombError)
 
 
 def read_orientation(encoded: bytes) -> int:
@@ -24,9 +27,29 @@ def read_orientation(encoded: bytes) -> int:
     try:
         with PIL.Image.open(io.BytesIO(encoded)) as picture:
             orientation = picture.getexif().get(_ORIENTATION, 1)
-    except _UNREADABLE:
+    except UNREADABLE:
         return 1
     return orientation if orientation in range(1, 9) else 1
+
+
+def open_upright(encoded: bytes, least: int | None = None) -> PIL.Image.Image:
+    """Opens a picture as it is looked at, in RGB.
+
+    Args:
+        encoded: the bytes of the file.
+        least: a JPEG may be shrunk, which is faster, but no side below so many pixels; None: it is
+            not.
+
+    Raises:
+        one of `UNREADABLE`: if it is no picture.
+    """
+    picture = PIL.Image.open(io.BytesIO(encoded))
+    if least:
+        picture.draft("RGB", (least, least))
+    picture = PIL.ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(_GREY_OF_16_BITS):
+        picture = picture.point([value // 256 for value in range(2**16)], "L")
+    return picture.convert("RGB")
 
 
 def orientation_of(encoded):

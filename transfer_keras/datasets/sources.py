@@ -125,6 +125,7 @@ def open_source(
     bad_images: str = "error",
     *,
     division: Division = USUAL,
+    leave_out: str | None = None,
 ) -> Source | Folder:
     """Finds a dataset by name; `Source.prepare` then puts it on disk.
 
@@ -133,13 +134,13 @@ def open_source(
         data_dir: the folder of prepared datasets, or of "tiny_imagenet" the zip or folder to
             read. `config.dataset_names.check` must have accepted it.
         bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`.
-        division: see `folder.Folder`; other datasets ignore it.
+        division, leave_out: see `folder.Folder`; other datasets ignore them.
 
     Raises:
         UserError: if it is no dataset of labelled pictures, or its config does not exist.
     """
     if name.startswith(FOLDER):
-        return Folder(name, bad_images=bad_images, division=division)
+        return Folder(name, bad_images=bad_images, division=division, leave_out=leave_out)
     dataset, _, config = name.partition("/")
     if dataset == "formula_images":
         builder = _make_builder(

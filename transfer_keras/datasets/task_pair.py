@@ -22,8 +22,8 @@ class TaskPair:
     """The classes of a dataset as two tasks; no picture is read before `read`.
 
     Args:
-        dataset: its name; see `sources.open_source` for this and for `data_dir`, `bad_images` and
-            `division`.
+        dataset: its name; see `sources.open_source` for this and for `data_dir`, `bad_images`,
+            `division` and `leave_out`.
         split: how the classes are divided; see `config.tasks.split_classes`.
         examples_per_class: trains on at most so many examples of each class, the first ones;
             None: on all.
@@ -47,10 +47,13 @@ class TaskPair:
         *,
         bad_images: str = "error",
         division: Division = USUAL,
+        leave_out: str | None = None,
         examples_per_class: int | None = None,
         prepare: bool = True,
     ):
-        self._source = sources.open_source(dataset, data_dir, bad_images, division=division)
+        self._source = sources.open_source(
+            dataset, data_dir, bad_images, division=division, leave_out=leave_out
+        )
         self._copies = division.folds or 1  # Of all pictures, which one process may hold.
         self._bad_images = bad_images
         self._examples_per_class = examples_per_class

@@ -3,6 +3,7 @@
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import (
     TaskData,
+    division_of,
     hold_back,
     image_preprocessing,
     open_tasks,
@@ -37,6 +38,7 @@ __all__ = [
     "TaskData",
     "count_test_passes",
     "describe_donor",
+    "division_of",
     "donor_notes",
     "estimate_memory",
     "estimate_sweep",

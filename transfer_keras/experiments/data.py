@@ -48,6 +48,7 @@ def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
         examples_per_class=asked.examples_per_class,
         prepare=prepare,
         division=division_of(experiment),
+        leave_out=asked.leave_out,
     )
     for task in pair.tasks.values():
         images = len(task) * (asked.examples_per_class or math.inf)

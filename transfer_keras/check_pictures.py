@@ -1,0 +1,59 @@
+"""Finds what spoils a folder of pictures before anything is trained: copies, leaks, odd pictures.
+
+python -m transfer_keras.check_pictures --dataset=folder:pictures
+"""
+
+import pathlib
+
+from absl import flags
+
+from transfer_keras.config import FOLDER, UserError, launch
+from transfer_keras.results import write_text
+
+_LIST = "leave_out.txt"
+_DATASET = flags.DEFINE_string("dataset", None, "folder:PATH, a folder a class.", required=True)
+_VALIDATION_SPLIT = flags.DEFINE_float(
+    "validation_split", 0.2, "Part of the pictures that is tested on, without val/.", 0, 1
+)
+_VALIDATION_SEED = flags.DEFINE_integer(
+    "validation_seed", 0, "Which of the pictures are tested on, without val/.", 0
+)
+_GROUP_BY = flags.DEFINE_string(
+    "group_by", None, "Regular expression; pictures of one group stay on one side, see train."
+)
+_LEAVE_OUT = flags.DEFINE_string("leave_out", None, "List of pictures that are not looked at.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "checked", "Folder to write the page to; no folder of pictures is written to."
+)
+_FIX = flags.DEFINE_enum(
+    "fix", None, ["list"], "list: also write OUTPUT/leave_out.txt, which --leave_out takes."
+)
+
+
+def main() -> None:
+    """Looks at every picture, prints what was found, and writes the page."""
+    if not _DATASET.value.startswith(FOLDER):
+        raise UserError(f"--dataset={_DATASET.value}: expected {FOLDER}PATH, a folder a class.")
+    if not 0 < _VALIDATION_SPLIT.value < 1:
+        raise UserError(
+            f"--validation_split={_VALIDATION_SPLIT.value}: expected more than 0, less than 1."
+        )
+    from transfer_keras.datasets import Division, check_folder  # Imports TensorFlow: 6 s.
+
+    output = pathlib.Path(_OUTPUT.value).expanduser()
+    division = Division(_VALIDATION_SPLIT.value, _VALIDATION_SEED.value, group_by=_GROUP_BY.value)
+    found = check_folder(_DATASET.value, division, _LEAVE_OUT.value)
+    if output.resolve().is_relative_to(found.root):
+        raise UserError(f"--output={output}: lies in the folder of the pictures. Give another.")
+    print(", ".join(f"{count:,} pictures in {split}" for split, count in found.splits.items()))
+    print("\n".join(f"- {line}" for line in found.lines()) or "Nothing odd was found.")
+    output.mkdir(parents=True, exist_ok=True)
+    if _FIX.value:
+        write_text(output / _LIST, "".join(f"{line}\n" for line in found.list_lines))
+        print(f"{found.to_leave_out:,} are listed: give --leave_out={output / _LIST}")
+    write_text(output / "pictures.html", found.page())
+    print(f"The pictures: {output / 'pictures.html'}")
+
+
+if __name__ == "__main__":
+    launch.start(main)
