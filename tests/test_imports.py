@@ -16,14 +16,17 @@ MAY_IMPORT = {
     "results": {"config"},
     "networks": {"config", "surgery"},
     "experiments": {"config", "surgery", "datasets", "training", "results", "networks"},
+    "deployment": {"config", "surgery", "datasets", "results", "networks"},
     "advice": {
         "config", "surgery", "datasets", "training", "results", "networks", "experiments",
+        "deployment",
     },
     # A program checks the folder of its results before it imports its package.
     "train": {"config", "results", "experiments"},
     "sweep": {"config", "results", "experiments"},
     "report": {"config", "results"},
     "check_pictures": {"config", "results", "datasets"},
+    "predict": {"config", "deployment"},
     "advise": {"config", "results", "advice"},
 }  # fmt: skip
 # Modules that are imported where they are used: they define flags, or load Matplotlib.
@@ -34,7 +37,7 @@ IMPORTED_WHERE_USED = {
 WITHOUT_TENSORFLOW = {"config", "results"}
 MAY_DEFINE_FLAGS = {
     "train.py", "sweep.py", "report.py", "advise.py",
-    "check_pictures.py",
+    "check_pictures.py", "predict.py",
     "config/flags.py", "config/flag_types.py", "config/launch.py",
     "config/margin_flag.py", "config/run_flags.py",
     "config/from_flags.py",

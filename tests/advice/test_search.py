@@ -73,11 +73,9 @@ def test_the_network_does_what_its_card_states(advised, monkeypatch):
     _, folder, log = advised
     advice = folder / "advice"
     card = (advice / "MODEL_CARD.md").read_text()
-    use = re.search(r"```python\n(.*?)\n```", card, re.DOTALL)[1]
-    from_here = use
-    for name in ("best.keras", "classes.json"):
-        assert use.count(f'"{name}"') == 1
-        from_here = from_here.replace(f'"{name}"', f'"{advice / name}"')
+    with_package, with_pillow = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
+    (command,) = re.findall(r"```bash\n(.*?)\n```", card, re.DOTALL)
+    from_here = command.replace("=best.keras ", f"={advice / 'best.keras'} ")
     assert f"\n{from_here}\n" in log
     name, network = re.search(r"^# (\S+) of (\w+)$", card, re.MULTILINE).groups()
     seed = re.search(r"- `seed`: (\d+)", card)[1]
@@ -95,17 +93,31 @@ def test_the_network_does_what_its_card_states(advised, monkeypatch):
     assert f"{3 * (12 - 2)} pictures to train, {row.test_images} to validate" in card
     files = validation_files(folder / "pictures")
     monkeypatch.chdir(advice)
-    code = use.replace('"picture.jpg"', "path").replace("print(", "answers.append(")
-    answers = []
-    for path in files:
-        exec(code, {"path": str(path), "answers": answers})
-    hits = sum(path.parent.name == answer for path, answer in zip(files, answers, strict=True))
-    assert hits == right
+    every = []
+    for code in (with_package, with_pillow):
+        changed = code.replace("print(picture.path, ", "answers.append((").replace(
+            "picture.probabilities)", "))")  # fmt: skip
+        changed = changed.replace("print(", "answers.append(").replace('"picture.jpg"', "path")
+        answers = []
+        for path in files:
+            exec(changed, {"path": str(path), "answers": answers})
+        every.append([answer[0] if isinstance(answer, tuple) else answer for answer in answers])
+    assert every[0] == every[1]
+    label, predicted = Workdir(workdir).predictions(name)
+    names = json.loads((advice / "classes.json").read_text())
+    assert sorted(zip(names_of(files), every[0], strict=True)) == sorted(
+        (names[a], names[b]) for a, b in zip(label, predicted, strict=True)
+    )
+    assert sum(a == b for a, b in zip(names_of(files), every[0], strict=True)) == right
     counts = re.findall(r"^\| (\w+) \| (\d+) \| ([\d.]+) \|$", card, re.MULTILINE)
     assert [(name, int(images)) for name, images, _ in counts] == [
         (name, 2) for name in ("left", "right", "top")
     ]
     assert sum(round(2 * float(recall)) for *_, recall in counts) == right
+
+
+def names_of(files):
+    return [path.parent.name for path in files]
 
 
 def validation_files(pictures):

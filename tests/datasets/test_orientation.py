@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from transfer_keras.config import make_experiment
 from transfer_keras.datasets import Division
-from transfer_keras.datasets.orientation import read_orientation
+from transfer_keras.datasets.orientation import open_upright, read_orientation
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.task_pair import TaskPair
 from transfer_keras.experiments.data import image_preprocessing
@@ -139,3 +139,12 @@ def test_a_folder_is_turned_unless_asked_otherwise_or_begun_before(tmp_path):
 
     assert goes_on_as(of(pictures), of(pictures)) == "turn"
     assert goes_on_as(of(pictures, exif="ignore"), of(pictures)) == "ignore"
+
+
+def test_grey_of_16_bits_keeps_its_higher_byte():
+    grey = np.asarray(photograph(50, 41).convert("L"), np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(grey * 256 + 77).save(buffer, "PNG")
+    seen = np.asarray(open_upright(buffer.getvalue()))
+    assert np.array_equal(seen, np.repeat(grey[..., None], 3, axis=-1))
+    assert np.array_equal(seen, UPRIGHT.decode(tf.constant(buffer.getvalue())))

@@ -63,7 +63,8 @@ def conclude(
     page.write_report(folder, folder / "report", overlay_paper=False, margin=margin, notes=how)
 
     chosen = _chosen_network(experiment, folder, runs, data)
-    network = model_card.write_network(folder, chosen)
+    calibration = model_card.write_network(folder, chosen, data.test["B"])
+    network = folder / model_card.NETWORK
     expected = None
     if held_out is not None:
         batch = experiment.training.batch_size
@@ -76,8 +77,8 @@ def conclude(
         expected = accuracy.accuracy_of_advice(runs, reached, experiment.data.folds)
     top1 = [result.top1 for result in runs.of(best_role(runs))]
     count = len(runs.networks())
-    selection = model_card.Selection(advice, count, top1, expected, runs.measure)
-    use = model_card.write_card(folder, chosen, selection)
+    selection = model_card.Selection(advice, count, top1, expected, calibration, runs.measure)
+    command = model_card.write_card(folder, chosen, selection)
 
     if scores:
         frozen = {r.n: x for r, x in mean_top1(runs).items() if r.family == FROZEN_TRANSFER}
@@ -94,7 +95,7 @@ def conclude(
     for trained in read_study(folder).networks:
         if trained.row.outcome != choices.TRAINED:
             log(f"Did not learn: {trained.row.treatment}, seed {trained.seed}.")
-    log(f"\nThe network and its card: {folder / model_card.CARD}. Use it:\n\n{use}\n")
+    log(f"\nThe network and its card: {folder / model_card.CARD}. Use it:\n\n{command}\n")
     log(f"The curve and all tables: {folder / 'report' / 'report.html'}")
 
 

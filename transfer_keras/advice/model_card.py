@@ -2,24 +2,33 @@
 
 import json
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import keras
 import numpy as np
+from scipy import special
 
 from transfer_keras.advice.accuracy import ExpectedAccuracy
 from transfer_keras.config import Experiment, render_template
-from transfer_keras.results import TOP1, Workdir, measure_accuracy, write_text, write_whole
+from transfer_keras.datasets import AnyExamples
+from transfer_keras.deployment import Calibration, NetworkFacts, calibrate, save_classifier
+from transfer_keras.results import TOP1, Workdir, measure_accuracy, write_text
 
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
-USE = """\
+_CALIBRATED_ON = 1000  # Validation pictures at the most.
+_DIGITS = 6  # Of the probabilities that are kept.
+COMMAND = (
+    "python -m transfer_keras.predict --network={network} --pictures=PATH --output=predictions.csv"
+)
+WITH_PILLOW = """\
 import json, keras, numpy
 from PIL import Image, ImageOps
-network, classes = keras.saving.load_model({network}), json.load(open({classes}))
+network, classes = keras.saving.load_model("best.keras"), json.load(open("classes.json"))
 picture = {picture}
 if picture.mode == "I;16":  # Grey, of 16 bits.
-    picture = picture.point([value // 256 for value in range(2**16)], "L")
+    picture = Image.fromarray(numpy.uint8(numpy.array(picture) // 256))
 picture = ImageOps.fit(picture.convert("RGB"), ({size}, {size}), Image.Resampling.BILINEAR)
 print(classes[network.predict(numpy.array(picture)[None]).argmax()])"""
 
@@ -54,6 +63,7 @@ class Selection(NamedTuple):
         compared: how many networks it is the best of.
         top1_by_seed: of the networks of the same treatment, one a seed, itself included.
         expected: on other pictures; None: not known.
+        calibration: of its probabilities.
         measure: by which it was chosen; see `results.measure_accuracy`.
     """
 
@@ -61,21 +71,42 @@ class Selection(NamedTuple):
     compared: int
     top1_by_seed: Sequence[float]
     expected: ExpectedAccuracy | None
+    calibration: Calibration
     measure: str = TOP1
 
 
-def write_network(folder: pathlib.Path, chosen: ChosenNetwork) -> pathlib.Path:
-    """Writes `best.keras`, whose outputs are probabilities, and gives its path.
+def write_network(
+    folder: pathlib.Path, chosen: ChosenNetwork, validation: AnyExamples
+) -> Calibration:
+    """Writes `best.keras`, whose outputs are calibrated probabilities.
 
     Args:
         folder: to write to.
         chosen: the network.
+        validation: pictures that it was not trained on; of more than 1,000 the first count.
     """
     model = keras.saving.load_model(chosen.workdir.network_path(chosen.treatment), compile=False)
-    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(model.output)
-    with write_whole(folder / NETWORK) as partial:
-        keras.Model(model.input, probabilities, name=f"{model.name}_best").save(partial)
-    return folder / NETWORK
+    experiment = chosen.experiment
+    examples = validation.part(slice(_CALIBRATED_ON))
+    logits, labels = [], []
+    for images, truth in examples.evaluation(batch_size=experiment.training.batch_size):
+        logits.append(model.predict_on_batch(images))
+        labels.append(truth.numpy())
+    logits, labels = (np.concatenate(of)[: len(examples)] for of in (logits, labels))
+    calibration = calibrate(logits, labels)
+    probabilities = special.softmax(logits / calibration.temperature, axis=-1)
+    facts = NetworkFacts(
+        classes=tuple(chosen.classes),
+        image_size=experiment.image_size,
+        resize=experiment.resize,
+        preprocessing=experiment.data.preprocessing,
+        upright=experiment.data.turns_pictures,
+        temperature=calibration.temperature,
+        certainty=tuple(np.round(probabilities.max(axis=-1), _DIGITS).tolist()),
+        right=tuple((logits.argmax(axis=-1) == labels).astype(int).tolist()),
+    )
+    save_classifier(folder / NETWORK, model, facts)
+    return calibration
 
 
 def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection) -> str:
@@ -87,7 +118,7 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
         selection: how it was chosen.
 
     Returns:
-        The lines of Python that load and use it from here; those in the card do so beside it.
+        The command that uses it from here; that in the card does so beside it.
     """
     workdir, experiment = chosen.workdir, chosen.experiment
     model = keras.saving.load_model(folder / NETWORK, compile=False)
@@ -97,14 +128,10 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
     label, predicted = workdir.predictions(chosen.treatment)
     own = any(type(layer).__module__.startswith("transfer_keras") for layer in model.layers)
 
-    def use(*paths: object) -> str:
-        network, names = (json.dumps(str(path), ensure_ascii=False) for path in paths)
-        imports = "import transfer_keras.surgery, transfer_keras.networks.alexnet\n" if own else ""
-        picture = 'Image.open("picture.jpg")'
-        if experiment.data.turns_pictures:
-            picture = f"ImageOps.exif_transpose({picture})"
-        return imports + USE.format(network=network, classes=names, size=size, picture=picture)
-
+    imports = "import transfer_keras.surgery, transfer_keras.networks.alexnet\n" if own else ""
+    picture = 'Image.open("picture.jpg")'
+    if experiment.data.turns_pictures:
+        picture = f"ImageOps.exif_transpose({picture})"
     card = render_template(
         "advice",
         CARD,
@@ -117,11 +144,12 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
         recalls=_recalls(label, predicted, chosen.classes),
         training_images=chosen.training_images,
         selection=selection,
-        use=use(NETWORK, CLASSES),
+        command=COMMAND.format(network=NETWORK),
+        with_pillow=imports + WITH_PILLOW.format(size=size, picture=picture),
         versions=workdir.read_facts()["versions"],
     )
     write_text(folder / CARD, card)
-    return use(folder / NETWORK, folder / CLASSES)
+    return COMMAND.format(network=shlex.quote(str(folder / NETWORK)))
 
 
 def _recalls(

@@ -1,10 +1,12 @@
 """Gives a dataset's pictures as batches of task A or B, from memory or from disk."""
 
 from transfer_keras.datasets import sources
+from transfer_keras.datasets.bad_images import shorten_error
 from transfer_keras.datasets.division import Division
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.feature_examples import FeatureExamples
 from transfer_keras.datasets.folder_check import FolderCheck, check_folder
+from transfer_keras.datasets.picture_page import thumbnail
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
 from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
@@ -20,5 +22,7 @@ __all__ = [
     "StreamedExamples",
     "TaskPair",
     "check_folder",
+    "shorten_error",
     "sources",
+    "thumbnail",
 ]

@@ -48,7 +48,7 @@ def open_upright(encoded: bytes, least: int | None = None) -> PIL.Image.Image:
         picture.draft("RGB", (least, least))
     picture = PIL.ImageOps.exif_transpose(picture)
     if picture.mode.startswith(_GREY_OF_16_BITS):
-        picture = picture.point([value // 256 for value in range(2**16)], "L")
+        picture = PIL.Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
     return picture.convert("RGB")
 
 

@@ -1,0 +1,294 @@
+"""A network in one file, and what it says of pictures of every kind."""
+
+import csv
+import dataclasses
+import io
+import pathlib
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import special
+from sklearn import metrics
+
+from transfer_keras.config import UserError
+from transfer_keras.datasets import Division, TaskPair
+from transfer_keras.deployment import (
+    NetworkFacts,
+    open_classifier,
+    predict_pictures,
+    save_classifier,
+)
+from transfer_keras.deployment.classifier import Prediction
+from transfer_keras.deployment.evaluation import Evaluation
+from transfer_keras.deployment.network_file import read_facts
+from transfer_keras.deployment.picture_list import find_pictures, labels_of
+from transfer_keras.deployment.table import write_table
+
+CLASSES = ("ants", "bees", "=cmd()")
+FACTS = NetworkFacts(CLASSES, 32, 32, temperature=2.0, certainty=(0.4, 0.6, 0.9), right=(0, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Makes a network that gives logits of its own, far from equal."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
+    x = keras.layers.Conv2D(8, 3, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(3, kernel_initializer="he_normal")(x))
+
+
+@pytest.fixture(scope="module")
+def network(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "best.keras"
+    save_classifier(path, model, FACTS)
+    return path
+
+
+def photograph(seed, size=(60, 45), mode="RGB"):
+    small = np.random.default_rng(seed).integers(0, 256, (5, 7, 3)).astype(np.uint8)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    return exif
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Makes pictures of every kind in two folders of classes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for label in ("ants", "bees"):
+        (folder / label).mkdir()
+        for number in range(3):
+            photograph(number + 10 * (label == "bees")).save(folder / label / f"{number}.jpg")
+    photograph(20, (4000, 3000)).save(folder / "ants" / "large.jpg")
+    photograph(21, mode="L").save(folder / "ants" / "grey.png")
+    photograph(22, mode="RGBA").save(folder / "ants" / "transparent.png")
+    photograph(23, mode="CMYK").save(folder / "bees" / "cmyk.jpg")
+    sixteen = np.asarray(photograph(24, mode="L"), np.uint16) * 257
+    Image.fromarray(sixteen).save(folder / "bees" / "sixteen.png")
+    photograph(25).save(folder / "bees" / "turned.jpg", exif=turned(6))
+    photograph(26).save(folder / "bees" / "webp.webp", lossless=True)
+    return folder
+
+
+def test_keras_ignores_what_is_known_of_it(model, network):
+    plain = keras.saving.load_model(network)
+    assert read_facts(network) == FACTS
+    pixels = np.random.default_rng(0).uniform(0, 255, (5, 32, 32, 3))
+    expected = special.softmax(model.predict(pixels, verbose=0) / 2.0, axis=-1)
+    np.testing.assert_allclose(plain.predict(pixels, verbose=0), expected, atol=1e-6)
+
+
+def test_validation_and_predict_give_the_same_bits(network, pictures):
+    """Streamed or in memory, together or one by one."""
+    classifier = open_classifier(network)
+    preprocessing = classifier.facts.make_preprocessing()
+    for in_memory in (True, False):
+        pair = TaskPair(f"folder:{pictures}", None, "donor", division=Division(0.9))
+        every = pair.read(preprocessing, batch_size=2, in_memory=in_memory)
+        for examples in (split["B"] for split in every):
+            paths = [examples.records.name(place) for place in examples.numbers]
+            seen = np.concatenate([x for x, _ in examples.evaluation(batch_size=4)])
+            for path, pixels in zip(paths, seen, strict=True):
+                assert np.array_equal(classifier._read(path).numpy(), pixels), path
+        assert len(paths) == 11  # And two to train on.
+        expected = classifier.model.predict_on_batch(seen)
+        answers = list(classifier.predict(paths, batch_size=len(paths)))
+        assert np.array_equal([one.probabilities for one in answers], expected)
+    alone = [next(iter(classifier.predict([path], batch_size=5))) for path in paths]
+    together = list(classifier.predict(paths, batch_size=5))
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.probabilities, other.probabilities)
+        assert one.label == CLASSES[one.probabilities.argmax()] == other.label
+
+
+def test_a_folder_becomes_a_table_and_a_page(network, pictures, tmp_path):
+    (pictures / "ants" / "bad.jpg").write_bytes(b"nothing")
+    (pictures / "ants" / "notes.md").write_text("no picture")
+    lines = []
+    try:
+        predict_pictures(network, str(pictures), tmp_path / "o" / "out.csv", log=lines.append)
+    finally:
+        (pictures / "ants" / "bad.jpg").unlink()
+    rows = list(csv.DictReader((tmp_path / "o" / "out.csv").open()))
+    assert len(rows) == 14
+    (bad,) = [row for row in rows if row["fault"]]
+    assert bad["path"].endswith("bad.jpg")
+    assert (bad["class"], bad["probability"]) == ("", "")
+    assert any(line.startswith(f"{pictures / 'ants' / 'bad.jpg'} cannot be read") for line in lines)
+    answers = {one.path: one for one in open_classifier(network).predict(find_pictures(pictures))}
+    for row in rows:
+        if not row["fault"]:
+            answer = answers[row["path"]]
+            order = np.argsort(-answer.probabilities)
+            names = [row["class"], row["class_2"], row["class_3"]]
+            assert [name.lstrip("'") for name in names] == [CLASSES[k] for k in order]
+            assert float(row["probability"]) == pytest.approx(answer.probabilities.max(), abs=1e-6)
+    text = "\n".join(lines)
+    right = sum(row["class"] == pathlib.Path(row["path"]).parent.name for row in rows)
+    assert f"Accuracy {right / 13:.3f} (95 % " in text
+    page = (tmp_path / "o" / "evaluation.html").read_text()
+    assert "1 more cannot be read and count for nothing." in page
+    assert page.count("<figure><img") == 13 - right
+
+
+def test_a_threshold_gives_unknown(network, pictures, tmp_path):
+    lines = []
+    probabilities = [
+        one.probabilities.max() for one in open_classifier(network).predict(find_pictures(pictures))
+    ]
+    threshold = float(np.median(probabilities)) + 1e-5
+    predict_pictures(
+        network, str(pictures), tmp_path / "out.csv", threshold=threshold, log=lines.append
+    )
+    rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+    unknown = [row for row in rows if row["class"] == "unknown"]
+    assert len(unknown) == sum(p < threshold for p in probabilities) > 0
+    assert all(row["most_probable"].lstrip("'") in CLASSES for row in rows)
+    text = "\n".join(lines)
+    assert f"{len(unknown)} of 13 are unknown" in text
+    lines.clear()
+    predict_pictures(network, str(pictures), tmp_path / "o.csv", threshold=0.5, log=lines.append)
+    assert lines[0] == ("--threshold=0.5 refuses 33.3% of 3 validation pictures; of the others "
+                        "100.0% are right, of all 66.7%.")  # fmt: skip
+
+
+def test_cells_are_no_formulas(tmp_path):
+    predictions = [
+        Prediction("=1+1.jpg", "=cmd()", np.array([0.1, 0.2, 0.7], np.float32)),
+        Prediction("@x.jpg", None, None, "-cannot be read"),
+    ]
+    list(write_table(tmp_path / "t.csv", predictions, CLASSES))
+    cells = [cell for row in csv.reader((tmp_path / "t.csv").open()) for cell in row]
+    assert {"'=1+1.jpg", "'=cmd()", "'@x.jpg", "'-cannot be read"} <= {*cells}
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+
+
+def test_the_scores_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    probabilities = special.softmax(rng.normal(0, 2, (80, 4)), axis=-1).astype(np.float32)
+    labels = rng.integers(0, 3, 80)  # No picture is of the last class.
+    classes = ("a", "b", "c", "d")
+    predictions = [Prediction(f"{k}.jpg", "", p) for k, p in enumerate(probabilities)]
+    evaluation = Evaluation(predictions, labels, classes)
+    predicted = probabilities.argmax(axis=-1)
+    first, second = evaluation.lines()
+    assert first.startswith(f"Accuracy {np.mean(labels == predicted):.3f} (95 % ")
+    recalls = [np.mean(predicted[labels == k] == k) for k in range(3)]
+    assert second.startswith(f"Balanced accuracy {np.mean(recalls):.3f} (95 % ")
+    assert f"macro-F1 {metrics.f1_score(labels, predicted, average='macro'):.3f}" in second
+    rows = [line.split() for line in evaluation.table().splitlines()[2:]]
+    for k, row in enumerate(rows):
+        precision = np.mean(labels[predicted == k] == k)
+        assert row[:3] == [classes[k], str(np.sum(labels == k)), f"{precision:.3f}"]
+        assert row[3] == (f"{recalls[k]:.3f}" if k < 3 else "-")
+    half = dataclasses.replace(evaluation, threshold=0.6)
+    sure = probabilities.max(axis=-1) >= 0.6
+    assert half.lines()[0].startswith(f"--threshold=0.6: {80 - sure.sum()} of 80 are unknown")
+    assert half.lines()[1].startswith(f"Accuracy {np.mean((labels == predicted)[sure]):.3f} ")
+    assert dataclasses.replace(evaluation, threshold=1.0).lines()[1:] == []
+
+
+def test_pictures_are_found_and_their_classes(tmp_path):
+    for name in ("a/1.jpg", "a/deep/2.PNG", ".hidden/3.jpg", "a/.4.jpg", "b/notes.txt", "5.bmp"):
+        path = tmp_path / "all" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    root = tmp_path / "all"
+    expected = [str(root / name) for name in ("5.bmp", "a/1.jpg", "a/deep/2.PNG")]
+    assert find_pictures(str(root)) == expected
+    assert find_pictures(str(root / "5.bmp")) == expected[:1]
+    (tmp_path / "list.txt").write_text("x/1.jpg\n\ny z.jpg\n")
+    assert find_pictures(str(tmp_path / "list.txt")) == ["x/1.jpg", "y z.jpg"]
+    assert labels_of(["q/b/1.jpg", "a/2.jpg"], ("a", "b")) == [1, 0]
+    assert labels_of(["q/b/1.jpg", "c/2.jpg"], ("a", "b")) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gone", "there is no such file or folder"),
+        ("empty", "no file there ends as pictures do"),
+        ("empty.txt", "has no line"),
+        ("bytes.txt", "is not text in UTF-8"),
+    ],
+)
+def test_what_is_no_picture_is_refused(tmp_path, given, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError) as error:
+        find_pictures(str(tmp_path / given))
+    assert str(error.value).startswith(f"--pictures={tmp_path / given}: {message}")
+
+
+def changed(network, path, **changes):
+    """Writes the network's archive again with other members."""
+    with zipfile.ZipFile(network) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            data = changes.get(name.split(".")[0], old.read(name))
+            if data is not None:
+                new.writestr(name, data)
+    return path
+
+
+DAMAGES = {
+    "gone": (lambda network, path: path, "cannot be read (No such file or directory)"),
+    "text": (lambda network, path: path.write_text("no network"), "is no Keras network"),
+    "older": (lambda n, path: changed(n, path, transfer_keras=None), "has no names of classes"),
+    "no JSON": (lambda n, path: changed(n, path, transfer_keras=b"{"), "is no Keras network"),
+    "other version": (
+        lambda n, path: changed(n, path, transfer_keras=b'{"version": 9}'),
+        "was written by another version of transfer_keras (format 9, expected 1)",
+    ),
+    "no config": (lambda n, path: changed(n, path, config=b"{}"), "cannot be opened"),
+    "no weights": (lambda n, path: changed(n, path, model=b"nothing"), "cannot be opened"),
+    "half": (
+        lambda n, path: path.write_bytes(n.read_bytes()[: n.stat().st_size // 2]),
+        "is no Keras network, or damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_network_is_one_line(network, tmp_path, damage):
+    make, message = DAMAGES[damage]
+    path = tmp_path / "best.keras"
+    make(network, path)
+    with pytest.raises(UserError) as error:
+        open_classifier(path)
+    assert str(error.value).startswith(f"--network={path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_do_not_fit_are_refused(model, tmp_path):
+    save_classifier(tmp_path / "n.keras", model, dataclasses.replace(FACTS, classes=("a", "b")))
+    with pytest.raises(UserError, match="3 outputs, and 2 names of classes"):
+        open_classifier(tmp_path / "n.keras")
+
+
+def test_nothing_is_left_of_a_table_that_is_interrupted(tmp_path):
+    def stopped():
+        yield Prediction("a.jpg", "ants", np.array([1.0, 0, 0], np.float32))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(write_table(tmp_path / "t.csv", stopped(), CLASSES))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_is_cut_off_is_named(network, tmp_path):
+    data = io.BytesIO()
+    photograph(1, (400, 300)).save(data, "JPEG")
+    (tmp_path / "half.jpg").write_bytes(data.getvalue()[:1500])
+    (one,) = open_classifier(network).predict([str(tmp_path / "half.jpg")])
+    assert one.probabilities is None
+    assert one.fault.startswith("cannot be read (")

@@ -1,0 +1,109 @@
+"""Opens a classifier, and asks it about pictures in files."""
+
+import concurrent.futures
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from transfer_keras.config import UserError, one_line
+from transfer_keras.datasets import shorten_error
+from transfer_keras.deployment.network_file import NetworkFacts, read_facts
+
+
+class Prediction(NamedTuple):
+    """What a network says of a picture.
+
+    Attributes:
+        path: of its file.
+        label: the most probable class; None if it cannot be read.
+        probabilities: float32 (classes,); None if it cannot be read.
+        fault: why it cannot be read.
+    """
+
+    path: str
+    label: str | None
+    probabilities: np.ndarray | None
+    fault: str | None = None
+
+
+class Classifier:
+    """A network with what is needed to use it.
+
+    Args:
+        model: pixels 0..255, float or uint8 (batch, image_size, image_size, 3) -> probabilities.
+        facts: of it.
+    """
+
+    def __init__(self, model: keras.Model, facts: NetworkFacts):
+        self.model, self.facts = model, facts
+        preprocessing = facts.make_preprocessing()
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+        def read(path):
+            encoded = tf.io.read_file(path)
+            if preprocessing.kind == "paper":
+                stored = preprocessing.store(preprocessing.decode(encoded))
+                return preprocessing.centre(stored[None])[0]
+            return preprocessing.view(encoded)
+
+        self._read = read
+
+    def predict(self, paths: Sequence[str], *, batch_size: int = 32) -> Iterator[Prediction]:
+        """Asks about pictures, in their order.
+
+        Args:
+            paths: of the files.
+            batch_size: so many are asked about at once; fewer are filled up with black pictures, so
+                that what is said of a picture does not depend on how many there are.
+        """
+        blank = np.zeros([self.facts.image_size] * 2 + [3], np.uint8)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for begin in range(0, len(paths), batch_size):
+                batch = paths[begin : begin + batch_size]
+                seen = list(pool.map(self._try_to_read, batch))
+                images = [blank if isinstance(one, str) else one for one in seen]
+                images += [blank] * (batch_size - len(images))
+                answers = self.model.predict_on_batch(np.stack(images))
+                for path, one, answer in zip(batch, seen, answers, strict=False):
+                    if isinstance(one, str):
+                        yield Prediction(path, None, None, one)
+                    else:
+                        yield Prediction(path, self.facts.classes[answer.argmax()], answer)
+
+    def _try_to_read(self, path: str) -> np.ndarray | str:
+        """Reads a picture, or says why it cannot be read."""
+        try:
+            return self._read(os.fsencode(path)).numpy()
+        except tf.errors.OpError as error:
+            return f"cannot be read ({shorten_error(error)})"
+
+
+def open_classifier(path: str | os.PathLike) -> Classifier:
+    """Opens a network that `save_classifier` wrote; no code in it is run.
+
+    Raises:
+        UserError: if it is none, or is damaged.
+    """
+    path = pathlib.Path(path)
+    facts = read_facts(path)
+    # Layers of ours that a network may have are known to Keras once they are imported.
+    import transfer_keras.networks
+    import transfer_keras.surgery  # noqa: F401
+
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+        raise UserError(
+            f"--network={path}: cannot be opened ({one_line(error, 200)}). Make it anew by advise."
+        ) from error
+    if model.output_shape[-1] != len(facts.classes):
+        raise UserError(
+            f"--network={path}: is damaged: {model.output_shape[-1]} outputs, and "
+            f"{len(facts.classes)} names of classes. Make it anew by advise."
+        )
+    return Classifier(model, facts)

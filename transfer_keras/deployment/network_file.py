@@ -1,0 +1,96 @@
+"""A classifier in one file: a Keras network, and what is needed to use it, in the same archive."""
+
+import dataclasses
+import json
+import pathlib
+import zipfile
+
+import keras
+
+from transfer_keras.config import UserError, choices
+from transfer_keras.datasets import Preprocessing
+from transfer_keras.results import write_whole
+
+_MEMBER = "transfer_keras.json"  # Keras ignores it.
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkFacts:
+    """What is known of a classifier besides its weights.
+
+    Attributes:
+        classes: names, in the order of its outputs.
+        image_size, resize: in pixels; see `datasets.Preprocessing`.
+        preprocessing: "paper" or "modern".
+        upright: whether pictures are turned as the orientation in their files says.
+        temperature: what its logits are divided by.
+        certainty: the highest probability of each validation picture, in 0..1.
+        right: 1 for each of them whose most probable class is its own, else 0.
+    """
+
+    classes: tuple[str, ...]
+    image_size: int
+    resize: int
+    preprocessing: str = choices.MODERN
+    upright: bool = True
+    temperature: float = 1.0
+    certainty: tuple[float, ...] = ()
+    right: tuple[int, ...] = ()
+
+    def make_preprocessing(self) -> Preprocessing:
+        """Says how pictures become what the network takes."""
+        return Preprocessing(
+            self.image_size, self.resize, kind=self.preprocessing, upright=self.upright
+        )
+
+
+def save_classifier(path: pathlib.Path, model: keras.Model, facts: NetworkFacts) -> None:
+    """Writes a network whose outputs are probabilities, and what is known of it.
+
+    Args:
+        path: that ends in .keras; written whole or not at all.
+        model: that gives logits.
+        facts: of it; its temperature becomes part of the network.
+    """
+    scaled = keras.layers.Rescaling(1 / facts.temperature, dtype="float32", name="temperature")(
+        model.output
+    )
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(scaled)
+    with write_whole(path) as partial:
+        keras.Model(model.input, probabilities, name=f"{model.name}_best").save(partial)
+        with zipfile.ZipFile(partial, "a") as archive:
+            content = {"version": _VERSION} | dataclasses.asdict(facts)
+            archive.writestr(_MEMBER, json.dumps(content, ensure_ascii=False))
+
+
+def read_facts(path: pathlib.Path) -> NetworkFacts:
+    """Reads what is known of a network that `save_classifier` wrote.
+
+    Raises:
+        UserError: if it is none, or is damaged.
+    """
+    expected = "Expected the best.keras of advise"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = json.loads(archive.read(_MEMBER))
+    except OSError as error:
+        raise UserError(
+            f"--network={path}: cannot be read ({error.strerror}). {expected}."
+        ) from error
+    except KeyError as error:
+        raise UserError(
+            f"--network={path}: has no names of classes in it. {expected}; one of an older version "
+            "is made anew by the same command of advise."
+        ) from error
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise UserError(
+            f"--network={path}: is no Keras network, or damaged ({error}). {expected}."
+        ) from error
+    if (version := content.pop("version", None)) != _VERSION:
+        raise UserError(
+            f"--network={path}: was written by another version of transfer_keras (format "
+            f"{version}, expected {_VERSION}). Use that version."
+        )
+    lists = {name: tuple(content[name]) for name in ("classes", "certainty", "right")}
+    return NetworkFacts(**content | lists)

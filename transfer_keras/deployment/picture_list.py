@@ -1,0 +1,76 @@
+"""Finds the pictures that a person names: a file, a folder with all that is in it, or a list."""
+
+import os
+import pathlib
+
+from transfer_keras.config import DECODED, UserError, image_folders, printable
+
+_LISTS = (".txt", ".lst")
+
+
+def find_pictures(given: str) -> list[str]:
+    """Lists the files of pictures.
+
+    Args:
+        given: path of a picture; of a folder, of which all pictures count, those in folders of it
+            too, but what is hidden; or of a text file (.txt) with a path in each line.
+
+    Returns:
+        Paths; those of a folder are sorted.
+
+    Raises:
+        UserError: if there is nothing, or no picture.
+    """
+    path = pathlib.Path(given).expanduser()
+    if path.is_dir():
+        found = sorted(_in_folder(path))
+        if not found:
+            raise UserError(
+                f"--pictures={given}: no file there ends as pictures do "
+                f"({', '.join(sorted(DECODED))})."
+            )
+        return found
+    if not path.is_file():
+        raise UserError(
+            f"--pictures={given}: there is no such file or folder. Expected a picture, a folder, "
+            "or a text file with a path in each line."
+        )
+    if path.suffix.lower() not in _LISTS:
+        return [os.fspath(path)]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"--pictures={given}: is not text in UTF-8.") from error
+    found = [line for line in lines if line.strip()]
+    if not found:
+        raise UserError(f"--pictures={given}: has no line. Expected a path in each.")
+    return found
+
+
+def labels_of(paths: list[str], classes: tuple[str, ...]) -> list[int] | None:
+    """Gives the class of each picture by the folder that it lies in.
+
+    Args:
+        paths: of the files.
+        classes: names.
+
+    Returns:
+        Places in `classes`; None where a folder has no class's name.
+    """
+    places = {name: place for place, name in enumerate(classes)}
+    labels = [places.get(printable(pathlib.PurePath(path).parent.name)) for path in paths]
+    return None if None in labels else labels
+
+
+def _in_folder(folder: pathlib.Path) -> list[str]:
+    pictures = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        pictures += [
+            os.path.join(root, name)
+            for name in names
+            if not name.startswith(".")
+            and pathlib.PurePath(name).suffix.lower()
+            in image_folders.DECODED | image_folders.NOT_DECODED
+        ]
+    return pictures

@@ -1,0 +1,40 @@
+"""Says what pictures show, by a network that advise has chosen.
+
+python -m transfer_keras.predict --network=advice/best.keras --pictures=PATH --output=out.csv
+"""
+
+import pathlib
+
+from absl import flags
+
+from transfer_keras.config import launch
+
+_NETWORK = flags.DEFINE_string("network", None, "best.keras, as advise writes it.", required=True)
+_PICTURES = flags.DEFINE_string(
+    "pictures",
+    None,
+    "A picture; a folder, with all that is in its folders; or a text file with a path a line.",
+    required=True,
+)
+_OUTPUT = flags.DEFINE_string("output", "predictions.csv", "CSV file to write.")
+_THRESHOLD = flags.DEFINE_float(
+    "threshold", 0.0, "Below this probability the class is 'unknown'.", 0, 1
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pictures that are asked about at once.", 1)
+
+
+def main() -> None:
+    """Turns flags into one call of the library."""
+    from transfer_keras.deployment import predict_pictures  # Imports TensorFlow: 6 s.
+
+    predict_pictures(
+        pathlib.Path(_NETWORK.value).expanduser(),
+        _PICTURES.value,
+        pathlib.Path(_OUTPUT.value).expanduser(),
+        threshold=_THRESHOLD.value,
+        batch_size=_BATCH_SIZE.value,
+    )
+
+
+if __name__ == "__main__":
+    launch.start(main)
