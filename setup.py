@@ -38,6 +38,7 @@ setup(
     ],
     extras_require={
         "cluster": ["ray"],
+        "export": ["ai-edge-litert", "onnx", "onnxruntime", "tf2onnx"],
         "gpu": ["tensorflow[and-cuda]>=2.21"],
         "test": ["hypothesis", "pytest", "pytest-xdist", "ray", "ruff", "selenium"],
     },

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "report": {"config", "results"},
     "check_pictures": {"config", "results", "datasets"},
     "predict": {"config", "deployment"},
+    "export": {"config", "deployment"},
     "advise": {"config", "results", "advice"},
 }  # fmt: skip
 # Modules that are imported where they are used: they define flags, or load Matplotlib.
@@ -37,7 +38,7 @@ IMPORTED_WHERE_USED = {
 WITHOUT_TENSORFLOW = {"config", "results"}
 MAY_DEFINE_FLAGS = {
     "train.py", "sweep.py", "report.py", "advise.py",
-    "check_pictures.py", "predict.py",
+    "check_pictures.py", "predict.py", "export.py",
     "config/flags.py", "config/flag_types.py", "config/launch.py",
     "config/margin_flag.py", "config/run_flags.py",
     "config/from_flags.py",

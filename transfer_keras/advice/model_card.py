@@ -12,8 +12,14 @@ from scipy import special
 
 from transfer_keras.advice.accuracy import ExpectedAccuracy
 from transfer_keras.config import Experiment, render_template
-from transfer_keras.datasets import AnyExamples
-from transfer_keras.deployment import Calibration, NetworkFacts, calibrate, save_classifier
+from transfer_keras.datasets import AnyExamples, StreamedExamples
+from transfer_keras.deployment import (
+    VALIDATION,
+    Calibration,
+    NetworkFacts,
+    calibrate,
+    save_classifier,
+)
 from transfer_keras.results import TOP1, Workdir, measure_accuracy, write_text
 
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
@@ -99,6 +105,7 @@ def write_network(
         classes=tuple(chosen.classes),
         image_size=experiment.image_size,
         resize=experiment.resize,
+        pad=experiment.architecture.pad,
         preprocessing=experiment.data.preprocessing,
         upright=experiment.data.turns_pictures,
         temperature=calibration.temperature,
@@ -106,7 +113,16 @@ def write_network(
         right=tuple((logits.argmax(axis=-1) == labels).astype(int).tolist()),
     )
     save_classifier(folder / NETWORK, model, facts)
+    _list_validation(folder / VALIDATION, validation)
     return calibration
+
+
+def _list_validation(path: pathlib.Path, validation: AnyExamples) -> None:
+    """Lists the files of the validation pictures, if they have one each."""
+    path.unlink(missing_ok=True)
+    if isinstance(validation, StreamedExamples) and validation.records.has_files:
+        names = [validation.records.name(place) for place in validation.numbers.tolist()]
+        write_text(path, "".join(f"{name}\n" for name in names))
 
 
 def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection) -> str:

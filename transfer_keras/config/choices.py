@@ -11,6 +11,7 @@ PIXELS = ("0..255", "0..1", "-1..1")  # What a network takes of a picture.
 PRECISIONS = ("float32", "mixed_bfloat16")
 PAPER, MODERN = PREPROCESSING = ("paper", "modern")
 SCHEDULES = ("step", "cosine")
+SAVED_MODEL, LITERT, ONNX = EXPORTS = ("saved_model", "litert", "onnx")
 AUTO, ONE, MIRRORED, MULTI_WORKER = STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 _, ALWAYS, NEVER = KEEP_FEATURES = (AUTO, "always", "never")
 UNIT, BLOCK = UNITS = ("unit", "block")

@@ -39,12 +39,14 @@ class Records:
         encoded: function from one string of `fetch` to the bytes of the picture's file, string;
             called in a graph, for many examples in parallel.
         name: function from the place of an example to the name by which a person finds it.
+        has_files: whether that is the path of a file of its own.
     """
 
     labels: np.ndarray
     fetch: Callable
     encoded: Callable
     name: Callable[[int], str]
+    has_files: bool = False
 
     def __len__(self):
         return len(self.labels)
@@ -134,7 +136,11 @@ def of_files(paths: Sequence[str], labels: np.ndarray) -> Records:
     """
     names = tf.constant(list(paths))
     return Records(
-        labels, lambda index: tf.gather(names, index), tf.io.read_file, paths.__getitem__
+        labels,
+        lambda index: tf.gather(names, index),
+        tf.io.read_file,
+        paths.__getitem__,
+        has_files=True,
     )
 
 

@@ -53,6 +53,20 @@ class Classifier:
 
         self._read = read
 
+    def read(self, path: str) -> np.ndarray:
+        """Reads a picture as the network takes it.
+
+        Args:
+            path: of its file.
+
+        Returns:
+            uint8 (image_size, image_size, 3).
+
+        Raises:
+            tf.errors.OpError: if it cannot be read.
+        """
+        return self._read(os.fsencode(path)).numpy()
+
     def predict(self, paths: Sequence[str], *, batch_size: int = 32) -> Iterator[Prediction]:
         """Asks about pictures, in their order.
 
@@ -78,7 +92,7 @@ class Classifier:
     def _try_to_read(self, path: str) -> np.ndarray | str:
         """Reads a picture, or says why it cannot be read."""
         try:
-            return self._read(os.fsencode(path)).numpy()
+            return self.read(path)
         except tf.errors.OpError as error:
             return f"cannot be read ({shorten_error(error)})"
 

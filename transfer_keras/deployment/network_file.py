@@ -21,7 +21,8 @@ class NetworkFacts:
 
     Attributes:
         classes: names, in the order of its outputs.
-        image_size, resize: in pixels; see `datasets.Preprocessing`.
+        image_size, resize, pad: in pixels; see `datasets.Preprocessing`. What was a border in
+            training decides to which size large pictures are shrunk first.
         preprocessing: "paper" or "modern".
         upright: whether pictures are turned as the orientation in their files says.
         temperature: what its logits are divided by.
@@ -32,6 +33,7 @@ class NetworkFacts:
     classes: tuple[str, ...]
     image_size: int
     resize: int
+    pad: int = 0
     preprocessing: str = choices.MODERN
     upright: bool = True
     temperature: float = 1.0
@@ -41,7 +43,11 @@ class NetworkFacts:
     def make_preprocessing(self) -> Preprocessing:
         """Says how pictures become what the network takes."""
         return Preprocessing(
-            self.image_size, self.resize, kind=self.preprocessing, upright=self.upright
+            self.image_size,
+            self.resize,
+            self.pad,
+            kind=self.preprocessing,
+            upright=self.upright,
         )
 
 

@@ -5,6 +5,7 @@ import pathlib
 
 from transfer_keras.config import DECODED, UserError, image_folders, printable
 
+VALIDATION = "validation.txt"  # Beside a network: the pictures that it was validated on.
 _LISTS = (".txt", ".lst")
 
 

@@ -14,7 +14,7 @@ from transfer_keras.results.donor_recommendation import (
     roles_to_choose,
     table_for_donor,
 )
-from transfer_keras.results.files import write_text, write_whole
+from transfer_keras.results.files import PARTIAL, write_text, write_whole
 from transfer_keras.results.lock import hold_lock
 from transfer_keras.results.margin import MARGIN
 from transfer_keras.results.measure import BALANCED, TOP1, measure_accuracy
@@ -39,6 +39,7 @@ __all__ = [
     "FROZEN_TRANSFER",
     "LINEAR_TRANSFER",
     "MARGIN",
+    "PARTIAL",
     "TOP1",
     "TUNED_TRANSFER",
     "Interval",

@@ -1,0 +1,140 @@
+"""The formats that a network is exported to: how a file is written, and how it is run."""
+
+import importlib.util
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from transfer_keras.config import UserError, choices
+from transfer_keras.results import PARTIAL
+
+# Pictures, float32 (1, height, width, 3) -> probabilities (1, classes).
+Runner = Callable[[np.ndarray], np.ndarray]
+
+
+class Format(NamedTuple):
+    """A format.
+
+    Attributes:
+        suffix: of its files.
+        packages: modules that it needs.
+        keras_name: as `keras.Model.export` has it.
+        open: gives what runs a file.
+    """
+
+    suffix: str
+    packages: Sequence[str]
+    keras_name: str
+    open: Callable[[pathlib.Path], Runner]
+
+
+def _open_saved_model(path: pathlib.Path) -> Runner:
+    loaded = tf.saved_model.load(str(path))
+    return lambda images: loaded.serve(images).numpy()
+
+
+def _open_litert(path: pathlib.Path) -> Runner:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    (given,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(images: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(given["index"], images)
+        interpreter.invoke()
+        return interpreter.get_tensor(output["index"])
+
+    return run
+
+
+def _open_onnx(path: pathlib.Path) -> Runner:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return lambda images: session.run(None, {given.name: images})[0]
+
+
+FORMATS = {
+    choices.SAVED_MODEL: Format("_saved_model", (), "tf_saved_model", _open_saved_model),
+    choices.LITERT: Format(".tflite", ("ai_edge_litert",), "litert", _open_litert),
+    choices.ONNX: Format(".onnx", ("onnx", "tf2onnx", "onnxruntime"), "onnx", _open_onnx),
+}
+INT8 = "litert, int8"  # Beside them: a LiteRT file whose weights and activations are integers.
+
+
+def check_packages(names: Sequence[str]) -> None:
+    """Checks that what formats need is installed.
+
+    Raises:
+        UserError: if it is not.
+    """
+    for name in names:
+        for package in FORMATS[name].packages:
+            if importlib.util.find_spec(package) is None:
+                raise UserError(
+                    f"--format={name}: needs the package {package.replace('_', '-')}. Install it: "
+                    "pip install 'transfer_keras[export]'"
+                )
+
+
+def write_format(
+    model: keras.Model, name: str, path: pathlib.Path, examples: Sequence[np.ndarray] | None = None
+) -> Runner:
+    """Writes a network in a format, whole or not at all, and opens what was written.
+
+    Args:
+        model: its input is (batch, height, width, 3).
+        name: a key of `FORMATS`.
+        path: of the file, or of the folder of a SavedModel.
+        examples: with the format "litert": pictures, float32 (1, height, width, 3), by whose
+            activations the ranges of 8-bit integers are chosen; None: all stays in float32.
+
+    Raises:
+        UserError: if the path is taken by something else.
+    """
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        raise UserError(f"--output={path.parent}: {path.name} is there, and no SavedModel.")
+    kind, options = FORMATS[name], {}
+    if examples is not None:
+
+        def representative() -> Iterator[list[np.ndarray]]:
+            yield from ([image] for image in examples)
+
+        options = {
+            "optimizations": [tf.lite.Optimize.DEFAULT],
+            "representative_dataset": representative,
+        }
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    try:
+        model.export(partial, format=kind.keras_name, verbose=False, **options)
+        if path.is_dir():
+            shutil.rmtree(path)
+        partial.replace(path)
+    finally:
+        _remove(partial)
+    return kind.open(path)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def size_of(path: pathlib.Path) -> int:
+    """Counts the bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def remove_export(path: pathlib.Path) -> None:
+    """Removes what `write_format` wrote."""
+    _remove(path)

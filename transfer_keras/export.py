@@ -1,0 +1,49 @@
+"""Writes a network that advise has chosen in other formats, each tried on all validation pictures.
+
+python -m transfer_keras.export --network=advice/best.keras --format=saved_model,litert,onnx
+"""
+
+import pathlib
+
+from absl import flags
+
+from transfer_keras.config import UserError, choices, launch
+
+_NETWORK = flags.DEFINE_string("network", None, "best.keras, as advise writes it.", required=True)
+_FORMAT = flags.DEFINE_list(
+    "format", [choices.SAVED_MODEL], f"Some of {', '.join(choices.EXPORTS)}."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to (default: that of --network).")
+_PICTURES = flags.DEFINE_string(
+    "pictures",
+    None,
+    "On which each file is compared with the network: a picture, a folder, or a text file with a "
+    "path a line (default: the validation pictures).",
+)
+_QUANTISE = flags.DEFINE_enum(
+    "quantise", None, ["int8"], "int8: also write a LiteRT file in integers of 8 bits."
+)
+_TOLERANCE = flags.DEFINE_float(
+    "tolerance", 0.01, "A file is refused where a logit differs by more.", 0
+)
+
+
+def main() -> None:
+    """Turns flags into one call of the library."""
+    if unknown := [name for name in _FORMAT.value if name not in choices.EXPORTS]:
+        raise UserError(f"--format={unknown[0]}: expected some of {', '.join(choices.EXPORTS)}.")
+    from transfer_keras.deployment import export_network  # Imports TensorFlow: 6 s.
+
+    network = pathlib.Path(_NETWORK.value).expanduser()
+    export_network(
+        network,
+        list(dict.fromkeys(_FORMAT.value)),
+        pathlib.Path(_OUTPUT.value).expanduser() if _OUTPUT.value else network.parent,
+        pictures=_PICTURES.value,
+        int8=_QUANTISE.value == "int8",
+        tolerance=_TOLERANCE.value,
+    )
+
+
+if __name__ == "__main__":
+    launch.start(main)
