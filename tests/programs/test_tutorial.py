@@ -15,7 +15,9 @@ from support.paths import ROOT
 def test_the_tutorial_runs_as_it_stands(tmp_path):
     text = (ROOT / "docs" / "tutorial.md").read_text()
     blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["bash", "python", "bash", "bash", "python", "bash"]
+    assert [kind for kind, _ in blocks] == [
+        *("bash", "python", "bash", "bash", "bash", "bash", "python", "bash")
+    ]
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -30,7 +32,11 @@ def test_the_tutorial_runs_as_it_stands(tmp_path):
         )
         assert done.returncode == 0, done.stderr[-3000:]
         outputs.append(done.stdout)
-    _, _, units, advice, answer, tuned = outputs
+    _, _, checked, units, advice, evaluation, answer, tuned = outputs
+    assert "240 pictures in train, 60 pictures in validation" in checked
+    assert re.search(
+        r"^Accuracy [\d.]+ \(95 % [\d.]+ to [\d.]+\), over 60 ", evaluation, re.MULTILINE
+    )
     assert re.search(r"^ *3 +conv3 ", units, re.MULTILINE)
     assert "Choose n from 1 to 7" in units
     assert re.search(r"^(Take the lower \d|Train from scratch)", advice, re.MULTILINE), advice

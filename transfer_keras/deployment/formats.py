@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.config import UserError, choices
+from transfer_keras.config import UserError, choices, first_few
 from transfer_keras.results import PARTIAL
 
 # Pictures, float32 (1, height, width, 3) -> probabilities (1, classes).
@@ -58,7 +58,13 @@ def _open_onnx(path: pathlib.Path) -> Runner:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
+    given, *others = session.get_inputs()
+    if others:  # What is no variable and no constant of the graph becomes an input.
+        names = first_few([other.name for other in others], 3)
+        raise UserError(
+            f"--format={choices.ONNX}: the converter makes inputs of {names}, beside the pictures. "
+            "Leave this format out."
+        )
     return lambda images: session.run(None, {given.name: images})[0]
 
 
@@ -114,19 +120,16 @@ def write_format(
         }
     partial = path.with_name(f"{PARTIAL}{path.name}")
     try:
+        if name == choices.ONNX:
+            model = _without_normalization(model)
         model.export(partial, format=kind.keras_name, verbose=False, **options)
+        run = kind.open(partial)
         if path.is_dir():
             shutil.rmtree(path)
         partial.replace(path)
     finally:
-        _remove(partial)
-    return kind.open(path)
-
-
-def _remove(path: pathlib.Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
+        remove_export(partial)
+    return run
 
 
 def size_of(path: pathlib.Path) -> int:
@@ -136,5 +139,36 @@ def size_of(path: pathlib.Path) -> int:
 
 
 def remove_export(path: pathlib.Path) -> None:
-    """Removes what `write_format` wrote."""
-    _remove(path)
+    """Removes what `write_format` wrote, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def _without_normalization(model: keras.Model) -> keras.Model:
+    """Copies a network with its `Normalization` layers written as `Rescaling`.
+
+    The mean and variance of a `Normalization` are tensors and no variables (Keras 3.15), of which
+    tf2onnx makes inputs of the graph.
+    """
+    if not any(isinstance(layer, keras.layers.Normalization) for layer in model.layers):
+        return model
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if not isinstance(layer, keras.layers.Normalization):
+            return layer.__class__.from_config(layer.get_config())
+        deviation = np.maximum(np.sqrt(layer.variance), keras.config.epsilon())
+        return keras.layers.Rescaling(
+            (1 / deviation).tolist(),
+            (-np.asarray(layer.mean) / deviation).tolist(),
+            name=layer.name,
+            dtype=layer.dtype_policy,
+        )
+
+    copied = keras.models.clone_model(model, clone_function=copy)
+    for layer in copied.layers:
+        original = model.get_layer(layer.name)
+        if not isinstance(original, keras.layers.Normalization):
+            layer.set_weights(original.get_weights())
+    copied(np.zeros((1, *model.input_shape[1:]), np.float32))  # Else Keras exports nothing.
+    return copied
