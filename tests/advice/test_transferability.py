@@ -5,6 +5,8 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 from support.cka_oracle import oracle as cka_oracle
 from support.logme_oracle import oracle as logme_oracle
 
@@ -247,6 +249,59 @@ def test_no_agreement_to_speak_of():
         transferability.compare_with_results(alike, {1: 0.1, 2: 0.2, 3: 0.3}).correlations["logme"]
         is None
     )
+
+
+def noisy(count, classes, dimensions, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    return np.eye(classes, dimensions)[labels] * 2 + rng.normal(size=(count, dimensions)), labels
+
+
+@pytest.mark.parametrize("dimensions", [5, 90])  # Fewer than pictures, and more.
+def test_the_log_loss_is_that_of_a_plain_cross_validation(dimensions):
+    x, labels = noisy(60, 3, dimensions)
+    standard = (x - x.mean(axis=0)) / x.std(axis=0)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0).split(x, labels)
+    folds, losses = list(folds), []
+    for c in (0.003, 0.01, 0.03):
+        loss = 0
+        for train, test in folds:
+            model = LogisticRegression(C=c, tol=1e-8, max_iter=5000)
+            answers = model.fit(standard[train], labels[train]).predict_proba(standard[test])
+            loss -= sum(np.log(answer[k]) for answer, k in zip(answers, labels[test], strict=True))
+        losses.append(loss / 60)
+    assert classifiers.logistic_log_loss(x, labels) == pytest.approx(min(losses), abs=2e-3)
+
+
+def test_the_log_loss_where_classes_are_uneven_few_or_no_numbers():
+    x, labels = noisy(60, 3, 5)
+    kept = np.flatnonzero((labels != 2) | (np.arange(60) < 12))
+    even = classifiers.logistic_log_loss(x[kept], labels[kept], BALANCED)
+    plain = classifiers.logistic_log_loss(x[kept], labels[kept])
+    assert even != pytest.approx(plain, abs=1e-2)
+    assert np.isnan(classifiers.logistic_log_loss(x[:4], labels[:4]))
+    x[0, 0] = np.nan
+    assert np.isnan(classifiers.logistic_log_loss(x, labels))
+
+
+def test_the_log_loss_of_the_eight_best_that_can_be_cut():
+    features = [noisy(40, 2, 4, seed)[0] for seed in range(12)]
+    labels = np.arange(40) % 2
+    train = [x[:20] for x in features], labels[:20]
+    test = [x[20:] for x in features], labels[20:]
+    names = [f"u{n}" for n in range(1, 13)]
+    scores = transferability.score_features(names, train, test, cuts=range(2, 13))
+    known = [score for score in scores if not np.isnan(score.log_loss)]
+    worst_known = min(score.linear for score in known)
+    assert len(known) == 8
+    assert scores[0] not in known
+    assert all(score.linear <= worst_known for score in scores[1:] if score not in known)
+    for score in known:
+        expected = classifiers.logistic_log_loss(features[score.n - 1], labels)
+        assert score.log_loss == pytest.approx(expected)
+    text = transferability.describe(scores, pictures=20)
+    assert f"{known[0].log_loss:.3f}" in text
+    assert "log loss" not in transferability.describe(scores[:1], pictures=20).lower()
 
 
 def test_the_nearest_neighbours_against_numpy():

@@ -115,7 +115,10 @@ def estimate(
         ([values[which] for values in features], labels[which]) for which in (is_train, ~is_train)
     )
     measure = measure_of(experiment)
-    scores = transferability.score_features([unit.name for unit in units], train, test, measure)
+    cuts = experiment.architecture.cut_points
+    scores = transferability.score_features(
+        [unit.name for unit in units], train, test, measure, cuts=cuts
+    )
     log(f"\n{transferability.describe(scores, pictures=len(train[1]), measure=measure)}")
     if best := best_linear(scores, experiment):
         log(
@@ -131,6 +134,8 @@ def best_linear(
 ) -> transferability.Score | None:
     """Finds the unit on which a linear classifier does best, of equals the highest.
 
+    By its log loss, where that is known.
+
     Args:
         scores: of all units.
         experiment: whose donor must be one that can be cut there.
@@ -140,6 +145,9 @@ def best_linear(
     """
     cuts = experiment.architecture.cut_points
     known = [score for score in scores if score.n in cuts and not math.isnan(score.linear)]
+    if any(not math.isnan(score.log_loss) for score in known):
+        known = [score for score in known if not math.isnan(score.log_loss)]
+        return max(known, key=lambda score: (-score.log_loss, score.n))
     return max(known, key=lambda score: (score.linear, score.n), default=None)
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from scipy import stats
 
 from transfer_keras.advice import logme
-from transfer_keras.advice.classifiers import linear_top1, neighbours_top1
+from transfer_keras.advice.classifiers import linear_top1, logistic_log_loss, neighbours_top1
 from transfer_keras.config import align_columns
 from transfer_keras.networks import pool_features
 from transfer_keras.results import TOP1
@@ -25,11 +25,12 @@ from transfer_keras.training import centred_gram, linear_cka
 FEWEST = 4  # Pictures: below, CKA's estimator is not defined.
 # Fields of `Score` -> how they are named for people.
 _ESTIMATES = {"linear": "linear", "neighbours": "neighbours", "logme": "LogME", "cka": "CKA"}
+_COMPARED = 8  # Units whose log loss is computed: those with the best linear classifiers.
 _FEWEST_TRIED = 3  # Two are always in order or in reverse.
 
 
 class Score(NamedTuple):
-    """What a unit's features say of the labels; higher is better.
+    """What a unit's features say of the labels; higher is better, but of the log loss.
 
     Attributes:
         unit: its name.
@@ -38,6 +39,7 @@ class Score(NamedTuple):
         neighbours: see `neighbours_top1`; NaN where a feature is no number.
         logme: see `logme.logme`; NaN where a feature is no number.
         cka: 0 to 1, debiased; NaN also where the unit answers the same to all pictures.
+        log_loss: see `logistic_log_loss`; NaN where it was not computed.
     """
 
     unit: str
@@ -46,6 +48,7 @@ class Score(NamedTuple):
     neighbours: float
     logme: float
     cka: float
+    log_loss: float = float("nan")
 
 
 class RankCorrelation(NamedTuple):
@@ -114,6 +117,8 @@ def score_features(
     train: tuple[Sequence[np.ndarray], np.ndarray],
     test: tuple[Sequence[np.ndarray], np.ndarray],
     measure: str = TOP1,
+    *,
+    cuts: Sequence[int] = (),
 ) -> list[Score]:
     """Measures how much each unit's features say of the labels.
 
@@ -124,6 +129,8 @@ def score_features(
         train: of each unit float (pictures, features), and labels, int (pictures,).
         test: the same of other pictures, on which classifiers are tested besides.
         measure: of the classifiers; see `results.measure_accuracy`.
+        cuts: n at which a linear classifier may take the place of what is above; of the eight with
+            the best ones the log loss is computed too.
 
     Raises:
         ValueError: if there are fewer than 4 pictures to train, or all of them have the same label.
@@ -135,7 +142,7 @@ def score_features(
             f"Received: {len(labels)}, of {np.unique(labels)}"
         )
     classes = _gram(logme.one_hot(labels))
-    return [
+    scores = [
         Score(
             unit=name,
             n=n,
@@ -146,6 +153,13 @@ def score_features(
         )
         for n, (name, x, others) in enumerate(zip(names, features, test_features, strict=True), 1)
     ]
+    best = sorted((score for score in scores if score.n in cuts), key=lambda score: -score.linear)
+    every = np.concatenate([labels, test_labels])
+    for score in best[:_COMPARED]:
+        k = score.n - 1
+        both = np.concatenate([features[k], test_features[k]])
+        scores[k] = score._replace(log_loss=logistic_log_loss(both, every, measure))
+    return scores
 
 
 def _gram(features: np.ndarray) -> np.ndarray:
@@ -205,11 +219,15 @@ def describe(
         measure: of the linear classifier, and of what was reached.
     """
     reached = reached or {}
-    lines = [("n", "unit", *_ESTIMATES.values(), *([f"{measure} frozen"] if reached else []))]
+    has_loss = not all(np.isnan(score.log_loss) for score in scores)
+    lines = [("n", "unit", *_ESTIMATES.values(), *(["log loss"] if has_loss else []),
+              *([f"{measure} frozen"] if reached else []))]  # fmt: skip
     for score in scores:
         line = [f"{score.n}", score.unit]
         for name in _ESTIMATES:  # LogME can be negative.
             line.append(f"{getattr(score, name):{' ' if name == 'logme' else ''}.3f}")
+        if has_loss:
+            line.append("" if np.isnan(score.log_loss) else f"{score.log_loss:.3f}")
         if reached:
             line.append(f"{reached[score.n]:.3f}" if score.n in reached else "")
         lines.append(line)
@@ -218,6 +236,8 @@ def describe(
         f"training; higher is better. Linear: {measure} of a linear classifier on the unit's "
         "features; neighbours: that of the five nearest pictures; each picture by others."
     )
+    if has_loss:
+        note += " Log loss: of the linear classifier, lower is better; it leaves less to chance."
     agreement = compare_with_results(scores, reached)
     if agreement is not None:
         tried = ", ".join(map(str, agreement.n))
