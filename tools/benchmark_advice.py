@@ -10,7 +10,7 @@ python tools/benchmark_advice.py --shared=../shared --folder=benchmark
 3. `rules`: what rules of thumb reach in that time (`advice_rules.py`).
 4. `table`: the regret of each, in points: what it loses from the best of the grid. The best is
    chosen by one half of the seeds and tested by the other, so that no lucky seed counts.
-5. `estimates`: how well estimates without training choose among the frozen depths of the grid
+5. `estimates`: how well estimates without training choose the n of a linear classifier
    (`advice_estimates.py`).
 
 All that is done is kept in `--folder`; run again, it goes on. `--results` names a file from which
@@ -77,8 +77,7 @@ def main(_) -> None:
             _print_table(pairs, folder)
             continue
         if case == "estimates":
-            frozen = {pair.name: read_grid(pair, folder).frozen for pair in pairs}
-            advice_estimates.print_estimates(pairs, folder, frozen)
+            advice_estimates.print_estimates(pairs, folder)
             continue
         for pair in pairs:
             measures[case](pair, folder)
@@ -313,16 +312,6 @@ class Grid:
             arm = max(self.arms, key=lambda arm: others(self.arms[arm]))
             tested.append(self.arms[arm][held_out])
         return statistics.mean(tested)
-
-    @property
-    def frozen(self) -> dict[int, float]:
-        """Gives n -> the top-1 of frozen units at their best rate, the mean over the seeds."""
-        reached: dict[int, float] = {}
-        for (arm, _), values in self.arms.items():
-            if (treatment := arm.partition(",")[0]).endswith("B"):
-                n = int(treatment[1:-1])
-                reached[n] = max(reached.get(n, 0.0), statistics.mean(values))
-        return reached
 
 
 def read_grid(pair: advice_pairs.Pair, folder: pathlib.Path) -> Grid:
