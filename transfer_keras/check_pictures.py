@@ -7,7 +7,7 @@ import pathlib
 
 from absl import flags
 
-from transfer_keras.config import FOLDER, UserError, launch
+from transfer_keras.config import FOLDER, UserError, image_folders, launch
 from transfer_keras.results import write_text
 
 _LIST = "leave_out.txt"
@@ -38,19 +38,22 @@ def main() -> None:
         raise UserError(
             f"--validation_split={_VALIDATION_SPLIT.value}: expected more than 0, less than 1."
         )
-    from transfer_keras.datasets import Division, check_folder  # Imports TensorFlow: 6 s.
+    from transfer_keras.datasets import HEADING, Division, check_folder  # Imports TensorFlow: 6 s.
 
     output = pathlib.Path(_OUTPUT.value).expanduser()
     division = Division(_VALIDATION_SPLIT.value, _VALIDATION_SEED.value, group_by=_GROUP_BY.value)
-    found = check_folder(_DATASET.value, division, _LEAVE_OUT.value)
-    if output.resolve().is_relative_to(found.root):
+    if output.resolve().is_relative_to(image_folders.path_of(_DATASET.value).resolve()):
         raise UserError(f"--output={output}: lies in the folder of the pictures. Give another.")
+    path = output / _LIST
+    if _FIX.value and path.exists() and not path.read_text().startswith(HEADING):
+        raise UserError(f"--output={output}: {_LIST} there is not of this program. Give another.")
+    found = check_folder(_DATASET.value, division, _LEAVE_OUT.value)
     print(", ".join(f"{count:,} pictures in {split}" for split, count in found.splits.items()))
     print("\n".join(f"- {line}" for line in found.lines()) or "Nothing odd was found.")
     output.mkdir(parents=True, exist_ok=True)
     if _FIX.value:
-        write_text(output / _LIST, "".join(f"{line}\n" for line in found.list_lines))
-        print(f"{found.to_leave_out:,} are listed: give --leave_out={output / _LIST}")
+        write_text(path, "".join(f"{line}\n" for line in found.list_lines))
+        print(f"{found.to_leave_out:,} are listed: give --leave_out={path}")
     write_text(output / "pictures.html", found.page())
     print(f"The pictures: {output / 'pictures.html'}")
 

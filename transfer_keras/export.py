@@ -24,7 +24,7 @@ _QUANTISE = flags.DEFINE_enum(
     "quantise", None, ["int8"], "int8: also write a LiteRT file in integers of 8 bits."
 )
 _TOLERANCE = flags.DEFINE_float(
-    "tolerance", 0.01, "A file is refused where a logit differs by more.", 0
+    "tolerance", 0.01, "A file is refused where the logarithm of a probability differs by more.", 0
 )
 
 

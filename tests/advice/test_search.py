@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
+from support.picture_folders import names_of, validation_files
 
 from transfer_keras.advice import budget, search
 from transfer_keras.advice.budget import Budget
@@ -114,25 +115,6 @@ def test_the_network_does_what_its_card_states(advised, monkeypatch):
         (name, 2) for name in ("left", "right", "top")
     ]
     assert sum(round(2 * float(recall)) for *_, recall in counts) == right
-
-
-def names_of(files):
-    return [path.parent.name for path in files]
-
-
-def validation_files(pictures):
-    """Finds the two pictures of each class whose digests come first."""
-    import hashlib
-
-    def place(path):
-        facts = ("0", path.parent.name, path.name)
-        return hashlib.sha256("\0".join(facts).encode()).digest()
-
-    return [
-        path
-        for folder in sorted(pictures.iterdir())
-        for path in sorted(folder.iterdir(), key=place)[:2]
-    ]
 
 
 def test_the_network_gives_probabilities_without_this_package(advised, program):

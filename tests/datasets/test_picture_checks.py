@@ -197,7 +197,7 @@ def test_other_pictures_are_other_data(clean, tmp_path):
     [
         (None, "cannot be read (No such file or directory)"),
         (b"\xff\xfe", "cannot be read (it is not text in UTF-8)"),
-        (b"train/cats/0.png\ngone/1.png\n", "1 of its lines name no file in"),
+        (b"train/cats/0.png\ngone/1.png\n", "1 of its lines name no picture of folder:"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(clean, tmp_path, text, message):
@@ -208,6 +208,45 @@ def test_a_list_that_does_not_fit_is_refused(clean, tmp_path, text, message):
         Folder(f"folder:{clean}", leave_out=path)
     assert str(error.value).startswith(f"--leave_out={path}: ")
     assert message in str(error.value)
+
+
+def test_copies_in_val_and_test_are_a_leak_and_the_test_keeps_its_own(clean):
+    (clean / "test" / "cats").mkdir(parents=True)
+    shutil.copy(clean / "val/cats/1.png", clean / "test/cats/copy.png")
+    shutil.copy(clean / "val/cats/1.png", clean / "train/cats/too.png")
+    found = check_folder(f"folder:{clean}")
+    (finding,) = found.findings
+    assert finding.check == picture_checks.LEAK
+    listed = [line for line in found.list_lines if not line.startswith("#")]
+    assert sorted(listed) == ["train/cats/too.png", "val/cats/1.png"]
+
+
+def test_a_list_grows_and_names_are_normal(clean, tmp_path):
+    shutil.copy(clean / "train/cats/2.png", clean / "train/cats/again.png")
+    path = tmp_path / "list.txt"
+    path.write_bytes("\ufeff./train//dogs/1.png\r\n".encode())
+    found = check_folder(f"folder:{clean}", leave_out=str(path))
+    listed = [line for line in found.list_lines if not line.startswith("#")]
+    assert listed == ["train/dogs/1.png", "train/cats/again.png"]
+
+
+def test_no_class_is_emptied(clean):
+    shutil.rmtree(clean / "train" / "dogs")
+    shutil.copytree(clean / "train" / "cats", clean / "train" / "dogs")
+    lines = check_folder(f"folder:{clean}").list_lines
+    assert [line for line in lines if not line.startswith("#")] == []
+    assert "# Not listed, as nothing would remain: train/dogs" in lines
+
+
+def test_what_pillow_cannot_open_but_tensorflow_can_is_sound(clean, monkeypatch):
+    """JPEG XL for one."""
+
+    def unknown(*arguments, **options):
+        raise Image.UnidentifiedImageError("unknown")
+
+    shutil.copy(clean / "train/cats/2.png", clean / "train/cats/again.png")
+    monkeypatch.setattr(Image, "open", unknown)
+    assert findings(clean) == {picture_checks.COPY: [{"train/cats/2.png", "train/cats/again.png"}]}
 
 
 def test_where_there_is_no_time_a_part_is_looked_at(clean):

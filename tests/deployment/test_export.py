@@ -1,6 +1,5 @@
 """Networks in other formats, each compared with the network itself."""
 
-import pathlib
 import re
 
 import keras
@@ -9,7 +8,13 @@ import pytest
 from PIL import Image
 
 from transfer_keras.config import UserError, choices
-from transfer_keras.deployment import NetworkFacts, export_network, formats, save_classifier
+from transfer_keras.deployment import (
+    NetworkFacts,
+    export_network,
+    exporting,
+    formats,
+    save_classifier,
+)
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
@@ -66,8 +71,31 @@ def test_each_format_gives_the_same_classes(folder, tmp_path):
         for image in images:
             expected = plain.predict_on_batch(image[None])
             np.testing.assert_allclose(run(image[None]), expected, atol=1e-5)
-    again = export(folder, ["saved_model"], tmp_path / "out")  # In place of the earlier one.
-    assert " 0 of 12 " in again[-1]
+    before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*")}
+    with pytest.raises(UserError, match=r"best_saved_model is there already\. Give another folder"):
+        export(folder, ["saved_model", "onnx"], tmp_path / "out")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*")} == before
+
+
+def test_one_format_that_fails_does_not_end_the_others(folder, tmp_path, monkeypatch):
+    def fails(model, name, path, examples=None):
+        raise UserError(f"--format={name}: the network cannot be written so")
+
+    monkeypatch.setattr(exporting, "write_format", fails)
+    with pytest.raises(UserError) as error:
+        export(folder, ["saved_model", "onnx"], tmp_path / "out")
+    assert str(error.value).count("cannot be written so") == 2
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_a_converter_raises_is_one_line(folder, tmp_path, monkeypatch):
+    def broken(self, *arguments, **options):
+        raise RuntimeError("an operation\nthat is not known")
+
+    monkeypatch.setattr(keras.Model, "export", broken)
+    message = "the network cannot be written so .an operation that is not known"
+    with pytest.raises(UserError, match=message):
+        export(folder, ["onnx"], tmp_path / "out")
 
 
 @pytest.mark.parametrize("fault", ["another class", "another probability", "no number"])
@@ -84,7 +112,7 @@ def test_a_file_that_says_something_else_is_refused(folder, tmp_path, monkeypatc
     honest = formats.FORMATS["saved_model"]
     lying = honest._replace(open=lambda path: wrong(honest.open(path)))
     monkeypatch.setitem(formats.FORMATS, "saved_model", lying)
-    with pytest.raises(UserError, match="--format=saved_model: refused and removed"):
+    with pytest.raises(UserError, match="--format=saved_model: refused: of 12 pictures"):
         export(folder, ["saved_model"], tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -106,9 +134,10 @@ def test_what_is_missing_is_said_before_anything_is_written(folder, tmp_path, mo
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_ones_own_is_not_replaced(folder, tmp_path):
-    (tmp_path / "best_saved_model").mkdir()
-    (tmp_path / "best_saved_model" / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="best_saved_model is there, and no SavedModel"):
-        export(folder, ["saved_model"], tmp_path)
-    assert pathlib.Path(tmp_path / "best_saved_model" / "mine.txt").read_text() == "mine"
+@pytest.mark.parametrize("name", ["best_saved_model", "best.onnx"])
+def test_what_is_there_is_not_replaced(folder, tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=f"{name} is there already"):
+        export(folder, ["saved_model", "onnx"], tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == [name, "mine.txt"]

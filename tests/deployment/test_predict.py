@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import special
 from sklearn import metrics
 
-from transfer_keras.config import UserError
+from transfer_keras.config import DonorSettings, UserError
 from transfer_keras.datasets import Division, TaskPair
 from transfer_keras.deployment import (
     NetworkFacts,
@@ -26,6 +26,7 @@ from transfer_keras.deployment.evaluation import Evaluation
 from transfer_keras.deployment.network_file import read_facts
 from transfer_keras.deployment.picture_list import find_pictures, labels_of
 from transfer_keras.deployment.table import write_table
+from transfer_keras.networks import pretrained
 
 CLASSES = ("ants", "bees", "=cmd()")
 FACTS = NetworkFacts(
@@ -210,8 +211,16 @@ def test_pictures_are_found_and_their_classes(tmp_path):
     assert find_pictures(str(root / "5.bmp")) == expected[:1]
     (tmp_path / "list.txt").write_text("x/1.jpg\n\ny z.jpg\n")
     assert find_pictures(str(tmp_path / "list.txt")) == ["x/1.jpg", "y z.jpg"]
-    assert labels_of(["q/b/1.jpg", "a/2.jpg"], ("a", "b")) == [1, 0]
-    assert labels_of(["q/b/1.jpg", "c/2.jpg"], ("a", "b")) is None
+    assert labels_of(["q/b/1.jpg", "a/2.jpg"], ("a", "b")) == ([1, 0], None)
+    assert labels_of(["q/b/1.jpg", "c/2.jpg"], ("a", "b")) == (None, "c/2.jpg")
+    assert labels_of(["q/c/1.jpg", "c/2.jpg"], ("a", "b")) == (None, None)
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "a" / "back").symlink_to(root)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "6.jpg").write_bytes(b"")
+    assert find_pictures(str(root)) == [*expected, str(root / "linked" / "6.jpg")]
+    (tmp_path / "bom.txt").write_bytes("\ufeffx/\u20281.jpg\r\ny.jpg".encode())
+    assert find_pictures(str(tmp_path / "bom.txt")) == ["x/\u20281.jpg", "y.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -251,6 +260,14 @@ DAMAGES = {
         lambda n, path: changed(n, path, transfer_keras=b'{"version": 9}'),
         "was written by another version of transfer_keras (format 9, expected 1)",
     ),
+    "a list": (
+        lambda n, path: changed(n, path, transfer_keras=b"[1]"),
+        "is no Keras network, or damaged",
+    ),
+    "no sizes": (
+        lambda n, path: changed(n, path, transfer_keras=b'{"version": 1, "classes": ["a"]}'),
+        "what is known of it is damaged",
+    ),
     "no config": (lambda n, path: changed(n, path, config=b"{}"), "cannot be opened"),
     "no weights": (lambda n, path: changed(n, path, model=b"nothing"), "cannot be opened"),
     "half": (
@@ -269,6 +286,50 @@ def test_a_damaged_network_is_one_line(network, tmp_path, damage):
         open_classifier(path)
     assert str(error.value).startswith(f"--network={path}: {message}")
     assert "\n" not in str(error.value)
+
+
+def test_what_is_read_is_not_written_over(network, pictures, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text(f"{pictures / 'ants' / '0.jpg'}\n")
+    for output, message in (
+        (path, "is one of the files that are read"),
+        (network, "is one of the files that are read"),
+        (pictures / "ants" / "0.jpg", "is one of the files that are read"),
+        (tmp_path, "is a folder. Expected the name of a CSV file"),
+    ):
+        before = None if output.is_dir() else output.read_bytes()
+        with pytest.raises(UserError, match=message):
+            predict_pictures(network, str(path), output)
+        assert before is None or output.read_bytes() == before
+
+
+def test_a_classifier_as_donor_gives_its_logits(model, network, tmp_path):
+    """Without the temperature, which is of the old head; and it can be saved again."""
+    settings = DonorSettings(path=str(network))
+    donor = pretrained.open_pretrained(settings, None).model
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(donor.predict(pixels, verbose=0), model.predict(pixels, verbose=0),
+                               atol=1e-5)  # fmt: skip
+    save_classifier(tmp_path / "again.keras", donor, FACTS)
+    named = keras.Sequential([model, keras.layers.Activation("linear", name="probabilities")])
+    save_classifier(tmp_path / "named.keras", named, FACTS)
+    assert open_classifier(tmp_path / "named.keras").facts == FACTS
+
+
+def test_a_palette_in_a_bmp_is_refused_as_in_training(network, tmp_path):
+    photograph(1).convert("P").save(tmp_path / "x.bmp")
+    (one,) = open_classifier(network).predict([str(tmp_path / "x.bmp")])
+    assert one.fault.startswith("has a palette")
+
+
+def test_one_picture_outside_the_classes_is_named(network, pictures, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{pictures / 'ants' / '0.jpg'}\n{tmp_path / 'x.jpg'}\n")
+    photograph(3).save(tmp_path / "x.jpg")
+    lines = []
+    predict_pictures(network, str(tmp_path / "list.txt"), tmp_path / "o.csv", log=lines.append)
+    assert (
+        lines[-1] == f"No evaluation: {tmp_path / 'x.jpg'} lies in no folder with a class's name."
+    )
 
 
 def test_names_that_do_not_fit_are_refused(model, tmp_path):

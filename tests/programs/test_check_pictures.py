@@ -34,7 +34,7 @@ def test_what_is_printed_and_written(program, pictures):
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     assert lines[0] == "11 pictures in train, 3 pictures in validation"
-    assert lines[1].startswith("- Not usable: 1, as cats/bad.png (is no picture). ")
+    assert lines[1].startswith("- Not usable: 1, as cats/bad.png (cannot be decoded (")
     assert lines[-2:] == [
         "2 are listed: give --leave_out=checked/leave_out.txt",
         "The pictures: checked/pictures.html",
@@ -42,6 +42,13 @@ def test_what_is_printed_and_written(program, pictures):
     listed = (program.folder / "checked" / "leave_out.txt").read_text().splitlines()
     assert {line for line in listed if not line.startswith("#")} >= {"cats/bad.png"}
     assert contents(pictures) == before
+    ours = program.folder / "checked" / "leave_out.txt"
+    text = ours.read_text()
+    ours.write_text("my own list")
+    refused = program("-m", "transfer_keras.check_pictures", "--dataset=folder:pictures",
+                      "--fix=list")  # fmt: skip
+    assert refused.stderr.splitlines()[-1].endswith("is not of this program. Give another.")
+    ours.write_text(text)
     again = program("-m", "transfer_keras.check_pictures", "--dataset=folder:pictures",
                     "--leave_out=checked/leave_out.txt")  # fmt: skip
     assert again.stdout.splitlines()[1:] == [

@@ -1,5 +1,7 @@
 """Folders of pictures whose colours encode their split, class and number."""
 
+import hashlib
+
 import numpy as np
 from PIL import Image
 
@@ -34,3 +36,22 @@ def write_flat(root, classes=CLASSES):
         for number in range(3):
             Image.new("RGB", (40, 40), (9, 9, 9)).save(root / name / f"{number}.png")
     return f"folder:{root}"
+
+
+def names_of(files):
+    """Names the folder of each file."""
+    return [path.parent.name for path in files]
+
+
+def validation_files(pictures):
+    """Finds the two pictures of each class whose digests come first."""
+
+    def place(path):
+        facts = ("0", path.parent.name, path.name)
+        return hashlib.sha256("\0".join(facts).encode()).digest()
+
+    return [
+        path
+        for folder in sorted(pictures.iterdir())
+        for path in sorted(folder.iterdir(), key=place)[:2]
+    ]

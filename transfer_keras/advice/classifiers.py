@@ -71,8 +71,8 @@ def logistic_log_loss(features: np.ndarray, labels: np.ndarray, measure: str = T
         measure: see `results.measure_accuracy`; for balanced accuracy all classes count the same.
 
     Returns:
-        In nats a picture, lower is better; NaN where a feature is no number or a class has a single
-        picture.
+        In nats a picture, lower is better; NaN where a feature is no number, all features are
+        constant or a class has a single picture.
     """
     classes, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if not _is_finite(features) or counts.min() < 2:
@@ -82,6 +82,8 @@ def logistic_log_loss(features: np.ndarray, labels: np.ndarray, measure: str = T
     squares, vectors = np.linalg.eigh(standard @ standard.T)
     kept = squares > squares.max() * np.finfo(float).eps * len(labels)
     coordinates = vectors[:, kept] * np.sqrt(squares[kept])
+    if not kept.any():  # The unit answers the same to all pictures.
+        return float("nan")
     balanced = measure == BALANCED
     weights = (len(labels) / (len(classes) * counts))[places] if balanced else None
     folds = StratifiedKFold(min(_FOLDS, counts.min()), shuffle=True, random_state=0)

@@ -10,7 +10,7 @@ import numpy as np
 from transfer_keras.advice import transferability
 from transfer_keras.advice.budget import Budget
 from transfer_keras.advice.cost import BatchTimer, TrainingCost
-from transfer_keras.config import FOLDER, Experiment, choices, duration
+from transfer_keras.config import FOLDER, Experiment, choices, default_setting, duration
 from transfer_keras.datasets import check_folder
 from transfer_keras.experiments import TaskData, division_of
 from transfer_keras.networks import pretrained
@@ -52,9 +52,14 @@ def check_pictures(experiment: Experiment, budget: Budget, log: Callable[[str], 
     for line in lines:
         log(line)
     if lines:
+        names = ("dataset", "validation_split", "validation_seed", "group_by", "leave_out")
+        given = {name: getattr(asked, name) for name in names}
+        flags = [
+            f"--{name}={value}" for name, value in given.items() if value != default_setting(name)
+        ]
         log(
             "See them, and make a list for --leave_out: python -m transfer_keras.check_pictures "
-            f"--fix=list --dataset={shlex.quote(asked.dataset)}"
+            f"--fix=list {shlex.join(flags)}"
         )
     return lines
 

@@ -61,6 +61,7 @@ from transfer_keras.results import (
     BASE,
     MARGIN,
     Runs,
+    as_begun,
     contenders,
     mean_top1,
     measure_accuracy,
@@ -99,6 +100,7 @@ def advise(
         Interrupted: after a signal; if any network was done, once all is said of what is there.
     """
     earlier = check_folder(folder)
+    (experiment,) = as_begun([experiment], folder)
 
     # What can be known before any training: the pictures, which are read here once for all
     # trainings, and what the donor's features of some of them say.

@@ -22,6 +22,7 @@ from transfer_keras.config.experiment import (
     SEEDS_KEY,
     Experiment,
     Request,
+    default_setting,
     make_experiment,
     suits_split,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "choices",
     "combine_treatments",
     "dataset_names",
+    "default_setting",
     "defaults",
     "duration",
     "file_suffix",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from transfer_keras.config import UserError, one_line
@@ -28,6 +29,11 @@ def find_fault(data: bytes, shape: Sequence[int | None]) -> str | None:
     if not tf.TensorShape(shape).is_compatible_with(picture.shape):
         return f"has the shape {tuple(picture.shape)}, expected {tuple(shape)}"
     return None
+
+
+def decode_picture(data: bytes) -> np.ndarray:
+    """Decodes a picture without fault, uint8 (height, width, 3)."""
+    return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
 
 
 def refuse_bad_images(faults: Sequence[tuple[str, str]], policy: str, *, where: str) -> None:

@@ -73,12 +73,13 @@ class Folder:
         self._folds = division.folds
         self._root = image_folders.path_of(name).resolve()
         self._left_out = read_list(leave_out) if leave_out else frozenset()
-        seen: set[str] = set()
+        seen: set[str] = set()  # Lines of the list that name a picture.
         folders = self._layout()
         self.class_names = self._classes(folders)
         self.unusable: list[tuple[str, str]] = []
         splits = [self._list(folder, self.unusable, seen) for folder in folders]
-        check_list(leave_out, self._left_out - seen, self._root)
+        self._list_held_out(seen)
+        check_list(leave_out, self._left_out - seen, name, self._root)
         refuse_bad_images(self.unusable, bad_images, where=f"--dataset={name}")
         self.skipped = [f"{path} {fault}" for path, fault in self.unusable]
         for entry in filter(is_picture, itertools.chain(*map(self._entries, folders))):
@@ -107,8 +108,7 @@ class Folder:
 
     def files(self) -> dict[str, Classes]:
         """Lists the pictures of each split, and those of `test` that no split has."""
-        held_out = self._held_out_folder()
-        return self._files | ({held_out.name: self._list(held_out, [], set())} if held_out else {})
+        return self._files | self._list_held_out(set())
 
     def size(self, split: str) -> int:
         """Counts the pictures of a split."""
@@ -137,12 +137,20 @@ class Folder:
                 f"--dataset={self.name}: {folder.name}/ is not used: expected a folder for "
                 f"each class, {expected}; found {first_few(found, 3) or 'no folder'}."
             )
-        classes = self._list(folder, [], set())
+        (classes,) = self._list_held_out(set()).values()
         if not any(classes.values()):
             raise UserError(
                 f"--dataset={self.name}: {folder.name}/ is not used: it has no picture."
             )
         return _records_of(classes)
+
+    def _list_held_out(self, left_out: set[str]) -> dict[str, Classes]:
+        """Lists the pictures in `test` of the classes that it has: name of the split -> files."""
+        if not (folder := self._held_out_folder()):
+            return {}
+        there = {*self._class_folders(folder)} & {*self.class_names}
+        classes = self._list(folder, [], left_out, sorted(there))
+        return {folder.name: {name: classes.get(name, []) for name in self.class_names}}
 
     def _held_out_folder(self) -> pathlib.Path | None:
         name = image_folders.held_out_folder(self.name, folds=bool(self._folds))
@@ -198,7 +206,11 @@ class Folder:
         return names
 
     def _list(
-        self, folder: pathlib.Path, unusable: list[tuple[str, str]], left_out: set[str]
+        self,
+        folder: pathlib.Path,
+        unusable: list[tuple[str, str]],
+        left_out: set[str],
+        names: Sequence[str] | None = None,
     ) -> Classes:
         """Lists the pictures of each class.
 
@@ -206,8 +218,9 @@ class Folder:
             folder: that has a folder for each class.
             unusable: where bad ones are added: (path, fault).
             left_out: where those are added that are to be left out, as lines of the list.
+            names: of the classes; None: all.
         """
-        classes = {name: [] for name in self.class_names}
+        classes = {name: [] for name in names or self.class_names}
         for name, files in classes.items():
             entries = self._entries(folder / name)
             self._check_flat(folder, name, entries)
@@ -286,24 +299,32 @@ def _find_fault(entry: os.DirEntry) -> str | None:
     try:
         if not stat.S_ISREG(entry.stat().st_mode):
             return "is no file"
-        if ending == ".bmp" and _has_colours_in_palette(entry.path):
-            return "has a palette, which TensorFlow does not heed in a BMP: convert it to PNG"
+        if fault := find_palette(entry.path):
+            return fault
     except OSError as error:
         what = "is a broken link" if entry.is_symlink() else "cannot be read"
         return f"{what} ({error.strerror})"
     return None
 
 
-def _has_colours_in_palette(path: str) -> bool:
-    """Tells whether the bytes of a BMP are numbers of colours, and not shades of grey."""
+def find_palette(path: str) -> str | None:
+    """Describes why a BMP cannot be used whose bytes are numbers of colours, not shades of grey.
+
+    Raises:
+        OSError: if the file of a BMP cannot be read.
+    """
+    if pathlib.PurePath(path).suffix.lower() != ".bmp":
+        return None
     with open(path, "rb") as file:
         head = file.read(2048)
     # The bits of a pixel stand at byte 28; with fewer or more than 8 the bytes are no numbers.
     if int.from_bytes(head[28:30], "little") != 8:
-        return False
+        return None
     # The palette begins after the file's header of 14 bytes and that of the picture, whose size
     # stands at byte 14. The pixels begin where byte 10 says.
     header, pixels = (int.from_bytes(head[at : at + 4], "little") for at in (14, 10))
     palette = head[14 + header : pixels]
     shades = bytes(range(256))[: len(palette) // 4]
-    return any(palette[channel::4] != shades for channel in range(3))
+    if all(palette[channel::4] == shades for channel in range(3)):
+        return None
+    return "has a palette, which TensorFlow does not heed in a BMP: convert it to PNG"

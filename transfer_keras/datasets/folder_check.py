@@ -1,12 +1,13 @@
 """Checks a folder of pictures as a whole: its lines for the screen, its page, its list."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 
 from transfer_keras.datasets.division import USUAL, Division
 from transfer_keras.datasets.folder import Folder
-from transfer_keras.datasets.leave_out import name_in_list
+from transfer_keras.datasets.leave_out import COMMENT, name_in_list, read_list
 from transfer_keras.datasets.picture_checks import (
     CHECKS,
     HARMFUL,
@@ -17,6 +18,8 @@ from transfer_keras.datasets.picture_checks import (
 )
 from transfer_keras.datasets.picture_facts import Picture, look_at_pictures
 from transfer_keras.datasets.picture_page import render_page
+
+HEADING = "# Pictures that check_pictures would leave out, relative to the folder"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +32,7 @@ class FolderCheck:
         splits: name of a split -> how many pictures it has.
         pictures: those that were looked at.
         findings: what was found; see `picture_checks.check_pictures`.
+        left_out: path of a list of pictures that were not looked at; None: all were.
     """
 
     dataset: str
@@ -36,6 +40,7 @@ class FolderCheck:
     splits: dict[str, int]
     pictures: Sequence[Picture]
     findings: Sequence[Finding]
+    left_out: str | None = None
 
     def lines(self, *, harmful: bool = False) -> list[str]:
         """Writes a line for each kind of finding.
@@ -48,13 +53,18 @@ class FolderCheck:
 
     @property
     def to_leave_out(self) -> int:
-        """Counts the pictures that are better not used."""
-        return len({picture.path for finding in self.findings for picture in finding.leave_out})
+        """Counts the pictures in the list."""
+        return sum(not line.startswith(COMMENT) for line in self.list_lines)
 
-    @property
+    @functools.cached_property
     def list_lines(self) -> list[str]:
-        """Gives the lines of a list for `--leave_out`, comments among them."""
-        return pictures_to_leave_out(self.findings, self.root)
+        """Gives the lines of a list for `--leave_out`, comments among them.
+
+        What was left out already is in it again.
+        """
+        lines = pictures_to_leave_out(self.findings, self.pictures, self.root)
+        earlier = sorted(read_list(self.left_out)) if self.left_out else []
+        return [HEADING, *earlier, *lines]
 
     def page(self) -> str:
         """Draws the page."""
@@ -89,5 +99,10 @@ def check_folder(
     pictures = look_at_pictures(splits, decode=decode, deadline=deadline)
     pictures += [Picture(path, folder.train, "", fault=fault) for path, fault in folder.unusable]
     return FolderCheck(
-        dataset, folder.root, counts, pictures, check_pictures(pictures, folder.train)
+        dataset,
+        folder.root,
+        counts,
+        pictures,
+        check_pictures(pictures, folder.train),
+        leave_out,
     )

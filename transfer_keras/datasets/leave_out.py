@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from transfer_keras.config import UserError, printable
 
@@ -24,33 +24,44 @@ def read_list(path: str | os.PathLike) -> frozenset[str]:
     """Reads a list; empty lines and those that begin with # count for nothing.
 
     Raises:
-        UserError: if it cannot be read, or names nothing.
+        UserError: if it cannot be read.
     """
     try:
-        lines = pathlib.Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+        text = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise UserError(
             f"--leave_out={path}: cannot be read ({why}). Expected a text file with the path of a "
             "picture in each line."
         ) from error
-    return frozenset(line for line in lines if line.strip() and not line.startswith(COMMENT))
+    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    named = [line for line in lines if line.strip() and not line.startswith(COMMENT)]
+    return frozenset(map(_normal, named))
 
 
-def check_list(path: str | os.PathLike, unknown: Iterable[str], root: pathlib.Path) -> None:
-    """Checks that each picture of a list exists.
+def check_list(
+    path: str | os.PathLike, unknown: Collection[str], dataset: str, root: pathlib.Path
+) -> None:
+    """Checks that each line of a list names a picture.
 
     Args:
         path: of the list.
-        unknown: its lines that are no picture of the dataset.
-        root: the folder of the dataset.
+        unknown: its lines that name none.
+        dataset: its name.
+        root: its folder.
 
     Raises:
-        UserError: naming some that do not.
+        UserError: naming one of them.
     """
-    if missing := sorted(line for line in unknown if not os.path.lexists(root / line)):
+    if unknown:
         raise UserError(
-            f"--leave_out={path}: {len(missing)} of its lines name no file in {printable(root)}: "
-            f"{missing[0]!r}. Expected paths relative to that folder; make the list again by "
-            "python -m transfer_keras.check_pictures --fix=list."
+            f"--leave_out={path}: {len(unknown)} of its lines name no picture of {dataset}, as "
+            f"{min(unknown)!r}. Expected paths relative to {printable(root)}; make the list again "
+            "by python -m transfer_keras.check_pictures --fix=list."
         )
+
+
+def _normal(line: str) -> str:
+    """Writes a path as `name_in_list` does."""
+    line = os.path.normpath(line)
+    return f"./{line}" if line.startswith(COMMENT) else line

@@ -3,16 +3,30 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import tensorflow as tf
 
 _ORIENTATION = 0x0112
+# What the file has somewhere in which an orientation is noted: of JPEG, PNG, WebP and older PNG.
+_MARKS = (b"Exif", b"eXIf", b"EXIF", b"exif")
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
 _GREY_OF_16_BITS = "I;16"  # Pillow's mode, of which it takes no higher byte when it converts.
 # What Pillow raises of a file that is no picture, or whose tags are damaged.
-UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, PIL.Image.DecompressionBombError)
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError),
+    *(struct.error, zlib.error, PIL.Image.DecompressionBombError),
+)
 
 
 def read_orientation(encoded: bytes) -> int:
@@ -24,12 +38,14 @@ def read_orientation(encoded: bytes) -> int:
     Returns:
         1 to 8; 1, as it is stored, where there is none, or it cannot be read.
     """
+    if not any(mark in encoded for mark in _MARKS):  # Pillow would decode a PNG to be sure.
+        return 1
     try:
         with PIL.Image.open(io.BytesIO(encoded)) as picture:
             orientation = picture.getexif().get(_ORIENTATION, 1)
     except UNREADABLE:
         return 1
-    return orientation if orientation in range(1, 9) else 1
+    return orientation if orientation in _TURNS or orientation == 1 else 1
 
 
 def open_upright(encoded: bytes, least: int | None = None) -> PIL.Image.Image:
@@ -46,7 +62,8 @@ def open_upright(encoded: bytes, least: int | None = None) -> PIL.Image.Image:
     picture = PIL.Image.open(io.BytesIO(encoded))
     if least:
         picture.draft("RGB", (least, least))
-    picture = PIL.ImageOps.exif_transpose(picture)
+    if turn := _TURNS.get(read_orientation(encoded)):
+        picture = picture.transpose(turn)
     if picture.mode.startswith(_GREY_OF_16_BITS):
         picture = PIL.Image.fromarray((np.asarray(picture) // 256).astype(np.uint8))
     return picture.convert("RGB")

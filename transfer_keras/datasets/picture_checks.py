@@ -14,7 +14,7 @@ from transfer_keras.datasets.picture_facts import HASH_BITS, Picture, distances
 # photographs the nearest differ in 90; a photograph and itself, saved again at JPEG's quality 30,
 # half as large, a fifth brighter or without its outer 2 %, in up to 60.
 _NEAR = HASH_BITS // 4
-_ROWS = 256  # Of hashes that are compared with all others at a time.
+_AT_ONCE = 2**20  # Pairs of hashes that are compared at a time: some 40 MB.
 _EMPTY = 4  # Grey values whose standard deviation is lower show nearly nothing.
 _GREY = 3  # Channels that differ by less on average are grey.
 _FEW = 0.2  # Grey pictures among coloured ones, or the other way round: up to this part.
@@ -42,8 +42,8 @@ class Check(NamedTuple):
 UNREADABLE = Check("Not usable", "Mend or remove them, or give --bad_images=skip or --leave_out.")
 LEAK = Check(
     "On both sides of the division",
-    "What is trained on must not be in a test, whose accuracy would be too good. Leave the copies "
-    "to train on out.",
+    "What is trained on or chosen by must not be in a test, whose accuracy would be too good. "
+    "Leave all copies but one out.",
 )
 TWO_CLASSES = Check(
     "In two classes", "One of the labels is wrong, or the classes overlap. Leave all copies out."
@@ -107,14 +107,26 @@ def check_pictures(pictures: Sequence[Picture], training: str) -> list[Finding]:
     return sorted(found, key=lambda finding: CHECKS.index(finding.check))
 
 
-def pictures_to_leave_out(findings: Sequence[Finding], root: pathlib.Path) -> list[str]:
+def pictures_to_leave_out(
+    findings: Sequence[Finding], pictures: Sequence[Picture], root: pathlib.Path
+) -> list[str]:
     """Writes the lines of a list for `--leave_out`, with a comment above each picture.
+
+    Of a class that would be empty in a split nothing is listed there: no list mends that.
 
     Args:
         findings: what was found.
+        pictures: all that were looked at.
         root: the folder of the dataset.
     """
-    lines, listed = [], set()
+    left = {picture.path: picture for finding in findings for picture in finding.leave_out}
+    kept = {(p.split, p.label) for p in pictures if p.path not in left}
+    emptied = {(p.split, p.label) for p in left.values() if p.label} - kept
+    lines = [f"{COMMENT} Not listed, as nothing would remain: {split}/{label}"
+             for split, label in sorted(emptied)]  # fmt: skip
+    listed = {
+        picture.path for picture in left.values() if (picture.split, picture.label) in emptied
+    }
     for finding in findings:
         for picture in finding.leave_out:
             if picture.path in listed:
@@ -128,17 +140,17 @@ def pictures_to_leave_out(findings: Sequence[Finding], root: pathlib.Path) -> li
 
 def _find_copies(pictures: Sequence[Picture], training: str) -> Iterator[Finding]:
     """Finds pictures that are there more than once."""
+    order = {split: k for k, split in enumerate(dict.fromkeys(p.split for p in pictures))}
     for group in _groups(pictures):
         classes = {picture.label for picture in group}
         splits = {picture.split for picture in group}
         exact = len({picture.digest for picture in group}) == 1
         note = "the same file" if exact else "nearly the same"
         # What is tested on stays, so that accuracies of before and after can be compared.
-        first = min(group, key=lambda picture: (picture.split == training, picture.path))
+        first = min(group, key=lambda p: (p.split == training, -order[p.split], p.path))
         others = tuple(picture for picture in group if picture is not first)
-        if training in splits and len(splits) > 1:
-            trained_on = tuple(picture for picture in group if picture.split == training)
-            yield Finding(LEAK, group, note, trained_on)
+        if len(splits) > 1:
+            yield Finding(LEAK, group, note, others)
         if len(classes) > 1:
             yield Finding(TWO_CLASSES, group, f"{note}: {', '.join(sorted(classes))}", group)
         elif len(splits) == 1:
@@ -147,28 +159,41 @@ def _find_copies(pictures: Sequence[Picture], training: str) -> Iterator[Finding
 
 def _groups(pictures: Sequence[Picture]) -> list[tuple[Picture, ...]]:
     """Finds groups of two or more that are copies of one picture, turned or not."""
-    pairs = []
     by_digest: dict[str, int] = {}
-    for place, picture in enumerate(pictures):
-        pairs.append((by_digest.setdefault(picture.digest, place), place))
+    group_of = np.array([by_digest.setdefault(p.digest, k) for k, p in enumerate(pictures)], int)
     # Of what is empty the hash is noise.
     compared = np.flatnonzero([picture.contrast >= _EMPTY for picture in pictures])
     if len(compared):
         hashes = np.stack([pictures[k].hashes for k in compared])
-        for begin in range(0, len(compared), _ROWS):
-            rows = hashes[begin : begin + _ROWS, 0]
+        rows_at_once = max(1, _AT_ONCE // len(compared))
+        for begin in range(0, len(compared), rows_at_once):
+            rows = hashes[begin : begin + rows_at_once, 0]
             for turned in range(hashes.shape[1]):
                 near = np.argwhere(distances(rows, hashes[:, turned]) <= _NEAR)
-                pairs += [(compared[begin + a], compared[b]) for a, b in near if begin + a != b]
-    edges = np.array(pairs, int).reshape(-1, 2)
-    graph = scipy.sparse.coo_array(
-        (np.ones(len(edges)), edges.T), shape=(len(pictures), len(pictures))
-    )
-    _, group_of = scipy.sparse.csgraph.connected_components(graph, directed=False)
+                near = near[begin + near[:, 0] != near[:, 1]]
+                if len(near):
+                    edges = compared[near + np.array([begin, 0])]
+                    group_of = _joined(group_of, edges)
     groups: dict[int, list[Picture]] = {}
     for picture, group in zip(pictures, group_of, strict=True):
         groups.setdefault(group, []).append(picture)
     return [tuple(group) for group in groups.values() if len(group) > 1]
+
+
+def _joined(group_of: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Joins groups that have an edge between them.
+
+    Args:
+        group_of: int (pictures,).
+        edges: int (edges, 2), places of pictures.
+
+    Returns:
+        int (pictures,), less than the number of pictures.
+    """
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(edges)), group_of[edges].T), shape=(len(group_of), len(group_of))
+    )
+    return scipy.sparse.csgraph.connected_components(graph, directed=False)[1][group_of]
 
 
 def _find_odd(pictures: Sequence[Picture]) -> Iterator[Finding]:
@@ -225,7 +250,9 @@ def describe_findings(
             continue
         count = len({picture.path for finding in of_kind for picture in finding.pictures})
         first = of_kind[0]
-        shown = " = ".join(name(picture) for picture in first.pictures[:2])
+        shown = " = ".join(
+            name(picture) for picture in first.pictures[: 1 if check == UNEVEN else 2]
+        )
         note = f" ({first.note})" if first.note else ""
         lines.append(f"{check.name}: {count:,}, as {shown}{note}. {check.advice}")
     return lines

@@ -14,8 +14,7 @@ import numpy as np
 import PIL.Image
 import tqdm
 
-from transfer_keras.config import one_line
-from transfer_keras.datasets.bad_images import find_fault
+from transfer_keras.datasets.bad_images import decode_picture, find_fault
 from transfer_keras.datasets.division import Classes
 from transfer_keras.datasets.orientation import UNREADABLE, open_upright, read_orientation
 
@@ -62,7 +61,7 @@ def look_at_pictures(
     deadline: float | None = None,
     title: str = "checking pictures",
 ) -> list[Picture]:
-    """Looks at all pictures, in the order of splits, classes and names.
+    """Looks at all pictures, in the order of their splits.
 
     Args:
         splits: name of a split -> its files.
@@ -103,16 +102,18 @@ def look_at(path: str, split: str, label: str, *, decode: bool = True) -> Pictur
     except OSError as error:
         return Picture(path, split, label, fault=f"cannot be read ({error.strerror})")
     digest = hashlib.sha256(data).hexdigest()
-    try:
-        with PIL.Image.open(io.BytesIO(data)) as as_stored:
-            kind, (width, height) = as_stored.format, as_stored.size
-        upright = open_upright(data, least=4 * _SIDE)
-    except PIL.UnidentifiedImageError:
-        return Picture(path, split, label, digest, fault="is no picture")
-    except UNREADABLE as error:
-        fault = f"cannot be opened ({one_line(error, 160)})"
-        return Picture(path, split, label, digest, fault=fault)
-    if decode and (fault := find_fault(data, (None, None, 3))):
+    fault = find_fault(data, (None, None, 3)) if decode else None
+    if not fault:
+        try:
+            with PIL.Image.open(io.BytesIO(data)) as as_stored:
+                kind, (width, height) = as_stored.format, as_stored.size
+            upright = open_upright(data, least=4 * _SIDE)
+        except UNREADABLE:  # JPEG XL for one, which TensorFlow decodes and Pillow does not.
+            fault = find_fault(data, (None, None, 3))
+            if not fault:
+                upright = PIL.Image.fromarray(decode_picture(data))
+                kind, (width, height) = "", upright.size
+    if fault:
         return Picture(path, split, label, digest, fault=fault)
     orientation = read_orientation(data)
     small = upright.resize((_SIDE, _SIDE), PIL.Image.Resampling.BOX)

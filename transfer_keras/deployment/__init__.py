@@ -1,6 +1,6 @@
 """Owns the use of a network that was chosen: its file, its probabilities, predictions, exports."""
 
-from transfer_keras.deployment import formats
+from transfer_keras.deployment import exporting, formats
 from transfer_keras.deployment.calibration import Calibration, calibrate
 from transfer_keras.deployment.classifier import Classifier, open_classifier
 from transfer_keras.deployment.exporting import export_network
@@ -15,6 +15,7 @@ __all__ = [
     "NetworkFacts",
     "calibrate",
     "export_network",
+    "exporting",
     "formats",
     "open_classifier",
     "predict_pictures",

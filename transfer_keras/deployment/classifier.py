@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import pathlib
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.config import UserError, one_line
-from transfer_keras.datasets import shorten_error
+from transfer_keras.datasets import find_palette, shorten_error
 from transfer_keras.deployment.network_file import NetworkFacts, read_facts
 
 
@@ -92,7 +93,11 @@ class Classifier:
     def _try_to_read(self, path: str) -> np.ndarray | str:
         """Reads a picture, or says why it cannot be read."""
         try:
+            if fault := find_palette(path):
+                return fault
             return self.read(path)
+        except OSError as error:
+            return f"cannot be read ({error.strerror})"
         except tf.errors.OpError as error:
             return f"cannot be read ({shorten_error(error)})"
 
@@ -111,7 +116,7 @@ def open_classifier(path: str | os.PathLike) -> Classifier:
 
     try:
         model = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+    except (OSError, ValueError, TypeError, KeyError, ImportError, zipfile.BadZipFile) as error:
         raise UserError(
             f"--network={path}: cannot be opened ({one_line(error, 200)}). Make it anew by advise."
         ) from error

@@ -1,6 +1,8 @@
 """Exports a network, and runs each file that was written again on pictures, to be sure of it."""
 
+import os
 import pathlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -8,18 +10,18 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
-from transfer_keras.config import UserError, align_columns, first_few
+from transfer_keras.config import UserError, align_columns, choices, first_few
 from transfer_keras.deployment.classifier import Classifier, open_classifier
 from transfer_keras.deployment.formats import (
     FORMATS,
     INT8,
     Runner,
     check_packages,
-    remove_export,
     size_of,
     write_format,
 )
 from transfer_keras.deployment.picture_list import VALIDATION, find_pictures, labels_of
+from transfer_keras.results import PARTIAL
 
 TOLERANCE = 0.01  # Of the logarithm of a probability.
 _LEAST = 1e-6  # Of which probability it is compared.
@@ -85,6 +87,13 @@ def export_network(
                 f"--pictures: {VALIDATION}, the list of the validation pictures, is not beside "
                 f"{network}. Give pictures on which each file can be compared."
             )
+    wanted = {name: output / _name_of(name, network) for name in formats}
+    if int8:
+        wanted[INT8] = output / _name_of(INT8, network)
+    if there := [path for path in wanted.values() if os.path.lexists(path)]:
+        raise UserError(
+            f"--output={output}: {there[0].name} is there already. Give another folder."
+        )
     paths = find_pictures(pictures)
     classifier = open_classifier(network)
     images, labels, expected = _answers(classifier, paths)
@@ -92,30 +101,48 @@ def export_network(
     before = None if labels is None else float((expected.argmax(axis=-1) == labels).mean())
 
     exported, refused = [], []
-    for name in [*formats, *([INT8] if int8 else [])]:
-        kind = FORMATS["litert" if name == INT8 else name]
-        stem = f"{network.stem}_int8" if name == INT8 else network.stem
-        path = output / f"{stem}{kind.suffix}"
-        examples = [image[None] for image in images[:_EXAMPLES]] if name == INT8 else None
-        run = write_format(classifier.model, "litert" if name == INT8 else name, path, examples)
-        one = _compare(name, path, run, images, labels, expected)
-        exported.append(one)
-        if name != INT8 and (one.differing or not one.difference <= tolerance):
-            remove_export(path)
-            refused.append(
-                f"--format={name}: refused and removed: of {len(images):,} pictures "
-                f"{one.differing:,} get another class, and a logit differs by "
-                f"{one.difference:.2g} (--tolerance={tolerance:g})"
-            )
+    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=output) as partial:
+        for name, path in wanted.items():
+            written = pathlib.Path(partial) / path.name
+            examples = [_as_input(image) for image in images[:_EXAMPLES]] if name == INT8 else None
+            try:
+                run = write_format(
+                    classifier.model, choices.LITERT if name == INT8 else name, written, examples
+                )
+            except UserError as error:
+                refused.append(str(error))
+                continue
+            one = _compare(name, written, run, images, labels, expected)._replace(path=path)
+            if name == INT8 or (not one.differing and one.difference <= tolerance):
+                written.rename(path)
+                exported.append(one)
+            else:
+                refused.append(
+                    f"--format={name}: refused: of {len(images):,} pictures {one.differing:,} get "
+                    f"another class, and the log of a probability differs by {one.difference:.2g} "
+                    f"(--tolerance={tolerance:g})"
+                )
     log(_table(exported, classifier, images, before))
     if refused:
         raise UserError("; ".join(refused))
 
 
+def _name_of(name: str, network: pathlib.Path) -> str:
+    """Names the file of a format."""
+    if name == INT8:
+        return f"{network.stem}_int8{FORMATS[choices.LITERT].suffix}"
+    return f"{network.stem}{FORMATS[name].suffix}"
+
+
+def _as_input(image: np.ndarray) -> np.ndarray:
+    """Gives a picture as networks take it, float32 (1, height, width, 3)."""
+    return image[None].astype(np.float32)
+
+
 def _answers(
     classifier: Classifier, paths: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
-    """Gives pixels, float32 (pictures, ...), classes if they are known, and the probabilities."""
+    """Gives pixels, uint8 (pictures, ...), classes if they are known, and the probabilities."""
     bar = tqdm.tqdm(
         classifier.predict(paths), "the network itself", len(paths), unit=" pictures", leave=False
     )
@@ -123,8 +150,8 @@ def _answers(
     if bad := [one for one in answers if one.probabilities is None]:
         named = first_few([f"{one.path} {one.fault}" for one in bad], 3)
         raise UserError(f"--pictures: {len(bad):,} of {len(paths):,} cannot be read: {named}.")
-    images = np.stack([classifier.read(path) for path in paths]).astype(np.float32)
-    labels = labels_of(paths, classifier.facts.classes)
+    images = np.stack([classifier.read(path) for path in paths])
+    labels, _ = labels_of(paths, classifier.facts.classes)
     expected = np.stack([one.probabilities for one in answers])
     return images, None if labels is None else np.array(labels), expected
 
@@ -138,7 +165,7 @@ def _compare(
     expected: np.ndarray,
 ) -> Exported:
     bar = tqdm.tqdm(images, name, unit=" pictures", leave=False)
-    found = np.concatenate([run(image[None]) for image in bar])
+    found = np.concatenate([run(_as_input(image)) for image in bar])
     compared = expected > _LEAST
     gaps = np.log(expected[compared]) - np.log(np.maximum(found[compared], np.finfo("f4").tiny))
     predicted = found.argmax(axis=-1)
@@ -156,7 +183,7 @@ def _compare(
 def _seconds(run: Runner, images: np.ndarray) -> Iterator[float]:
     for image in images[:_TIMED]:
         begun = time.perf_counter()
-        run(image[None])
+        run(_as_input(image))
         yield time.perf_counter() - begun
 
 
@@ -168,9 +195,9 @@ def _table(
     def itself(image: np.ndarray) -> np.ndarray:
         return classifier.model.predict_on_batch(image)
 
-    itself(images[:1])  # Traced for one picture.
+    itself(_as_input(images[0]))  # Traced for one picture.
     keras_ms = 1000 * float(np.median(list(_seconds(itself, images))))
-    heading = ["format", "MiB", "ms a picture", "other classes", "largest difference of a logit"]
+    heading = ["format", "MiB", "ms a picture", "other classes", "largest log difference"]
     rows = [["keras", "", f"{keras_ms:.1f}", "", ""]]
     for one in exported:
         rows.append(

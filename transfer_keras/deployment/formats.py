@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,8 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.config import UserError, choices, first_few
-from transfer_keras.results import PARTIAL
+from transfer_keras.config import UserError, choices, first_few, one_line
 
 # Pictures, float32 (1, height, width, 3) -> probabilities (1, classes).
 Runner = Callable[[np.ndarray], np.ndarray]
@@ -94,20 +92,18 @@ def check_packages(names: Sequence[str]) -> None:
 def write_format(
     model: keras.Model, name: str, path: pathlib.Path, examples: Sequence[np.ndarray] | None = None
 ) -> Runner:
-    """Writes a network in a format, whole or not at all, and opens what was written.
+    """Writes a network in a format, and opens what was written.
 
     Args:
         model: its input is (batch, height, width, 3).
         name: a key of `FORMATS`.
-        path: of the file, or of the folder of a SavedModel.
+        path: of the file, or of the folder of a SavedModel, which is not there.
         examples: with the format "litert": pictures, float32 (1, height, width, 3), by whose
             activations the ranges of 8-bit integers are chosen; None: all stays in float32.
 
     Raises:
-        UserError: if the path is taken by something else.
+        UserError: if the network cannot be written so.
     """
-    if path.is_dir() and not (path / "saved_model.pb").exists():
-        raise UserError(f"--output={path.parent}: {path.name} is there, and no SavedModel.")
     kind, options = FORMATS[name], {}
     if examples is not None:
 
@@ -118,31 +114,21 @@ def write_format(
             "optimizations": [tf.lite.Optimize.DEFAULT],
             "representative_dataset": representative,
         }
-    partial = path.with_name(f"{PARTIAL}{path.name}")
+    if name == choices.ONNX:
+        model = _without_normalization(model)
     try:
-        if name == choices.ONNX:
-            model = _without_normalization(model)
-        model.export(partial, format=kind.keras_name, verbose=False, **options)
-        run = kind.open(partial)
-        if path.is_dir():
-            shutil.rmtree(path)
-        partial.replace(path)
-    finally:
-        remove_export(partial)
-    return run
+        model.export(path, format=kind.keras_name, verbose=False, **options)
+    except Exception as error:  # Converters raise what they like.
+        raise UserError(
+            f"--format={name}: the network cannot be written so ({one_line(error, 200)})"
+        ) from error
+    return kind.open(path)
 
 
 def size_of(path: pathlib.Path) -> int:
     """Counts the bytes of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def remove_export(path: pathlib.Path) -> None:
-    """Removes what `write_format` wrote, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
 
 
 def _without_normalization(model: keras.Model) -> keras.Model:

@@ -7,12 +7,14 @@ import zipfile
 
 import keras
 
-from transfer_keras.config import UserError, choices
+from transfer_keras.config import UserError, choices, one_line
 from transfer_keras.datasets import Preprocessing
+from transfer_keras.networks.pretrained import TEMPERATURE
 from transfer_keras.results import write_whole
 
 _MEMBER = "transfer_keras.json"  # Keras ignores it.
 _VERSION = 1
+_OUTPUT = "probabilities"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +61,11 @@ def save_classifier(path: pathlib.Path, model: keras.Model, facts: NetworkFacts)
         model: that gives logits.
         facts: of it; its temperature becomes part of the network.
     """
-    scaled = keras.layers.Rescaling(1 / facts.temperature, dtype="float32", name="temperature")(
-        model.output
-    )
-    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(scaled)
+    taken = {layer.name for layer in model.layers}
+    names = [f"{name}_of_best" if name in taken else name for name in (TEMPERATURE, _OUTPUT)]
+    scaling = keras.layers.Rescaling(1 / facts.temperature, dtype="float32", name=names[0])
+    softmax = keras.layers.Softmax(dtype="float32", name=names[1])
+    probabilities = softmax(scaling(model.output))
     with write_whole(path) as partial:
         keras.Model(model.input, probabilities, name=f"{model.name}_best").save(partial)
         with zipfile.ZipFile(partial, "a") as archive:
@@ -80,6 +83,7 @@ def read_facts(path: pathlib.Path) -> NetworkFacts:
     try:
         with zipfile.ZipFile(path) as archive:
             content = json.loads(archive.read(_MEMBER))
+            version = content.pop("version")
     except OSError as error:
         raise UserError(
             f"--network={path}: cannot be read ({error.strerror}). {expected}."
@@ -89,14 +93,22 @@ def read_facts(path: pathlib.Path) -> NetworkFacts:
             f"--network={path}: has no names of classes in it. {expected}; one of an older version "
             "is made anew by the same command of advise."
         ) from error
-    except (zipfile.BadZipFile, ValueError) as error:
+    except (zipfile.BadZipFile, ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"--network={path}: is no Keras network, or damaged ({error}). {expected}."
         ) from error
-    if (version := content.pop("version", None)) != _VERSION:
+    if version != _VERSION:
         raise UserError(
             f"--network={path}: was written by another version of transfer_keras (format "
             f"{version}, expected {_VERSION}). Use that version."
         )
-    lists = {name: tuple(content[name]) for name in ("classes", "certainty", "right")}
-    return NetworkFacts(**content | lists)
+    try:
+        lists = {name: tuple(content[name]) for name in ("classes", "certainty", "right")}
+        facts = NetworkFacts(**content | lists)
+        facts.make_preprocessing()
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"--network={path}: what is known of it is damaged ({one_line(error, 100)}). "
+            f"{expected}."
+        ) from error
+    return facts

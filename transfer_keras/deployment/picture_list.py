@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 from transfer_keras.config import DECODED, UserError, image_folders, printable
 
@@ -39,16 +40,16 @@ def find_pictures(given: str) -> list[str]:
     if path.suffix.lower() not in _LISTS:
         return [os.fspath(path)]
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"--pictures={given}: is not text in UTF-8.") from error
-    found = [line for line in lines if line.strip()]
+    found = [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
     if not found:
         raise UserError(f"--pictures={given}: has no line. Expected a path in each.")
     return found
 
 
-def labels_of(paths: list[str], classes: tuple[str, ...]) -> list[int] | None:
+def labels_of(paths: Sequence[str], classes: Sequence[str]) -> tuple[list[int] | None, str | None]:
     """Gives the class of each picture by the folder that it lies in.
 
     Args:
@@ -56,16 +57,31 @@ def labels_of(paths: list[str], classes: tuple[str, ...]) -> list[int] | None:
         classes: names.
 
     Returns:
-        Places in `classes`; None where a folder has no class's name.
+        Places in `classes`, or None where a folder has no class's name; and where some have one and
+        some have not, the first picture that has none.
     """
     places = {name: place for place, name in enumerate(classes)}
     labels = [places.get(printable(pathlib.PurePath(path).parent.name)) for path in paths]
-    return None if None in labels else labels
+    if None not in labels:
+        return labels, None
+    some = any(label is not None for label in labels)
+    return None, printable(paths[labels.index(None)]) if some else None
 
 
 def _in_folder(folder: pathlib.Path) -> list[str]:
-    pictures = []
-    for root, folders, names in os.walk(folder):
+    pictures, seen = [], set()
+
+    def refuse(error: OSError) -> None:
+        raise UserError(
+            f"--pictures={printable(folder)}: {printable(error.filename)} cannot be read "
+            f"({error.strerror})."
+        ) from error
+
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        if (real := os.path.realpath(root)) in seen:  # A link that leads back.
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         pictures += [
             os.path.join(root, name)

@@ -1,12 +1,12 @@
 """Says what pictures show: a table, and an evaluation where their classes are known."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tqdm
 
-from transfer_keras.config import printable
+from transfer_keras.config import UserError, printable
 from transfer_keras.deployment.classifier import open_classifier
 from transfer_keras.deployment.evaluation import Evaluation
 from transfer_keras.deployment.network_file import NetworkFacts
@@ -42,6 +42,7 @@ def predict_pictures(
         UserError: if the network or the pictures cannot be had.
     """
     paths = find_pictures(pictures)
+    _check_output(output, [network, pathlib.Path(pictures).expanduser(), *map(pathlib.Path, paths)])
     classifier = open_classifier(network)
     classes = classifier.facts.classes
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +59,12 @@ def predict_pictures(
         log(_describe_threshold(classifier.facts, threshold))
     log(f"{len(predictions):,} pictures: {output}")
 
-    labels = labels_of(paths, classes)
-    if labels is None or len(unreadable) == len(predictions):
+    labels, unlabelled = labels_of(paths, classes)
+    if labels is None:
+        if unlabelled:
+            log(f"No evaluation: {unlabelled} lies in no folder with a class's name.")
+        return
+    if len(unreadable) == len(predictions):
         return
     known = [k for k, one in enumerate(predictions) if one.probabilities is not None]
     evaluation = Evaluation(
@@ -71,8 +76,20 @@ def predict_pictures(
     )
     log("\n".join(["", "Their folders are classes:", *evaluation.lines(), "", evaluation.table()]))
     page = output.parent / PAGE
-    write_text(page, evaluation.page(f"{network.name} on {pictures}"))
+    write_text(page, evaluation.page(f"{network.name} on {printable(pictures)}"))
     log(f"\nThe page: {page}")
+
+
+def _check_output(output: pathlib.Path, inputs: Sequence[pathlib.Path]) -> None:
+    """Checks that nothing that is read would be written over.
+
+    Raises:
+        UserError: if it would, or a folder has the name of the table.
+    """
+    if output.is_dir():
+        raise UserError(f"--output={output}: is a folder. Expected the name of a CSV file.")
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        raise UserError(f"--output={output}: is one of the files that are read. Give another.")
 
 
 def _describe_threshold(facts: NetworkFacts, threshold: float) -> str:

@@ -6,9 +6,11 @@ from transfer_keras.networks.pretrained.description import (
     describe_batch_norm,
     list_units,
 )
+from transfer_keras.networks.pretrained.head import TEMPERATURE
 from transfer_keras.networks.pretrained.opening import open_pretrained
 
 __all__ = [
+    "TEMPERATURE",
     "count_units",
     "describe_architecture",
     "describe_batch_norm",

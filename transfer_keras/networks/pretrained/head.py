@@ -4,6 +4,9 @@ import keras
 
 from transfer_keras import surgery
 
+TEMPERATURE = (
+    "temperature"  # Layer of a classifier that `deployment` saved, between logits and softmax.
+)
 _OUTPUTS = 2  # Of a head that is put on, and replaced by each task's.
 _KERNELS = (keras.layers.Dense, keras.layers.Conv2D)
 _LINEAR = (
@@ -28,10 +31,20 @@ def with_logits(model: keras.Model) -> tuple[keras.Model, bool]:
     Args:
         model: flat, of one output of any shape.
     """
-    logits = _without_squeeze(surgery.logits(model))
+    logits = _without_squeeze(_without_temperature(surgery.logits(model)))
     if _has_head(logits):
         return logits, False
     return surgery.logits(_with_head(_without_squeeze(model))), True
+
+
+def _without_temperature(model: keras.Model) -> keras.Model:
+    """Cuts off the last layer if it only calibrates logits: those of another head are others."""
+    makers = {id(tensor): node for node in surgery.nodes(model) for tensor in node.output_tensors}
+    node = makers[id(model.output)]
+    is_one = isinstance(node.operation, keras.layers.Rescaling)
+    if not (is_one and node.operation.name == TEMPERATURE):
+        return model
+    return keras.Model(model.input, node.input_tensors[0], name=model.name)
 
 
 def _without_squeeze(model: keras.Model) -> keras.Model:
