@@ -311,7 +311,8 @@ def test_a_classifier_as_donor_gives_its_logits(model, network, tmp_path):
     np.testing.assert_allclose(donor.predict(pixels, verbose=0), model.predict(pixels, verbose=0),
                                atol=1e-5)  # fmt: skip
     save_classifier(tmp_path / "again.keras", donor, FACTS)
-    named = keras.Sequential([model, keras.layers.Activation("linear", name="probabilities")])
+    last = keras.layers.Activation("linear", name="probabilities")
+    named = keras.Model(model.input, last(model.output))
     save_classifier(tmp_path / "named.keras", named, FACTS)
     assert open_classifier(tmp_path / "named.keras").facts == FACTS
 

@@ -220,7 +220,7 @@ class Folder:
             left_out: where those are added that are to be left out, as lines of the list.
             names: of the classes; None: all.
         """
-        classes = {name: [] for name in names or self.class_names}
+        classes = {name: [] for name in (self.class_names if names is None else names)}
         for name, files in classes.items():
             entries = self._entries(folder / name)
             self._check_flat(folder, name, entries)

@@ -9,7 +9,7 @@ import keras
 
 from transfer_keras.config import UserError, choices, one_line
 from transfer_keras.datasets import Preprocessing
-from transfer_keras.networks.pretrained import TEMPERATURE
+from transfer_keras.networks import pretrained
 from transfer_keras.results import write_whole
 
 _MEMBER = "transfer_keras.json"  # Keras ignores it.
@@ -62,7 +62,9 @@ def save_classifier(path: pathlib.Path, model: keras.Model, facts: NetworkFacts)
         facts: of it; its temperature becomes part of the network.
     """
     taken = {layer.name for layer in model.layers}
-    names = [f"{name}_of_best" if name in taken else name for name in (TEMPERATURE, _OUTPUT)]
+    names = [
+        f"{name}_of_best" if name in taken else name for name in (pretrained.TEMPERATURE, _OUTPUT)
+    ]
     scaling = keras.layers.Rescaling(1 / facts.temperature, dtype="float32", name=names[0])
     softmax = keras.layers.Softmax(dtype="float32", name=names[1])
     probabilities = softmax(scaling(model.output))
