@@ -9,6 +9,7 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "transfer_keras" / "__init__.py").read_text())[
     1
 ]
+EXPORT = ["ai-edge-litert", "onnx", "onnxruntime", "tf2onnx"]
 
 setup(
     name="transfer_keras",
@@ -38,8 +39,8 @@ setup(
     ],
     extras_require={
         "cluster": ["ray"],
-        "export": ["ai-edge-litert", "onnx", "onnxruntime", "tf2onnx"],
+        "export": EXPORT,
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "test": ["hypothesis", "pytest", "pytest-xdist", "ray", "ruff", "selenium"],
+        "test": [*EXPORT, "hypothesis", "pytest", "pytest-xdist", "ray", "ruff", "selenium"],
     },
 )
