@@ -46,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.start(main)
+    launch.start(main, kept="The formats that were done are kept.")

@@ -37,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.start(main)
+    launch.start(main, kept="Nothing was written.")

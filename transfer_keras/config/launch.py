@@ -27,12 +27,18 @@ LOST = 69  # EX_UNAVAILABLE: another machine is gone.
 _KEPT = "What is finished and the last checkpoint are kept; run the same command to go on."
 
 
-def start(main: Callable[[], None], defaults: Mapping[str, object] | None = None) -> None:
+def start(
+    main: Callable[[], None],
+    defaults: Mapping[str, object] | None = None,
+    *,
+    kept: str = _KEPT,
+) -> None:
     """Parses the flags, calls main, and turns a user's mistake into one line and status 2.
 
     Args:
         main: the program, without arguments.
         defaults: flag -> its default in this program, where that is not the usual one.
+        kept: what a person is told is left after Ctrl-C.
     """
     for name, value in (defaults or {}).items():
         FLAGS.set_default(name, value)
@@ -59,9 +65,9 @@ def start(main: Callable[[], None], defaults: Mapping[str, object] | None = None
         except Interrupted as error:
             _exit_with(f"Stopped at {error}. Run the same command to go on from there.", STOPPED)
         except StoppedAtOnce:
-            _exit_with(f"\nStopped at once. {_KEPT}", STOPPED_AT_ONCE)
+            _exit_with(f"\nStopped at once. {kept}", STOPPED_AT_ONCE)
         except KeyboardInterrupt:  # Between trainings, when there is nothing to save.
-            _exit_with(f"\nStopped. {_KEPT}", STOPPED)
+            _exit_with(f"\nStopped. {kept}", STOPPED)
         except Exception:
             traceback.print_exc()
             _end(1)
