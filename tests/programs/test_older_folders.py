@@ -82,7 +82,7 @@ def test_a_folder_of_advice_is_advised_from_without_a_difference(program, folder
     card, card_then = (
         (folder / name / "MODEL_CARD.md").read_text() for name in ("advice", "expected")
     )
-    for part in ("## Use", "## Classes", "## How it was trained"):
+    for part in ("## Classes", "## How it was trained"):
         assert (
             card.partition(part)[2].partition("\n## ")[0]
             == (card_then.partition(part)[2].partition("\n## ")[0])

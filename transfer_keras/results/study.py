@@ -316,7 +316,10 @@ def as_begun(experiments: Sequence[Experiment], folder: pathlib.Path) -> list[Ex
     older = {n for n in _NEW_FOR_DONORS if any(settings.get(n) is None for settings in begun)}
     without = {} if all(SEEDS_KEY in settings for settings in begun) else {"seeds_by_split": False}
     if not all(settings.get("exif") for settings in begun):
-        experiments = [each.replace(exif=choices.IGNORE) for each in experiments]
+        experiments = [
+            each.replace(exif=choices.IGNORE) if each.data.turns_pictures else each
+            for each in experiments
+        ]
     return [
         each.replace(**(_as_older(each, older) if each.donor else without)) for each in experiments
     ]
