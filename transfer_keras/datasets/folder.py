@@ -78,8 +78,9 @@ class Folder:
         self.class_names = self._classes(folders)
         self.unusable: list[tuple[str, str]] = []
         splits = [self._list(folder, self.unusable, seen) for folder in folders]
-        self._list_held_out(seen)
-        check_list(leave_out, self._left_out - seen, name, self._root)
+        if leave_out:
+            self._list_held_out(seen)
+            check_list(leave_out, self._left_out - seen, name, self._root)
         refuse_bad_images(self.unusable, bad_images, where=f"--dataset={name}")
         self.skipped = [f"{path} {fault}" for path, fault in self.unusable]
         for entry in filter(is_picture, itertools.chain(*map(self._entries, folders))):

@@ -68,7 +68,7 @@ class FolderCheck:
 
     def page(self) -> str:
         """Draws the page."""
-        return render_page(self.dataset, self.findings, self.pictures, self.root)
+        return render_page(self.dataset, self.findings, self.splits, self.root)
 
     def _name(self, picture: Picture) -> str:
         return name_in_list(picture.path, self.root)

@@ -3,7 +3,7 @@
 import base64
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import PIL.Image
 
@@ -19,14 +19,14 @@ _COPIES = 6  # Pictures of a finding, at the most.
 
 
 def render_page(
-    dataset: str, findings: Sequence[Finding], pictures: Sequence[Picture], root: pathlib.Path
+    dataset: str, findings: Sequence[Finding], splits: Mapping[str, int], root: pathlib.Path
 ) -> str:
     """Draws the page; it is one file, and needs no network.
 
     Args:
         dataset: its name.
         findings: see `picture_checks.check_pictures`.
-        pictures: all that were looked at.
+        splits: name of a split -> how many pictures it has.
         root: the folder of the dataset.
 
     Returns:
@@ -53,9 +53,6 @@ def render_page(
             ],
         }
         sections.append(section)
-    splits = {}
-    for picture in pictures:
-        splits[picture.split] = splits.get(picture.split, 0) + 1
     return render_template("datasets", "pictures.html", dataset=dataset, sections=sections,
                            splits=splits)  # fmt: skip
 

@@ -1,6 +1,5 @@
 """Owns the use of a network that was chosen: its file, its probabilities, predictions, exports."""
 
-from transfer_keras.deployment import exporting, formats
 from transfer_keras.deployment.calibration import Calibration, calibrate
 from transfer_keras.deployment.classifier import Classifier, open_classifier
 from transfer_keras.deployment.exporting import export_network
@@ -15,8 +14,6 @@ __all__ = [
     "NetworkFacts",
     "calibrate",
     "export_network",
-    "exporting",
-    "formats",
     "open_classifier",
     "predict_pictures",
     "save_classifier",
