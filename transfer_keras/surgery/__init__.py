@@ -68,8 +68,10 @@ from transfer_keras.surgery.frozen_part import digest_function, frozen_boundary
 from transfer_keras.surgery.fuse import extract, fuse, fused_units
 from transfer_keras.surgery.graph import flat_layers, nodes
 from transfer_keras.surgery.guard import FrozenGuard
+from transfer_keras.surgery.heads import swap_head
 from transfer_keras.surgery.logits import logits
-from transfer_keras.surgery.transplant import Report, Transplanted, swap_head, transplant
+from transfer_keras.surgery.report import Report
+from transfer_keras.surgery.transplant import Transplanted, transplant
 from transfer_keras.surgery.units import Unit, Units, has_kernel, units
 
 __all__ = [
