@@ -70,7 +70,8 @@ from transfer_keras.surgery.graph import flat_layers, nodes
 from transfer_keras.surgery.guard import FrozenGuard
 from transfer_keras.surgery.heads import swap_head
 from transfer_keras.surgery.logits import logits
-from transfer_keras.surgery.report import Report
+from transfer_keras.surgery.lora import merge_lora
+from transfer_keras.surgery.report import Origin, Report
 from transfer_keras.surgery.transplant import Transplanted, transplant
 from transfer_keras.surgery.units import Unit, Units, has_kernel, units
 
@@ -80,6 +81,7 @@ __all__ = [
     "NotACutPoint",
     "NotFresh",
     "NotRebuildable",
+    "Origin",
     "Report",
     "ShapeMismatch",
     "SharedAcrossCut",
@@ -102,6 +104,7 @@ __all__ = [
     "load",
     "logits",
     "lower",
+    "merge_lora",
     "nodes",
     "save",
     "set_trainable",

@@ -61,6 +61,13 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
     # What is fused.
     # Each name becomes part of the names of layers, where a slash is forbidden. Each network has
     # one output, and all take the same input.
+    own = [name for name, model in models.items() if graph.class_of(model) is not keras.Model]
+    if own:
+        raise errors.NotRebuildable(
+            f"{', '.join(map(repr, own))}: the network trains in its own way "
+            f"({type(models[own[0]]).__name__}), and a fused model trains all in one. Give plain "
+            "models: `keras.Model(model.inputs, model.outputs)`."
+        )
     models = {name: graph.functional(model) for name, model in models.items()}
     for name in models:
         if not isinstance(name, str) or not name or "/" in name:

@@ -3,11 +3,15 @@
 Keras keeps the graph in attributes that are not public; this is the only module that reads them.
 """
 
+import inspect
 from collections.abc import Iterator
 
 import keras
 
 from transfer_keras.surgery import errors
+
+# What a class overrides to train in its own way, as Keras's guides have it.
+_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
 def functional(model: keras.Model) -> keras.Model:
@@ -30,6 +34,33 @@ def functional(model: keras.Model) -> keras.Model:
             "does not show. Expected a plain functional model."
         )
     return model
+
+
+def class_of(model: keras.Model) -> type:
+    """Gives the class of which a copy of a network is made.
+
+    A class that trains in its own way is kept; what was set on the model itself is not copied. For
+    all others it is `keras.Model`.
+
+    Raises:
+        NotRebuildable: if the class trains in its own way, and cannot be made from inputs and
+            outputs.
+    """
+    kind = type(model)
+    own = [name for name in _TRAINING if getattr(kind, name) is not getattr(keras.Model, name)]
+    if not own:
+        return keras.Model
+    parameters = set(inspect.signature(kind).parameters)
+    takes_graph = {"args", "kwargs"} <= parameters or {"inputs", "outputs"} <= parameters
+    known = {"args", "kwargs", "inputs", "outputs", "name", "trainable"}
+    if isinstance(model, keras.Sequential) or not takes_graph or parameters - known:
+        raise errors.NotRebuildable(
+            f"'{model.name}' ({kind.__name__}) has its own `{own[0]}`, and cannot be made again. "
+            "Expected a class whose `__init__` takes (inputs, outputs, name) or (*args, **kwargs). "
+            "To go on without its own training, give a plain model: "
+            "`keras.Model(model.inputs, model.outputs)`."
+        )
+    return kind
 
 
 def nodes(model: keras.Model) -> list:
@@ -85,6 +116,18 @@ def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
         copy of the layer.
     """
     return list(layer._flatten_layers())
+
+
+def let_flags_spread(model: keras.Model) -> None:
+    """Lets `model.trainable = True` reach all layers of a model, on TensorFlow too.
+
+    There Keras ignores an assignment of the object that an attribute holds already (Keras 3.15),
+    so that layers that are frozen one by one would stay frozen. The flags that would be ignored
+    become 1, which equals True and is another object.
+    """
+    for layer in flat_layers(model):
+        if layer.trainable and any(not inner.trainable for inner in flat_layers(layer)):
+            layer._trainable = 1
 
 
 def is_leaf(operation) -> bool:

@@ -5,6 +5,7 @@ import keras
 from transfer_keras.surgery import errors, freezing, graph
 from transfer_keras.surgery.new_layers import (
     adapted_layers,
+    constant_weights,
     copy_weights,
     layer_maker,
     rebuild_with_head,
@@ -38,18 +39,29 @@ def swap_head(model: keras.Model, classes: int, *, seed: int, name: str | None =
         >>> surgery.swap_head(network, 7, seed=0).output.shape
         (None, 7)
     """
-    model = graph.functional(model)
+    kind, model = graph.class_of(model), graph.functional(model)
     check_rebuildable(model)
     last, key = find_head(model, classes)
     changes = {id(last): {key: classes}}
-    new_model, pairs = rebuild_with_head(model, layer_maker((), changes, None), changes, seed, name)
+    new_model, pairs = rebuild_with_head(
+        model, layer_maker(None, changes), changes, seed, name=name, kind=kind
+    )
     operations = [node.operation for node in graph.nodes(model)]
     from_head_up = {id(operation) for operation in operations[operations.index(last) :]}
     inner_pairs = flat_pairs(pairs)
     below_head = flat_pairs([(old, new) for old, new in pairs if id(old) not in from_head_up])
-    copy_weights(inner_pairs, {id(old) for old, _ in below_head} | adapted_layers(inner_pairs))
+    copied = {id(old) for old, _ in below_head} | adapted_layers(inner_pairs)
+
+    def again():
+        return flat_pairs(
+            rebuild_with_head(model, layer_maker(None, changes), changes, seed + 1, kind=kind)[1]
+        )
+
+    constant_weights(inner_pairs, copied, again)
+    copy_weights(inner_pairs, copied)
     freezing.copy_flags(inner_pairs)
     freezing.set_trainable([new for old, new in pairs if old is last], True)
+    graph.let_flags_spread(new_model)
     return new_model
 
 

@@ -63,7 +63,7 @@ def logits(model: keras.Model) -> keras.Model:
         >>> [layer.name for layer in surgery.logits(network).layers[1:]]
         ['head']
     """
-    model = graph.functional(model)
+    kind, model = graph.class_of(model), graph.functional(model)
     ends = [_end(model, output) for output in model.outputs]
     if any(isinstance(end, keras.Model) for end in ends):
         opened = flatten(model)
@@ -89,7 +89,7 @@ def logits(model: keras.Model) -> keras.Model:
         dtype = dtypes[id(new)]
         return tensor if tensor.dtype == dtype else keras.ops.cast(tensor, dtype)
 
-    return duplicate(model, make, call=call)
+    return duplicate(model, make, call=call, kind=kind)
 
 
 def _end(model: keras.Model, output):
