@@ -90,6 +90,7 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
         seed=treatment.seed(*run.experiment.fresh_weights),
         batch_norm=run.source.batch_norm,
         dropout=run.source.frozen_dropout,
+        unfreeze=True,
         name=treatment.name,
     )
     if treatment.fine_tune and training.head_first and _may_begin_with(run, treatment.frozen):

@@ -52,4 +52,5 @@ def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> 
         flags = json.loads(archive.read(_MEMBER))
     for layer, flag in zip(graph.flat_layers(model), flags, strict=True):
         set_flag(layer, flag)
+    graph.let_flags_spread(model)
     return model

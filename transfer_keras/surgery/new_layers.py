@@ -163,7 +163,7 @@ def constant_weights(pairs: Pairs, copied: Collection[int], again: Callable) -> 
         for weight, third in own_weight_pairs(new, other):
             if id(weight) in equal and (not _same(weight, third) or _has_hidden_seed(new)):
                 raise errors.NotFresh(
-                    f"'{old.name}' came out with the donor's own {old.weights[place].name}. "
+                    f"'{old.name}' came out with the donor's own {weight.name}. "
                     "Expected new random values. Either the donor was made with this very seed, so "
                     "give another; or its initialiser has a seed that is not in the layer's "
                     "config, so give another one."
