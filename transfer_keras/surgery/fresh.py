@@ -29,7 +29,7 @@ def random_state(*identity):
         random.setstate(before)
 
 
-def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.Layer:
+def remake(layer: keras.Layer, /, *, kind: type | None = None, **changes) -> keras.Layer:
     """Makes a new layer of the same config with other seeds; call it within `random_state`.
 
     The seeds of initialisers are removed. Else composite layers, which hand theirs on to several
@@ -51,7 +51,7 @@ def remake(layer: keras.Layer, *, kind: type | None = None, **changes) -> keras.
         return (kind or type(layer)).from_config({**config, **changes})
 
 
-def renamed(layer: keras.Layer, name: str, **changes) -> keras.Layer:
+def renamed(layer: keras.Layer, name: str, /, **changes) -> keras.Layer:
     """Makes a new layer of the very same config, seeds included, under another name.
 
     Args:
