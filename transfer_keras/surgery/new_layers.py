@@ -1,6 +1,5 @@
 """Makes the layers of a new network from those of a donor, copied or fresh."""
 
-import operator
 from collections.abc import Collection
 
 import keras
@@ -8,29 +7,13 @@ import numpy as np
 
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import errors, fresh
-from transfer_keras.surgery.rebuild import Pairs, copy_own_state, rebuild
+from transfer_keras.surgery.rebuild import Pairs, copy_own_state
 
 # Whether the statistics stay as they are -> class of the BatchNorm layer.
 NORMS = {
     False: keras.layers.BatchNormalization,
     True: bn.FixedStatisticsBatchNormalization,
 }
-
-
-def rebuild_with_head(donor, make, changes: dict[int, dict], seed: int, name: str | None):
-    """Rebuilds a network; an error of Keras about a new head becomes a `NotRebuildable`."""
-    try:
-        return rebuild(donor, make, seed=operator.index(seed), name=name)
-    except errors.SurgeryError:
-        raise
-    except ValueError as error:
-        if not changes:
-            raise
-        raise errors.NotRebuildable(
-            f"The new head {next(iter(changes.values()))} does not fit what follows it in "
-            f"'{donor.name}': {errors.one_line(error)}. Make the new head by hand on "
-            "`lower(model, n)`."
-        ) from error
 
 
 def layer_maker(share: Collection[str], changes: dict[int, dict], fixed: set[int] | None):

@@ -8,13 +8,13 @@ import keras
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import cut, errors, freezing, graph
 from transfer_keras.surgery.frozen_part import configs_without_dropout
-from transfer_keras.surgery.heads import find_head
+from transfer_keras.surgery.heads import Classes, find_heads
+from transfer_keras.surgery.new_heads import Activation, head_changes, rebuild_with_heads
 from transfer_keras.surgery.new_layers import (
     NORMS,
     adapted_layers,
     copy_weights,
     layer_maker,
-    rebuild_with_head,
 )
 from transfer_keras.surgery.rebuild import Pairs, check_rebuildable, flat_pairs
 from transfer_keras.surgery.report import Report, make_report
@@ -35,7 +35,8 @@ def transplant(
     donor: keras.Model,
     n: cut.Cut,
     *,
-    head: int | None = None,
+    head: Classes | None = None,
+    activation: Activation | None = None,
     mode: Mode = "frozen",
     seed: int,
     batch_norm: bn.Policy | None = None,
@@ -51,7 +52,9 @@ def transplant(
         donor: a functional model or a built `Sequential`; it is not changed.
         n: how many units: 0 (all are fresh) to all of them; a negative number counts from the
             top; or the name of the unit or layer up to which (see `units`).
-        head: number of outputs of the new network's last weighted layer; None: as the donor.
+        head: number of outputs of the new network's heads, or a mapping from names of outputs or
+            heads to numbers; `swap_head` says what a head is. None: as the donor.
+        activation: of the new heads, with `head` only; see `swap_head`. None: as it is.
         mode: "frozen": the lower units are copied and not trained; "fine_tune": copied and
             trained; "random": fresh and not trained.
         seed: fresh weights are a function of this and of each layer's place in the network;
@@ -79,7 +82,7 @@ def transplant(
         NotACutPoint: if no unit ends at n.
         SharedAcrossCut: if a layer is used both below and above the cut.
         NotRebuildable: if a layer cannot be made from its config, or has tied weights, LoRA or
-            quantisation.
+            quantisation; or a new head is asked for, and the donor has none (see `swap_head`).
         ShapeMismatch: if a new head is asked for, but lies in the units that are copied.
         NotFresh: if a re-initialised weight equals the donor's.
 
@@ -109,17 +112,19 @@ def transplant(
     model_units = units(donor, blocks=blocks, expand=expand)
     count = cut.count_below(model_units, n)
     lower = _layers_below(donor, model_units, count)
-    changes = {}
-    if head is not None:
-        last, key = find_head(donor, head)
-        outputs = last.get_config()[key]
-        if outputs != head:
-            changes[id(last)] = {key: head}
-            if id(last) in lower:
-                raise errors.ShapeMismatch(
-                    f"head={head} differs from the {outputs} outputs of '{last.name}', which n "
-                    "copies too. Give a smaller n."
-                )
+    if head is None and activation is not None:
+        raise ValueError(f"activation={activation!r} is of a new head. Expected head=, too.")
+    heads = [] if head is None else find_heads(donor, head, activation)
+    for new in heads:
+        if new.layer.name in share:
+            raise errors.NotRebuildable(
+                f"head: '{new.layer.name}' cannot be both new and shared. Leave it out of `share`."
+            )
+        if new.outputs != new.classes and id(new.layer) in lower:
+            raise errors.ShapeMismatch(
+                f"head={new.classes} differs from the {new.outputs} outputs of "
+                f"'{new.layer.name}', which n copies too. Give a smaller n."
+            )
     _check_share(donor, share)
 
     # The new network.
@@ -127,8 +132,8 @@ def transplant(
     # decide, or is shared. BatchNorm that keeps its statistics becomes a layer of another class.
     fixed = lower if policy == "statistics_frozen" else set()
     silenced = {} if dropout or mode == "fine_tune" else configs_without_dropout(donor, lower)
-    make = layer_maker(share, {**silenced, **changes}, fixed)
-    model, pairs = rebuild_with_head(donor, make, changes, seed, name)
+    make = layer_maker(share, {**silenced, **head_changes(heads, activation)}, fixed)
+    model, pairs = rebuild_with_heads(donor, make, heads, activation, seed, name)
     inner_pairs = flat_pairs(pairs)
     _check_fixed(inner_pairs, fixed)
 
