@@ -89,6 +89,18 @@ def two_uses():
     surgery.logits(keras.Model(model.input, outputs, name="donor"))
 
 
+def features():
+    inputs = keras.Input((8, 8, 3))
+    x = LAYERS.BatchNormalization(name="bn")(LAYERS.Conv2D(4, 3, name="conv")(inputs))
+    surgery.swap_head(keras.Model(inputs, x, name="donor"), 5, seed=0)
+
+
+def branches():
+    inputs = keras.Input((4,))
+    x = LAYERS.Add(name="sum")([LAYERS.Dense(1, name=name)(inputs) for name in ("wide", "deep")])
+    surgery.swap_head(keras.Model(inputs, x, name="donor"), 5, seed=0)
+
+
 CASES = {
     "NotACutPoint": lambda: surgery.transplant(dense("a", "b"), 3, seed=0),
     "NotACutPoint, name": lambda: surgery.lower(dense("a", "b"), "c"),
@@ -100,6 +112,12 @@ CASES = {
     "NotRebuildable, subclass": lambda: surgery.units(type("Plain", (keras.Model,), {})(name="p")),
     "NotRebuildable, names": two_of_one_name,
     "NotRebuildable, probabilities": two_uses,
+    "NotRebuildable, function": lambda: surgery.logits(dense("a", activation="hard_sigmoid")),
+    "NotRebuildable, features": features,
+    "NotRebuildable, branches": branches,
+    "NotRebuildable, softmax of one": lambda: surgery.swap_head(
+        dense("a", activation="softmax"), 1, seed=0
+    ),
     "NotFresh": lambda: surgery.transplant(
         dense("a", "b", kernel_initializer=Constant()), 1, seed=0
     ),

@@ -131,7 +131,7 @@ def _compare(arrays: list[np.ndarray], values: np.ndarray, mirrored: np.ndarray)
         return Kind("other")
     what = "probabilities" if probabilities else "logarithms of probabilities"
     return Kind(
-        "unknown", reason=f"gives what look like {what}, and is neither softmax nor sigmoid"
+        "unknown", reason=f"gives values that look like {what}, and is neither softmax nor sigmoid"
     )
 
 

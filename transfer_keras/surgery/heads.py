@@ -182,7 +182,8 @@ def _head(model: keras.Model, ending: Ending, count: int, is_named: bool) -> Hea
     """
     layer = graph.maker(ending.starts[0])
     if len(ending.starts) > 1:
-        raise _no_head(model, _joined(ending))
+        advice = " If they are the head together, make it anew by hand on `lower(model, n)`."
+        raise _no_head(model, _joined(ending), advice)
     if isinstance(layer, keras.Model):
         raise errors.NotRebuildable(
             f"'{model.name}' ends in '{layer.name}', a model. Expected a layer, to give it another "
@@ -199,7 +200,8 @@ def _head(model: keras.Model, ending: Ending, count: int, is_named: bool) -> Hea
     follower = None if is_named else _stranger(head)
     if follower is not None:
         what = f"after '{layer.name}' comes '{follower.name}' ({_kind(follower)})"
-        raise _no_head(model, what, f"'{layer.name}': {count}")
+        advice = f" If '{layer.name}' is the head, name it: {{'{layer.name}': {count}}}."
+        raise _no_head(model, what, advice)
     shape = ending.output.shape[1:]
     if not is_named and shape and outputs not in {count, *shape} and None not in shape:
         raise errors.NotRebuildable(
@@ -326,14 +328,13 @@ def _is_over(probabilities: Probabilities, size: int) -> bool:
     return any(shape[axis] == size for axis in (range(len(shape)) if axis is None else axes))
 
 
-def _no_head(model: keras.Model, found: str, name: str = "") -> errors.NotRebuildable:
+def _no_head(model: keras.Model, found: str, advice: str = "") -> errors.NotRebuildable:
     """Makes the error of a network without a head."""
-    named = f" If it is the head, name it: {{{name}}}." if name else ""
     return errors.NotRebuildable(
         f"'{model.name}' has no head that could get another number of outputs: {found}. Expected a "
         "dense layer or a convolution that makes the output alone, and only activations and "
         "reshaping after it. Add a head: `keras.layers.Dense(classes)(model.output)`, after "
-        f"`keras.layers.GlobalAveragePooling2D()` where the output is a map.{named}"
+        f"`keras.layers.GlobalAveragePooling2D()` where the output is a map.{advice}"
     )
 
 

@@ -126,7 +126,7 @@ def _check(model: keras.Model, found: Probabilities) -> None:
             f"'{model.name}' ends in '{operation.name}' ({type(operation).__name__}), which "
             f"{found.kind.reason}. Expected softmax, sigmoid or the logarithm of one of them at "
             "the end, or no probabilities. Build a model up to its logits by hand: "
-            "`keras.Model(model.input, logits)`."
+            "`keras.Model(model.input, logits)`, with the tensor that the function takes."
         )
     order = graph.nodes(model)
     users = {id(node) for node in found.nodes + found.after}
