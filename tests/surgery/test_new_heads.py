@@ -129,6 +129,9 @@ def test_a_reshaping_that_the_number_does_not_fit():
     donor = keras.Model(inputs, keras.ops.concatenate([1 - score, score], axis=-1))
     with pytest.raises(surgery.NotRebuildable, match=r"\(None, 2\) has no axis of 1"):
         surgery.swap_head(donor, 7, seed=0)
+    donor = keras.Model(inputs, score * np.ones(4, "float32"))
+    with pytest.raises(surgery.NotRebuildable, match=r"shape \(None, 4\) came out as \(None, 4\)"):
+        surgery.swap_head(donor, {"head": 4}, seed=0)
     donor = keras.Model(inputs, keras.ops.squeeze(score, -1))
     with pytest.raises(surgery.NotRebuildable, match="does not fit"):
         surgery.swap_head(donor, 7, seed=0)
@@ -136,7 +139,10 @@ def test_a_reshaping_that_the_number_does_not_fit():
 
 
 WRAPPED = {
-    "dense": lambda: LAYERS.TimeDistributed(LAYERS.Dense(4, name="d"), name="head"),
+    "dense": lambda: LAYERS.TimeDistributed(
+        LAYERS.Dense(4, kernel_initializer=keras.initializers.GlorotUniform(seed=7), name="d"),
+        name="head",
+    ),
     "softmax": lambda: LAYERS.TimeDistributed(LAYERS.Dense(4, "softmax", name="d"), name="head"),
     "spectral": lambda: LAYERS.SpectralNormalization(LAYERS.Dense(4, name="d"), name="head"),
 }
@@ -156,9 +162,10 @@ def test_wrapped_heads(kind):
     below = as_numpy(keras.Model(model.input, model.get_layer("below").output)(x))
     scores = below.astype(np.float64) @ as_numpy(layer.kernel) + as_numpy(layer.bias)
     close(as_numpy(model(x)), softmax(scores) if kind == "softmax" else scores)
-    same_size = surgery.swap_head(donor, 4, seed=1)
-    kernels = [m.get_layer("head").layer.kernel for m in (donor, same_size)]
-    assert not same(*kernels)
+    others = donor, *(surgery.swap_head(donor, count, seed=2) for count in (4, 7))
+    kernels = [m.get_layer("head").layer.kernel for m in others]
+    assert not same(kernels[0], kernels[1])
+    assert not same(kernels[2], layer.kernel)
 
 
 def several(form):
