@@ -85,6 +85,18 @@ def two_uses():
     surgery.logits(keras.Model(model.input, outputs, name="donor"))
 
 
+def features():
+    inputs = keras.Input((8, 8, 3))
+    x = LAYERS.BatchNormalization(name="bn")(LAYERS.Conv2D(4, 3, name="conv")(inputs))
+    surgery.swap_head(keras.Model(inputs, x, name="donor"), 5, seed=0)
+
+
+def branches():
+    inputs = keras.Input((4,))
+    x = LAYERS.Add(name="sum")([LAYERS.Dense(1, name=name)(inputs) for name in ("wide", "deep")])
+    surgery.swap_head(keras.Model(inputs, x, name="donor"), 5, seed=0)
+
+
 CASES = {
     "NotACutPoint": lambda: surgery.transplant(dense("a", "b"), 3, seed=0),
     "NotACutPoint, name": lambda: surgery.lower(dense("a", "b"), "c"),
@@ -97,6 +109,12 @@ CASES = {
     "NotRebuildable, names": two_of_one_name,
     "NotRebuildable, probabilities": two_uses,
     "NotFresh": twice_with_one_seed,
+    "NotRebuildable, function": lambda: surgery.logits(dense("a", activation="hard_sigmoid")),
+    "NotRebuildable, features": features,
+    "NotRebuildable, branches": branches,
+    "NotRebuildable, softmax of one": lambda: surgery.swap_head(
+        dense("a", activation="softmax"), 1, seed=0
+    ),
     "UnmatchedLayer": lambda: surgery.units(dense("a", "b"), blocks="a"),
     "FrozenWeightChanged": moved,
     "StaleFlags": stale,

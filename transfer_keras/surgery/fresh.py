@@ -29,7 +29,7 @@ def random_state(*identity):
 
 
 def remake(
-    layer: keras.Layer, *, kind: type | None = None, may_share: bool = False, **changes
+    layer: keras.Layer, /, *, kind: type | None = None, may_share: bool = False, **changes
 ) -> keras.Layer:
     """Makes a new layer of the same config with other seeds; call it within `random_state`.
 
@@ -55,7 +55,7 @@ def remake(
         return (kind or type(layer)).from_config({**config, **changes})
 
 
-def renamed(layer: keras.Layer, name: str, **changes) -> keras.Layer:
+def renamed(layer: keras.Layer, name: str, /, **changes) -> keras.Layer:
     """Makes a new layer of the very same config, seeds included, under another name.
 
     Args:

@@ -1,6 +1,5 @@
 """Makes the layers of a new network from those of a donor, copied or fresh."""
 
-import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import errors, fresh
-from transfer_keras.surgery.rebuild import Pairs, copy_own_state, rebuild
+from transfer_keras.surgery.rebuild import Pairs, copy_own_state
 from transfer_keras.surgery.spectral_norm import (
     FreezableSpectralNormalization,
     moves_while_frozen,
@@ -21,22 +20,6 @@ _NORMS = {
     False: keras.layers.BatchNormalization,
     True: bn.FixedStatisticsBatchNormalization,
 }
-
-
-def rebuild_with_head(donor, make, changes: dict[int, dict], seed: int, **options):
-    """Rebuilds a network; an error of Keras about a new head becomes a `NotRebuildable`."""
-    try:
-        return rebuild(donor, make, seed=operator.index(seed), **options)
-    except errors.SurgeryError:
-        raise
-    except ValueError as error:
-        if not changes:
-            raise
-        raise errors.NotRebuildable(
-            f"The new head {next(iter(changes.values()))} does not fit what follows it in "
-            f"'{donor.name}': {errors.one_line(error)}. Make the new head by hand on "
-            "`lower(model, n)`."
-        ) from error
 
 
 def layer_maker(

@@ -68,12 +68,29 @@ def rebuild(
 
 
 def flat_pairs(pairs: Pairs) -> Pairs:
-    """Lists pairs of layers and the pairs of all layers inside them, parents before children."""
+    """Lists pairs of layers and the pairs of all layers inside them, parents before children.
+
+    Layers that are the activation of another and hold nothing are left out: one of the two may have
+    a function in that place.
+    """
     return [
         inner
         for old, new in pairs
-        for inner in zip(graph.flat_layers(old), graph.flat_layers(new), strict=True)
+        for inner in zip(_without_activations(old), _without_activations(new), strict=True)
     ]
+
+
+def _without_activations(layer: keras.Layer) -> list[keras.Layer]:
+    """Lists a layer and all layers inside it, but for activations without variables."""
+    layers = graph.flat_layers(layer)
+    activations = [getattr(inner, "activation", None) for inner in layers]
+    left_out = {
+        id(inner)
+        for activation in activations
+        if isinstance(activation, keras.Layer) and not activation.variables
+        for inner in graph.flat_layers(activation)
+    }
+    return [inner for inner in layers if id(inner) not in left_out]
 
 
 def copy_own_state(old: keras.Layer, new: keras.Layer) -> None:

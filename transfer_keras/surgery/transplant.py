@@ -8,14 +8,14 @@ import keras
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import cut, errors, freezing, graph
 from transfer_keras.surgery.frozen_part import configs_without_dropout
-from transfer_keras.surgery.heads import find_head
+from transfer_keras.surgery.heads import Classes, find_heads
+from transfer_keras.surgery.new_heads import Activation, head_changes, rebuild_with_heads
 from transfer_keras.surgery.new_layers import (
     adapted_layers,
     check_replaced,
     constant_weights,
     copy_weights,
     layer_maker,
-    rebuild_with_head,
     replaced_classes,
 )
 from transfer_keras.surgery.rebuild import Pairs, check_rebuildable, flat_pairs
@@ -38,7 +38,8 @@ def transplant(
     donor: keras.Model,
     n: cut.Cut,
     *,
-    head: int | None = None,
+    head: Classes | None = None,
+    activation: Activation | None = None,
     mode: Mode = "frozen",
     seed: int,
     batch_norm: bn.Policy | None = None,
@@ -55,7 +56,9 @@ def transplant(
         donor: a functional model or a built `Sequential`; it is not changed.
         n: how many units: 0 (all are fresh) to all of them; a negative number counts from the
             top; or the name of the unit or layer up to which (see `units`).
-        head: number of outputs of the new network's last weighted layer; None: as the donor.
+        head: number of outputs of the new network's heads, or a mapping from names of outputs or
+            heads to numbers; `swap_head` says what a head is. None: as the donor.
+        activation: of the new heads, with `head` only; see `swap_head`. None: as it is.
         mode: "frozen": the lower units are copied and not trained; "fine_tune": copied and
             trained; "random": fresh and not trained.
         seed: fresh weights are a function of this and of each layer's place in the network;
@@ -91,7 +94,8 @@ def transplant(
         SharedAcrossCut: if a layer is used both below and above the cut.
         NotRebuildable: if a layer cannot be made from its config, or has tied weights, or LoRA
             (see `merge_lora`); if quantised weights are not in the lower, frozen units; if the
-            model's class trains in its own way and cannot be made again.
+            model's class trains in its own way and cannot be made again; or a new
+            head is asked for, and the donor has none (see `swap_head`).
         ShapeMismatch: if a new head is asked for, but lies in the units that are copied.
         NotFresh: if a re-initialised weight equals the donor's, which was made with this seed.
 
@@ -123,17 +127,19 @@ def transplant(
     model_units = units(donor, blocks=blocks, expand=expand)
     count = cut.count_below(model_units, n)
     lower = _layers_below(donor, model_units, count)
-    changes = {}
-    if head is not None:
-        last, key = find_head(donor, head)
-        outputs = last.get_config()[key]
-        if outputs != head:
-            changes[id(last)] = {key: head}
-            if id(last) in lower:
-                raise errors.ShapeMismatch(
-                    f"head={head} differs from the {outputs} outputs of '{last.name}', which n "
-                    "copies too. Give a smaller n."
-                )
+    if head is None and activation is not None:
+        raise ValueError(f"activation={activation!r} is of a new head. Expected head=, too.")
+    heads = [] if head is None else find_heads(donor, head, activation)
+    for new in heads:
+        if new.layer.name in share:
+            raise errors.NotRebuildable(
+                f"head: '{new.layer.name}' cannot be both new and shared. Leave it out of `share`."
+            )
+        if new.outputs != new.classes and id(new.layer) in lower:
+            raise errors.ShapeMismatch(
+                f"head={new.classes} differs from the {new.outputs} outputs of "
+                f"'{new.layer.name}', which n copies too. Give a smaller n."
+            )
     _check_share(donor, share)
 
     # The new network.
@@ -146,9 +152,9 @@ def transplant(
     _check_quantised(donor, still if mode == "frozen" else set(), share)
     kinds = replaced_classes(donor.layers, statistics, still)
     silenced = {} if dropout or trained else configs_without_dropout(donor, lower)
-    make = layer_maker(share, {**silenced, **changes}, kinds)
+    make = layer_maker(share, {**silenced, **head_changes(heads, activation)}, kinds)
     options = {"name": name, "kind": kind}
-    model, pairs = rebuild_with_head(donor, make, changes, seed, **options)
+    model, pairs = rebuild_with_heads(donor, make, heads, activation, seed, **options)
     inner_pairs = flat_pairs(pairs)
     check_replaced(inner_pairs, statistics, still)
 
@@ -158,7 +164,9 @@ def transplant(
     copied = (lower if mode != "random" else set()) | adapted_layers(inner_pairs)
 
     def again():
-        return flat_pairs(rebuild_with_head(donor, make, changes, seed + 1, **options)[1])
+        return flat_pairs(
+            rebuild_with_heads(donor, make, heads, activation, seed + 1, **options)[1]
+        )
 
     constant = constant_weights(inner_pairs, copied, again)
     copy_weights(inner_pairs, copied)
