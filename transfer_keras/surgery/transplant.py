@@ -18,7 +18,8 @@ from transfer_keras.surgery.new_layers import (
 )
 from transfer_keras.surgery.rebuild import Pairs, check_rebuildable, flat_pairs
 from transfer_keras.surgery.report import Report, make_report
-from transfer_keras.surgery.units import Blocks, Expand, Unit, units
+from transfer_keras.surgery.selection import Layers, lower_layers
+from transfer_keras.surgery.units import Blocks, Cuts, Expand
 
 Mode = Literal["frozen", "fine_tune", "random"]
 MODES = ("frozen", "fine_tune", "random")
@@ -33,8 +34,9 @@ class Transplanted(NamedTuple):
 
 def transplant(
     donor: keras.Model,
-    n: cut.Cut,
+    n: cut.Cut | None = None,
     *,
+    layers: Layers | None = None,
     head: int | None = None,
     mode: Mode = "frozen",
     seed: int,
@@ -43,14 +45,20 @@ def transplant(
     share: Collection[str] = (),
     blocks: Blocks | None = None,
     expand: Expand | None = None,
+    cuts: Cuts = "single",
     name: str | None = None,
 ) -> Transplanted:
     """Makes a new network whose lower n units come from a donor; the others are fresh.
 
+    Which layers are lower can also be said without a cut, by `layers`. Give one of n and `layers`.
+
     Args:
         donor: a functional model or a built `Sequential`; it is not changed.
         n: how many units: 0 (all are fresh) to all of them; a negative number counts from the
-            top; or the name of the unit or layer up to which (see `units`).
+            top; or the name of a layer, block or unit up to which (see `lower`).
+        layers: in place of n, the layers that count as lower units, wherever they lie: a list of
+            names; a regular expression that is searched in the names; or `below(name)`, a layer
+            and all that it depends on. All others count as upper units.
         head: number of outputs of the new network's last weighted layer; None: as the donor.
         mode: "frozen": the lower units are copied and not trained; "fine_tune": copied and
             trained; "random": fresh and not trained.
@@ -65,7 +73,7 @@ def transplant(
             as with `training=False` in Keras's guide. Dropout inside a composite layer always acts.
         share: names of layers to use as they are, for layers that cannot be made again. A layer
             with weights must be frozen in the donor already.
-        blocks, expand: how the network is divided into units; see `units`.
+        blocks, expand, cuts: how the network is divided into units; see `units`.
         name: of the new model; None: the donor's.
 
     Returns:
@@ -76,7 +84,9 @@ def transplant(
         composite layer or nested model follows the global state of that backend, not `seed`.
 
     Raises:
-        NotACutPoint: if no unit ends at n.
+        NotACutPoint: if no unit ends at n, or neither n nor `layers` is given.
+        UnmatchedLayer: if `layers` names a layer that the donor does not have, or none that has
+            weights.
         SharedAcrossCut: if a layer is used both below and above the cut.
         NotRebuildable: if a layer cannot be made from its config, or has tied weights, LoRA or
             quantisation.
@@ -106,9 +116,7 @@ def transplant(
     policy = batch_norm or ("train" if mode == "fine_tune" else "frozen")
     donor = graph.functional(donor)
     check_rebuildable(donor, share)
-    model_units = units(donor, blocks=blocks, expand=expand)
-    count = cut.count_below(model_units, n)
-    lower = _layers_below(donor, model_units, count)
+    lower = lower_layers(donor, n, layers, blocks=blocks, expand=expand, cuts=cuts)
     changes = {}
     if head is not None:
         last, key = find_head(donor, head)
@@ -117,8 +125,8 @@ def transplant(
             changes[id(last)] = {key: head}
             if id(last) in lower:
                 raise errors.ShapeMismatch(
-                    f"head={head} differs from the {outputs} outputs of '{last.name}', which n "
-                    "copies too. Give a smaller n."
+                    f"head={head} differs from the {outputs} outputs of '{last.name}', which is "
+                    "copied too. Give a smaller n, or leave it out of `layers`."
                 )
     _check_share(donor, share)
 
@@ -140,18 +148,6 @@ def transplant(
     shared = {id(old) for old, new in pairs if old is new}
     _set_flags(inner_pairs, lower, shared, mode, policy)
     return Transplanted(model, make_report(pairs, copied, shared))
-
-
-def _layers_below(donor, model_units: list[Unit], count: int) -> set[int]:
-    """Gives the identities of the layers of the lower units, and of all layers inside them."""
-    across = cut.used_on_both_sides(model_units, count)
-    if across:
-        raise errors.SharedAcrossCut(
-            f"{', '.join(across)} of '{donor.name}' is used below and above the cut at n={count}, "
-            "so it can be neither copied nor fresh. Cut below its first use or above its last."
-        )
-    lower = [layer for unit in model_units[:count] for layer in unit.layers]
-    return {id(inner) for layer in lower for inner in graph.flat_layers(layer)}
 
 
 def _check_share(donor, share: Collection[str]) -> None:
