@@ -66,7 +66,7 @@ def test_a_name_inside_a_unit():
     message = r"at 'bark': 2 tensors pass there, from 'first', 'bark'.* 'first' below, 'join' above"
     with pytest.raises(surgery.NotACutPoint, match=message):
         surgery.lower(model, "bark")
-    with pytest.raises(surgery.NotACutPoint, match="named 'third'. Nearest names: first, "):
+    with pytest.raises(surgery.NotACutPoint, match=r"named 'third'\. Nearest names: first, "):
         surgery.lower(model, "third")
 
 
@@ -77,7 +77,9 @@ def test_no_tensor_between_outputs():
         inputs, [keras.layers.Dense(2, name="b")(x), keras.layers.Dense(2, name="c")(x)]
     )
     assert [len(unit.layers) for unit in surgery.units(model)] == [1, 2]
-    with pytest.raises(surgery.NotACutPoint, match=r"No single tensor ends unit 2 .*among 1, or cuts="):
+    with pytest.raises(
+        surgery.NotACutPoint, match=r"No single tensor ends unit 2 .*among 1, or cuts="
+    ):
         surgery.lower(model, 2)
 
 

@@ -14,7 +14,8 @@ _BELOW, _ABOVE = "below", "above"
 def several_segments(model: keras.Model) -> Iterator[tuple[list, object]]:
     """Splits the graph between its weighted layers, where the fewest tensors are alive.
 
-    The weighted layers are taken in the order of their first calls. Between one and the next lie
+    The weighted layers are taken in the order of their first calls: the deepest first, as `summary`
+    lists them. Between one and the next lie
     nodes without weights of rank 2 or more, and each boundary may have them below or above. It is
     put where the fewest tensors are alive: tensors that are made below it, and are used above it
     or are outputs. Of several such places it is the last: the smallest cuts of a graph are closed
@@ -31,7 +32,7 @@ def several_segments(model: keras.Model) -> Iterator[tuple[list, object]]:
         (nodes, tensors): the nodes since the last boundary, in order, and the tensors alive at the
         boundary that ends them: one `KerasTensor`, or a tuple, inputs first.
     """
-    order = graph.nodes(model)
+    order = graph.listed_nodes(model)
     first, last = _windows(order)
     below: set[int] = set()
     for number in range(1, max(first.values(), default=0) + 1):

@@ -7,7 +7,7 @@ from typing import NoReturn
 import keras
 
 from transfer_keras.surgery import errors, graph
-from transfer_keras.surgery.units import Blocks, Cuts, Expand, Unit, units
+from transfer_keras.surgery.units import Blocks, Cuts, Expand, Unit, check_cuts, units
 
 Cut = int | str
 
@@ -203,6 +203,7 @@ def _tensors(model: keras.Model, n: Cut, blocks, expand, cuts: Cuts) -> list:
 
 def _place(model: keras.Model, n: Cut, blocks, expand, cuts: Cuts) -> _Place:
     """Finds a cut in a functional model."""
+    check_cuts(cuts)
     if isinstance(n, str) and any(layer.name == n for layer in model.layers):
         return _place_at_layer(model, n, cuts)
     model_units = units(model, blocks=blocks, expand=expand, cuts=cuts)

@@ -53,6 +53,13 @@ def nodes(model: keras.Model) -> list:
     ]  # fmt: skip
 
 
+def listed_nodes(model: keras.Model) -> list:
+    """Lists the nodes of a functional model; those of one depth are ordered as `summary` does."""
+    places = {id(operation): place for place, operation in enumerate(model.operations)}
+    depths = {id(node): depth for depth, made in model._nodes_by_depth.items() for node in made}
+    return sorted(nodes(model), key=lambda node: (-depths[id(node)], places[id(node.operation)]))
+
+
 def maker(tensor):
     """Gives the layer or operation that a `KerasTensor` comes from."""
     return tensor._keras_history.operation

@@ -90,14 +90,14 @@ def units(
     first.
 
     A residual connection, a mask, a second input or an output halfway leaves no cut point beside
-    it. With `cuts="several"` each weighted layer begins a unit, in the order in which they are
-    called, and several tensors may pass from one unit to the next. The boundary between two
+    it. With `cuts="several"` each weighted layer begins a unit, in the order in which `summary`
+    lists them, and several tensors may pass from one unit to the next. The boundary between two
     weighted layers lies where the fewest tensors are alive, and at the last such place. So it is
-    the cut point where there is one, and all boundaries of `cuts="single"` are among those of
+    the cut point where there is one, and the boundaries of `cuts="single"` are among those of
     `cuts="several"`.
 
     A layer that is called several times belongs to the unit with its first call. A second call
-    begins no unit.
+    begins no unit. With `cuts="several"` it is in the same unit if it depends on no later one.
 
     Args:
         model: a functional model or a built `Sequential`.
@@ -133,8 +133,7 @@ def units(
     """
     model = graph.functional(model)
     _check_expand(model, expand or {})
-    if cuts not in CUTS:
-        raise ValueError(f"cuts must be one of {CUTS}. Received: {cuts!r}")
+    check_cuts(cuts)
     segments = graph.segments(model) if cuts == "single" else several_segments(model)
     merged = _merge_weightless(_pieces(model, segments, expand or {}))
     if not merged:
@@ -155,6 +154,12 @@ def units(
         )
         for index, piece in enumerate(merged, 1)
     )
+
+
+def check_cuts(cuts: str) -> None:
+    """Checks that a kind of cut is known."""
+    if cuts not in CUTS:
+        raise ValueError(f"cuts must be one of {CUTS}. Received: {cuts!r}")
 
 
 @dataclasses.dataclass
