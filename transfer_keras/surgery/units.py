@@ -97,7 +97,7 @@ def units(
     `cuts="several"`.
 
     A layer that is called several times belongs to the unit with its first call. A second call
-    begins no unit. With `cuts="several"` it is in the same unit if it depends on no later one.
+    begins no unit. With `cuts="several"` all its calls that depend on no later layer lie together.
 
     Args:
         model: a functional model or a built `Sequential`.
