@@ -54,10 +54,22 @@ def nodes(model: keras.Model) -> list:
 
 
 def listed_nodes(model: keras.Model) -> list:
-    """Lists the nodes of a functional model; those of one depth are ordered as `summary` does."""
+    """Lists the nodes of a functional model in an order that follows how it was written.
+
+    As in `nodes`, the deepest come first. Of one depth, they are ordered as `summary` lists their
+    layers, and calls of one layer as they were made.
+    """
     places = {id(operation): place for place, operation in enumerate(model.operations)}
-    depths = {id(node): depth for depth, made in model._nodes_by_depth.items() for node in made}
-    return sorted(nodes(model), key=lambda node: (-depths[id(node)], places[id(node.operation)]))
+
+    def place(node):
+        return places[id(node.operation)], node.operation._inbound_nodes.index(node)
+
+    by_depth = model._nodes_by_depth
+    return [
+        node for depth in sorted(by_depth, reverse=True)
+        for node in sorted(by_depth[depth], key=place)
+        if not node.is_input
+    ]  # fmt: skip
 
 
 def maker(tensor):
@@ -106,10 +118,10 @@ def kernels(operation) -> list:
 
 
 def ancestors(model: keras.Model, tensors) -> list:
-    """Lists the nodes of a functional model that tensors of its graph depend on, in order."""
+    """Lists the nodes that tensors in the graph of a functional model depend on, in order."""
     needed = {id(tensor) for tensor in tensors}
     found = []
-    for node in reversed(nodes(model)):
+    for node in reversed(listed_nodes(model)):
         if not needed.isdisjoint(map(id, node.output_tensors)):
             found.append(node)
             needed.update(map(id, node.input_tensors))
