@@ -178,3 +178,14 @@ def test_a_layer_that_is_called_again():
         message = r"'relu': it has no weights and is called 4 times\..*'cell' below, 'top' above"
         with pytest.raises(surgery.NotACutPoint, match=message):
             surgery.lower(donor, "relu", cuts=cuts)
+
+
+def test_no_ambiguous_name_is_offered():
+    inputs = keras.Input((4,))
+    relu = LAYERS.ReLU(name="relu")
+    x = relu(LAYERS.Dense(4, name="first")(inputs))
+    y = relu(LAYERS.Dense(4, name="branch")(x))
+    x = LAYERS.Add(name="join")([x, y])
+    donor = keras.Model(inputs, LAYERS.Dense(2, name="top")(x))
+    with pytest.raises(surgery.NotACutPoint, match="cuts: 'first' below, 'join' above"):
+        surgery.lower(donor, "branch")

@@ -313,6 +313,22 @@ def test_boundaries_are_those_found_by_trying_all(model):
     assert whole <= {id(unit.output) for unit in found}
 
 
+def test_what_lies_below_lies_there_with_all_that_it_needs():
+    inputs = keras.Input((2,))
+    a, b = LAYERS.Dense(2, name="a")(inputs), LAYERS.Dense(2, name="b")(inputs)
+    relu = LAYERS.ReLU(name="relu")(a)
+    add = LAYERS.Add(name="add")([relu, b])
+    tops = [LAYERS.Dense(2, name=f"top_{i}")(x) for i, x in enumerate([a, relu, add])]
+    model = keras.Model(inputs, LAYERS.Concatenate(name="join")(tops))
+    found = surgery.units(model, cuts="several")
+    assert [unit.name for unit in found] == ["a", "b", "top_0", "top_1", "top_2"]
+    # The sum alone in the place of b would be as few tensors, but it needs the activation.
+    assert [graph.maker(x).name for x in ends(found[1])] == ["a", "b"]
+    assert [{id(x) for x in ends(unit)} for unit in found] == list(
+        brute_force(model, [unit.name for unit in found])
+    )
+
+
 def test_every_layer_is_in_one_unit():
     for make in MAKERS.values():
         model = make()
