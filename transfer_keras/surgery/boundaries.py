@@ -15,13 +15,12 @@ def several_segments(model: keras.Model) -> Iterator[tuple[list, object]]:
     """Splits the graph between its weighted layers, where the fewest tensors are alive.
 
     The weighted layers are taken in the order of their first calls: the deepest first, as `summary`
-    lists them. Between one and the next lie
-    nodes without weights of rank 2 or more, and each boundary may have them below or above. It is
-    put where the fewest tensors are alive: tensors that are made below it, and are used above it
-    or are outputs. Of several such places it is the last: the smallest cuts of a graph are closed
-    under union, so there is one above all others, and these follow one another from weighted layer
-    to weighted layer. Where one tensor can be alone, this is the boundary that `graph.segments`
-    gives.
+    lists them. Between one and the next lie nodes without weights of rank 2 or more, and each may
+    be below or above the boundary. It is put where the fewest tensors are alive: those that are
+    made below it, and are used above it or are outputs. Of several such places it is the last: the
+    smallest cuts of a graph are closed under union, so there is one above all others, and these
+    follow one another from weighted layer to weighted layer. Where one tensor can be alone, this
+    is the boundary that `graph.segments` gives.
 
     A layer that is called again is below the boundary in all calls that depend on no layer above.
 

@@ -117,7 +117,7 @@ def units(
         NotACutPoint: if it has no weight of rank 2 or more, so that it has no unit.
         UnmatchedLayer: if a weighted layer matches no block, one unit holds layers of two, a
             block is not in one piece, or `expand` does not give each weight once.
-        ValueError: if `cuts` is neither.
+        ValueError: if `cuts` is neither "single" nor "several".
 
     Example:
         >>> network = keras.Sequential([
