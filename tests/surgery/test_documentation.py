@@ -10,7 +10,7 @@ import pytest
 from transfer_keras import surgery
 
 HAVE_EXAMPLES = {
-    "assert_unchanged", "extract", "flatten", "fuse", "logits", "lower", "set_trainable",
+    "assert_unchanged", "below", "extract", "flatten", "fuse", "logits", "lower", "set_trainable",
     "snapshot", "swap_head", "transplant", "units", "upper",
 }  # fmt: skip
 

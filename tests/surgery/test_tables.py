@@ -23,6 +23,13 @@ two/bias    fresh   trainable  (3,)
 75 parameters: 54 copied, 21 fresh; 21 trainable"""
 
 
+UNITS = """\
+n  unit  layers  parameters  so far  output
+1  one        1          54   72.0%  (None, 6)
+2  two        1          21  100.0%  (None, 3)
+2 units, 2 layers, 75 parameters"""
+
+
 class Cells(html.parser.HTMLParser):
     """Collects the texts of a page."""
 
@@ -56,3 +63,20 @@ def test_a_notebook_shows_every_cell_escaped():
     assert "<b>/kernel" in page.texts
     assert page.texts[-1] == TABLE.splitlines()[-1]
     assert "b" not in page.tags
+
+
+def network():
+    inputs = keras.Input((8,))
+    return keras.Model(inputs, LAYERS.Dense(3, name="two")(LAYERS.Dense(6, name="one")(inputs)))
+
+
+def test_units_are_a_table():
+    units = surgery.units(network())
+    assert repr(units) == str(units) == UNITS
+    lines = str(units[1:]).splitlines()
+    assert lines[1] == "2  two        1          21  100.0%  (None, 3)"
+    assert lines[-1] == "1 units, 1 layers, 21 parameters"
+    assert str(units[0]) == "<Unit 1 'one': 1 layers, 54 parameters, output (None, 6)>"
+    page = Cells(units._repr_html_())
+    assert page.texts[-1] == UNITS.splitlines()[-1]
+    assert "72.0%" in page.texts

@@ -32,6 +32,8 @@ MORE = {
     ],
 )
 def test_applications(name, count):
+    if name == "NASNetMobile" and keras.backend.backend() == "torch":
+        pytest.skip("Keras has no NASNet on PyTorch")
     model = getattr(keras.applications, name)(weights=None)
     model_units = surgery.units(model)
     assert len(model_units) == count

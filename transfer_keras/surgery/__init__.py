@@ -72,6 +72,7 @@ from transfer_keras.surgery.heads import swap_head
 from transfer_keras.surgery.logits import logits
 from transfer_keras.surgery.lora import merge_lora
 from transfer_keras.surgery.report import Origin, Report
+from transfer_keras.surgery.selection import below
 from transfer_keras.surgery.transplant import Transplanted, transplant
 from transfer_keras.surgery.units import Unit, Units, has_kernel, units
 
@@ -92,6 +93,7 @@ __all__ = [
     "Units",
     "UnmatchedLayer",
     "assert_unchanged",
+    "below",
     "block_names",
     "digest_function",
     "extract",

@@ -4,7 +4,7 @@ Keras keeps the graph in attributes that are not public; this is the only module
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import keras
 
@@ -84,6 +84,25 @@ def nodes(model: keras.Model) -> list:
     ]  # fmt: skip
 
 
+def listed_nodes(model: keras.Model) -> list:
+    """Lists the nodes of a functional model in an order that follows how it was written.
+
+    As in `nodes`, the deepest come first. Of one depth, they are ordered as `summary` lists their
+    layers, and calls of one layer as they were made.
+    """
+    places = {id(operation): place for place, operation in enumerate(model.operations)}
+
+    def place(node):
+        return places[id(node.operation)], node.operation._inbound_nodes.index(node)
+
+    by_depth = model._nodes_by_depth
+    return [
+        node for depth in sorted(by_depth, reverse=True)
+        for node in sorted(by_depth[depth], key=place)
+        if not node.is_input
+    ]  # fmt: skip
+
+
 def maker(tensor):
     """Gives the layer or operation that a `KerasTensor` comes from."""
     return tensor._keras_history.operation
@@ -133,6 +152,43 @@ def let_flags_spread(model: keras.Model) -> None:
 def is_leaf(operation) -> bool:
     """Tells whether something is a layer with no layer inside it."""
     return isinstance(operation, keras.Layer) and len(flat_layers(operation)) == 1
+
+
+def kernels(operation) -> list:
+    """Lists the weights of rank 2 or more in a layer and the layers inside it, each once."""
+    weights = operation.weights if isinstance(operation, keras.Layer) else []
+    return [weight for weight in weights if len(weight.shape) >= 2]
+
+
+def ancestors(model: keras.Model, tensors) -> list:
+    """Lists the nodes that tensors in the graph of a functional model depend on, in order."""
+    needed = {id(tensor) for tensor in tensors}
+    found = []
+    for node in reversed(listed_nodes(model)):
+        if not needed.isdisjoint(map(id, node.output_tensors)):
+            found.append(node)
+            needed.update(map(id, node.input_tensors))
+    return found[::-1]
+
+
+def boundary(model: keras.Model, below: Collection) -> list:
+    """Finds the tensors that pass from some nodes of a functional model to all others.
+
+    Args:
+        model: functional.
+        below: nodes, with all nodes that they depend on.
+
+    Returns:
+        The tensors that these nodes or the inputs make, and that other nodes use or that are
+        outputs: first the inputs, then in the order of the nodes.
+    """
+    inside = {id(node) for node in below}
+    made = [*model.inputs, *(tensor for node in below for tensor in node.output_tensors)]
+    used = {id(tensor) for tensor in model.outputs}
+    for node in nodes(model):
+        if id(node) not in inside:
+            used.update(map(id, node.input_tensors))
+    return list({id(tensor): tensor for tensor in made if id(tensor) in used}.values())
 
 
 def segments(model: keras.Model) -> Iterator[tuple[list, object]]:

@@ -20,7 +20,8 @@ from transfer_keras.surgery.new_layers import (
 )
 from transfer_keras.surgery.rebuild import Pairs, check_rebuildable, flat_pairs
 from transfer_keras.surgery.report import Report, make_report
-from transfer_keras.surgery.units import Blocks, Expand, Unit, units
+from transfer_keras.surgery.selection import Layers, lower_layers
+from transfer_keras.surgery.units import Blocks, Cuts, Expand
 from transfer_keras.surgery.weights import own_weight_pairs
 
 Mode = Literal["frozen", "fine_tune", "random"]
@@ -36,8 +37,9 @@ class Transplanted(NamedTuple):
 
 def transplant(
     donor: keras.Model,
-    n: cut.Cut,
+    n: cut.Cut | None = None,
     *,
+    layers: Layers | None = None,
     head: Classes | None = None,
     activation: Activation | None = None,
     mode: Mode = "frozen",
@@ -48,14 +50,20 @@ def transplant(
     share: Collection[str] = (),
     blocks: Blocks | None = None,
     expand: Expand | None = None,
+    cuts: Cuts = "single",
     name: str | None = None,
 ) -> Transplanted:
     """Makes a new network whose lower n units come from a donor; the others are fresh.
 
+    Which layers are lower can also be said without a cut, by `layers`. Give one of n and `layers`.
+
     Args:
         donor: a functional model or a built `Sequential`; it is not changed.
         n: how many units: 0 (all are fresh) to all of them; a negative number counts from the
-            top; or the name of the unit or layer up to which (see `units`).
+            top; or the name of a layer, block or unit up to which (see `lower`).
+        layers: in place of n, the layers that count as lower units, wherever they lie: a list of
+            names; a regular expression that is searched in the names; or `below(name)`, a layer
+            and all that it depends on. All others count as upper units.
         head: number of outputs of the new network's heads, or a mapping from names of outputs or
             heads to numbers; `swap_head` says what a head is. None: as the donor.
         activation: of the new heads, with `head` only; see `swap_head`. None: as it is.
@@ -75,7 +83,7 @@ def transplant(
             `batch_norm` where that is given.
         share: names of layers to use as they are, for layers that cannot be made again. A layer
             with weights must be frozen in the donor already.
-        blocks, expand: how the network is divided into units; see `units`.
+        blocks, expand, cuts: how the network is divided into units; see `units`.
         name: of the new model; None: the donor's.
 
     Returns:
@@ -86,16 +94,18 @@ def transplant(
         way (`train_step`, `compute_loss`, …) is kept. Frozen `SpectralNormalization` becomes one
         that keeps still. To train all of it later, set `model.trainable = True`, or
         `set_trainable([model], True)` where it was saved and loaded meanwhile, and compile it
-        again. On PyTorch, dropout inside a
-        composite layer or nested model follows the global state of that backend, not `seed`.
+        again. On PyTorch, dropout inside a composite layer or nested model follows the global state
+        of that backend, not `seed`.
 
     Raises:
-        NotACutPoint: if no unit ends at n.
+        NotACutPoint: if no unit ends at n, or neither n nor `layers` is given.
+        UnmatchedLayer: if `layers` names a layer that the donor does not have, or none that has
+            weights.
         SharedAcrossCut: if a layer is used both below and above the cut.
         NotRebuildable: if a layer cannot be made from its config, or has tied weights, or LoRA
             (see `merge_lora`); if quantised weights are not in the lower, frozen units; if the
-            model's class trains in its own way and cannot be made again; or a new
-            head is asked for, and the donor has none (see `swap_head`).
+            model's class trains in its own way and cannot be made again; or a new head is asked
+            for, and the donor has none (see `swap_head`).
         ShapeMismatch: if a new head is asked for, but lies in the units that are copied.
         NotFresh: if a re-initialised weight equals the donor's, which was made with this seed.
 
@@ -124,9 +134,7 @@ def transplant(
     policy = batch_norm or ("train" if mode == "fine_tune" else "frozen")
     kind, donor = graph.class_of(donor), graph.functional(donor)
     check_rebuildable(donor, share)
-    model_units = units(donor, blocks=blocks, expand=expand)
-    count = cut.count_below(model_units, n)
-    lower = _layers_below(donor, model_units, count)
+    lower = lower_layers(donor, n, layers, blocks=blocks, expand=expand, cuts=cuts)
     if head is None and activation is not None:
         raise ValueError(f"activation={activation!r} is of a new head. Expected head=, too.")
     heads = [] if head is None else find_heads(donor, head, activation)
@@ -138,7 +146,8 @@ def transplant(
         if new.outputs != new.classes and id(new.layer) in lower:
             raise errors.ShapeMismatch(
                 f"head={new.classes} differs from the {new.outputs} outputs of "
-                f"'{new.layer.name}', which n copies too. Give a smaller n."
+                f"'{new.layer.name}', which is copied too. Give a smaller n, or leave it out of "
+                "`layers`."
             )
     _check_share(donor, share)
 
@@ -178,18 +187,6 @@ def transplant(
         frozen_in_donor = _freeze_as_donor(below, batch_norm=batch_norm is None)
     graph.let_flags_spread(model)
     return Transplanted(model, make_report(pairs, copied, shared, constant, frozen_in_donor))
-
-
-def _layers_below(donor, model_units: list[Unit], count: int) -> set[int]:
-    """Gives the identities of the layers of the lower units, and of all layers inside them."""
-    across = cut.used_on_both_sides(model_units, count)
-    if across:
-        raise errors.SharedAcrossCut(
-            f"{', '.join(across)} of '{donor.name}' is used below and above the cut at n={count}, "
-            "so it can be neither copied nor fresh. Cut below its first use or above its last."
-        )
-    lower = [layer for unit in model_units[:count] for layer in unit.layers]
-    return {id(inner) for layer in lower for inner in graph.flat_layers(layer)}
 
 
 def _check_share(donor, share: Collection[str]) -> None:
