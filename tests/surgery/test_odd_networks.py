@@ -141,7 +141,7 @@ def test_operations_as_nodes():
 def test_lora():
     donor = make_donor()
     donor.get_layer("three").enable_lora(2)
-    with pytest.raises(surgery.NotRebuildable, match=r"'three' .*LoRA.*merges LoRA"):
+    with pytest.raises(surgery.NotRebuildable, match=r"'three' .*LoRA.*merge_lora"):
         surgery.transplant(donor, 2, seed=1)
 
 

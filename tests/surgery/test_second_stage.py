@@ -57,7 +57,7 @@ def test_layers_inside_others_are_reached():
     opened = {"inner": lambda layer: layer.layers}
     model, _ = surgery.transplant(donor, 1, seed=0, expand=opened)
     assert len(model.trainable_variables) == 4
-    model.trainable = True
+    surgery.set_trainable([model], True)
     assert len(model.trainable_variables) == 6
 
 

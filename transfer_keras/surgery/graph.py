@@ -138,15 +138,15 @@ def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
 
 
 def let_flags_spread(model: keras.Model) -> None:
-    """Lets `model.trainable = True` reach all layers of a model, on TensorFlow too.
+    """Lets `model.trainable = True` reach the layers of a model, on TensorFlow too.
 
     There Keras ignores an assignment of the object that an attribute holds already (Keras 3.15),
-    so that layers that are frozen one by one would stay frozen. The flags that would be ignored
-    become 1, which equals True and is another object.
+    so that layers that are frozen one by one would stay frozen. The model's flag becomes 1, which
+    equals True and is another object. Layers cannot have such a flag: Keras does not load it. So
+    layers inside composite layers are not reached.
     """
-    for layer in flat_layers(model):
-        if layer.trainable and any(not inner.trainable for inner in flat_layers(layer)):
-            layer._trainable = 1
+    if model.trainable and any(not layer.trainable for layer in flat_layers(model)):
+        model._trainable = 1
 
 
 def is_leaf(operation) -> bool:

@@ -93,8 +93,8 @@ def transplant(
         inside a composite layer that `expand` opened: see `save`. A class that trains in its own
         way (`train_step`, `compute_loss`, …) is kept. Frozen `SpectralNormalization` becomes one
         that keeps still. To train all of it later, set `model.trainable = True`, or
-        `set_trainable([model], True)` where it was saved and loaded meanwhile, and compile it
-        again. On PyTorch, dropout inside a composite layer or nested model follows the global state
+        `set_trainable([model], True)` where `expand` was used or Keras has loaded it meanwhile, and
+        compile it again. On PyTorch, dropout inside a composite layer or nested model follows the global state
         of that backend, not `seed`.
 
     Raises:
