@@ -94,8 +94,8 @@ def transplant(
         way (`train_step`, `compute_loss`, …) is kept. Frozen `SpectralNormalization` becomes one
         that keeps still. To train all of it later, set `model.trainable = True`, or
         `set_trainable([model], True)` where `expand` was used or Keras has loaded it meanwhile, and
-        compile it again. On PyTorch, dropout inside a composite layer or nested model follows the global state
-        of that backend, not `seed`.
+        compile it again. On PyTorch, dropout inside a composite layer or nested model follows the
+        global state of that backend, not `seed`.
 
     Raises:
         NotACutPoint: if no unit ends at n, or neither n nor `layers` is given.
