@@ -115,6 +115,7 @@ CASES = {
     "NotRebuildable, softmax of one": lambda: surgery.swap_head(
         dense("a", activation="softmax"), 1, seed=0
     ),
+    "UnknownLayer": lambda: surgery.outputs(dense("first", "last"), ["frist"]),
     "UnmatchedLayer": lambda: surgery.units(dense("a", "b"), blocks="a"),
     "FrozenWeightChanged": moved,
     "StaleFlags": stale,

@@ -50,6 +50,7 @@ shape = surgery.extract(fused, "shape")
 
 from transfer_keras.surgery.block_names import block_names
 from transfer_keras.surgery.cut import lower, upper, used_on_both_sides
+from transfer_keras.surgery.editing import insert, outputs, replace
 from transfer_keras.surgery.errors import (
     FrozenWeightChanged,
     NotACutPoint,
@@ -59,6 +60,7 @@ from transfer_keras.surgery.errors import (
     SharedAcrossCut,
     StaleFlags,
     SurgeryError,
+    UnknownLayer,
     UnmatchedLayer,
 )
 from transfer_keras.surgery.files import load, save
@@ -91,6 +93,7 @@ __all__ = [
     "Transplanted",
     "Unit",
     "Units",
+    "UnknownLayer",
     "UnmatchedLayer",
     "assert_unchanged",
     "below",
@@ -103,11 +106,14 @@ __all__ = [
     "fuse",
     "fused_units",
     "has_kernel",
+    "insert",
     "load",
     "logits",
     "lower",
     "merge_lora",
     "nodes",
+    "outputs",
+    "replace",
     "save",
     "set_trainable",
     "snapshot",

@@ -49,6 +49,10 @@ class NotFresh(SurgeryError):
     """A re-initialised weight came out equal to the donor's."""
 
 
+class UnknownLayer(SurgeryError):
+    """A name is not that of a layer of the network."""
+
+
 class UnmatchedLayer(SurgeryError):
     """A name or pattern matches no layer, a weighted layer no block, or a block is in pieces."""
 

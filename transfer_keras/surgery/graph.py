@@ -3,6 +3,7 @@
 Keras keeps the graph in attributes that are not public; this is the only module that reads them.
 """
 
+import difflib
 import inspect
 from collections.abc import Collection, Iterator
 
@@ -101,6 +102,34 @@ def listed_nodes(model: keras.Model) -> list:
         for node in sorted(by_depth[depth], key=place)
         if not node.is_input
     ]  # fmt: skip
+
+
+def calls(model: keras.Model, name: str) -> list:
+    """Lists the nodes of a layer or operation, one for each of its calls in the network.
+
+    Args:
+        model: a functional model or a built `Sequential`.
+        name: of the layer or operation; an input has no call.
+
+    Raises:
+        UnknownLayer: if the network has no such layer.
+    """
+    known = [node for node in nodes(model) if node.operation.name == name]
+    if not known:
+        raise errors.UnknownLayer(f"'{model.name}' has no layer {name!r}. {_advice(model, name)}")
+    return known
+
+
+def _advice(model: keras.Model, name: str) -> str:
+    """Tells where a name that is not among those of a network's layers may come from."""
+    for layer in model.layers:
+        if any(inner.name == name for inner in flat_layers(layer)[1:]):
+            return f"It lies inside '{layer.name}'; `flatten` opens nested models."
+    if any(tensor.name == name for tensor in model.inputs):
+        return "It is an input. `flatten(model, inputs=...)` puts layers below the network."
+    names = list(dict.fromkeys(node.operation.name for node in nodes(model)))
+    near = difflib.get_close_matches(str(name), names, n=3) or names
+    return f"Nearest names: {errors.first_few(near, 3)}."
 
 
 def maker(tensor):

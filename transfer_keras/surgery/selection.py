@@ -34,10 +34,12 @@ def below(*names: str) -> Below:
         >>> donor = keras.Model([image, row], keras.layers.Dense(3, name="top")(both))
         >>> model, report = surgery.transplant(donor, layers=surgery.below("image"), seed=0)
         >>> print(report)
+        weight        origin  training   shape
         image/kernel  copied  frozen     (8, 6)
         image/bias    copied  frozen     (6,)
         top/kernel    fresh   trainable  (10, 3)
         top/bias      fresh   trainable  (3,)
+        87 parameters: 54 copied, 33 fresh; 33 trainable
     """
     return Below(names)
 
