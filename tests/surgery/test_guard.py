@@ -90,8 +90,9 @@ def test_fit_builds_the_model_itself():
     model.compile("sgd", "mse")
     x = np.random.default_rng(0).normal(size=(6, 4))
     arguments = {"batch_size": 2, "verbose": 0, "epochs": 2}
-    model.fit(x, x[:, :2], callbacks=[surgery.FrozenGuard()], **arguments)
-    model.fit(x, x[:, :2], callbacks=[surgery.FrozenGuard(every=1)], **arguments)
+    for guard in (surgery.FrozenGuard(), surgery.FrozenGuard(every=1)):
+        history = model.fit(x, x[:, :2], callbacks=[guard], **arguments)
+        assert len(history.history["loss"]) == 2
 
 
 def test_what_fit_has_built_is_watched():

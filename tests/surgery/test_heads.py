@@ -1,38 +1,11 @@
 """What a head is, and what is none."""
 
 import keras
-import numpy as np
 import pytest
-from support.small_network import LAYERS, as_numpy, images, perturb, same, values
+from support.heads import X, check_rest, close, network
+from support.small_network import LAYERS, as_numpy, same, values
 
 from transfer_keras import surgery
-
-X = images(3, 8)
-
-
-def close(a, b):
-    np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
-
-
-def network(end, first=None):
-    """Makes a network of images (8, 8, 3): a convolution "below", then what `end` makes of it."""
-    inputs = keras.Input((8, 8, 3), name="image")
-    x = (first or LAYERS.Conv2D(4, 3, activation="relu", name="below"))(inputs)
-    donor = keras.Model(inputs, end(x), name="donor")
-    perturb(donor)
-    return donor
-
-
-def check_rest(donor, model, heads):
-    """Checks that all weights but the heads' are copied, and that those of the heads are not."""
-    old, new = values(donor), values(model)
-    assert old.keys() == new.keys()
-    for name in old:
-        if name.split("/")[0] not in heads:
-            assert same(old[name], new[name]), name
-        elif name.endswith("kernel"):
-            assert not same(old[name], new[name]), name
-
 
 HEADS = {
     "flat dense": lambda x, n: LAYERS.Dense(n, name="head")(LAYERS.Flatten()(x)),

@@ -1,25 +1,12 @@
 import keras
 import numpy as np
 import pytest
+from support.heads import data, sigmoid, softmax
 from support.small_network import LAYERS, as_numpy, perturb, same
 
 from transfer_keras import surgery
 
 TOLERANCE = 1e-6
-
-
-def softmax(x, axis=-1):
-    x = np.asarray(x, np.float64)
-    x = np.exp(x - x.max(axis, keepdims=True))
-    return x / x.sum(axis, keepdims=True)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
-
-
-def data(*shape):
-    return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
 
 
 def close(a, b):

@@ -3,33 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from support.small_network import LAYERS, as_numpy, images, perturb, same, values
+from support.heads import X, check_rest, close, network, sigmoid, softmax
+from support.small_network import LAYERS, as_numpy, perturb, same
 
 from transfer_keras import surgery
-
-X = images(3, 8)
-
-
-def close(a, b):
-    np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
-
-
-def softmax(x):
-    x = np.exp(np.asarray(x, np.float64))
-    return x / x.sum(-1, keepdims=True)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
-
-
-def network(end, first=None):
-    """Makes a network of images (8, 8, 3): a convolution "below", then what `end` makes of it."""
-    inputs = keras.Input((8, 8, 3), name="image")
-    x = (first or LAYERS.Conv2D(4, 3, activation="relu", name="below"))(inputs)
-    donor = keras.Model(inputs, end(x), name="donor")
-    perturb(donor)
-    return donor
 
 
 def features(model, name):
@@ -43,17 +20,6 @@ def dense_by_hand(model, name):
     layer = getattr(layer, "layer", layer)
     kernel, bias = as_numpy(layer.kernel), as_numpy(layer.bias)
     return features(model, name) @ kernel.reshape(kernel.shape[-2:]) + bias
-
-
-def check_rest(donor, model, heads):
-    """Checks that all weights but the heads' are copied, and that those of the heads are not."""
-    old, new = values(donor), values(model)
-    assert old.keys() == new.keys()
-    for name in old:
-        if name.split("/")[0] not in heads:
-            assert same(old[name], new[name]), name
-        elif name.endswith("kernel"):
-            assert not same(old[name], new[name]), name
 
 
 # The Reshape of MobileNet, and others: (what it reshapes, target, the new target).

@@ -55,8 +55,10 @@ def loss(model):
         surgery.logits,
         surgery.flatten,
         surgery.merge_lora,
+        lambda m: surgery.insert(m, after="one", layer=LAYERS.Dropout(0.5)),
+        lambda m: surgery.replace(m, "two", LAYERS.Dense(4, name="new")),
     ],
-    ids=["transplant", "head", "swap_head", "logits", "flatten", "merge_lora"],
+    ids=["transplant", "head", "swap_head", "logits", "flatten", "merge_lora", "insert", "replace"],
 )
 def test_the_class_is_kept(operate):
     model = operate(network())

@@ -46,14 +46,13 @@ def insert(model: keras.Model, *, after: str, layer: keras.Layer) -> keras.Model
         >>> [layer.name for layer in network.layers[1:]]
         ['one', 'drop', 'two']
     """
-    model = graph.functional(model)
     below = graph.calls(model, after)[0]
     if len(below.output_tensors) != 1:
         raise errors.ShapeMismatch(
             f"after: '{after}' gives {len(below.output_tensors)} tensors. Expected a layer that "
             "gives one."
         )
-    _check_layer(model, layer, {operation.name for operation in model.operations})
+    _check_layer(model, layer, {operation.name for operation in graph.functional(model).operations})
     copies = set()
 
     def make(operation):
@@ -71,7 +70,7 @@ def insert(model: keras.Model, *, after: str, layer: keras.Layer) -> keras.Model
         except Exception as error:
             raise refused(layer, tensor, error, "Give another layer.") from error
 
-    return copy_changed(model, make, call=call, advice=lambda _: _FITTING)
+    return copy_changed(model, make, call=call, advice=_FITTING)
 
 
 def replace(model: keras.Model, name: str, layer: keras.Layer) -> keras.Model:
@@ -106,9 +105,8 @@ def replace(model: keras.Model, name: str, layer: keras.Layer) -> keras.Model:
         >>> network.output.shape
         (None, 5)
     """
-    model = graph.functional(model)
     old = graph.calls(model, name)[0].operation
-    _check_layer(model, layer, {x.name for x in model.operations if x is not old})
+    _check_layer(model, layer, {x.name for x in graph.functional(model).operations if x is not old})
 
     def make(operation):
         return layer if operation is old else fresh.renamed(operation, operation.name)
@@ -116,7 +114,7 @@ def replace(model: keras.Model, name: str, layer: keras.Layer) -> keras.Model:
     def call(new, *args, **kwargs):
         return new(*args, **(_taken(layer, kwargs) if new is layer else kwargs))
 
-    return copy_changed(model, make, call=call, advice=lambda _: _FITTING, own={id(layer)})
+    return copy_changed(model, make, call=call, advice=_FITTING, own={id(layer)})
 
 
 def outputs(model: keras.Model, names: Iterable[str], *, as_list: bool = False) -> keras.Model:

@@ -3,7 +3,6 @@
 Keras keeps the graph in attributes that are not public; this is the only module that reads them.
 """
 
-import difflib
 import inspect
 from collections.abc import Collection, Iterator
 
@@ -127,9 +126,8 @@ def _advice(model: keras.Model, name: str) -> str:
             return f"It lies inside '{layer.name}'; `flatten` opens nested models."
     if any(tensor.name == name for tensor in model.inputs):
         return "It is an input. `flatten(model, inputs=...)` puts layers below the network."
-    names = list(dict.fromkeys(node.operation.name for node in nodes(model)))
-    near = difflib.get_close_matches(str(name), names, n=3) or names
-    return f"Nearest names: {errors.first_few(near, 3)}."
+    names = [node.operation.name for node in nodes(model)]
+    return f"Nearest names: {errors.nearest(str(name), names, 3)}."
 
 
 def maker(tensor):

@@ -27,7 +27,6 @@ from transfer_keras.surgery.new_heads import (
 )
 from transfer_keras.surgery.new_layers import (
     adapted_layers,
-    constant_weights,
     copy_weights,
     layer_maker,
 )
@@ -134,8 +133,7 @@ def swap_head(
     def again():
         return flat_pairs(rebuild_with_heads(model, make, heads, activation, seed + 1)[1])
 
-    constant_weights(inner_pairs, copied, again)
-    copy_weights(inner_pairs, copied)
+    copy_weights(inner_pairs, copied, again)
     freezing.copy_flags(inner_pairs)
     freezing.set_trainable([new for old, new in pairs if id(old) in layers], True)
     graph.let_flags_spread(new_model)

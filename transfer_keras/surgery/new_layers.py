@@ -98,12 +98,25 @@ def adapted_layers(pairs: Pairs) -> set[int]:
     return {id(old) for old, _ in pairs if hasattr(old, "adapt")}
 
 
-def copy_weights(pairs: Pairs, copied: set[int]) -> None:
-    """Copies the state of the layers in `copied`.
+def copy_weights(pairs: Pairs, copied: Collection[int], again: Callable) -> set[int]:
+    """Copies the state of the layers in `copied`, and checks that all others are fresh.
+
+    Args:
+        pairs: pairs of layers, those inside others included.
+        copied: identities of the layers of the donor that are copied.
+        again: function that makes the same pairs with another seed; it is called only if a weight
+            equals the donor's.
+
+    Returns:
+        Identities of the new weights of rank 2 or more that equal the donor's, since they are given
+        the same values whatever the seed.
 
     Raises:
+        NotFresh: if another seed gives such a weight other values, or its initialiser has a seed
+            that is not in the layer's config.
         ShapeMismatch: if a layer came out of its config with other weights.
     """
+    constant = _constant_weights(pairs, copied, again)
     rebuilt = [(old, new) for old, new in pairs if old is not new]
     mismatched = []
     for old, new in rebuilt:
@@ -119,25 +132,11 @@ def copy_weights(pairs: Pairs, copied: set[int]) -> None:
             f"{len(mismatched)} layers came out of their config with other weights: "
             f"{'; '.join(mismatched)}. Their configs do not say all that made them."
         )
+    return constant
 
 
-def constant_weights(pairs: Pairs, copied: Collection[int], again: Callable) -> set[int]:
-    """Checks that what is not copied is fresh, and finds what is the same for every seed.
-
-    Args:
-        pairs: pairs of layers, those inside others included.
-        copied: identities of the layers of the donor that were copied.
-        again: function that makes the same pairs with another seed; it is called only if a weight
-            equals the donor's.
-
-    Returns:
-        Identities of the new weights of rank 2 or more that equal the donor's, since they are given
-        the same values whatever the seed.
-
-    Raises:
-        NotFresh: if another seed gives a weight other values, or its initialiser has a seed that is
-            not in the layer's config.
-    """
+def _constant_weights(pairs: Pairs, copied: Collection[int], again: Callable) -> set[int]:
+    """Checks that what is not copied is fresh, and finds what is the same; see `copy_weights`."""
     fresh_pairs = [(old, new) for old, new in pairs if old is not new and id(old) not in copied]
     equal = {id(b) for pair in fresh_pairs for a, b in own_weight_pairs(*pair) if _is_equal(a, b)}
     if not equal:

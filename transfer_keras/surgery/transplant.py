@@ -13,7 +13,6 @@ from transfer_keras.surgery.new_heads import Activation, head_changes, rebuild_w
 from transfer_keras.surgery.new_layers import (
     adapted_layers,
     check_replaced,
-    constant_weights,
     copy_weights,
     layer_maker,
     replaced_classes,
@@ -177,8 +176,7 @@ def transplant(
             rebuild_with_heads(donor, make, heads, activation, seed + 1, **options)[1]
         )
 
-    constant = constant_weights(inner_pairs, copied, again)
-    copy_weights(inner_pairs, copied)
+    constant = copy_weights(inner_pairs, copied, again)
     shared = {id(old) for old, new in pairs if old is new}
     _set_flags(inner_pairs, lower, trained, policy)
     frozen_in_donor = set()
