@@ -8,6 +8,7 @@ LAYERS = keras.layers
 
 def make_masked(blocks=2):
     """Makes a small BERT: two inputs, and a padding mask that is used in every block."""
+    keras.utils.set_random_seed(3)
     tokens = keras.Input((5,), dtype="int32", name="tokens")
     segments = keras.Input((5,), dtype="int32", name="segments")
     mask = keras.ops.not_equal(tokens, 0)[:, None, :]
@@ -27,6 +28,7 @@ def make_masked(blocks=2):
 
 def make_unet():
     """Makes a U-Net of two levels with BatchNorm."""
+    keras.utils.set_random_seed(3)
 
     def convolve(x, filters, name):
         x = LAYERS.Conv2D(filters, 3, padding="same", name=name)(x)
@@ -46,6 +48,7 @@ def make_unet():
 
 def make_image_and_table():
     """Makes a network of a picture and a row of a table, which meet near the top."""
+    keras.utils.set_random_seed(3)
     image, table = keras.Input((8, 8, 3), name="image"), keras.Input((4,), name="table")
     x = LAYERS.Conv2D(4, 3, name="conv_1")(image)
     x = LAYERS.BatchNormalization(name="conv_1_bn")(x)
@@ -59,6 +62,7 @@ def make_image_and_table():
 
 def make_streams():
     """Makes two streams of convolutions with BatchNorm, which meet before the head."""
+    keras.utils.set_random_seed(3)
     tensors = []
     for side in "ab":
         inputs = x = keras.Input((8, 8, 2), name=f"input_{side}")
@@ -74,6 +78,7 @@ def make_streams():
 
 def make_auxiliary():
     """Makes a chain of convolutions with a second head halfway, as Inception had in training."""
+    keras.utils.set_random_seed(3)
     x = inputs = keras.Input((8, 8, 3))
     for i in (1, 2, 3, 4):
         x = LAYERS.Conv2D(4, 3, padding="same", name=f"conv_{i}")(x)

@@ -26,6 +26,7 @@ def make_encoder():
 
 def make_siamese():
     """Makes a network that compares what one encoder makes of two inputs."""
+    keras.utils.set_random_seed(0)
     left, right = keras.Input((5,), name="left"), keras.Input((5,), name="right")
     encoder = make_encoder()
     x = LAYERS.Subtract(name="difference")([encoder(left), encoder(right)])
@@ -128,6 +129,7 @@ def test_between_the_layers_of_both_streams():
 
 def make_repeating():
     """Makes first → again → between → again → last, where "again" is one layer."""
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
     again = LAYERS.Dense(4, name="again")
     x = again(LAYERS.Dense(4, name="first")(inputs))
