@@ -305,6 +305,17 @@ def test_a_clipped_relu_is_no_probability():
     assert same(surgery.logits(donor)(data(5, 4)), donor(data(5, 4)))
 
 
+def test_means_that_lie_between_0_and_1_are_no_probabilities():
+    """The end of MobileNetV3 without its top: means of many values of a hard swish."""
+    inputs = keras.Input((14, 14, 3))
+    x = LAYERS.Conv2D(4, 1)(inputs)
+    x = LAYERS.Multiply()([x, LAYERS.ReLU(6.0)(x + 3.0) * (1.0 / 6.0)])
+    donor = keras.Model(inputs, LAYERS.GlobalAveragePooling2D()(x))
+    assert same(surgery.logits(donor)(data(2, 14, 14, 3)), donor(data(2, 14, 14, 3)))
+    donor = keras.Model(inputs, keras.ops.mean(keras.ops.hard_silu(x), axis=(1, 2)))
+    assert same(surgery.logits(donor)(data(2, 14, 14, 3)), donor(data(2, 14, 14, 3)))
+
+
 def test_an_activation_with_weights_is_copied():
     inputs = keras.Input((4,))
     layer = LAYERS.Dense(3, LAYERS.PReLU(alpha_initializer="ones"))

@@ -10,11 +10,11 @@ from transfer_keras.surgery import errors
 
 _TOLERANCE = 1e-3
 _TOLERANCE_16_BITS = 3e-2
+_FAR = 10
 _BATCH = 2
 # Sizes of the axes between the batch and the last one. They differ, so that a softmax over another
 # axis than the last is told from one over the last.
 _SIZES = (3, 4, 5, 7, 8, 9, 10, 11)
-_FAR = 10  # So many times the arrays.
 _LAST = 6
 _BY_NAME = {
     name: getattr(keras.activations, name)
@@ -61,7 +61,7 @@ def kind_of_activation(activation: Callable, rank: int, shape: Sequence[int | No
 
 
 def kind_of(function: Callable, attempts: Sequence[list[tuple]], dtypes: Sequence[str]) -> Kind:
-    """Recognises a function by its values at random arrays, at their negatives, and far out.
+    """Recognises a function by its values at random arrays, at their negatives, and further out.
 
     Args:
         function: from tensors to one tensor.
@@ -72,13 +72,13 @@ def kind_of(function: Callable, attempts: Sequence[list[tuple]], dtypes: Sequenc
         rng = np.random.default_rng(0)
         arrays = [_random(rng, *wanted) for wanted in zip(shapes, dtypes, strict=True)]
         try:
-            values, mirrored, far = (_apply(function, by, arrays) for by in (1, -1, _FAR))
+            values = [_apply(function, factor, arrays) for factor in (1, -1, _FAR)]
         # A function of a person can fail in any way.
         except Exception as error:
             reason = f"cannot be applied to an array of the shape {shapes[0]}: "
             failure = Kind("unknown", reason=reason + errors.one_line(error)[:300])
             continue
-        return _compare(arrays, values, mirrored, far)
+        return _compare(arrays, *values)
     return failure
 
 
@@ -100,16 +100,16 @@ def _random(rng: np.random.Generator, shape: tuple, dtype: str) -> np.ndarray:
     return rng.integers(0, 2, shape).astype(dtype)
 
 
-def _apply(function: Callable, by: int, arrays: list[np.ndarray]) -> np.ndarray:
-    signed = [by * array if array.dtype == np.float32 else array for array in arrays]
-    result = function(*map(keras.ops.convert_to_tensor, signed))
+def _apply(function: Callable, factor: int, arrays: list[np.ndarray]) -> np.ndarray:
+    scaled = [array * factor if array.dtype == np.float32 else array for array in arrays]
+    result = function(*map(keras.ops.convert_to_tensor, scaled))
     return keras.ops.convert_to_numpy(result)
 
 
 def _compare(
     arrays: list[np.ndarray], values: np.ndarray, mirrored: np.ndarray, far: np.ndarray
 ) -> Kind:
-    """Tells what a function is from its values at arrays, at their negatives, and far out."""
+    """Tells what a function is from its values at arrays, at their negatives, and further out."""
     if not (values.size and keras.backend.is_float_dtype(str(values.dtype))):
         return Kind("other")
     tolerance = _TOLERANCE_16_BITS if values.dtype.itemsize == 2 else _TOLERANCE
@@ -123,11 +123,9 @@ def _compare(
         for name, axis, expected in _candidates(inputs):
             if equal(values, expected):
                 return Kind(name, axis)
-    # A mean of values that have no bounds can lie between 0 and 1 by chance, but not far out.
-    within = all(
-        x.min(initial=1) >= -tolerance and x.max(initial=0) <= 1 + tolerance for x in (values, far)
-    )
-    probabilities = within and np.ptp(values) > tolerance
+    # Means of many values can lie within 0 and 1 by chance; further out they do not.
+    within = [x.min() >= -tolerance and x.max() <= 1 + tolerance for x in (values, mirrored, far)]
+    probabilities = all(within) and np.ptp(values) > tolerance
     with np.errstate(over="ignore", invalid="ignore"):
         powers, mirrored_powers = np.exp(values), np.exp(mirrored)
     logarithm = equal(powers + mirrored_powers, 1) or any(
