@@ -10,6 +10,7 @@ that one and the one that is taken reach, each the mean over its seeds.
 import json
 import pathlib
 import re
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -21,10 +22,13 @@ def main() -> None:
     from transfer_keras.config import set_environment
 
     set_environment()
+    from transfer_keras.deployment import open_classifier
+
     folder, truth, margin = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
-    found = {"top1": _top1(folder / "best.keras", truth)}
+    best = open_classifier(folder / "best.keras")
+    found = {"top1": _top1(best, truth)}
     if offered := _offered(folder, float(margin)):
-        found["offer"] = [_mean_top1(folder, role, truth) for role in offered]
+        found["offer"] = [_mean_top1(folder, role, best.facts, truth) for role in offered]
     print(json.dumps(found))
 
 
@@ -40,30 +44,25 @@ def _offered(folder: pathlib.Path, margin: float):
     return (role, taken) if safe >= SURE else None
 
 
-def _mean_top1(folder: pathlib.Path, role, truth: pathlib.Path) -> float:
-    import numpy as np
+def _mean_top1(folder: pathlib.Path, role, facts, truth: pathlib.Path) -> float:
+    import keras
 
     from transfer_keras.advice.stages import treatment_of
+    from transfer_keras.deployment import Classifier
 
     networks = sorted(folder.glob(f"splitdonor-seed*/{treatment_of(role)}/network.keras"))
-    return float(np.mean([_top1(network, truth) for network in networks]))
-
-
-def _top1(network: pathlib.Path, pictures: pathlib.Path) -> float:
-    """Tests a network as plain Keras reads and uses it."""
-    import keras
-    import numpy as np
-
-    import transfer_keras.networks.alexnet
-    import transfer_keras.surgery  # noqa: F401 - layers of saved networks
-
-    model = keras.saving.load_model(network)
-    size = model.input_shape[1]
-    data = keras.utils.image_dataset_from_directory(
-        pictures, image_size=(size, size), crop_to_aspect_ratio=True, shuffle=False, verbose=False
+    return statistics.fmean(
+        _top1(Classifier(keras.saving.load_model(network, compile=False), facts), truth)
+        for network in networks
     )
-    right = [model.predict_on_batch(x).argmax(1) == y for x, y in data.as_numpy_iterator()]
-    return float(np.concatenate(right).mean())
+
+
+def _top1(classifier, pictures: pathlib.Path) -> float:
+    """Tests a network as `predict` reads pictures, which is how it was trained."""
+    paths = [path for path in sorted(pictures.rglob("*")) if path.is_file()]
+    names = [path.parent.name for path in paths]
+    said = [answer.label for answer in classifier.predict(list(map(str, paths)))]
+    return statistics.fmean(a == b for a, b in zip(names, said, strict=True))
 
 
 def expected_accuracy(said: Sequence[str]) -> tuple[float, float, float] | None:

@@ -12,7 +12,7 @@ this project is used.
 - `guide`: Keras's guide: a new head at 1e-3, then all at 1e-5, BatchNorm kept.
 - `all`: all at 1e-3.
 - `fastai`: a new head for an epoch at 2e-3, then all by one cycle, its body at a hundredth of the
-  rate of the head.
+  rate of the head; BatchNorm moves as fast as in PyTorch, where momentum .1 is Keras's .9.
 """
 
 import json
@@ -107,6 +107,9 @@ def _fine_tune(rule: str, trunk: keras.Model, read: dict, deadline: float) -> di
         train_trunk(lambda layer: True)
         fit(1e-3, MOST_EPOCHS)
     else:
+        for layer in trunk.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.9
         train_trunk(lambda layer: isinstance(layer, keras.layers.BatchNormalization))
         fit(2e-3, 1)
         train_trunk(lambda layer: True)
