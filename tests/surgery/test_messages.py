@@ -89,6 +89,14 @@ def two_uses():
     surgery.logits(keras.Model(model.input, outputs, name="donor"))
 
 
+def unreadable(path):
+    try:
+        surgery.load(path)
+    except surgery.UnreadableFile as error:
+        text = str(error).replace(str(EXPECTED.parent), "folder")
+        raise surgery.UnreadableFile(text) from error
+
+
 CASES = {
     "NotACutPoint": lambda: surgery.transplant(dense("a", "b"), 3, seed=0),
     "NotACutPoint, name": lambda: surgery.lower(dense("a", "b"), "c"),
@@ -104,6 +112,10 @@ CASES = {
         dense("a", "b", kernel_initializer=Constant()), 1, seed=0
     ),
     "UnmatchedLayer": lambda: surgery.units(dense("a", "b"), blocks="a"),
+    "NotRebuildable, no model": lambda: surgery.units("network.keras"),
+    "NotRebuildable, unbuilt": lambda: surgery.units(keras.Sequential(name="donor")),
+    "UnreadableFile": lambda: unreadable(EXPECTED),
+    "UnreadableFile, folder": lambda: unreadable(EXPECTED.parent),
     "FrozenWeightChanged": moved,
     "StaleFlags": stale,
 }

@@ -60,6 +60,7 @@ from transfer_keras.surgery.errors import (
     StaleFlags,
     SurgeryError,
     UnmatchedLayer,
+    UnreadableFile,
 )
 from transfer_keras.surgery.files import load, save
 from transfer_keras.surgery.flatten import flatten
@@ -89,6 +90,7 @@ __all__ = [
     "Unit",
     "Units",
     "UnmatchedLayer",
+    "UnreadableFile",
     "assert_unchanged",
     "block_names",
     "digest_function",

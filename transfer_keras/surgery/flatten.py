@@ -59,6 +59,7 @@ def flatten(model: keras.Model, *, inputs: keras.KerasTensor | None = None) -> k
         >>> [unit.name for unit in surgery.units(surgery.flatten(network))]
         ['one', 'two']
     """
+    graph.check_model(model)
     trainable = model.trainable
     model = graph.functional(model)
     below = None if inputs is None else _model_below(model, inputs)

@@ -20,6 +20,9 @@ def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
         layers: any layers or models.
         value: True to train them, False to freeze them.
 
+    Raises:
+        NotRebuildable: if something is no layer.
+
     Example:
         >>> network = keras.Sequential([
         ...     keras.Input((8,)),
@@ -30,6 +33,11 @@ def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
         >>> [layer.name for layer in network.layers if layer.trainable]
         ['two']
     """
+    if isinstance(layers, keras.Layer):
+        raise errors.NotRebuildable(
+            f"Expected a list of layers. Received: {graph.describe(layers)}. Give [layer], or "
+            "`model.layers`."
+        )
     for layer in layers:
         for inner in graph.flat_layers(layer):
             set_flag(inner, value)
@@ -66,6 +74,9 @@ def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
         "layer/index of the inner layer/index of the weight:its name" -> SHA-256 of dtype, shape
         and bytes.
 
+    Raises:
+        NotRebuildable: if it is no model, or not built.
+
     Example:
         >>> network = keras.Sequential([
         ...     keras.Input((8,)),
@@ -77,6 +88,7 @@ def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
         >>> len(surgery.snapshot(network, frozen_only=False))
         4
     """
+    graph.check_model(model)
     digests = {}
     for layer in model.layers:
         for index, inner in enumerate(graph.flat_layers(layer)):

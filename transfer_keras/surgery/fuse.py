@@ -61,6 +61,11 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
     # What is fused.
     # Each name becomes part of the names of layers, where a slash is forbidden. Each network has
     # one output, and all take the same input.
+    if not isinstance(models, Mapping):
+        raise errors.NotRebuildable(
+            f"Expected several models by their names: {{name: model}}. Received: "
+            f"{graph.describe(models)}."
+        )
     models = {name: graph.functional(model) for name, model in models.items()}
     for name in models:
         if not isinstance(name, str) or not name or "/" in name:
@@ -142,6 +147,7 @@ def fused_units(fused: keras.Model, name: str) -> Units:
 
 def _network_inside(fused: keras.Model, name: str) -> keras.Model:
     """Gives one network, made of the layers of the fused model."""
+    graph.check_model(fused)
     outputs = fused.output
     if not isinstance(outputs, dict) or name not in outputs:
         known = sorted(outputs) if isinstance(outputs, dict) else "none: not a fused model"

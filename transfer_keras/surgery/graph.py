@@ -3,20 +3,65 @@
 Keras keeps the graph in attributes that are not public; this is the only module that reads them.
 """
 
-from collections.abc import Iterator
+import pathlib
+from collections.abc import Iterator, Mapping
 
 import keras
 
 from transfer_keras.surgery import errors
 
 
+def check_model(model) -> None:
+    """Refuses what is no model, and a `Sequential` that is not built.
+
+    Raises:
+        NotRebuildable: in these cases; the message says what to do.
+    """
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise errors.NotRebuildable(
+            "Expected a functional model or a built Sequential. Received: Sequential "
+            f"'{model.name}', which is not built. Begin it with `keras.Input(shape)`, or call it "
+            "on data."
+        )
+    if isinstance(model, keras.Model):
+        return
+    advice = "Give one model."
+    if isinstance(model, str | pathlib.PurePath):
+        advice = "Load the file: `surgery.load(path)`."
+    elif isinstance(model, keras.Layer):
+        advice = "Make a model of it: `keras.Sequential([keras.Input(shape), layer])`."
+    raise errors.NotRebuildable(f"Expected a model. Received: {describe(model)}. {advice}")
+
+
+def check_layer_or_model(layer) -> None:
+    """Refuses what is neither a layer nor a model.
+
+    Raises:
+        NotRebuildable: in this case.
+    """
+    if not isinstance(layer, keras.Layer):
+        raise errors.NotRebuildable(f"Expected a layer or a model. Received: {describe(layer)}.")
+
+
+def describe(value) -> str:
+    """Describes what was received in the place of a model, for messages."""
+    if isinstance(value, str | pathlib.PurePath):
+        return repr(str(value))
+    if isinstance(value, keras.Layer):
+        return f"layer '{value.name}' ({type(value).__name__})"
+    if isinstance(value, list | tuple | Mapping):
+        return f"a {type(value).__name__} of {len(value)}"
+    return type(value).__name__
+
+
 def functional(model: keras.Model) -> keras.Model:
     """Gives a model as a functional one; a built `Sequential` holds one.
 
     Raises:
-        NotRebuildable: if the model is subclassed or not built, so that it has no graph.
+        NotRebuildable: if it is no model, or is subclassed or not built, so that it has no graph.
     """
-    if isinstance(model, keras.Sequential) and model.built and model.inputs:
+    check_model(model)
+    if isinstance(model, keras.Sequential) and model.inputs:
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "_nodes_by_depth"):
         raise errors.NotRebuildable(
@@ -83,7 +128,11 @@ def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
     Returns:
         The layer itself first; parents before children, in an order that is the same for every
         copy of the layer.
+
+    Raises:
+        NotRebuildable: if it is no layer.
     """
+    check_layer_or_model(layer)
     return list(layer._flatten_layers())
 
 
