@@ -16,11 +16,9 @@ def perturb(model):
     """Moves every weight but what a Normalization learned, which it would have to take over."""
     rng = np.random.default_rng(0)
     for layer in model._flatten_layers(include_self=False, recursive=True):
-        own = [] if isinstance(layer, layers.Normalization) else layer._trainable_weights
-        own = own + (
-            [] if isinstance(layer, layers.Normalization) else layer._non_trainable_weights
-        )
-        for weight in own:
+        if isinstance(layer, layers.Normalization):
+            continue
+        for weight in [*layer._trainable_weights, *layer._non_trainable_weights]:
             moved = rng.normal(0, 0.02, weight.shape)
             weight.assign(weight + (np.abs(moved) if "variance" in weight.name else moved))
 

@@ -105,12 +105,10 @@ def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> 
 def _reason(error: Exception) -> str:
     """Says in one line why Keras could not load a file; it quotes whole configs before that."""
     reason = errors.one_line(error).rpartition("Exception encountered: ")[2]
-    unknown = re.search(
-        r"Could not locate (class|function) '([^']+)'|Unknown (layer): '(.+?)'", reason
-    )
-    if unknown:
-        kind, name = (group for group in unknown.groups() if group)
-        kind = "class" if kind == "layer" else kind
+    if unknown := re.search(
+        r"(?:Could not locate|Unknown) (class|function|layer):? '(.+?)'", reason
+    ):
+        kind, name = unknown.groups()
         return (
             f"The {kind} '{name}' is neither Keras's own nor registered. Give it: "
             f"custom_objects={{'{name}': {name}}}, or import the module that registers it."

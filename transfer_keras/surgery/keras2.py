@@ -132,8 +132,12 @@ def _weights(part: Part) -> tuple[list, list]:
     """Lists the weights in the order of Keras 2: the trained ones, and the others."""
     if part.inside is None:
         return part.layer.trainable_weights, part.layer.non_trainable_weights
-    inside = [_weights(inner) for inner in part.inside]
-    return sum((x for x, _ in inside), []), sum((x for _, x in inside), [])
+    trained, others = [], []
+    for inner in part.inside:
+        trained_inside, others_inside = _weights(inner)
+        trained += trained_inside
+        others += others_inside
+    return trained, others
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
