@@ -1,6 +1,6 @@
 """Rules of thumb of transfer learning in plain Keras, for `benchmark_advice.py`.
 
-python tools/advice_rules.py RULE DONOR.keras PICTURES TRUTH SIZE SECONDS SEED
+python tools/advice_rules.py RULE DONOR.keras PICTURES TRUTH SECONDS SEED
 
 Each rule has the same time; it ends with the weights that did best on `PICTURES/val`, and prints
 {"top1": …, "validation": …, "seconds": …} as JSON, where top1 is that on `TRUTH/val`. Nothing of
@@ -32,15 +32,15 @@ BATCH, MOST_EPOCHS, PATIENCE = 32, 60, 15
 
 def main() -> None:
     """Trains by one rule, and prints what came of it."""
-    rule, donor, pictures, truth, size, seconds, seed = sys.argv[1:]
+    rule, donor, pictures, truth, seconds, seed = sys.argv[1:]
     begun = time.monotonic()
     keras.utils.set_random_seed(int(seed))
+    model = keras.saving.load_model(donor, compile=False)
     read = {
-        name: _read(pathlib.Path(folder), int(size))
+        name: _read(pathlib.Path(folder), model.input_shape[1])
         for name, folder in (("train", f"{pictures}/train"), ("val", f"{pictures}/val"),
                              ("truth", f"{truth}/val"))
     }  # fmt: skip
-    model = keras.saving.load_model(donor, compile=False)
     trunk = keras.Model(model.input, model.layers[-2].output)
     if rule == "linear":
         top1 = _linear(trunk, read)
@@ -164,11 +164,13 @@ class _OneCycle(keras.optimizers.Adam):
         falling = keras.optimizers.schedules.CosineDecay(
             highest / 25, steps - rising, warmup_target=highest, warmup_steps=rising
         )
-        super().__init__(falling)
+        super().__init__(falling, name="one_cycle")
         self._head = {variable.path for variable in head}
 
     def update_step(self, gradient, variable, learning_rate):
-        factor = 1.0 if variable.path in self._head else 0.01
+        # On TensorFlow this is the backend's variable, which has no path.
+        own = self._trainable_variables[self._get_variable_index(variable)]
+        factor = 1.0 if own.path in self._head else 0.01
         super().update_step(gradient, variable, learning_rate * factor)
 
 

@@ -263,7 +263,6 @@ def _promises(folder: pathlib.Path, truth: pathlib.Path) -> dict:
 
 def _rules(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
     script = pathlib.Path(__file__).with_name("advice_rules.py")
-    size = "64" if pair.units == "unit" else "96"
     for rule, budget, seed in _each_rule():
         path = folder / "rules" / f"{pair.name}-{rule}-{budget}-seed{seed}.json"
         if path.exists():
@@ -272,7 +271,7 @@ def _rules(pair: advice_pairs.Pair, folder: pathlib.Path) -> None:
         from transfer_keras.config import flag_types
 
         seconds = flag_types.Duration().parse(budget)
-        command = [sys.executable, script, rule, pair.donor, pair.pictures, pair.truth, size]
+        command = [sys.executable, script, rule, pair.donor, pair.pictures, pair.truth]
         command = [str(part) for part in (*command, seconds, seed)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)  # fmt: skip

@@ -44,25 +44,36 @@ def main() -> None:
             )
     if os.environ.get(choices.TF_CONFIG):
         raise UserError(f"{choices.TF_CONFIG} is set: advise runs on one machine. Unset it.")
-    request = from_flags.request()
-    if not request.donor:
+    requests = from_flags.requests_of_donors()
+    if not requests[0].donor:
         raise UserError(
             "--donor: of which network shall be taken? Give PATH.keras or "
-            "keras.applications.NAME, and your pictures by --dataset=folder:PATH."
+            "keras.applications.NAME, or several with commas between them, and your pictures by "
+            "--dataset=folder:PATH."
         )
     if not from_flags.is_given("dataset"):
         raise UserError(
             "--dataset: of which pictures? Give --dataset=folder:PATH, a folder a class."
         )
-    folder = from_flags.study_folder([request], kind="advice")
-    print(f"{request.title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
-    from transfer_keras.advice import Budget, advise, describe_donor  # Imports TensorFlow: 6 s.
+    folder = from_flags.study_folder(requests[:1], kind="advice")
+    title = ", or ".join(request.title for request in requests)
+    print(f"{title}, in about {_BUDGET.value / 60:.3g} minutes. Results: {folder}")
+    # Imports TensorFlow: 6 s.
+    from transfer_keras.advice import Budget, advise, describe_donor, race_donors
 
+    experiments = [request.complete(describe_donor) for request in requests]
+    budget = Budget(_BUDGET.value, _BEGUN)
+    fixed = [name for name in _CHOSEN_SETTINGS if from_flags.is_given(name)]
+    experiment, prepared, notes = experiments[0], None, ()
+    if len(experiments) > 1:
+        experiment, prepared, notes = race_donors(experiments, folder, budget, fixed=fixed)
     advise(
-        request.complete(describe_donor),
+        experiment,
         folder,
-        Budget(_BUDGET.value, _BEGUN),
-        fixed=[name for name in _CHOSEN_SETTINGS if from_flags.is_given(name)],
+        budget,
+        fixed=fixed,
+        prepared=prepared,
+        notes=notes,
         margin=margin_flag.margin(),
         flags=run_flags.flags_as_text,
     )

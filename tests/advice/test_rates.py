@@ -45,7 +45,7 @@ def find(asked, *, seconds=600.0, fixed=(), forward=1e-4, logged=None):
     cost = TrainingCost(0.1, forward, 48, 12, feature_bytes=dict.fromkeys(range(1, 4), 9))
     budget = Budget(seconds, time.monotonic())
     log = ([] if logged is None else logged).append
-    return rates.find_rates(experiment, data, budget, cost, fixed=fixed, log=log)
+    return rates.find_rates(experiment, data, budget, cost, fixed=fixed, log=log)[:2]
 
 
 @pytest.fixture(scope="module")

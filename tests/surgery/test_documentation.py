@@ -10,8 +10,9 @@ import pytest
 from transfer_keras import surgery
 
 HAVE_EXAMPLES = {
-    "assert_unchanged", "extract", "flatten", "fuse", "logits", "lower", "set_trainable",
-    "snapshot", "swap_head", "transplant", "units", "upper",
+    "assert_unchanged", "below", "extract", "flatten", "fuse", "insert", "logits", "lower",
+    "merge_lora", "outputs", "replace", "set_trainable", "snapshot", "swap_head", "transplant",
+    "units", "upper",
 }  # fmt: skip
 
 

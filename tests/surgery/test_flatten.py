@@ -390,11 +390,6 @@ def test_a_network_of_two_inputs_has_no_single_place_to_build_upon():
 def test_transplant_of_an_opened_network():
     donor = surgery.flatten(on_trunk(make_trunk()))
     model, _ = surgery.transplant(donor, "relu", head=3, seed=0)
-    assert [x.name for x in model.layers if not x.trainable] == [
-        "conv",
-        "bn",
-        "drop",
-        "relu",
-        "pool",
-    ]
+    frozen = [x.name for x in model.layers if not x.trainable]
+    assert frozen == ["conv", "bn", "drop", "relu"]
     assert same(model.get_layer("conv").kernel, donor.get_layer("conv").kernel)

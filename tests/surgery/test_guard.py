@@ -81,3 +81,31 @@ def test_within_an_epoch():
             X, Y, batch_size=1, verbose=0, callbacks=[Meddler(deed), surgery.FrozenGuard(every=2)]
         )
     assert len(seen) == 2
+
+
+def test_fit_builds_the_model_itself():
+    """A `Sequential` without an input has no weights when `fit` begins."""
+    model = keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(2)])
+    model.layers[0].trainable = False
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    arguments = {"batch_size": 2, "verbose": 0, "epochs": 2}
+    model.fit(x, x[:, :2], callbacks=[surgery.FrozenGuard()], **arguments)
+    model.fit(x, x[:, :2], callbacks=[surgery.FrozenGuard(every=1)], **arguments)
+
+
+def test_what_fit_has_built_is_watched():
+    model = keras.Sequential([keras.layers.Dense(3, trainable=False), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x = np.zeros((6, 4))
+    calls = []
+
+    def deed(m):
+        calls.append(1)
+        if len(calls) == 2:
+            m.layers[0].bias.assign(np.ones(3))
+
+    with pytest.raises(surgery.FrozenWeightChanged, match="1 of 2 frozen weights"):
+        model.fit(
+            x, x[:, :2], batch_size=2, verbose=0, callbacks=[surgery.FrozenGuard(), Meddler(deed)]
+        )

@@ -28,15 +28,6 @@ class NoConfig(LAYERS.Layer):
         return keras.ops.matmul(x, self.w)
 
 
-@keras.saving.register_keras_serializable(package="tests")
-class Constant(keras.initializers.Initializer):
-    """Gives the same values whatever the seed."""
-
-    def __call__(self, shape, dtype=None):
-        values = np.random.default_rng(0).normal(size=shape)
-        return keras.ops.cast(values, dtype or "float32")
-
-
 def dense(*names, **arguments):
     inputs = keras.Input((4,))
     x = inputs
@@ -74,6 +65,11 @@ def stale():
     model.fit(*data, verbose=0, callbacks=[surgery.FrozenGuard()])
 
 
+def twice_with_one_seed():
+    first, _ = surgery.transplant(dense("a", "b"), 1, seed=0)
+    surgery.transplant(first, 1, seed=0)
+
+
 def two_of_one_name():
     def inner(name):
         inputs = keras.Input((4,))
@@ -97,6 +93,18 @@ def unreadable(path):
         raise surgery.UnreadableFile(text) from error
 
 
+def features():
+    inputs = keras.Input((8, 8, 3))
+    x = LAYERS.BatchNormalization(name="bn")(LAYERS.Conv2D(4, 3, name="conv")(inputs))
+    surgery.swap_head(keras.Model(inputs, x, name="donor"), 5, seed=0)
+
+
+def branches():
+    inputs = keras.Input((4,))
+    x = LAYERS.Add(name="sum")([LAYERS.Dense(1, name=name)(inputs) for name in ("wide", "deep")])
+    surgery.swap_head(keras.Model(inputs, x, name="donor"), 5, seed=0)
+
+
 CASES = {
     "NotACutPoint": lambda: surgery.transplant(dense("a", "b"), 3, seed=0),
     "NotACutPoint, name": lambda: surgery.lower(dense("a", "b"), "c"),
@@ -108,9 +116,14 @@ CASES = {
     "NotRebuildable, subclass": lambda: surgery.units(type("Plain", (keras.Model,), {})(name="p")),
     "NotRebuildable, names": two_of_one_name,
     "NotRebuildable, probabilities": two_uses,
-    "NotFresh": lambda: surgery.transplant(
-        dense("a", "b", kernel_initializer=Constant()), 1, seed=0
+    "NotFresh": twice_with_one_seed,
+    "NotRebuildable, function": lambda: surgery.logits(dense("a", activation="hard_sigmoid")),
+    "NotRebuildable, features": features,
+    "NotRebuildable, branches": branches,
+    "NotRebuildable, softmax of one": lambda: surgery.swap_head(
+        dense("a", activation="softmax"), 1, seed=0
     ),
+    "UnknownLayer": lambda: surgery.outputs(dense("first", "last"), ["frist"]),
     "UnmatchedLayer": lambda: surgery.units(dense("a", "b"), blocks="a"),
     "NotRebuildable, no model": lambda: surgery.units("network.keras"),
     "NotRebuildable, unbuilt": lambda: surgery.units(keras.Sequential(name="donor")),

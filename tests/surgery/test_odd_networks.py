@@ -111,8 +111,8 @@ def test_dict_inputs_and_several_outputs():
     perturb(donor)
     model = check(donor, {"a": np.ones((2, 4), np.float32), "b": np.ones((2, 2), np.float32)})
     assert set(model.output) == {"x", "y"}
-    with pytest.raises(surgery.NotRebuildable, match="2 outputs"):
-        surgery.swap_head(donor, 5, seed=0)
+    swapped = surgery.swap_head(donor, 5, seed=0)
+    assert {name: x.shape for name, x in swapped.output.items()} == {"x": (None, 5), "y": (None, 5)}
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
@@ -141,7 +141,7 @@ def test_operations_as_nodes():
 def test_lora():
     donor = make_donor()
     donor.get_layer("three").enable_lora(2)
-    with pytest.raises(surgery.NotRebuildable, match=r"'three' .*LoRA.*merges LoRA"):
+    with pytest.raises(surgery.NotRebuildable, match=r"'three' .*LoRA.*merge_lora"):
         surgery.transplant(donor, 2, seed=1)
 
 

@@ -191,7 +191,7 @@ def test_fresh_layers_are_trained_though_the_donors_were_frozen(x):
     model, _ = surgery.transplant(donor, 2, seed=2)
     trained = {layer.name for layer in model.layers if layer.trainable and layer.weights}
     assert trained == {"three", "three_bn", "four"}
-    model, _ = surgery.transplant(donor, 2, mode="fine_tune", seed=2)
+    model, _ = surgery.transplant(donor, 2, mode="fine_tune", seed=2, unfreeze=True)
     assert {layer.name for layer in model.layers if layer.trainable} >= {"one", "one_bn", "two"}
 
 

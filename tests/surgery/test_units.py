@@ -32,6 +32,8 @@ MORE = {
     ],
 )
 def test_applications(name, count):
+    if name == "NASNetMobile" and keras.backend.backend() == "torch":
+        pytest.skip("Keras has no NASNet on PyTorch")
     model = getattr(keras.applications, name)(weights=None)
     model_units = surgery.units(model)
     assert len(model_units) == count
@@ -86,7 +88,8 @@ def test_what_belongs_to_a_unit():
     assert model_units[0].output.shape == (None, 7, 7, 4)
     table = str(model_units).splitlines()
     assert table[1].split()[:4] == ["1", "one", "5", "128"]
-    assert "100.0%" in table[-1]
+    assert "100.0%" in table[-2]
+    assert table[-1] == "3 units, 10 layers, 442 parameters"
 
 
 def test_no_units():

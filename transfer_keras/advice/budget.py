@@ -31,6 +31,7 @@ _AMPLE_EPOCHS = 15  # From here on more is fine-tuned than what transfers most.
 _WARM_UP = 0.1  # Part of the steps, where nothing else is said.
 _STEP = 30  # Seconds, to a multiple of which a budget is asked for.
 _PLAN = "plan.json"
+DONORS = "donors.json"  # What `race` leaves, before there is a plan.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +139,8 @@ def check_folder(folder: pathlib.Path) -> SearchPlan | None:
         UserError: then; or if its plan is damaged.
     """
     plan = SearchPlan.read(folder)
-    if not plan and folder.is_dir() and any(entry.name[0] != "." for entry in folder.iterdir()):
+    entries = folder.iterdir() if folder.is_dir() else ()
+    if not plan and any(entry.name[0] != "." and entry.name != DONORS for entry in entries):
         raise UserError(
             f"--workdir={folder}: holds other files and no {_PLAN}. Give a new or empty folder, or "
             "one of an earlier run."

@@ -14,6 +14,7 @@ import itertools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -60,6 +61,20 @@ _OVERRUN = 1.25  # It ends when it has taken so many times what it was given.
 _TRAININGS, _DECAYED = 13, 2
 
 
+class FoundRates(NamedTuple):
+    """The learning rates of a search.
+
+    Attributes:
+        settings: the rates, by their flags' names.
+        lines: what was tried, for people.
+        losses: the lowest loss of the pictures that were held back, by the flag's name.
+    """
+
+    settings: dict[str, float]
+    lines: tuple[str, ...]
+    losses: dict[str, float]
+
+
 def find_rates(
     experiment: Experiment,
     data: TaskData,
@@ -68,7 +83,7 @@ def find_rates(
     *,
     fixed: Sequence[str],
     log: Callable[[str], None],
-) -> tuple[dict[str, float], tuple[str, ...]]:
+) -> FoundRates:
     """Searches the rates of what is trained anew, of what is fine-tuned, and of scratch.
 
     That of new units is searched with all but the head frozen, in long trainings: short ones
@@ -87,7 +102,7 @@ def find_rates(
         log: called with lines for the user.
 
     Returns:
-        The settings that were found, by their flags' names; and what was tried, for people.
+        What was found, empty where there was no time.
 
     Raises:
         Interrupted: after a signal.
@@ -112,13 +127,13 @@ def find_rates(
     if not {"learning_rate", "scratch_learning_rate"} & {*fixed} and tries_scratch:
         searches.append(("scratch_learning_rate", "training from scratch", NEW, (SCRATCH,)))
     if "learning_rate" in fixed and all(name == "learning_rate" for name, *_ in searches):
-        return {}, ()
-    settings, lines = {}, []
+        return FoundRates({}, (), {})
+    settings, lines, losses = {}, [], {}
     batch = experiment.training.batch_size
     if len(inner.train["B"]) < batch or len(inner.test["B"]) < _FEWEST:
         line = "Too few pictures to search learning rates with."
         log(line)
-        return {}, (line,)
+        return FoundRates({}, (line,), {})
     with name_bad_images(data), tempfile.TemporaryDirectory() as folder:
         for name, what, rates, treatments in searches:
             asked = experiment.replace(treatments=treatments, **settings)
@@ -131,6 +146,7 @@ def find_rates(
             )
             if trials:
                 best = _choose(trials, usual)
+                losses[name] = min(trial.loss for trial in trials)
                 settings[name] = best.rate
                 if best.decayed:
                     settings["layerwise_decay"] = LAYERWISE_DECAY
@@ -139,7 +155,7 @@ def find_rates(
                 line = f"No time to search the learning rate of {what}: {usual:g} is taken."
             lines.append(line)
             log(line)
-    return settings, tuple(lines)
+    return FoundRates(settings, tuple(lines), losses)
 
 
 def _compared(

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import keras
-import numpy as np
 
 from transfer_keras.advice import refinement
 from transfer_keras.advice.accuracy import find_held_out
@@ -30,6 +29,7 @@ from transfer_keras.advice.folds import (
     fold_workdirs,
     join_predictions,
 )
+from transfer_keras.advice.preparation import Prepared, read_pictures
 from transfer_keras.advice.rates import find_rates
 from transfer_keras.advice.stages import (
     SCRATCH,
@@ -43,21 +43,15 @@ from transfer_keras.config import (
     Interrupted,
     Treatment,
     UserError,
-    choices,
     duration,
     parse_treatment,
 )
 from transfer_keras.experiments import (
     FlagsOf,
-    TaskData,
-    donor_notes,
-    may_fit_head,
-    read_data,
     run_experiment,
     workdir_in,
 )
 from transfer_keras.results import (
-    BALANCED,
     BASE,
     MARGIN,
     Runs,
@@ -79,6 +73,8 @@ def advise(
     budget: Budget,
     *,
     fixed: Sequence[str] = (),
+    prepared: Prepared | None = None,
+    notes: Sequence[str] = (),
     margin: float = MARGIN,
     flags: FlagsOf,
     log: Callable[[str], None] = print,
@@ -90,6 +86,8 @@ def advise(
         folder: of the study.
         budget: the time that is given.
         fixed: see `make_plan`.
+        prepared: what is known of the donor and the pictures already; None: nothing is.
+        notes: lines for the report, of what was done before.
         margin: the loss that counts as none, in fractions of the test images.
         flags: see `run_sweep`.
         log: called with lines and tables for the user.
@@ -102,25 +100,22 @@ def advise(
     earlier = check_folder(folder)
     (experiment,) = as_begun([experiment], folder)
 
-    # What can be known before any training: the pictures, which are read here once for all
-    # trainings, and what the donor's features of some of them say.
+    # What can be known before any training: the pictures, and what the donor's features of some
+    # of them say.
     # Then the plan, which a folder keeps.
-    if experiment.data.augment and not {"augment", "views"} & {*fixed}:
-        experiment = experiment.replace(views=earlier.views if earlier else _VIEWS)
-    data = read_data(fold_experiments(experiment)[0])
-    if "class_weights" not in fixed:
-        uneven = choices.BALANCED if _is_uneven(data) else choices.UNWEIGHTED
-        experiment = experiment.replace(class_weights=earlier.class_weights if earlier else uneven)
-    if "fit_head" not in fixed:
-        fits = earlier.fit_head if earlier else may_fit_head(experiment)
-        experiment = experiment.replace(fit_head=fits)
-    log(_describe(experiment, data))
-    odd = check_pictures(experiment, budget, log)
+    if prepared:
+        experiment, data = prepared.experiment, prepared.data
+    else:
+        experiment, data = read_pictures(experiment, earlier, fixed=fixed, log=log)
+    odd = [*notes, *check_pictures(experiment, budget, log)]
     held_out = find_held_out(experiment, data, log)
-    scores, cost = estimate(experiment, data, budget, log)
+    if prepared:
+        scores, cost = prepared.scores, prepared.cost
+    else:
+        scores, cost = estimate(experiment, data, budget, log)
     rates, lines = {}, ()
     if not earlier:
-        rates, lines = find_rates(experiment, data, budget, cost, fixed=fixed, log=log)
+        rates, lines, _ = find_rates(experiment, data, budget, cost, fixed=fixed, log=log)
     experiment, plan = make_plan(
         experiment, folder, budget, cost, fixed=fixed, rates=rates, rate_lines=lines,
         linear=best.n if (best := best_linear(scores, experiment)) else None, log=log,
@@ -150,31 +145,6 @@ def advise(
         raise search.stopped
     if search.has_more:
         log("More time adds n and seeds, which narrows the intervals: run the same command again.")
-
-
-def _describe(experiment: Experiment, data: TaskData) -> str:
-    """Writes what there is to train on, and what becomes of the donor."""
-    train, test = data.train["B"], data.test["B"]
-    names = data.pair.tasks["B"].class_names
-    counts = np.bincount(train.labels, minlength=len(names))
-    few, many = counts.min(), counts.max()
-    each = f"{few}" if few == many else f"{few} to {many}"
-    uneven = ""
-    if _is_uneven(data):
-        uneven = " They are uneven: --class_weights=balanced lets all classes count the same."
-        if measure_of(experiment) == BALANCED:
-            uneven = " They are uneven: all count the same in training and in what is compared."
-    folds = f", in each of {experiment.data.folds} folds" if experiment.data.folds else ""
-    facts = (
-        f"{len(train):,} pictures of {len(names)} classes to train on ({each} a class), "
-        f"{len(test):,} to validate{folds}.{uneven}"
-    )
-    return "\n".join([facts, *donor_notes(experiment)])
-
-
-def _is_uneven(data: TaskData) -> bool:
-    counts = np.bincount(data.train["B"].labels)
-    return counts.max() >= _UNEVEN * counts.min()
 
 
 class _Search:

@@ -229,7 +229,7 @@ flags.DEFINE_string(
     "donor",
     None,
     "A trained network in the place of baseA: PATH.keras, or keras.applications.MobileNetV2 and "
-    "its like. Then all classes of the dataset are B.",
+    "its like. Then all classes of the dataset are B. advise takes several, with commas.",
 )
 flags.DEFINE_string(
     "donor_weights",

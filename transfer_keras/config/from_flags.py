@@ -16,8 +16,11 @@ from transfer_keras.config.treatments import Treatment
 FLAGS = flags.FLAGS
 
 
-def request() -> Request:
+def request(donor: str | None = None) -> Request:
     """Makes the one request of the flags, checked against each other and the disk.
+
+    Args:
+        donor: in place of that of the flags; None: that.
 
     Raises:
         UserError: naming the flag and what to do.
@@ -29,7 +32,24 @@ def request() -> Request:
                 "python -m transfer_keras.sweep takes the same flags."
             )
     chosen = _treatments()
-    return _request(chosen, _splits()[0], FLAGS.examples_per_class[0], FLAGS.seed[0])
+    return _request(chosen, _splits()[0], FLAGS.examples_per_class[0], FLAGS.seed[0], donor)
+
+
+def requests_of_donors() -> tuple[Request, ...]:
+    """Makes a request for each donor of the flags: `--donor=a.keras,b.keras` names two.
+
+    Raises:
+        UserError: as `request`; or if a donor is named twice.
+    """
+    given = FLAGS.donor or ""
+    names = [given] if pathlib.Path(given).exists() else [x.strip() for x in given.split(",")]
+    if len(names) == 1:
+        return (request(),)
+    if not all(names) or len(set(names)) < len(names):
+        raise UserError(
+            f"--donor={given}: expected different donors with one comma between two of them."
+        )
+    return tuple(request(name) for name in names)
 
 
 def requests() -> tuple[Request, ...]:
@@ -54,13 +74,19 @@ def requests() -> tuple[Request, ...]:
 
 
 def _request(
-    chosen: Sequence[Treatment], split: str, examples_per_class: int | None, seed: int
+    chosen: Sequence[Treatment],
+    split: str,
+    examples_per_class: int | None,
+    seed: int,
+    donor: str | None = None,
 ) -> Request:
     settings = {f.name: f.value for f in FLAGS.get_flags_for_module(experiment_flags.__name__)}
     for name in (*experiment_flags.TREATMENT_FLAGS, *experiment_flags.NO_SETTINGS):
         settings.pop(name)
     settings |= {"split": split, "examples_per_class": examples_per_class, "seed": seed}
-    settings["donor"] = settings["donor"] or None  # `--donor=` takes one of a flagfile back.
+    settings["donor"] = (
+        donor or settings["donor"] or None
+    )  # `--donor=` takes one of a flagfile back.
     made = make_request(chosen, **settings)
     if made.data.folds and is_given("validation_split"):
         raise UserError(

@@ -15,6 +15,7 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
         *experiment_flags.VARIED,
         *experiment_flags.TREATMENT_FLAGS,
         *experiment_flags.NO_SETTINGS,
+        "donor",
     )
     lines = [flag.serialize() for flag in _given() if flag.name not in spelled_out]
     own = {
@@ -24,7 +25,8 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
         "seed": experiment.training.seed,
         "workdir": workdir,
     }
-    if experiment.donor:  # `advise` chooses these.
+    if experiment.donor:  # `advise` chooses these, the donor too where several are given.
+        own["donor"] = experiment.donor.path
         training = experiment.training
         names = ("steps", "warm_up_head", "validations", "head_first", "learning_rate")
         own |= {name: getattr(training, name) for name in names}

@@ -85,11 +85,12 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
     model, _ = surgery.transplant(
         donor,
         count,
-        head=classes,
+        head={_head_name(donor): classes},
         mode="fine_tune" if treatment.mode == "fine_tune" else "frozen",
         seed=treatment.seed(*run.experiment.fresh_weights),
         batch_norm=run.source.batch_norm,
         dropout=run.source.frozen_dropout,
+        unfreeze=True,
         name=treatment.name,
     )
     if treatment.fine_tune and training.head_first and _may_begin_with(run, treatment.frozen):
@@ -101,6 +102,12 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, momentum)
     return model
+
+
+def _head_name(donor: keras.Model) -> str:
+    """Names the last weighted layer: the head of every donor here, whatever pooling follows it."""
+    layers = [node.operation for node in surgery.nodes(donor)]
+    return [x for x in layers if isinstance(x, keras.Layer) and surgery.has_kernel(x)][-1].name
 
 
 def _may_begin_with(run: Run, frozen: Treatment) -> bool:

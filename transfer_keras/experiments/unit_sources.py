@@ -214,7 +214,9 @@ def donor_notes(request: Request) -> list[str]:
     """Lists what a person should know of what becomes of a donor; nothing without one."""
     if not request.donor:
         return []
-    return [pretrained.describe_batch_norm(request.donor, request.training.image_size)]
+    opened = request.donor, request.training.image_size
+    notes = [pretrained.describe_batch_norm(*opened), pretrained.describe_frozen(*opened)]
+    return [note for note in notes if note]
 
 
 def list_units(request: Request) -> str:

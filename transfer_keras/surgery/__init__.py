@@ -50,6 +50,7 @@ shape = surgery.extract(fused, "shape")
 
 from transfer_keras.surgery.block_names import block_names
 from transfer_keras.surgery.cut import lower, upper, used_on_both_sides
+from transfer_keras.surgery.editing import insert, outputs, replace
 from transfer_keras.surgery.errors import (
     FrozenWeightChanged,
     NotACutPoint,
@@ -59,6 +60,7 @@ from transfer_keras.surgery.errors import (
     SharedAcrossCut,
     StaleFlags,
     SurgeryError,
+    UnknownLayer,
     UnmatchedLayer,
     UnreadableFile,
 )
@@ -71,7 +73,9 @@ from transfer_keras.surgery.graph import flat_layers, nodes
 from transfer_keras.surgery.guard import FrozenGuard
 from transfer_keras.surgery.heads import swap_head
 from transfer_keras.surgery.logits import logits
-from transfer_keras.surgery.report import Report
+from transfer_keras.surgery.lora import merge_lora
+from transfer_keras.surgery.report import Origin, Report
+from transfer_keras.surgery.selection import below
 from transfer_keras.surgery.transplant import Transplanted, transplant
 from transfer_keras.surgery.units import Unit, Units, has_kernel, units
 
@@ -81,6 +85,7 @@ __all__ = [
     "NotACutPoint",
     "NotFresh",
     "NotRebuildable",
+    "Origin",
     "Report",
     "ShapeMismatch",
     "SharedAcrossCut",
@@ -89,9 +94,11 @@ __all__ = [
     "Transplanted",
     "Unit",
     "Units",
+    "UnknownLayer",
     "UnmatchedLayer",
     "UnreadableFile",
     "assert_unchanged",
+    "below",
     "block_names",
     "digest_function",
     "extract",
@@ -101,10 +108,14 @@ __all__ = [
     "fuse",
     "fused_units",
     "has_kernel",
+    "insert",
     "load",
     "logits",
     "lower",
+    "merge_lora",
     "nodes",
+    "outputs",
+    "replace",
     "save",
     "set_trainable",
     "snapshot",

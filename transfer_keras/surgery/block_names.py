@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import keras
 
-from transfer_keras.surgery.units import Unit, has_kernel, units
+from transfer_keras.surgery.units import Cuts, Unit, has_kernel, units
 
 # What this matches is the block's name; the rest of a layer's name is its place in the block.
 _BLOCK = re.compile(
@@ -21,18 +21,19 @@ _BLOCK = re.compile(
 _SEPARABLE = re.compile(r"^((?:.*_)?conv)_(?:dw|pw)_(\d+)(?=_|$)")  # MobileNet
 
 
-def block_names(model: keras.Model) -> Callable[[keras.Layer], str]:
+def block_names(model: keras.Model, *, cuts: Cuts = "single") -> Callable[[keras.Layer], str]:
     """Finds the blocks of a network by its layers' names, for `units(model, blocks=...)`.
 
     It knows how the networks of `keras.applications` name their layers, with any prefix:
     "block_3_expand" and "block_3_project" belong to "block_3", "conv2_block1_1_conv" to
     "conv2_block1", "conv_dw_3" and "conv_pw_3" to "conv_3". A unit is a block of its own, under
     its own name, if no weighted layer in it names a block, or if they name several; and so is each
-    unit of a block that is not in one piece. Units that share a weighted layer form one block,
-    with all units between them. So any network that has units has blocks.
+    unit of a block that is not in one piece. Units that call the same weighted layer form one
+    block, with all units between them. So any network that has units has blocks.
 
     Args:
         model: a functional model or a built `Sequential`.
+        cuts: as for `units`.
 
     Returns:
         A function from a layer to the name of its block. It uses the layer's name alone, so it
@@ -42,7 +43,7 @@ def block_names(model: keras.Model) -> Callable[[keras.Layer], str]:
         NotRebuildable: if the model has no graph.
         NotACutPoint: if the model has no unit.
     """
-    model_units = units(model)
+    model_units = units(model, cuts=cuts)
 
     # The name of a block counts only if its units follow one another.
     names = [_block_of_unit(unit) for unit in model_units]
@@ -89,9 +90,9 @@ def _block_of_unit(unit: Unit) -> str | None:
 
 
 def _join_sharing(groups: list[list[int]], model_units: list[Unit]) -> list[list[int]]:
-    """Joins groups of units that hold the same weighted layer, with all groups between them."""
+    """Joins groups of units that call the same weighted layer, with all groups between them."""
     kernels = [
-        [id(x) for place in group for x in model_units[place].layers if has_kernel(x)]
+        [id(x) for place in group for x in model_units[place].calls if has_kernel(x)]
         for group in groups
     ]
     last = {layer: place for place, layers in enumerate(kernels) for layer in layers}

@@ -3,6 +3,7 @@
 Every message says what was found, what was expected and what to do.
 """
 
+import difflib
 from collections.abc import Sequence
 
 
@@ -15,6 +16,13 @@ def first_few(names: Sequence[str], most: int = 8) -> str:
     """Lists the first names, and says how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
+
+
+def nearest(name: str, names: Sequence[str], most: int = 5) -> str:
+    """Lists a few of the names that there are, those of a similar spelling first."""
+    names = list(dict.fromkeys(names))
+    similar = difflib.get_close_matches(name, names, most)
+    return first_few([*similar, *(other for other in names if other not in similar)], most)
 
 
 class SurgeryError(ValueError):
@@ -41,8 +49,12 @@ class NotFresh(SurgeryError):
     """A re-initialised weight came out equal to the donor's."""
 
 
+class UnknownLayer(SurgeryError):
+    """A name is not that of a layer of the network."""
+
+
 class UnmatchedLayer(SurgeryError):
-    """A weighted layer belongs to no block, or a block is not in one piece."""
+    """A name or pattern matches no layer, a weighted layer no block, or a block is in pieces."""
 
 
 class FrozenWeightChanged(SurgeryError):

@@ -161,6 +161,7 @@ def _load_keras(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
     if flags is not None:
         for layer, flag in zip(graph.flat_layers(model), flags, strict=True):
             set_flag(layer, flag)
+        graph.let_flags_spread(model)
     return model
 
 

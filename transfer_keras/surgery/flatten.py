@@ -59,7 +59,7 @@ def flatten(model: keras.Model, *, inputs: keras.KerasTensor | None = None) -> k
         >>> [unit.name for unit in surgery.units(surgery.flatten(network))]
         ['one', 'two']
     """
-    graph.check_model(model)
+    kind = graph.class_of(model)
     trainable = model.trainable
     model = graph.functional(model)
     below = None if inputs is None else _model_below(model, inputs)
@@ -82,7 +82,9 @@ def flatten(model: keras.Model, *, inputs: keras.KerasTensor | None = None) -> k
         ) from error
     flat.copy_state()
     outputs = keras.tree.pack_sequence_as(model.output, tensors)
-    return keras.Model(begin, outputs, name=model.name, trainable=trainable)
+    # The flags of the layers are as they were; that of the model would say nothing if it were True.
+    options = {} if trainable else {"trainable": False}
+    return kind(begin, outputs, name=model.name, **options)
 
 
 def _model_below(model: keras.Model, inputs) -> keras.Model:

@@ -8,6 +8,8 @@ import numpy as np
 
 from transfer_keras.surgery import errors, graph
 from transfer_keras.surgery.batch_norm import FixedStatisticsBatchNormalization
+from transfer_keras.surgery.spectral_norm import moves_while_frozen
+from transfer_keras.surgery.weights import own_weight_pairs, own_weights
 
 
 def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
@@ -54,7 +56,7 @@ def copy_flags(pairs: Sequence[tuple[keras.Layer, keras.Layer]]) -> None:
     for old, new in pairs:
         set_flag(new, old.trainable)
     for old, new in pairs:
-        for source, target in zip(old.weights, new.weights, strict=True):
+        for source, target in own_weight_pairs(old, new):
             # A single weight can be frozen by itself.
             if target.trainable != source.trainable:
                 target.trainable = source.trainable
@@ -89,10 +91,15 @@ def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
         4
     """
     graph.check_model(model)
+    return digest_weights(model, frozen_only)
+
+
+def digest_weights(model: keras.Model, frozen_only: bool) -> dict[str, str]:
+    """Computes what `snapshot` gives; of a model that is not built yet, none."""
     digests = {}
     for layer in model.layers:
         for index, inner in enumerate(graph.flat_layers(layer)):
-            for place, weight in enumerate(_own_weights(inner)):
+            for place, weight in enumerate(own_weights(inner)):
                 if frozen_only and not _is_frozen(inner, weight):
                     continue
                 digests[f"{layer.name}/{index}/{place}:{weight.name}"] = digest(weight)
@@ -127,21 +134,34 @@ def assert_unchanged(model: keras.Model, before: Mapping[str, str]) -> None:
     if changed:
         raise errors.FrozenWeightChanged(
             f"{len(changed)} of {len(before)} frozen weights of '{model.name}' changed: "
-            f"{', '.join(changed)}. Expected: bit-identical. A flag was set after the training "
-            "step had been built, or something assigned to them."
+            f"{', '.join(changed)}. Expected: bit-identical. {_cause(model, changed)}"
         )
+
+
+def _cause(model: keras.Model, changed: Sequence[str]) -> str:
+    """Says why frozen weights may have changed."""
+    names = {name.partition("/")[0] for name in changed}
+    moving = [
+        inner.name
+        for layer in model.layers
+        for inner in graph.flat_layers(layer)
+        if layer.name in names and moves_while_frozen(inner)
+    ]
+    if moving:
+        return (
+            f"{errors.first_few(moving)}: SpectralNormalization changes its kernel in training "
+            "though it is frozen. `transplant` puts one in its place that does not."
+        )
+    return (
+        "A flag was set after the training step had been built, or something assigned to them, "
+        "such as a layer that updates its own weights when it is called."
+    )
 
 
 def _is_frozen(layer: keras.Layer, weight) -> bool:
     """Tells whether training must not change a weight of this layer."""
     fixed = isinstance(layer, FixedStatisticsBatchNormalization)
     return not layer.trainable or (fixed and not weight.trainable)
-
-
-def _own_weights(layer: keras.Layer) -> list:
-    """Lists the weights of a layer that belong to no layer inside it."""
-    inside = {id(w) for child in graph.flat_layers(layer)[1:] for w in child.weights}
-    return [weight for weight in layer.weights if id(weight) not in inside]
 
 
 def digest(array) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import keras
 
 from transfer_keras.surgery import freezing, fresh, graph
+from transfer_keras.surgery.spectral_norm import moves_while_frozen
 
 _DROPOUT = (keras.layers.Dropout, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
 
@@ -23,9 +24,9 @@ def changes_in_training(operation) -> bool:
         return False
     # The states of seeds are variables and no weights.
     is_random = len(operation.variables) > len(operation.weights)
+    own = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
     updates = any(
-        isinstance(layer, keras.layers.SpectralNormalization)
-        or (isinstance(layer, keras.layers.BatchNormalization) and layer.trainable)
+        moves_while_frozen(layer) or (isinstance(layer, own) and layer.trainable)
         for layer in graph.flat_layers(operation)
     )
     return bool(is_random or updates or operation.trainable_variables)

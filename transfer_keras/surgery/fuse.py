@@ -66,6 +66,13 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
             f"Expected several models by their names: {{name: model}}. Received: "
             f"{graph.describe(models)}."
         )
+    own = [name for name, model in models.items() if graph.class_of(model) is not keras.Model]
+    if own:
+        raise errors.NotRebuildable(
+            f"{', '.join(map(repr, own))}: the network trains in its own way "
+            f"({type(models[own[0]]).__name__}), and a fused model trains all in one. Give plain "
+            "models: `keras.Model(model.inputs, model.outputs)`."
+        )
     models = {name: graph.functional(model) for name, model in models.items()}
     for name in models:
         if not isinstance(name, str) or not name or "/" in name:

@@ -3,12 +3,17 @@
 Keras keeps the graph in attributes that are not public; this is the only module that reads them.
 """
 
+import difflib
+import inspect
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import keras
 
 from transfer_keras.surgery import errors
+
+# What a class overrides to train in its own way, as Keras's guides have it.
+_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
 def check_model(model) -> None:
@@ -77,6 +82,34 @@ def functional(model: keras.Model) -> keras.Model:
     return model
 
 
+def class_of(model: keras.Model) -> type:
+    """Gives the class of which a copy of a network is made.
+
+    A class that trains in its own way is kept; what was set on the model itself is not copied. For
+    all others it is `keras.Model`.
+
+    Raises:
+        NotRebuildable: if it is no model, or not built, or its class trains in its own way and
+            cannot be made from inputs and outputs.
+    """
+    check_model(model)
+    kind = type(model)
+    own = [name for name in _TRAINING if getattr(kind, name) is not getattr(keras.Model, name)]
+    if not own:
+        return keras.Model
+    parameters = set(inspect.signature(kind).parameters)
+    takes_graph = {"args", "kwargs"} <= parameters or {"inputs", "outputs"} <= parameters
+    known = {"args", "kwargs", "inputs", "outputs", "name", "trainable"}
+    if isinstance(model, keras.Sequential) or not takes_graph or parameters - known:
+        raise errors.NotRebuildable(
+            f"'{model.name}' ({kind.__name__}) has its own `{own[0]}`, and cannot be made again. "
+            "Expected a class whose `__init__` takes (inputs, outputs, name) or (*args, **kwargs). "
+            "To go on without its own training, give a plain model: "
+            "`keras.Model(model.inputs, model.outputs)`."
+        )
+    return kind
+
+
 def nodes(model: keras.Model) -> list:
     """Lists the calls of a network's layers and operations in an order in which they can run.
 
@@ -96,6 +129,53 @@ def nodes(model: keras.Model) -> list:
         node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]
         if not node.is_input
     ]  # fmt: skip
+
+
+def listed_nodes(model: keras.Model) -> list:
+    """Lists the nodes of a functional model in an order that follows how it was written.
+
+    As in `nodes`, the deepest come first. Of one depth, they are ordered as `summary` lists their
+    layers, and calls of one layer as they were made.
+    """
+    places = {id(operation): place for place, operation in enumerate(model.operations)}
+
+    def place(node):
+        return places[id(node.operation)], node.operation._inbound_nodes.index(node)
+
+    by_depth = model._nodes_by_depth
+    return [
+        node for depth in sorted(by_depth, reverse=True)
+        for node in sorted(by_depth[depth], key=place)
+        if not node.is_input
+    ]  # fmt: skip
+
+
+def calls(model: keras.Model, name: str) -> list:
+    """Lists the nodes of a layer or operation, one for each of its calls in the network.
+
+    Args:
+        model: a functional model or a built `Sequential`.
+        name: of the layer or operation; an input has no call.
+
+    Raises:
+        UnknownLayer: if the network has no such layer.
+    """
+    known = [node for node in nodes(model) if node.operation.name == name]
+    if not known:
+        raise errors.UnknownLayer(f"'{model.name}' has no layer {name!r}. {_advice(model, name)}")
+    return known
+
+
+def _advice(model: keras.Model, name: str) -> str:
+    """Tells where a name that is not among those of a network's layers may come from."""
+    for layer in model.layers:
+        if any(inner.name == name for inner in flat_layers(layer)[1:]):
+            return f"It lies inside '{layer.name}'; `flatten` opens nested models."
+    if any(tensor.name == name for tensor in model.inputs):
+        return "It is an input. `flatten(model, inputs=...)` puts layers below the network."
+    names = list(dict.fromkeys(node.operation.name for node in nodes(model)))
+    near = difflib.get_close_matches(str(name), names, n=3) or names
+    return f"Nearest names: {errors.first_few(near, 3)}."
 
 
 def maker(tensor):
@@ -136,9 +216,58 @@ def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
     return list(layer._flatten_layers())
 
 
+def let_flags_spread(model: keras.Model) -> None:
+    """Lets `model.trainable = True` reach the layers of a model, on TensorFlow too.
+
+    There Keras ignores an assignment of the object that an attribute holds already (Keras 3.15),
+    so that layers that are frozen one by one would stay frozen. The model's flag becomes 1, which
+    equals True and is another object. Layers cannot have such a flag: Keras does not load it. So
+    layers inside composite layers are not reached.
+    """
+    if model.trainable and any(not layer.trainable for layer in flat_layers(model)):
+        model._trainable = 1
+
+
 def is_leaf(operation) -> bool:
     """Tells whether something is a layer with no layer inside it."""
     return isinstance(operation, keras.Layer) and len(flat_layers(operation)) == 1
+
+
+def kernels(operation) -> list:
+    """Lists the weights of rank 2 or more in a layer and the layers inside it, each once."""
+    weights = operation.weights if isinstance(operation, keras.Layer) else []
+    return [weight for weight in weights if len(weight.shape) >= 2]
+
+
+def ancestors(model: keras.Model, tensors) -> list:
+    """Lists the nodes that tensors in the graph of a functional model depend on, in order."""
+    needed = {id(tensor) for tensor in tensors}
+    found = []
+    for node in reversed(listed_nodes(model)):
+        if not needed.isdisjoint(map(id, node.output_tensors)):
+            found.append(node)
+            needed.update(map(id, node.input_tensors))
+    return found[::-1]
+
+
+def boundary(model: keras.Model, below: Collection) -> list:
+    """Finds the tensors that pass from some nodes of a functional model to all others.
+
+    Args:
+        model: functional.
+        below: nodes, with all nodes that they depend on.
+
+    Returns:
+        The tensors that these nodes or the inputs make, and that other nodes use or that are
+        outputs: first the inputs, then in the order of the nodes.
+    """
+    inside = {id(node) for node in below}
+    made = [*model.inputs, *(tensor for node in below for tensor in node.output_tensors)]
+    used = {id(tensor) for tensor in model.outputs}
+    for node in nodes(model):
+        if id(node) not in inside:
+            used.update(map(id, node.input_tensors))
+    return list({id(tensor): tensor for tensor in made if id(tensor) in used}.values())
 
 
 def segments(model: keras.Model) -> Iterator[tuple[list, object]]:

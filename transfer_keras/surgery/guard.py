@@ -26,6 +26,9 @@ class FrozenGuard(keras.callbacks.Callback):
         StaleFlags: at the beginning of `fit`, or when a flag is set during `fit`.
         FrozenWeightChanged: when a frozen weight or statistic has changed.
 
+    Weights that `fit` itself builds, of a model without an input, are watched from the end of the
+    first batch on.
+
     Example:
         model.fit(images, labels, callbacks=[surgery.FrozenGuard()])
     """
@@ -35,19 +38,20 @@ class FrozenGuard(keras.callbacks.Callback):
         self._every = every
         self._frozen: dict[str, str] = {}
         self._trainable: set[int] = set()
+        self._known: set[int] = set()
 
     def on_train_begin(self, logs=None):
         """Refuses stale flags, and takes the digests that later checks compare with."""
         optimizer = self.model.optimizer
-        self._trainable = _identities(self.model.trainable_variables)
+        self._remember()
         if optimizer.built:
             self._compare(_identities(optimizer._trainable_variables), "last trained")
         self._compare_flags()
-        self._frozen = freezing.snapshot(self.model)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Checks the frozen weights if `every` batches have passed."""
-        if self._every and (batch + 1) % self._every == 0:
+        """Checks the frozen weights if `every` batches have passed, or `fit` has built some."""
+        due = self._every and (batch + 1) % self._every == 0
+        if due or _identities(self.model.weights) != self._known:
             self._check()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -57,6 +61,14 @@ class FrozenGuard(keras.callbacks.Callback):
     def _check(self):
         freezing.assert_unchanged(self.model, self._frozen)
         self._compare(self._trainable, "this `fit` began")
+        if _identities(self.model.weights) != self._known:
+            self._remember()
+
+    def _remember(self):
+        """Takes what later checks compare with."""
+        self._known = _identities(self.model.weights)
+        self._trainable = _identities(self.model.trainable_variables)
+        self._frozen = freezing.digest_weights(self.model, frozen_only=True)
 
     def _compare_flags(self) -> None:
         """Refuses flags that changed since the training step was built.
@@ -64,9 +76,10 @@ class FrozenGuard(keras.callbacks.Callback):
         The optimiser shows only flags of layers with weights to train. This compares all flags,
         such as those of dropout.
         """
-        flags = [inner.trainable for inner in graph.flat_layers(self.model)]
+        flags = {id(inner): inner.trainable for inner in graph.flat_layers(self.model)}
         step, before = _BUILT.get(self.model, (lambda: None, flags))
-        if step() is self.model.train_function and before != flags:
+        changed = any(before.get(layer, flag) != flag for layer, flag in flags.items())
+        if step() is self.model.train_function and changed:
             raise errors.StaleFlags(
                 f"`trainable` of layers of '{self.model.name}' was set since the training step was "
                 "built. Call `compile` again, with a new optimizer, after setting flags."
@@ -75,7 +88,7 @@ class FrozenGuard(keras.callbacks.Callback):
 
     def _compare(self, before: set[int], when: str) -> None:
         """Refuses to go on if other variables are trainable than before."""
-        now = _identities(self.model.trainable_variables)
+        now = _identities(self.model.trainable_variables) & self._known
         if now != before:
             changed = [w.path for w in self.model.weights if id(w) in now ^ before]
             raise errors.StaleFlags(

@@ -19,6 +19,7 @@ def rebuild(
     call: Callable = lambda layer, *args, **kwargs: layer(*args, **kwargs),
     inputs=None,
     name: str | None = None,
+    kind: type = keras.Model,
 ) -> tuple[keras.Model, Pairs]:
     """Makes the graph of a model again with new layers.
 
@@ -31,6 +32,7 @@ def rebuild(
             may give the outputs of another layer that does the same.
         inputs: a tensor to build upon, in place of the model's single input; None: new inputs.
         name: of the new model; None: the old name.
+        kind: class of the new model, from `graph.class_of`.
 
     Returns:
         (new model, [(old layer, new layer)]). The pairs are without the inputs and without layers
@@ -62,16 +64,33 @@ def rebuild(
     )
     used = {id(operation) for operation in copy.operations}
     pairs = [(old, new) for old, new in pairs if id(new) in used]
-    return keras.Model(copy.input, copy.output, name=name or model.name), pairs
+    return kind(copy.input, copy.output, name=name or model.name), pairs
 
 
 def flat_pairs(pairs: Pairs) -> Pairs:
-    """Lists pairs of layers and the pairs of all layers inside them, parents before children."""
+    """Lists pairs of layers and the pairs of all layers inside them, parents before children.
+
+    Layers that are the activation of another and hold nothing are left out: one of the two may have
+    a function in that place.
+    """
     return [
         inner
         for old, new in pairs
-        for inner in zip(graph.flat_layers(old), graph.flat_layers(new), strict=True)
+        for inner in zip(_without_activations(old), _without_activations(new), strict=True)
     ]
+
+
+def _without_activations(layer: keras.Layer) -> list[keras.Layer]:
+    """Lists a layer and all layers inside it, but for activations without variables."""
+    layers = graph.flat_layers(layer)
+    activations = [getattr(inner, "activation", None) for inner in layers]
+    left_out = {
+        id(inner)
+        for activation in activations
+        if isinstance(activation, keras.Layer) and not activation.variables
+        for inner in graph.flat_layers(activation)
+    }
+    return [inner for inner in layers if id(inner) not in left_out]
 
 
 def copy_own_state(old: keras.Layer, new: keras.Layer) -> None:
@@ -109,8 +128,19 @@ def check_rebuildable(model: keras.Model, shared: Collection[str] = ()) -> None:
         shared: names of layers that are used as they are and not made again.
 
     Raises:
-        NotRebuildable: if weights are tied between layers, or a layer has LoRA or quantised
-            weights.
+        NotRebuildable: if weights are tied between layers, or a layer has LoRA.
+    """
+    check_ties(model)
+    for layer in model.layers:
+        if layer.name not in shared:
+            check_layer(layer, model.name)
+
+
+def check_ties(model: keras.Model) -> None:
+    """Refuses models with weights that several layers hold, which copies would not.
+
+    Raises:
+        NotRebuildable: if there are such weights.
     """
     owners: dict[int, keras.Layer] = {}
     for layer in model.layers:
@@ -122,8 +152,6 @@ def check_rebuildable(model: keras.Model, shared: Collection[str] = ()) -> None:
                     f"hold {weight.path}. Made again they would not be. Put both into one "
                     "composite layer, which is rebuilt as one."
                 )
-        if layer.name not in shared:
-            check_layer(layer, model.name)
 
 
 def check_layer(layer: keras.Layer, of: str) -> None:
@@ -134,14 +162,13 @@ def check_layer(layer: keras.Layer, of: str) -> None:
         of: name of the model that it belongs to, for the message.
 
     Raises:
-        NotRebuildable: if it has LoRA or quantised weights.
+        NotRebuildable: if it has LoRA.
     """
     for inner in graph.flat_layers(layer):
-        if getattr(inner, "lora_enabled", False) or getattr(inner, "quantization_mode", None):
-            kind = "LoRA" if getattr(inner, "lora_enabled", False) else "quantised weights"
+        if getattr(inner, "lora_enabled", False):
             raise errors.NotRebuildable(
-                f"Layer '{inner.name}' of '{of}' has {kind}, which its config does not "
-                "restore. Save and load the model without them first (saving merges LoRA)."
+                f"Layer '{inner.name}' of '{of}' has LoRA, whose adapters a copy would lose. Give "
+                "`surgery.merge_lora(model)`, in which they are merged into the kernels."
             )
 
 

@@ -8,17 +8,21 @@ import keras
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import cut, errors, freezing, graph
 from transfer_keras.surgery.frozen_part import configs_without_dropout
-from transfer_keras.surgery.heads import find_head
+from transfer_keras.surgery.heads import Classes, find_heads
+from transfer_keras.surgery.new_heads import Activation, head_changes, rebuild_with_heads
 from transfer_keras.surgery.new_layers import (
-    NORMS,
     adapted_layers,
+    check_replaced,
+    constant_weights,
     copy_weights,
     layer_maker,
-    rebuild_with_head,
+    replaced_classes,
 )
 from transfer_keras.surgery.rebuild import Pairs, check_rebuildable, flat_pairs
 from transfer_keras.surgery.report import Report, make_report
-from transfer_keras.surgery.units import Blocks, Expand, Unit, units
+from transfer_keras.surgery.selection import Layers, lower_layers
+from transfer_keras.surgery.units import Blocks, Cuts, Expand
+from transfer_keras.surgery.weights import own_weight_pairs
 
 Mode = Literal["frozen", "fine_tune", "random"]
 MODES = ("frozen", "fine_tune", "random")
@@ -33,25 +37,36 @@ class Transplanted(NamedTuple):
 
 def transplant(
     donor: keras.Model,
-    n: cut.Cut,
+    n: cut.Cut | None = None,
     *,
-    head: int | None = None,
+    layers: Layers | None = None,
+    head: Classes | None = None,
+    activation: Activation | None = None,
     mode: Mode = "frozen",
     seed: int,
     batch_norm: bn.Policy | None = None,
     dropout: bool = True,
+    unfreeze: bool = False,
     share: Collection[str] = (),
     blocks: Blocks | None = None,
     expand: Expand | None = None,
+    cuts: Cuts = "single",
     name: str | None = None,
 ) -> Transplanted:
     """Makes a new network whose lower n units come from a donor; the others are fresh.
 
+    Which layers are lower can also be said without a cut, by `layers`. Give one of n and `layers`.
+
     Args:
         donor: a functional model or a built `Sequential`; it is not changed.
         n: how many units: 0 (all are fresh) to all of them; a negative number counts from the
-            top; or the name of the unit or layer up to which (see `units`).
-        head: number of outputs of the new network's last weighted layer; None: as the donor.
+            top; or the name of a layer, block or unit up to which (see `lower`).
+        layers: in place of n, the layers that count as lower units, wherever they lie: a list of
+            names; a regular expression that is searched in the names; or `below(name)`, a layer
+            and all that it depends on. All others count as upper units.
+        head: number of outputs of the new network's heads, or a mapping from names of outputs or
+            heads to numbers; `swap_head` says what a head is. None: as the donor.
+        activation: of the new heads, with `head` only; see `swap_head`. None: as it is.
         mode: "frozen": the lower units are copied and not trained; "fine_tune": copied and
             trained; "random": fresh and not trained.
         seed: fresh weights are a function of this and of each layer's place in the network;
@@ -63,25 +78,36 @@ def transplant(
         dropout: whether dropout, and noise, of lower units that are frozen acts in training; if
             not, its rate becomes 0, so that they give the same values in training as in inference,
             as with `training=False` in Keras's guide. Dropout inside a composite layer always acts.
+        unfreeze: whether mode "fine_tune" also trains what the donor has frozen, such as fixed
+            filters, or all that was frozen when the donor itself was trained. BatchNorm follows
+            `batch_norm` where that is given.
         share: names of layers to use as they are, for layers that cannot be made again. A layer
             with weights must be frozen in the donor already.
-        blocks, expand: how the network is divided into units; see `units`.
+        blocks, expand, cuts: how the network is divided into units; see `units`.
         name: of the new model; None: the donor's.
 
     Returns:
         (model, report): an uncompiled model with layers of the same names, which shares only the
         layers of `share` with the donor; and the origin of each of its weights. Layers that were
         adapted to data (normalisation, lookup) are always copied. Keras's own files lose the flags
-        inside a composite layer that `expand` opened: see `save`. On PyTorch, dropout inside a
-        composite layer or nested model follows the global state of that backend, not `seed`.
+        inside a composite layer that `expand` opened: see `save`. A class that trains in its own
+        way (`train_step`, `compute_loss`, …) is kept. Frozen `SpectralNormalization` becomes one
+        that keeps still. To train all of it later, set `model.trainable = True`, or
+        `set_trainable([model], True)` where `expand` was used or Keras has loaded it meanwhile, and
+        compile it again. On PyTorch, dropout inside a composite layer or nested model follows the
+        global state of that backend, not `seed`.
 
     Raises:
-        NotACutPoint: if no unit ends at n.
+        NotACutPoint: if no unit ends at n, or neither n nor `layers` is given.
+        UnmatchedLayer: if `layers` names a layer that the donor does not have, or none that has
+            weights.
         SharedAcrossCut: if a layer is used both below and above the cut.
-        NotRebuildable: if a layer cannot be made from its config, or has tied weights, LoRA or
-            quantisation.
+        NotRebuildable: if a layer cannot be made from its config, or has tied weights, or LoRA
+            (see `merge_lora`); if quantised weights are not in the lower, frozen units; if the
+            model's class trains in its own way and cannot be made again; or a new head is asked
+            for, and the donor has none (see `swap_head`).
         ShapeMismatch: if a new head is asked for, but lies in the units that are copied.
-        NotFresh: if a re-initialised weight equals the donor's.
+        NotFresh: if a re-initialised weight equals the donor's, which was made with this seed.
 
     Example:
         >>> donor = keras.Sequential([
@@ -91,10 +117,12 @@ def transplant(
         ... ])
         >>> model, report = surgery.transplant(donor, 1, head=5, mode="frozen", seed=0)
         >>> print(report)
+        weight      origin  training   shape
         one/kernel  copied  frozen     (8, 6)
         one/bias    copied  frozen     (6,)
         two/kernel  fresh   trainable  (6, 5)
         two/bias    fresh   trainable  (5,)
+        89 parameters: 54 copied, 35 fresh; 35 trainable
     """
     # What is asked.
     # The units decide which layers are lower. A new head changes the config of the last weighted
@@ -104,54 +132,61 @@ def transplant(
     if batch_norm not in (None, *bn.POLICIES):
         raise ValueError(f"batch_norm must be one of {bn.POLICIES}. Received: {batch_norm!r}")
     policy = batch_norm or ("train" if mode == "fine_tune" else "frozen")
-    donor = graph.functional(donor)
+    kind, donor = graph.class_of(donor), graph.functional(donor)
     check_rebuildable(donor, share)
-    model_units = units(donor, blocks=blocks, expand=expand)
-    count = cut.count_below(model_units, n)
-    lower = _layers_below(donor, model_units, count)
-    changes = {}
-    if head is not None:
-        last, key = find_head(donor, head)
-        outputs = last.get_config()[key]
-        if outputs != head:
-            changes[id(last)] = {key: head}
-            if id(last) in lower:
-                raise errors.ShapeMismatch(
-                    f"head={head} differs from the {outputs} outputs of '{last.name}', which n "
-                    "copies too. Give a smaller n."
-                )
+    lower = lower_layers(donor, n, layers, blocks=blocks, expand=expand, cuts=cuts)
+    if head is None and activation is not None:
+        raise ValueError(f"activation={activation!r} is of a new head. Expected head=, too.")
+    heads = [] if head is None else find_heads(donor, head, activation)
+    for new in heads:
+        if new.layer.name in share:
+            raise errors.NotRebuildable(
+                f"head: '{new.layer.name}' cannot be both new and shared. Leave it out of `share`."
+            )
+        if new.outputs != new.classes and id(new.layer) in lower:
+            raise errors.ShapeMismatch(
+                f"head={new.classes} differs from the {new.outputs} outputs of "
+                f"'{new.layer.name}', which is copied too. Give a smaller n, or leave it out of "
+                "`layers`."
+            )
     _check_share(donor, share)
 
     # The new network.
     # Every layer is made again from its config, with initial values that `seed` and its place
     # decide, or is shared. BatchNorm that keeps its statistics becomes a layer of another class.
-    fixed = lower if policy == "statistics_frozen" else set()
-    silenced = {} if dropout or mode == "fine_tune" else configs_without_dropout(donor, lower)
-    make = layer_maker(share, {**silenced, **changes}, fixed)
-    model, pairs = rebuild_with_head(donor, make, changes, seed, name)
+    trained = mode == "fine_tune"
+    statistics = lower if policy == "statistics_frozen" else set()
+    below = [x for x in graph.flat_layers(donor) if id(x) in lower]
+    still = {id(x) for x in below if not trained or not (unfreeze or x.trainable)}
+    _check_quantised(donor, still if mode == "frozen" else set(), share)
+    kinds = replaced_classes(donor.layers, statistics, still)
+    silenced = {} if dropout or trained else configs_without_dropout(donor, lower)
+    make = layer_maker(share, {**silenced, **head_changes(heads, activation)}, kinds)
+    options = {"name": name, "kind": kind}
+    model, pairs = rebuild_with_heads(donor, make, heads, activation, seed, **options)
     inner_pairs = flat_pairs(pairs)
-    _check_fixed(inner_pairs, fixed)
+    check_replaced(inner_pairs, statistics, still)
 
     # Weights and flags.
     # Lower layers, and those that were adapted to data, get the donor's weights. All others must
     # differ from the donor's, or they would not be fresh.
     copied = (lower if mode != "random" else set()) | adapted_layers(inner_pairs)
+
+    def again():
+        return flat_pairs(
+            rebuild_with_heads(donor, make, heads, activation, seed + 1, **options)[1]
+        )
+
+    constant = constant_weights(inner_pairs, copied, again)
     copy_weights(inner_pairs, copied)
     shared = {id(old) for old, new in pairs if old is new}
-    _set_flags(inner_pairs, lower, shared, mode, policy)
-    return Transplanted(model, make_report(pairs, copied, shared))
-
-
-def _layers_below(donor, model_units: list[Unit], count: int) -> set[int]:
-    """Gives the identities of the layers of the lower units, and of all layers inside them."""
-    across = cut.used_on_both_sides(model_units, count)
-    if across:
-        raise errors.SharedAcrossCut(
-            f"{', '.join(across)} of '{donor.name}' is used below and above the cut at n={count}, "
-            "so it can be neither copied nor fresh. Cut below its first use or above its last."
-        )
-    lower = [layer for unit in model_units[:count] for layer in unit.layers]
-    return {id(inner) for layer in lower for inner in graph.flat_layers(layer)}
+    _set_flags(inner_pairs, lower, trained, policy)
+    frozen_in_donor = set()
+    if trained and not unfreeze:
+        below = [(old, new) for old, new in inner_pairs if id(old) in lower]
+        frozen_in_donor = _freeze_as_donor(below, batch_norm=batch_norm is None)
+    graph.let_flags_spread(model)
+    return Transplanted(model, make_report(pairs, copied, shared, constant, frozen_in_donor))
 
 
 def _check_share(donor, share: Collection[str]) -> None:
@@ -165,23 +200,28 @@ def _check_share(donor, share: Collection[str]) -> None:
         )
 
 
-def _check_fixed(pairs: Pairs, fixed: set[int]) -> None:
-    """Checks that each BatchNorm whose statistics must stay has become one that keeps them."""
-    for old, new in pairs:
-        keeps_statistics = isinstance(new, NORMS[True])
-        if id(old) in fixed and isinstance(new, NORMS[False]) and not keeps_statistics:
-            raise errors.NotRebuildable(
-                f"batch_norm='statistics_frozen': '{old.name}' ({type(old).__name__}) lies inside "
-                "another layer or is a class of its own, so it cannot be replaced by one that "
-                "keeps its statistics. Expected plain BatchNormalization layers of the network "
-                "itself. Give batch_norm='frozen'."
-            )
+def _check_quantised(donor, still: set[int], share: Collection[str]) -> None:
+    """Refuses weights of whole numbers that are to be trained or made anew.
+
+    Args:
+        donor: the whole network.
+        still: identities of the layers that are copied and not trained.
+        share: names of layers that are used as they are.
+    """
+    for layer in donor.layers:
+        for inner in graph.flat_layers(layer) if layer.name not in share else ():
+            mode = getattr(inner, "quantization_mode", None)
+            if mode and mode != "float8" and id(inner) not in still and inner.weights:
+                raise errors.NotRebuildable(
+                    f"Layer '{inner.name}' of '{donor.name}' has weights of {mode}, which can be "
+                    "copied but neither trained nor made anew. Expected it among the lower units "
+                    "with mode='frozen', or a donor that is not quantised."
+                )
 
 
-def _set_flags(pairs: Pairs, lower: set[int], shared: set[int], mode: str, policy: str) -> None:
+def _set_flags(pairs: Pairs, lower: set[int], trained: bool, policy: str) -> None:
     """Sets the flags of the new layers: upper ones are trained, lower ones as the mode says."""
-    own = [(old, new) for old, new in pairs if id(old) not in shared and old is not new]
-    trained = mode == "fine_tune"
+    own = [(old, new) for old, new in pairs if old is not new]
     freezing.set_trainable([new for old, new in own if id(old) not in lower], True)
     freezing.set_trainable([new for old, new in own if id(old) in lower], trained)
     norms = [
@@ -190,3 +230,27 @@ def _set_flags(pairs: Pairs, lower: set[int], shared: set[int], mode: str, polic
         if id(old) in lower and isinstance(new, keras.layers.BatchNormalization)
     ]
     freezing.set_trainable(norms, policy != "frozen")
+
+
+def _freeze_as_donor(pairs: Pairs, *, batch_norm: bool) -> set[int]:
+    """Freezes again what the donor had frozen.
+
+    Args:
+        pairs: the layers of the lower units, those inside others included.
+        batch_norm: whether BatchNorm too; else it follows a policy that was asked for.
+
+    Returns:
+        The identities of the weights that are not trained for this reason.
+    """
+    own = [(old, new) for old, new in pairs if old is not new]
+    if not batch_norm:
+        norm = keras.layers.BatchNormalization
+        own = [(old, new) for old, new in own if not isinstance(new, norm)]
+    before = {id(weight) for _, new in own for weight in new.trainable_weights}
+    freezing.set_trainable([new for old, new in own if not old.trainable], False)
+    for old, new in own:
+        for source, target in own_weight_pairs(old, new):
+            # A single weight can be frozen by itself.
+            if old.trainable and not source.trainable and target.trainable:
+                target.trainable = False
+    return before - {id(weight) for _, new in own for weight in new.trainable_weights}

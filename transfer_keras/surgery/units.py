@@ -2,15 +2,23 @@
 
 import dataclasses
 import itertools
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import keras
 
-from transfer_keras.surgery import errors, graph
+from transfer_keras.surgery import errors, graph, tables
+from transfer_keras.surgery.boundaries import several_segments
 
 Blocks = str | Callable[[keras.Layer], str | None]
 Expand = Mapping[str, Callable[[keras.Layer], Sequence[keras.Layer]]]
+Cuts = Literal["single", "several"]
+CUTS = ("single", "several")
+
+
+_HEADER = ("n", "unit", "layers", "parameters", "so far", "output")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +29,13 @@ class Unit:
         index: its place from the input, beginning with 1.
         name: the name of its first layer that has a weight of rank 2 or more; with blocks, the
             name of the block.
-        layers: its layers, in order; a layer that is called twice is listed once.
-        output: the `KerasTensor` that ends it; None if no single tensor does.
-        parameters: number of scalars in its weights.
+        layers: its layers, in order. A layer that is called several times is listed once in all
+            units, in the one with its first call.
+        output: the `KerasTensor` that ends it; None if no single tensor does. With
+            `cuts="several"`, a tuple of tensors where several end it.
+        parameters: number of scalars in its weights; a weight counts once in all units.
+        calls: all layers that are called in it, in order, each once: `layers`, and those of lower
+            units that are called again.
     """
 
     index: int
@@ -31,6 +43,7 @@ class Unit:
     layers: tuple[keras.Layer, ...]
     output: object
     parameters: int
+    calls: tuple[keras.Layer, ...] = ()
 
     @property
     def kernels(self) -> list:
@@ -38,28 +51,67 @@ class Unit:
         weights = {id(w): w for layer in self.layers for w in layer.weights if len(w.shape) >= 2}
         return list(weights.values())
 
+    def __repr__(self):
+        """Says in a line what it is."""
+        return (
+            f"<Unit {self.index} '{self.name}': {len(self.layers)} layers, {self.parameters:,} "
+            f"parameters, output {_shapes(self.output)}>"
+        )
+
 
 class Units(list[Unit]):
     """A list of `Unit` that prints as a table from which a person can choose n."""
 
-    def __str__(self):
-        """Draws the table, a row for each unit."""
-        width = max([len(unit.name) for unit in self] + [4])
+    def __getitem__(self, place):
+        """Gives one unit, or several, which print as a table too."""
+        found = super().__getitem__(place)
+        return Units(found) if isinstance(place, slice) else found
+
+    def __repr__(self):
+        """Draws the table, a row for each unit, and the sums."""
+        return tables.as_text(_HEADER, self._rows(), self._total(), right="acde")
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Draws the table for a notebook."""
+        return tables.as_html(_HEADER, self._rows(), self._total())
+
+    def _rows(self) -> list[tuple]:
         total = sum(unit.parameters for unit in self) or 1
-        lines = [f"  n  {'unit':<{width}}  layers    parameters  so far  output"]
-        below = 0
+        rows, below = [], 0
         for unit in self:
             below += unit.parameters
-            shape = "inside a layer" if unit.output is None else tuple(unit.output.shape)
-            lines.append(
-                f"{unit.index:>3}  {unit.name:<{width}}  {len(unit.layers):>6}  "
-                f"{unit.parameters:>12,}  {below / total:>6.1%}  {shape}"
+            rows.append(
+                (
+                    *(unit.index, unit.name, len(unit.layers), f"{unit.parameters:,}"),
+                    *(f"{below / total:.1%}", _shapes(unit.output)),
+                )
             )
-        return "\n".join(lines)
+        return rows
+
+    def _total(self) -> str:
+        layers, parameters = (
+            sum(len(unit.layers) for unit in self),
+            sum(unit.parameters for unit in self),
+        )
+        return f"{len(self)} units, {layers} layers, {parameters:,} parameters"
+
+
+def _shapes(output) -> str:
+    """Writes the shapes of what ends a unit."""
+    if output is None:
+        return "no single tensor"
+    tensors = output if isinstance(output, tuple) else (output,)
+    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
 
 
 def units(
-    model: keras.Model, *, blocks: Blocks | None = None, expand: Expand | None = None
+    model: keras.Model,
+    *,
+    blocks: Blocks | None = None,
+    expand: Expand | None = None,
+    cuts: Cuts = "single",
 ) -> Units:
     """Splits a network into units at its cut points.
 
@@ -68,6 +120,16 @@ def units(
     pooling, dropout and reshaping belong to the unit before them, leading preprocessing to the
     first.
 
+    A residual connection, a mask, a second input or an output halfway leaves no cut point beside
+    it. With `cuts="several"` each weighted layer begins a unit, in the order in which `summary`
+    lists them, and several tensors may pass from one unit to the next. The boundary between two
+    weighted layers lies where the fewest tensors are alive, and at the last such place. So it is
+    the cut point where there is one, and the boundaries of `cuts="single"` are among those of
+    `cuts="several"`.
+
+    A layer that is called several times belongs to the unit with its first call. A second call
+    begins no unit. With `cuts="several"` all its calls that depend on no later layer lie together.
+
     Args:
         model: a functional model or a built `Sequential`.
         blocks: merges units into blocks: a regular expression, whose match in a layer's name is
@@ -75,6 +137,8 @@ def units(
         expand: name of a composite layer -> function that gives the layers inside it, in order.
             These then count as layers of the network. They can be copied, frozen and made fresh,
             but the network cannot be cut in two between them.
+        cuts: "single": units end where one tensor carries all; "several": where any number of
+            tensors do.
 
     Returns:
         The units from the input up. Together they hold every layer but the inputs.
@@ -84,6 +148,7 @@ def units(
         NotACutPoint: if it has no weight of rank 2 or more, so that it has no unit.
         UnmatchedLayer: if a weighted layer matches no block, one unit holds layers of two, a
             block is not in one piece, or `expand` does not give each weight once.
+        ValueError: if `cuts` is neither "single" nor "several".
 
     Example:
         >>> network = keras.Sequential([
@@ -99,10 +164,9 @@ def units(
     """
     model = graph.functional(model)
     _check_expand(model, expand or {})
-    pieces: list[_Piece] = []
-    for nodes, tensor in graph.segments(model):
-        pieces += _pieces(nodes, tensor, expand or {})
-    merged = _merge_weightless(pieces)
+    check_cuts(cuts)
+    segments = graph.segments(model) if cuts == "single" else several_segments(model)
+    merged = _merge_weightless(_pieces(model, segments, expand or {}))
     if not merged:
         raise errors.NotACutPoint(
             f"'{model.name}' has no layer with a weight of rank 2 or more, so no unit that "
@@ -111,36 +175,75 @@ def units(
     if blocks is not None:
         merged = _merge_blocks(merged, blocks)
     return Units(
-        Unit(index, piece.name, tuple(piece.layers), piece.output, piece.parameters)
+        Unit(
+            index,
+            piece.name,
+            tuple(piece.layers),
+            piece.output,
+            piece.parameters,
+            tuple({id(layer): layer for layer in piece.calls}.values()),
+        )
         for index, piece in enumerate(merged, 1)
     )
 
 
+def check_cuts(cuts: str) -> None:
+    """Checks that a kind of cut is known."""
+    if cuts not in CUTS:
+        raise ValueError(f"cuts must be one of {CUTS}. Received: {cuts!r}")
+
+
 @dataclasses.dataclass
 class _Piece:
-    layers: list
-    output: object
-    block: str | None = None
+    """A run of layers; several are merged into a unit.
 
-    @property
-    def kernels(self) -> list:
-        """Lists the weighted layers."""
-        return [layer for layer in self.layers if has_kernel(layer)]
+    Attributes:
+        layers: those that no earlier piece has, in order.
+        calls: all layers that are called in it.
+        kernels: those of `layers` that bring in a weight of rank 2 or more.
+        parameters: number of scalars in the weights that it brings in.
+        output: what ends it, as in `Unit`.
+        block: name of the block that it belongs to.
+    """
+
+    layers: list = dataclasses.field(default_factory=list)
+    calls: list = dataclasses.field(default_factory=list)
+    kernels: list = dataclasses.field(default_factory=list)
+    parameters: int = 0
+    output: object = None
+    block: str | None = None
 
     @property
     def name(self) -> str:
         """Names the piece as the unit that it becomes."""
         return self.block or self.kernels[0].name
 
-    @property
-    def parameters(self) -> int:
-        """Counts the scalars in the weights."""
-        weights = {id(w): w for layer in self.layers for w in layer.weights}
-        return sum(_size(weight) for weight in weights.values())
+    def call(self, layer: keras.Layer, known: set[int]) -> None:
+        """Adds a call of a layer.
+
+        Args:
+            layer: of the network, or inside an opened one.
+            known: identities of the layers and weights of this piece and those before it, which
+                count there; what is new is added.
+        """
+        self.calls.append(layer)
+        if id(layer) in known:
+            return
+        new = [weight for weight in layer.weights if id(weight) not in known]
+        known.update([id(layer), *map(id, new)])
+        self.layers.append(layer)
+        self.kernels += [layer] if any(len(weight.shape) >= 2 for weight in new) else []
+        self.parameters += sum(math.prod(weight.shape) for weight in new)
 
     def __add__(self, other: "_Piece") -> "_Piece":
-        layers = {id(layer): layer for layer in self.layers + other.layers}
-        return _Piece(list(layers.values()), other.output, self.block or other.block)
+        return _Piece(
+            self.layers + other.layers,
+            self.calls + other.calls,
+            self.kernels + other.kernels,
+            self.parameters + other.parameters,
+            other.output,
+            self.block or other.block,
+        )
 
 
 def has_kernel(layer) -> bool:
@@ -150,40 +253,49 @@ def has_kernel(layer) -> bool:
         NotRebuildable: if it is no layer.
     """
     graph.check_layer_or_model(layer)
-    return any(len(weight.shape) >= 2 for weight in layer.weights)
+    return bool(graph.kernels(layer))
 
 
-def _size(weight) -> int:
-    """Counts the scalars in a weight."""
-    size = 1
-    for side in weight.shape:
-        size *= side
-    return size
-
-
-def _pieces(nodes, tensor, expand: Expand) -> list[_Piece]:
-    """Makes one piece of a segment, or several if a composite layer in it is opened."""
-    pieces = [_Piece([], None)]
-    for node in nodes:
-        layer = node.operation
-        if not isinstance(layer, keras.Layer):
-            continue
-        if layer.name in expand:
-            pieces += [_Piece([inner], None) for inner in expand[layer.name](layer)]
-        elif all(layer is not known for known in pieces[-1].layers):
-            pieces[-1].layers.append(layer)
-    pieces[-1].output = tensor
+def _pieces(model, segments: Iterable[tuple[list, object]], expand: Expand) -> list[_Piece]:
+    """Makes one piece of each segment, or several if a composite layer in it is opened."""
+    pieces: list[_Piece] = []
+    known: set[int] = set()
+    # Identity of an opened layer -> its calls so far.
+    opened: dict[int, list] = {}
+    for nodes, output in segments:
+        pieces.append(_Piece())
+        for node in nodes:
+            layer = node.operation
+            if not isinstance(layer, keras.Layer):
+                continue
+            if layer.name not in expand:
+                pieces[-1].call(layer, known)
+                continue
+            for inner in expand[layer.name](layer):
+                if id(layer) not in opened:
+                    pieces.append(_Piece())
+                    pieces[-1].call(inner, known)
+                elif _follows(model, node, opened[id(layer)]):
+                    pieces[-1].call(inner, known)
+            opened.setdefault(id(layer), []).append(node)
+        pieces[-1].output = output
     return pieces
+
+
+def _follows(model, node, others: list) -> bool:
+    """Tells whether a node depends on one of others; if not, they may run in any order."""
+    before = {id(x) for x in graph.ancestors(model, node.input_tensors)}
+    return any(id(other) in before for other in others)
 
 
 def _merge_weightless(pieces: list[_Piece]) -> list[_Piece]:
     """Merges pieces without kernel into the piece before them, leading ones into the first."""
     merged: list[_Piece] = []
-    leading = _Piece([], None)
+    leading = _Piece()
     for piece in pieces:
         if piece.kernels:
             merged.append(leading + piece)
-            leading = _Piece([], None)
+            leading = _Piece()
         elif merged:
             merged[-1] = merged[-1] + piece
         else:

@@ -1,5 +1,7 @@
 """How a donor ends, and what it is computed in."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from support.networks import (
 )
 
 from transfer_keras import surgery
+from transfer_keras.experiments.group_networks import treatment_network
 
 layers = keras.layers
 
@@ -53,6 +56,27 @@ def test_a_classifier_is_known_by_its_end(tmp_path, end):
     assert (softmax(outputs) if is_sum else outputs) == pytest.approx(given, abs=1e-5)
     new = surgery.transplant(donor, 3, head=9, seed=0).model
     assert answers(new, PIXELS).shape == (5, 9)
+
+
+def test_scores_that_are_pooled(tmp_path):
+    """A classifier whose last layer is a convolution, as SqueezeNet is, gets new classes."""
+    inputs = keras.Input((24, 24, 3))
+    x = layers.Conv2D(6, 3, activation="relu", name="c1")(layers.Rescaling(1 / 255)(inputs))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 1, name="out")(x))
+    own = keras.Model(inputs, layers.Softmax()(x), name="own")
+    perturb(own)
+    known = ask(saved(tmp_path, own))
+    assert [unit.name for unit in known.architecture.units] == ["c1", "out"]
+    assert "new head" not in unit_list(known)
+    run = types.SimpleNamespace(
+        experiment=known,
+        data=types.SimpleNamespace(pair=types.SimpleNamespace(tasks={"B": range(9)})),
+        source=types.SimpleNamespace(batch_norm=None, frozen_dropout=True),
+    )
+    donor = network(known)
+    model = treatment_network(run, known.treatments[0], donor)
+    assert answers(model, PIXELS).shape == (5, 9)
+    assert np.array_equal(model.get_layer("c1").kernel, donor.get_layer("c1").kernel)
 
 
 def test_logarithms_of_probabilities_are_left_off(tmp_path):

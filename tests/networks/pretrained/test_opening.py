@@ -22,6 +22,7 @@ from support.networks import (
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.treatments import parse_treatment
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.networks import pretrained
 from transfer_keras.results import Workdir
 
 
@@ -75,6 +76,50 @@ def test_blocks_are_cut_where_they_end(tmp_path):
         ask(path, "A4B", units="block")
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class OwnTraining(keras.Model):
+    """Trains in its own way."""
+
+    def train_step(self, data):
+        raise AssertionError("is not used here")
+
+
+def test_a_class_that_trains_in_its_own_way_is_taken_for_its_graph(tmp_path):
+    model = classifier()
+    OwnTraining(model.inputs, model.outputs).save(tmp_path / "own.keras")
+    opened = network(request(tmp_path / "own.keras"))
+    assert type(opened) is type(keras.Model(model.inputs, model.outputs))
+    ask(tmp_path / "own.keras", "A3B")
+
+
+def test_low_rank_adapters_are_merged(tmp_path):
+    model = classifier(activation=None)
+    model.get_layer("f1").enable_lora(2)
+    for weight in model.get_layer("f1").trainable_weights:
+        weight.assign(weight + 0.1)
+    expected = model.predict(PIXELS, verbose=0)
+    model.save(tmp_path / "own.keras")
+    opened = network(request(tmp_path / "own.keras"))
+    np.testing.assert_allclose(opened.predict(PIXELS, verbose=0), expected, rtol=1e-4, atol=1e-4)
+    assert len(opened.get_layer("f1").weights) == 2
+
+
+def test_layers_that_are_frozen_in_the_file_are_named(tmp_path):
+    model = classifier()
+    assert pretrained_note(model, tmp_path / "all.keras") is None
+    for layer in model.layers[:4]:
+        layer.trainable = False
+    assert pretrained_note(model, tmp_path / "some.keras").startswith(
+        "2 layers are frozen in the donor's file (c1, c1_norm); where units are fine-tuned"
+    )
+
+
+def pretrained_note(model, path):
+    model.save(path)
+    asked = request(path)
+    return pretrained.describe_frozen(asked.donor, asked.training.image_size)
+
+
 def test_weights_that_are_no_numbers_are_named(tmp_path):
     own = classifier()
     own.get_layer("c2").bias.assign([np.inf, *[0] * 7])
@@ -94,11 +139,11 @@ def shared_layer():
 
 def test_it_is_not_cut_where_a_layer_lies_on_both_sides(tmp_path):
     path = saved(tmp_path, shared_layer())
-    known = ask(path, "A3B", "A4B+")
-    assert known.architecture.cut_points == (3, 4)
-    with pytest.raises(UserError, match=r"--treatments=A2B: a layer .* Expected .* n: 3, 4\."):
-        ask(path, "A3B", "A2B")
-    assert "Choose n of 3, 4 (at others a layer is used on both sides)" in unit_list(known)
+    known = ask(path, "A2B", "A3B+")
+    assert known.architecture.cut_points == (2, 3)
+    with pytest.raises(UserError, match=r"--treatments=A1B: a layer .* Expected .* n: 2, 3\."):
+        ask(path, "A2B", "A1B")
+    assert "Choose n of 2, 3 (at others a layer is used on both sides)" in unit_list(known)
 
 
 def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):

@@ -4,6 +4,7 @@ from transfer_keras.networks.pretrained.description import (
     count_units,
     describe_architecture,
     describe_batch_norm,
+    describe_frozen,
     list_units,
 )
 from transfer_keras.networks.pretrained.head import TEMPERATURE
@@ -14,6 +15,7 @@ __all__ = [
     "count_units",
     "describe_architecture",
     "describe_batch_norm",
+    "describe_frozen",
     "list_units",
     "open_pretrained",
 ]

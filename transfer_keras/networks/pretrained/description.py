@@ -13,6 +13,7 @@ from transfer_keras.config import (
     UnitSize,
     UserError,
     choices,
+    first_few,
 )
 from transfer_keras.networks.pretrained.opening import open_pretrained
 
@@ -148,6 +149,18 @@ def describe_batch_norm(donor: DonorSettings, image_size: int | None) -> str:
         f"BatchNorm (--batch_norm={donor.batch_norm or 'by mode'}): "
         f"{_BATCH_NORM[donor.batch_norm]}; its averages reach back over a tenth of the training "
         "at the most."
+    )
+
+
+def describe_frozen(donor: DonorSettings, image_size: int | None) -> str | None:
+    """Writes a line about layers that are frozen in a donor's file; None where none are."""
+    layers = open_pretrained(donor, image_size).model.layers
+    frozen = [layer.name for layer in layers if layer.weights and not layer.trainable]
+    if not frozen:
+        return None
+    return (
+        f"{len(frozen)} layers are frozen in the donor's file ({first_few(frozen, 3)}); where "
+        "units are fine-tuned, theirs are trained all the same."
     )
 
 

@@ -145,8 +145,11 @@ def _prepare(
     """
     what, pixels = f"--donor={donor.path}", donor.pixels
     side, channels, dtype = _input(model, what, image_size)
-    if not isinstance(model, keras.Sequential) and not hasattr(model.output, "shape"):
+    if not isinstance(model, keras.Sequential):
+        # One tensor each; and no class that trains in its own way, for the step here is another.
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if any(getattr(layer, "lora_enabled", False) for layer in surgery.flat_layers(model)):
+        model = surgery.merge_lora(model)
 
     def on_pixels(scaling):
         image = keras.Input((side, side, 3), name="image")
