@@ -9,8 +9,8 @@ def _image(side=32):
 
 def _resnet(hub, **changes):
     return hub.models.ResNetBackbone(**{
-        "input_conv_filters": [8], "input_conv_kernel_sizes": [3],
-        "stackwise_num_filters": [8, 16, 24, 32], "stackwise_num_blocks": [1, 2, 1, 1],
+        "input_conv_filters": [64], "input_conv_kernel_sizes": [3],
+        "stackwise_num_filters": [64, 64, 64, 64], "stackwise_num_blocks": [1, 2, 1, 1],
         "stackwise_num_strides": [1, 2, 2, 2], "block_type": "basic_block", **_image(), **changes,
     })  # fmt: skip
 
@@ -26,7 +26,8 @@ def _mit(hub):
 def _cspnet(hub):
     return hub.models.CSPNetBackbone(
         stem_filters=8, stem_kernel_size=3, stem_strides=1, stackwise_depth=[1, 2],
-        stackwise_strides=[1, 2], stackwise_num_filters=[8, 16], block_type="dark", **_image(),
+        stackwise_strides=[1, 2], stackwise_num_filters=[8, 16],
+        block_type="dark_block", stage_type="dark", **_image(),
     )  # fmt: skip
 
 
@@ -37,8 +38,9 @@ def _mobilenet(hub):
         stackwise_num_strides=[[2, 1], [2, 1]], stackwise_se_ratio=[[None, None], [0.25, 0.25]],
         stackwise_activation=[["relu", "relu"], ["hard_swish", "hard_swish"]],
         output_num_filters=32, input_activation="hard_swish", output_activation="hard_swish",
-        input_num_filters=8, depthwise_filters=8, depthwise_stride=1, squeeze_and_excite=0.5,
-        last_layer_filter=32, depthwise_residual=False, **_image(),
+        stackwise_padding=[[1, 1], [2, 2]], input_num_filters=8, depthwise_filters=8,
+        depthwise_stride=1, squeeze_and_excite=0.5, last_layer_filter=32,
+        depthwise_residual=False, **_image(),
     )  # fmt: skip
 
 
@@ -173,7 +175,7 @@ CLASSIFIERS = {
 def classifier(hub, name):
     """Builds the image classifier of a backbone, with three classes."""
     kind = getattr(hub.models, CLASSIFIERS[name])
-    return kind(backbone=BACKBONES[name](hub), num_classes=3)
+    return kind(backbone=BACKBONES[name](hub), preprocessor=None, num_classes=3)
 
 
 def data(model, count=2):

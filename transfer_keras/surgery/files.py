@@ -1,18 +1,21 @@
 """Writes and loads `.keras` files that also keep the flags of layers inside composite layers."""
 
+import contextlib
 import json
 import pathlib
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import h5py
 import keras
 
 from transfer_keras.surgery import errors, graph, keras2
+from transfer_keras.surgery.configs import config_of
 from transfer_keras.surgery.freezing import set_flag
+from transfer_keras.surgery.fresh import UNREADABLE
 from transfer_keras.surgery.keras2_layers import refuse_lambda
 from transfer_keras.surgery.plain import without_fixed_statistics
 
@@ -20,7 +23,7 @@ from transfer_keras.surgery.plain import without_fixed_statistics
 _MEMBER = "surgery_flags.json"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 # What Keras, h5py and zipfile raise for a file that is damaged, of something else or holds code.
-_UNREADABLE = (
+_DAMAGED = (
     ValueError,
     TypeError,
     KeyError,
@@ -40,7 +43,8 @@ def save(model: keras.Model, path: str | pathlib.Path, *, plain: bool = False) -
     """Writes a `.keras` file that Keras can load, with the flag of every inner layer in it.
 
     Keras's own files keep the flags of the network's layers but not those inside a composite
-    layer, which `transplant` with `expand` sets.
+    layer, which `transplant` with `expand` sets. Some classes write a config that they cannot read
+    back, as layers of KerasHub's ViT do; the file has one that they can.
 
     Two things in such files are of this package, so that `import transfer_keras.surgery` has to
     come before Keras loads them: `FixedStatisticsBatchNormalization`, which `transplant` with
@@ -56,8 +60,9 @@ def save(model: keras.Model, path: str | pathlib.Path, *, plain: bool = False) -
 
     Raises:
         ValueError: if the path does not end in `.keras`.
-        NotRebuildable: if the model is no model, or not built; with `plain`, also if it has no
-            graph, or such a BatchNorm lies inside another layer.
+        NotRebuildable: if the model is no model, or not built, or the config of a layer cannot be
+            written; with `plain`, also if it has no graph, or such a BatchNorm lies inside another
+            layer.
 
     Example:
         >>> import pathlib, tempfile
@@ -72,10 +77,46 @@ def save(model: keras.Model, path: str | pathlib.Path, *, plain: bool = False) -
     if path.suffix != ".keras":
         raise ValueError(f"path: expected a file name that ends in .keras. Received: {path}")
     model = without_fixed_statistics(model) if plain else model
-    model.save(path)
+    with _readable_configs(model):
+        try:
+            model.save(path)
+        except UNREADABLE as error:
+            raise errors.NotRebuildable(
+                f"'{model.name}' cannot be written: {errors.one_line(error)[:300]}. Give the class "
+                "of the layer a `get_config` of plain values."
+            ) from error
     flags = [layer.trainable for layer in graph.flat_layers(model)]
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_MEMBER, json.dumps(flags))
+
+
+@contextlib.contextmanager
+def _readable_configs(model: keras.Model) -> Iterator[None]:
+    """Lets layers give a config that their class can read back, while its block runs."""
+    mended = []
+    try:
+        for layer in graph.flat_layers(model):
+            config = _mended_config(layer)
+            if config is not None:
+                vars(layer)["get_config"] = lambda config=config: dict(config)
+                mended.append(layer)
+        yield
+    finally:
+        for layer in mended:
+            del vars(layer)["get_config"]
+
+
+def _mended_config(layer: keras.Layer) -> dict | None:
+    """Gives the config of a layer if it is another than its class gives; None if it is the same."""
+    try:
+        config = config_of(layer)
+    except UNREADABLE:
+        # A layer inside another may never be asked.
+        return None
+    try:
+        return config if config.keys() != layer.get_config().keys() else None
+    except UNREADABLE:
+        return config
 
 
 def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> keras.Model:
@@ -98,7 +139,7 @@ def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> 
         return _load(path, custom_objects or {})
     except (FileNotFoundError, errors.UnreadableFile):
         raise
-    except _UNREADABLE as error:
+    except _DAMAGED as error:
         raise errors.UnreadableFile(f"{path}: {_reason(error)}") from error
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import keras
 
 from transfer_keras.surgery import errors, freezing, fresh, graph
+from transfer_keras.surgery.configs import config_of
 from transfer_keras.surgery.frozen_part import changes_in_training, digest_state
 from transfer_keras.surgery.rebuild import duplicate
 from transfer_keras.surgery.units import Units, units
@@ -217,7 +218,7 @@ def _identity(operation) -> tuple | None:
     if has_assets or changes_in_training(operation):
         return None
     try:
-        config = keras.saving.serialize_keras_object(fresh.without_seeds(operation.get_config()))
+        config = keras.saving.serialize_keras_object(fresh.without_seeds(config_of(operation)))
         text = json.dumps(config, sort_keys=True)
     except (TypeError, ValueError):
         return None

@@ -228,6 +228,18 @@ def let_flags_spread(model: keras.Model) -> None:
         model._trainable = 1
 
 
+def recorded_arguments(layer) -> dict:
+    """Gives the arguments of a layer's `__init__`; none if one of them is not a plain value."""
+    recorded = getattr(layer, "_auto_config", None)
+    return recorded.config if recorded is not None else {}
+
+
+def is_graph(layer) -> bool:
+    """Tells whether a layer is a model whose graph is all that it computes."""
+    own = type(layer).call.__qualname__ if isinstance(layer, keras.Model) else ""
+    return own == "Functional.call" and hasattr(layer, "_nodes_by_depth")
+
+
 def is_leaf(operation) -> bool:
     """Tells whether something is a layer with no layer inside it."""
     return isinstance(operation, keras.Layer) and len(flat_layers(operation)) == 1
