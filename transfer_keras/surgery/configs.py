@@ -24,7 +24,7 @@ def config_of(layer) -> dict:
             say its config.
     """
     kind = type(layer)
-    if not isinstance(layer, keras.Layer) or _is_of_keras(kind) or not _is_made_of_arguments(kind):
+    if not isinstance(layer, keras.Layer) or is_of_keras(kind) or not _is_made_of_arguments(kind):
         return layer.get_config()
     own = _parameters(kind)
     known = {**graph.recorded_arguments(layer)}
@@ -45,7 +45,8 @@ def config_of(layer) -> dict:
     return config if accepted is None else {k: v for k, v in config.items() if k in accepted}
 
 
-def _is_of_keras(kind: type) -> bool:
+def is_of_keras(kind: type) -> bool:
+    """Tells whether a class is Keras's own."""
     return kind.__module__.partition(".")[0] == "keras"
 
 
@@ -68,7 +69,7 @@ def _accepted(kind: type) -> set[str] | None:
     for base in kind.__mro__:
         if base is keras.Layer:
             return accepted
-        if _is_of_keras(base):
+        if is_of_keras(base):
             return None
         if "__init__" in vars(base):
             accepted |= _parameters(base).keys()

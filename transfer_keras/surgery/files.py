@@ -13,7 +13,7 @@ import h5py
 import keras
 
 from transfer_keras.surgery import errors, graph, keras2
-from transfer_keras.surgery.configs import config_of
+from transfer_keras.surgery.configs import config_of, is_of_keras
 from transfer_keras.surgery.freezing import set_flag
 from transfer_keras.surgery.fresh import UNREADABLE
 from transfer_keras.surgery.keras2_layers import refuse_lambda
@@ -92,18 +92,26 @@ def save(model: keras.Model, path: str | pathlib.Path, *, plain: bool = False) -
 
 @contextlib.contextmanager
 def _readable_configs(model: keras.Model) -> Iterator[None]:
-    """Lets layers give a config that their class can read back, while its block runs."""
-    mended = []
+    """Lets layers give a config that their class can read back, while its block runs.
+
+    Layers that are not Keras's own do not say either what they were built on. They are built when
+    they are called, as the network is read; some fail if they are built before, on a list.
+    """
+    mended: list[tuple[dict, str]] = []
+    own_build = keras.Layer.get_build_config
     try:
         for layer in graph.flat_layers(model):
             config = _mended_config(layer)
-            if config is not None:
-                vars(layer)["get_config"] = lambda config=config: dict(config)
-                mended.append(layer)
+            methods = {} if config is None else {"get_config": lambda config=config: dict(config)}
+            if not is_of_keras(type(layer)) and type(layer).get_build_config is own_build:
+                methods["get_build_config"] = lambda: None
+            for name, method in methods.items():
+                vars(layer)[name] = method
+                mended.append((vars(layer), name))
         yield
     finally:
-        for layer in mended:
-            del vars(layer)["get_config"]
+        for attributes, name in mended:
+            del attributes[name]
 
 
 def _mended_config(layer: keras.Layer) -> dict | None:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from transfer_keras.surgery import errors, freezing, fresh, graph
+from transfer_keras.surgery.configs import is_of_keras
 from transfer_keras.surgery.weights import own_weight_pairs, own_weights
 
 Pairs = list[tuple[keras.Layer, keras.Layer]]
@@ -117,7 +118,7 @@ def _stores_by_itself(layer: keras.Layer) -> bool:
     """Tells whether a class that is not Keras's own says how its weights are stored."""
     names = ("save_own_variables", "load_own_variables")
     owners = [next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in names]
-    return any(owner.__module__.partition(".")[0] != "keras" for owner in owners)
+    return not all(map(is_of_keras, owners))
 
 
 def copy_states(pairs: Pairs) -> None:

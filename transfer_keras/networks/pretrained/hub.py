@@ -2,6 +2,7 @@
 
 import inspect
 import pathlib
+import random
 from typing import NamedTuple
 
 import keras
@@ -29,11 +30,22 @@ class HubNetwork(NamedTuple):
 def open_hub(donor: DonorSettings) -> HubNetwork:
     """Makes a network of KerasHub, with the weights of its preset or with random ones.
 
-    A preset that has no classifier gets one of its family, which pools as the family does.
+    A preset that has no classifier gets one of its family, which pools as the family does. What is
+    drawn at random is the same each time.
 
     Raises:
         UserError: if there is no such preset or class, or it could not be downloaded.
     """
+    # Keras draws the seeds of initialisers from Python's `random`.
+    before = random.getstate()
+    random.seed(0)
+    try:
+        return _open(donor)
+    finally:
+        random.setstate(before)
+
+
+def _open(donor: DonorSettings) -> HubNetwork:
     import keras_hub
 
     name = donor.path.removeprefix(choices.HUB)

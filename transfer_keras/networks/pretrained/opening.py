@@ -66,7 +66,8 @@ def _open(donor: DonorSettings, identity: tuple, image_size: int | None) -> Pret
         model, scaling = _open_application(donor, image_size)
     elif donor.is_hub:
         model, scaling, usual_size = open_hub(donor)
-        image_size = image_size or usual_size
+        if model.inputs[0].shape[1] is None:
+            image_size = image_size or usual_size
     else:
         model, scaling = _open_file(donor), None
     try:
