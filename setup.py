@@ -41,6 +41,16 @@ setup(
         "cluster": ["ray"],
         "export": EXPORT,
         "gpu": ["tensorflow[and-cuda]>=2.21"],
-        "test": [*EXPORT, "hypothesis", "pytest", "pytest-xdist", "ray", "ruff", "selenium"],
+        "hub": ["keras-hub"],
+        "test": [
+            *EXPORT,
+            "hypothesis",
+            "pytest",
+            "pytest-xdist",
+            "ray",
+            "ruff",
+            "selenium",
+            "tf_keras",  # Keras 2, which writes the older files that are read here.
+        ],
     },
 )

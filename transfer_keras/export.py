@@ -20,6 +20,12 @@ _PICTURES = flags.DEFINE_string(
     "On which each file is compared with the network: a picture, a folder, or a text file with a "
     "path a line (default: the validation pictures).",
 )
+_CUSTOM_OBJECTS = flags.DEFINE_string(
+    "custom_objects",
+    None,
+    "Python module, or path of a .py file, with the classes of the network that are not Keras's "
+    "own; it is imported.",
+)
 _QUANTISE = flags.DEFINE_enum(
     "quantise", None, ["int8"], "int8: also write a LiteRT file in integers of 8 bits."
 )
@@ -42,6 +48,7 @@ def main() -> None:
         pictures=_PICTURES.value,
         int8=_QUANTISE.value == "int8",
         tolerance=_TOLERANCE.value,
+        custom_objects=_CUSTOM_OBJECTS.value,
     )
 
 

@@ -20,6 +20,12 @@ _OUTPUT = flags.DEFINE_string("output", "predictions.csv", "CSV file to write.")
 _THRESHOLD = flags.DEFINE_float(
     "threshold", 0.0, "Below this probability the class is 'unknown'.", 0, 1
 )
+_CUSTOM_OBJECTS = flags.DEFINE_string(
+    "custom_objects",
+    None,
+    "Python module, or path of a .py file, with the classes of the network that are not Keras's "
+    "own; it is imported.",
+)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pictures that are asked about at once.", 1)
 
 
@@ -33,6 +39,7 @@ def main() -> None:
         pathlib.Path(_OUTPUT.value).expanduser(),
         threshold=_THRESHOLD.value,
         batch_size=_BATCH_SIZE.value,
+        custom_objects=_CUSTOM_OBJECTS.value,
     )
 
 

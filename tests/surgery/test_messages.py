@@ -85,6 +85,14 @@ def two_uses():
     surgery.logits(keras.Model(model.input, outputs, name="donor"))
 
 
+def unreadable(path):
+    try:
+        surgery.load(path)
+    except surgery.UnreadableFile as error:
+        text = str(error).replace(str(EXPECTED.parent), "folder")
+        raise surgery.UnreadableFile(text) from error
+
+
 def features():
     inputs = keras.Input((8, 8, 3))
     x = LAYERS.BatchNormalization(name="bn")(LAYERS.Conv2D(4, 3, name="conv")(inputs))
@@ -117,6 +125,10 @@ CASES = {
     ),
     "UnknownLayer": lambda: surgery.outputs(dense("first", "last"), ["frist"]),
     "UnmatchedLayer": lambda: surgery.units(dense("a", "b"), blocks="a"),
+    "NotRebuildable, no model": lambda: surgery.units("network.keras"),
+    "NotRebuildable, unbuilt": lambda: surgery.units(keras.Sequential(name="donor")),
+    "UnreadableFile": lambda: unreadable(EXPECTED),
+    "UnreadableFile, folder": lambda: unreadable(EXPECTED.parent),
     "FrozenWeightChanged": moved,
     "StaleFlags": stale,
 }

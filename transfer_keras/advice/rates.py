@@ -282,7 +282,7 @@ def _fit_heads(run: Run, group: Group) -> None:
 def _save(fused: keras.Model, treatment: Treatment, workdir: Workdir) -> None:
     path = workdir.network_path(treatment.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    surgery.extract(fused, treatment.name).save(path)
+    surgery.save(surgery.extract(fused, treatment.name), path)
 
 
 def searched_variables(

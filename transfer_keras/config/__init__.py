@@ -16,6 +16,7 @@ from transfer_keras.config.architectures import (
     UnitSize,
 )
 from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
+from transfer_keras.config.donor_settings import DonorSettings
 from transfer_keras.config.environment import set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.experiment import (
@@ -36,7 +37,6 @@ from transfer_keras.config.image_folders import (
 from transfer_keras.config.plan import Group, plan_groups
 from transfer_keras.config.sections import (
     DataSettings,
-    DonorSettings,
     ExecutionSettings,
     TrainingSettings,
 )

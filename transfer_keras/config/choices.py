@@ -17,6 +17,7 @@ _, ALWAYS, NEVER = KEEP_FEATURES = (AUTO, "always", "never")
 UNIT, BLOCK = UNITS = ("unit", "block")
 
 APPLICATIONS = "keras.applications."  # Before the name of a network there.
+HUB = "keras_hub:"  # Before the name of a preset or class of KerasHub, or the folder of a preset.
 IMAGENET, NO_WEIGHTS = "imagenet", "none"  # Of such a network, beside the path of a file.
 LOGICAL_CPU = "cpu:"  # Before a number of devices that the CPU plays.
 TF_CONFIG = "TF_CONFIG"  # TensorFlow's variable that names all machines.

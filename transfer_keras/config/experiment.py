@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 from transfer_keras.config import choices, defaults, tasks
 from transfer_keras.config.architectures import ARCHITECTURES, Architecture, PretrainedArchitecture
+from transfer_keras.config.donor_settings import DonorSettings
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.plan import with_bases
 from transfer_keras.config.sections import (
     DataSettings,
-    DonorSettings,
     ExecutionSettings,
     TrainingSettings,
     flags_of,
@@ -261,6 +261,7 @@ class Experiment(Request):
         if self._has_seeds_by_split:
             fields[SEEDS_KEY] = "seed and split"
         fields |= self.donor.identity if self.donor else _NO_DONOR
+        fields.pop("custom_objects", None)
         if not self.donor:
             fields.pop("frozen_dropout")
             fields["batch_norm"] = None

@@ -228,13 +228,22 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "donor",
     None,
-    "A trained network in the place of baseA: PATH.keras, or keras.applications.MobileNetV2 and "
-    "its like. Then all classes of the dataset are B. advise takes several, with commas.",
+    "A trained network in the place of baseA: PATH.keras, PATH.h5 (of Keras 2 too), "
+    "keras.applications.MobileNetV2 and its like, or keras_hub:PRESET, as "
+    "keras_hub:resnet_18_imagenet. Then all classes of the dataset are B. advise takes several, "
+    "with commas.",
 )
 flags.DEFINE_string(
     "donor_weights",
     default_setting("donor_weights"),
-    "Weights of a donor of keras.applications: imagenet, none, or a path.",
+    "Weights of a donor of keras.applications: imagenet, none, or a path; of a preset of KerasHub "
+    "none, or its own.",
+)
+flags.DEFINE_string(
+    "custom_objects",
+    None,
+    "Python module, or path of a .py file, with the classes of the donor that are not Keras's own; "
+    "it is imported.",
 )
 flags.DEFINE_string(
     "donor_pixels",

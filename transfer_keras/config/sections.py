@@ -5,10 +5,7 @@ Defaults stand here. What has none depends on the network, the dataset or the nu
 """
 
 import dataclasses
-import functools
-import hashlib
 import math
-import pathlib
 import re
 
 from transfer_keras.config import choices, tasks
@@ -182,95 +179,13 @@ class TrainingSettings:
                 )
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
-        _check_choice("precision", self.precision, choices.PRECISIONS)
-        _check_choice("class_weights", self.class_weights, choices.CLASS_WEIGHTS)
+        check_choice("precision", self.precision, choices.PRECISIONS)
+        check_choice("class_weights", self.class_weights, choices.CLASS_WEIGHTS)
 
     @property
     def validate_every(self) -> int:
         """Steps from one test to the next."""
         return math.ceil(self.steps / self.validations)
-
-
-# Settings of a donor whose flag has another name.
-_DONOR_FLAGS = {"path": "donor", "weights": "donor_weights", "pixels": "donor_pixels"}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DonorSettings:
-    """A trained network in the place of base A; then all classes of the dataset are B.
-
-    Attributes:
-        path: of a `.keras` file, or "keras.applications.NAME".
-        weights: of a network of keras.applications: "imagenet", "none", or a file's path.
-        pixels: what the donor takes: one of `choices.PIXELS`, or the name of a module of
-            keras.applications whose preprocessing it needs; None: what it says itself.
-        units: what n counts: the "unit"s of the donor, or the "block"s that its layers' names tell.
-        batch_norm: see `surgery.transplant`; None: by the mode, as in version 0.1.0.
-        frozen_dropout: whether dropout of frozen units acts in training; None: it does, as in
-            version 0.1.0, which had no such setting.
-
-    Raises:
-        UserError: if there is no such file, or a setting is not known.
-    """
-
-    path: str
-    weights: str = choices.IMAGENET
-    pixels: str | None = None
-    units: str = "unit"
-    batch_norm: str | None = choices.FROZEN
-    frozen_dropout: bool | None = False
-
-    def __post_init__(self):
-        for name in ("path", "weights"):
-            if getattr(self, name).startswith("~"):
-                expanded = str(pathlib.Path(getattr(self, name)).expanduser())
-                object.__setattr__(self, name, expanded)
-        if self.is_application:
-            if self.weights not in (choices.IMAGENET, choices.NO_WEIGHTS):
-                _check_file(
-                    "donor_weights",
-                    self.weights,
-                    f"{choices.IMAGENET}, {choices.NO_WEIGHTS}, or the path of a file of weights",
-                )
-        else:
-            _check_file(
-                "donor",
-                self.path,
-                f"the path of a .keras file, or {choices.APPLICATIONS}NAME, as "
-                f"{choices.APPLICATIONS}MobileNetV2",
-            )
-            if self.weights != choices.IMAGENET:
-                raise UserError(
-                    f"--donor_weights={self.weights}: is for networks of keras.applications; "
-                    "the file of a --donor holds its own. Leave --donor_weights out."
-                )
-        _check_choice("units", self.units, choices.UNITS)
-        _check_choice("batch_norm", self.batch_norm, (None, *choices.BATCH_NORM))
-
-    @property
-    def is_application(self) -> bool:
-        """Tells whether it is a network of keras.applications."""
-        return self.path.startswith(choices.APPLICATIONS)
-
-    @property
-    def name(self) -> str:
-        """Gives the name of the network."""
-        return (
-            self.path.removeprefix(choices.APPLICATIONS)
-            if self.is_application
-            else (pathlib.Path(self.path).stem)
-        )
-
-    @property
-    def identity(self) -> dict[str, str | bool | None]:
-        """Gives the flags of the donor -> their values, those of files with a digest of the
-        content."""
-        flags = {flag: getattr(self, name) for flag, name in flags_of(DonorSettings).items()}
-        for flag in ("donor", "donor_weights"):
-            path = pathlib.Path(flags[flag])
-            if path.is_file():
-                flags[flag] = f"{path.name} {_digest(path, path.stat().st_mtime_ns)}"
-        return flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -313,14 +228,14 @@ class ExecutionSettings:
 
     def __post_init__(self):
         _check_positive(self, "group_memory", "features_memory")
-        _check_choice("keep_features", self.keep_features, choices.KEEP_FEATURES)
+        check_choice("keep_features", self.keep_features, choices.KEEP_FEATURES)
         if self.metrics_every < 0:
             raise UserError(f"--metrics_every={self.metrics_every}: expected 0 or more.")
         if not self.checkpoint_every >= 0:
             raise UserError(f"--checkpoint_every={self.checkpoint_every}: expected 0 or more.")
         if self.group_size is not None and self.group_size < 1:
             raise UserError(f"--group_size={self.group_size}: expected 1 or more.")
-        _check_choice("strategy", self.strategy, choices.STRATEGIES)
+        check_choice("strategy", self.strategy, choices.STRATEGIES)
         on_cpu = re.escape(choices.LOGICAL_CPU)
         if self.devices and not re.fullmatch(rf"{on_cpu}[1-9]\d*|\d+(,\d+)*", self.devices):
             raise UserError(
@@ -341,7 +256,7 @@ class ExecutionSettings:
 
 def flags_of(section: type) -> dict[str, str]:
     """Maps the flag of each setting of a section to the name of its field."""
-    renamed = _DONOR_FLAGS if section is DonorSettings else {}
+    renamed = getattr(section, "FLAGS", {})
     return {
         renamed.get(field.name, field.name): field.name for field in dataclasses.fields(section)
     }
@@ -354,19 +269,8 @@ def _check_positive(section, *names: str) -> None:
             raise UserError(f"--{name}={value}: must be positive and finite.")
 
 
-def _check_choice(name: str, value: str | None, allowed: tuple) -> None:
+def check_choice(name: str, value: str | None, allowed: tuple) -> None:
+    """Checks the value of a setting that is one of a few."""
     if value not in allowed:
         known = ", ".join(filter(None, allowed))
         raise UserError(f"--{name}={value}: expected one of {known}.")
-
-
-def _check_file(flag: str, path: str, expected: str) -> None:
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"--{flag}={path}: no such file. Expected {expected}.")
-
-
-@functools.lru_cache(16)
-def _digest(path: pathlib.Path, changed: int) -> str:
-    """Digests a file as it was when it was changed last."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

@@ -3,7 +3,6 @@
 import concurrent.futures
 import os
 import pathlib
-import zipfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+# The layers that a network may have are known to Keras once these are imported.
+from transfer_keras import networks, surgery
 from transfer_keras.config import UserError, one_line
 from transfer_keras.datasets import find_palette, shorten_error
 from transfer_keras.deployment.network_file import NetworkFacts, read_facts
@@ -102,21 +103,25 @@ class Classifier:
             return f"cannot be read ({shorten_error(error)})"
 
 
-def open_classifier(path: str | os.PathLike) -> Classifier:
+def open_classifier(path: str | os.PathLike, *, custom_objects: str | None = None) -> Classifier:
     """Opens a network that `save_classifier` wrote; no code in it is run.
 
+    Args:
+        path: of the file.
+        custom_objects: module, or path of a .py file, with classes that the network has and that
+            are not Keras's own; it is imported.
+
     Raises:
-        UserError: if it is none, or is damaged.
+        UserError: if it is none, or is damaged, or the module cannot be imported.
     """
     path = pathlib.Path(path)
     facts = read_facts(path)
-    # Layers of ours that a network may have are known to Keras once they are imported.
-    import transfer_keras.networks
-    import transfer_keras.surgery  # noqa: F401
-
+    if custom_objects:
+        networks.import_custom_objects(custom_objects)
+    networks.import_hub_of(path)
     try:
-        model = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, ImportError, zipfile.BadZipFile) as error:
+        model = surgery.load(path)
+    except (OSError, surgery.UnreadableFile) as error:
         raise UserError(
             f"--network={path}: cannot be opened ({one_line(error, 200)}). Make it anew by advise."
         ) from error

@@ -60,6 +60,7 @@ def export_network(
     pictures: str | None = None,
     int8: bool = False,
     tolerance: float = TOLERANCE,
+    custom_objects: str | None = None,
     log: Callable[[str], None] = print,
 ) -> None:
     """Writes a network in other formats, and refuses those that do not give the same answers.
@@ -73,6 +74,7 @@ def export_network(
         int8: whether a LiteRT file in integers is written too. It is not refused: what it costs in
             accuracy is told.
         tolerance: see `Exported.difference`.
+        custom_objects: see `open_classifier`.
         log: called with lines and a table for the user.
 
     Raises:
@@ -95,7 +97,7 @@ def export_network(
             f"--output={output}: {there[0].name} is there already. Give another folder."
         )
     paths = find_pictures(pictures)
-    classifier = open_classifier(network)
+    classifier = open_classifier(network, custom_objects=custom_objects)
     images, labels, expected = _answers(classifier, paths)
     output.mkdir(parents=True, exist_ok=True)
     before = None if labels is None else float((expected.argmax(axis=-1) == labels).mean())

@@ -7,6 +7,7 @@ import zipfile
 
 import keras
 
+from transfer_keras import surgery
 from transfer_keras.config import UserError, choices, one_line
 from transfer_keras.datasets import Preprocessing
 from transfer_keras.networks import pretrained
@@ -69,7 +70,8 @@ def save_classifier(path: pathlib.Path, model: keras.Model, facts: NetworkFacts)
     softmax = keras.layers.Softmax(dtype="float32", name=names[1])
     probabilities = softmax(scaling(model.output))
     with write_whole(path) as partial:
-        keras.Model(model.input, probabilities, name=f"{model.name}_best").save(partial)
+        best = keras.Model(model.input, probabilities, name=f"{model.name}_best")
+        surgery.save(best, partial)
         with zipfile.ZipFile(partial, "a") as archive:
             content = {"version": _VERSION} | dataclasses.asdict(facts)
             archive.writestr(_MEMBER, json.dumps(content, ensure_ascii=False))

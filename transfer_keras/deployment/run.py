@@ -25,6 +25,7 @@ def predict_pictures(
     *,
     threshold: float = 0.0,
     batch_size: int = 32,
+    custom_objects: str | None = None,
     log: Callable[[str], None] = print,
 ) -> None:
     """Asks a network about pictures, and writes what it says.
@@ -36,6 +37,7 @@ def predict_pictures(
         output: of the table.
         threshold: below which probability a picture's class is "unknown".
         batch_size: pictures that are asked about at once.
+        custom_objects: see `open_classifier`.
         log: called with lines for the user.
 
     Raises:
@@ -43,7 +45,7 @@ def predict_pictures(
     """
     paths = find_pictures(pictures)
     _check_output(output, [network, pathlib.Path(pictures).expanduser(), *map(pathlib.Path, paths)])
-    classifier = open_classifier(network)
+    classifier = open_classifier(network, custom_objects=custom_objects)
     classes = classifier.facts.classes
     output.parent.mkdir(parents=True, exist_ok=True)
     asked = classifier.predict(paths, batch_size=batch_size)

@@ -203,7 +203,7 @@ def _training_of(
 def _save_network(workdir: Workdir, row: Row, network: keras.Model, trained: Trained) -> None:
     """Writes all of a network but its row."""
     with write_whole(workdir.network_path(row.treatment)) as partial:
-        network.save(partial)
+        surgery.save(network, partial)
     kernel = next(iter(surgery.units(network)[0].kernels), None)
     if kernel is not None and is_image_kernel(kernel.shape):
         with write_whole(workdir.filters_path(row.treatment)) as partial:

@@ -11,6 +11,7 @@ import keras
 
 from transfer_keras import surgery
 from transfer_keras.config import UserError, one_line
+from transfer_keras.networks.custom_classes import import_hub_of
 
 # What Keras, h5py and zipfile raise for a file that is damaged or holds code.
 UNUSABLE = (
@@ -26,6 +27,11 @@ UNUSABLE = (
     OSError,
     zipfile.BadZipFile,
     zlib.error,
+)
+
+# How `surgery.load` names what it does not know.
+_UNKNOWN = re.compile(
+    r"\w+ '(\S+)' is neither Keras's own|is of class '(\S+)', which Keras does not"
 )
 
 
@@ -55,27 +61,32 @@ def load_trained(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
     return donor
 
 
-def open_file(path: pathlib.Path, advice: str) -> keras.Model:
+def open_file(path: pathlib.Path, advice: str, *, custom_objects: str | None = None) -> keras.Model:
     """Opens any network from the disk; no code in the file is run.
 
     Args:
-        path: a `.keras` file.
+        path: a `.keras` file, or a `.h5` file of a whole network.
         advice: what to do about one that cannot be used.
+        custom_objects: the module with classes of its own that was imported, for the message.
 
     Raises:
-        UserError: if the file is damaged or holds code.
+        UserError: if the file is damaged or holds code, or a class is not known.
     """
-    if not zipfile.is_zipfile(path):
-        reason = "is missing" if not path.exists() else "is no .keras file, or one cut short"
-        raise UserError(f"{path} cannot be used: it {reason}. {advice}.")
+    import_hub_of(path)
     try:
         return surgery.load(path)
-    except UNUSABLE as error:
-        reason = one_line(error)
-        if unknown := re.search(r"Could not locate (class|function) '[^']+'", reason):
-            reason = f"{unknown[0]}: it must be made of Keras's own layers"
-        reason = reason[:300]
-        raise UserError(f"{path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{path} cannot be used: it is missing. {advice}.") from error
+    except surgery.UnreadableFile as error:
+        reason = one_line(error).removeprefix(f"{path}: ")
+        unknown = _UNKNOWN.search(reason)
+        if unknown:
+            name = unknown[1] or unknown[2]
+            reason = f"the class '{name}' is not one of Keras's own"
+            advice = "Give --custom_objects=MODULE, the Python module or .py file that defines it"
+            if custom_objects:
+                advice = f"--custom_objects={custom_objects} does not define it"
+        raise UserError(f"{path} cannot be used: {reason[:500].rstrip('.')}. {advice}.") from error
 
 
 def _describe_layers(model: keras.Model) -> list[str]:

@@ -62,6 +62,7 @@ from transfer_keras.surgery.errors import (
     SurgeryError,
     UnknownLayer,
     UnmatchedLayer,
+    UnreadableFile,
 )
 from transfer_keras.surgery.files import load, save
 from transfer_keras.surgery.flatten import flatten
@@ -95,6 +96,7 @@ __all__ = [
     "Units",
     "UnknownLayer",
     "UnmatchedLayer",
+    "UnreadableFile",
     "assert_unchanged",
     "below",
     "block_names",

@@ -63,3 +63,7 @@ class FrozenWeightChanged(SurgeryError):
 
 class StaleFlags(SurgeryError):
     """A `trainable` flag was set after the training step had been built."""
+
+
+class UnreadableFile(SurgeryError):
+    """A file holds no network that can be made without running code from it."""

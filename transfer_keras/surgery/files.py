@@ -1,56 +1,228 @@
 """Writes and loads `.keras` files that also keep the flags of layers inside composite layers."""
 
+import contextlib
 import json
 import pathlib
+import re
+import struct
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 
+import h5py
 import keras
 
-from transfer_keras.surgery import graph
+from transfer_keras.surgery import errors, graph, keras2
+from transfer_keras.surgery.configs import config_of, is_of_keras
 from transfer_keras.surgery.freezing import set_flag
+from transfer_keras.surgery.fresh import UNREADABLE
+from transfer_keras.surgery.keras2_layers import refuse_lambda
+from transfer_keras.surgery.plain import without_fixed_statistics
 
 # Name of the file inside the `.keras` archive; it lists the flag of each layer.
 _MEMBER = "surgery_flags.json"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+# What Keras, h5py and zipfile raise for a file that is damaged, of something else or holds code.
+_DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    IndexError,
+    ImportError,
+    struct.error,
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
-def save(model: keras.Model, path: str | pathlib.Path) -> None:
-    """Writes a `.keras` file that any Keras can load, with the flag of every inner layer in it.
+def save(model: keras.Model, path: str | pathlib.Path, *, plain: bool = False) -> None:
+    """Writes a `.keras` file that Keras can load, with the flag of every inner layer in it.
 
     Keras's own files keep the flags of the network's layers but not those inside a composite
-    layer, which `transplant` with `expand` sets.
+    layer, which `transplant` with `expand` sets. Some classes write a config that they cannot read
+    back, as layers of KerasHub's ViT do; the file has one that they can.
+
+    Two things in such files are of this package, so that `import transfer_keras.surgery` has to
+    come before Keras loads them: `FixedStatisticsBatchNormalization`, which `transplant` with
+    `batch_norm="statistics_frozen"` makes, and the `hard_sigmoid` of networks that Keras 2 saved.
+    All else any Keras 3 loads.
 
     Args:
-        model: any model that Keras can save.
+        model: any built model that Keras can save; it is not changed.
         path: a file name that ends in `.keras`.
+        plain: whether each `FixedStatisticsBatchNormalization` becomes a plain BatchNormalization
+            that is not trained, in the file. It computes the same, and needs no import; but
+            training it further no longer trains its scale and shift.
+
+    Raises:
+        ValueError: if the path does not end in `.keras`.
+        NotRebuildable: if the model is no model, or not built, or the config of a layer cannot be
+            written; with `plain`, also if it has no graph, or such a BatchNorm lies inside another
+            layer.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     surgery.save(network, pathlib.Path(folder) / "network.keras")
+        ...     surgery.load(pathlib.Path(folder) / "network.keras").output_shape
+        (None, 3)
     """
+    graph.check_model(model)
     path = pathlib.Path(path)
-    model.save(path)
+    if path.suffix != ".keras":
+        raise ValueError(f"path: expected a file name that ends in .keras. Received: {path}")
+    model = without_fixed_statistics(model) if plain else model
+    with _readable_configs(model):
+        try:
+            model.save(path)
+        except UNREADABLE as error:
+            raise errors.NotRebuildable(
+                f"'{model.name}' cannot be written: {errors.one_line(error)[:300]}. Give the class "
+                "of the layer a `get_config` of plain values."
+            ) from error
     flags = [layer.trainable for layer in graph.flat_layers(model)]
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_MEMBER, json.dumps(flags))
 
 
-def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> keras.Model:
-    """Loads a `.keras` file, uncompiled, with the flags of all layers if `save` wrote it.
+@contextlib.contextmanager
+def _readable_configs(model: keras.Model) -> Iterator[None]:
+    """Lets layers give a config that their class can read back, while its block runs.
 
-    Keras refuses a file that holds code (a Lambda); such a file is never loaded with
-    `safe_mode=False`.
+    Layers that are not Keras's own do not say either what they were built on. They are built when
+    they are called, as the network is read; some fail if they are built before, on a list.
+    """
+    mended: list[tuple[dict, str]] = []
+    own_build = keras.Layer.get_build_config
+    try:
+        for layer in graph.flat_layers(model):
+            config = _mended_config(layer)
+            methods = {} if config is None else {"get_config": lambda config=config: dict(config)}
+            if not is_of_keras(type(layer)) and type(layer).get_build_config is own_build:
+                methods["get_build_config"] = lambda: None
+            for name, method in methods.items():
+                vars(layer)[name] = method
+                mended.append((vars(layer), name))
+        yield
+    finally:
+        for attributes, name in mended:
+            del attributes[name]
+
+
+def _mended_config(layer: keras.Layer) -> dict | None:
+    """Gives the config of a layer if it is another than its class gives; None if it is the same."""
+    try:
+        config = config_of(layer)
+    except UNREADABLE:
+        # A layer inside another may never be asked.
+        return None
+    try:
+        return config if config.keys() != layer.get_config().keys() else None
+    except UNREADABLE:
+        return config
+
+
+def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> keras.Model:
+    """Loads a network, uncompiled, with the flags of all layers if `save` wrote it.
+
+    It reads `.keras` files, and HDF5 files (`.h5`) of whole networks; of Keras 2 too, whose
+    configs are brought up to date. Code in a file is never run: there is no `safe_mode=False`.
 
     Args:
         path: the file.
-        custom_objects: name -> class, for classes that are not registered.
+        custom_objects: name -> class or function, for those that are not registered.
 
     Raises:
-        ValueError: from Keras, if it is no such file or holds code.
+        FileNotFoundError: if there is no such file.
+        UnreadableFile: if it is damaged or holds no network, or what Keras 3 does not have, or
+            code (a Lambda); the message says in which layer, and what to do.
     """
     path = pathlib.Path(path)
-    model = keras.saving.load_model(path, custom_objects=custom_objects, compile=False)
+    try:
+        return _load(path, custom_objects or {})
+    except (FileNotFoundError, errors.UnreadableFile):
+        raise
+    except _DAMAGED as error:
+        raise errors.UnreadableFile(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Says in one line why Keras could not load a file; it quotes whole configs before that."""
+    reason = errors.one_line(error).rpartition("Exception encountered: ")[2]
+    if unknown := re.search(
+        r"(?:Could not locate|Unknown) (class|function|layer):? '(.+?)'", reason
+    ):
+        kind, name = unknown.groups()
+        return (
+            f"The {kind} '{name}' is neither Keras's own nor registered. Give it: "
+            f"custom_objects={{'{name}': {name}}}, or import the module that registers it."
+        )
+    return reason[:300]
+
+
+def _load(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
+    if path.is_dir():
+        raise errors.UnreadableFile(
+            f"{path}: is a folder. Expected a .keras or .h5 file; a SavedModel has no layers that "
+            "Keras 3 could make."
+        )
+    with path.open("rb") as file:
+        is_hdf5 = file.read(len(_HDF5)) == _HDF5
+    try:
+        return (_load_h5 if is_hdf5 else _load_keras)(path, custom_objects)
+    except errors.UnreadableFile as error:
+        raise errors.UnreadableFile(f"{path}: {error}") from error.__cause__
+
+
+def _load_h5(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
+    with h5py.File(path) as file:
+        if "model_config" not in file.attrs:
+            raise errors.UnreadableFile(
+                "It holds weights and no network. Build the network, and call "
+                "`model.load_weights(path)`."
+            )
+        of_keras2 = keras2.is_keras2(file.attrs.get("keras_version"))
+    if of_keras2:
+        return keras2.load_h5(path, custom_objects)
+    return keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
+
+
+def _load_keras(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
+    if not zipfile.is_zipfile(path):
+        raise errors.UnreadableFile("It is neither a .keras nor a .h5 file, or one cut short.")
     with zipfile.ZipFile(path) as archive:
-        if _MEMBER not in archive.namelist():
-            return model
-        flags = json.loads(archive.read(_MEMBER))
-    for layer, flag in zip(graph.flat_layers(model), flags, strict=True):
-        set_flag(layer, flag)
-    graph.let_flags_spread(model)
+        if missing := {"metadata.json", "config.json"} - set(archive.namelist()):
+            raise errors.UnreadableFile(
+                f"It is no .keras file: it holds no {' and no '.join(sorted(missing))}."
+            )
+        if keras2.is_keras2(json.loads(archive.read("metadata.json")).get("keras_version")):
+            return keras2.load_keras(path, custom_objects)
+        config = json.loads(archive.read("config.json"))
+        flags = json.loads(archive.read(_MEMBER)) if _MEMBER in archive.namelist() else None
+    for name in _lambdas(config):
+        raise refuse_lambda(name)
+    model = keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
+    if flags is not None:
+        for layer, flag in zip(graph.flat_layers(model), flags, strict=True):
+            set_flag(layer, flag)
+        graph.let_flags_spread(model)
     return model
+
+
+def _lambdas(config) -> list[str]:
+    """Names the layers in a config whose function is code."""
+    if isinstance(config, list):
+        return [name for item in config for name in _lambdas(item)]
+    if not isinstance(config, dict):
+        return []
+    own = config.get("config")
+    if config.get("class_name") == "Lambda" and isinstance(own, dict):
+        function = own.get("function")
+        if isinstance(function, dict) and function.get("class_name") == "__lambda__":
+            return [own.get("name", "lambda")]
+    return [name for value in config.values() for name in _lambdas(value)]

@@ -59,7 +59,8 @@ def flatten(model: keras.Model, *, inputs: keras.KerasTensor | None = None) -> k
         >>> [unit.name for unit in surgery.units(surgery.flatten(network))]
         ['one', 'two']
     """
-    trainable, kind = model.trainable, graph.class_of(model)
+    kind = graph.class_of(model)
+    trainable = model.trainable
     model = graph.functional(model)
     below = None if inputs is None else _model_below(model, inputs)
     stages = [model] if below is None else [below, model]

@@ -22,6 +22,9 @@ def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
         layers: any layers or models.
         value: True to train them, False to freeze them.
 
+    Raises:
+        NotRebuildable: if something is no layer.
+
     Example:
         >>> network = keras.Sequential([
         ...     keras.Input((8,)),
@@ -32,6 +35,11 @@ def set_trainable(layers: Iterable[keras.Layer], value: bool) -> None:
         >>> [layer.name for layer in network.layers if layer.trainable]
         ['two']
     """
+    if isinstance(layers, keras.Layer):
+        raise errors.NotRebuildable(
+            f"Expected a list of layers. Received: {graph.describe(layers)}. Give [layer], or "
+            "`model.layers`."
+        )
     for layer in layers:
         for inner in graph.flat_layers(layer):
             set_flag(inner, value)
@@ -68,6 +76,9 @@ def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
         "layer/index of the inner layer/index of the weight:its name" -> SHA-256 of dtype, shape
         and bytes.
 
+    Raises:
+        NotRebuildable: if it is no model, or not built.
+
     Example:
         >>> network = keras.Sequential([
         ...     keras.Input((8,)),
@@ -79,6 +90,12 @@ def snapshot(model: keras.Model, *, frozen_only: bool = True) -> dict[str, str]:
         >>> len(surgery.snapshot(network, frozen_only=False))
         4
     """
+    graph.check_model(model)
+    return digest_weights(model, frozen_only)
+
+
+def digest_weights(model: keras.Model, frozen_only: bool) -> dict[str, str]:
+    """Computes what `snapshot` gives; of a model that is not built yet, none."""
     digests = {}
     for layer in model.layers:
         for index, inner in enumerate(graph.flat_layers(layer)):

@@ -14,6 +14,10 @@ import random
 import keras
 
 from transfer_keras.surgery import errors, graph
+from transfer_keras.surgery.configs import config_of
+
+# What classes raise that cannot write their config, or be made from it.
+UNREADABLE = (AttributeError, NotImplementedError, TypeError, ValueError)
 
 
 @contextlib.contextmanager
@@ -48,11 +52,12 @@ def remake(
     with _named_error(
         layer, f"; or share the layer: `share=['{layer.name}']`" if may_share else ""
     ):
-        config = without_seeds(layer.get_config())
+        config = without_seeds(config_of(layer))
         if "seed" in config and graph.is_leaf(layer):
             # Dropout without a seed of its own follows PyTorch's global state on that backend.
             config["seed"] = random.randint(1, 10**9)
-        return (kind or type(layer)).from_config({**config, **changes})
+        new = _made(kind or type(layer), {**config, **changes}, layer)
+    return _of_parts(layer, remake) if new is None else new
 
 
 def renamed(layer: keras.Layer, name: str, /, **changes) -> keras.Layer:
@@ -67,7 +72,46 @@ def renamed(layer: keras.Layer, name: str, /, **changes) -> keras.Layer:
         NotRebuildable: if the config cannot be read, or the layer cannot be made from it.
     """
     with _named_error(layer):
-        return type(layer).from_config({**layer.get_config(), "name": name, **changes})
+        new = _made(type(layer), {**config_of(layer), "name": name, **changes}, layer)
+    if new is None:
+        return _of_parts(layer, lambda inner: renamed(inner, inner.name), name)
+    return new
+
+
+def _made(kind: type, config: dict, layer: keras.Layer) -> keras.Layer | None:
+    """Makes a layer of its config; None for a nested network whose config does not restore it."""
+    if not graph.is_graph(layer):
+        return kind.from_config(config)
+    try:
+        new = kind.from_config(config)
+    except UNREADABLE:
+        return None
+    shapes = [[tuple(weight.shape) for weight in model.weights] for model in (layer, new)]
+    return new if shapes[0] == shapes[1] else None
+
+
+def _of_parts(model: keras.Model, make, name: str | None = None) -> keras.Model:
+    """Makes a nested network again from its layers, as a plain functional model.
+
+    Raises:
+        NotRebuildable: if the layers inside would come in another order, by which they are matched.
+    """
+    copy = keras.models.clone_model(model, clone_function=make)
+    copy = keras.Model(copy.input, copy.output, name=name or model.name)
+    if _order(model) != _order(copy):
+        raise errors.NotRebuildable(
+            f"The nested model '{model.name}' ({type(model).__name__}) cannot be made again from "
+            "its config. Open it first, so that its layers are made one by one: "
+            "`surgery.flatten(model)`."
+        )
+    return copy
+
+
+def _order(model: keras.Model) -> list[tuple]:
+    """Lists the kinds of the layers inside a model, with the names of those that are its own."""
+    inputs = keras.layers.InputLayer
+    own = {id(layer): layer.name for layer in model.layers if not isinstance(layer, inputs)}
+    return [(type(inner), own.get(id(inner))) for inner in graph.flat_layers(model)[1:]]
 
 
 @contextlib.contextmanager
@@ -75,7 +119,7 @@ def _named_error(layer: keras.Layer, also: str = ""):
     """Turns an error of its block into a `NotRebuildable` that names the layer and what to do."""
     try:
         yield
-    except (NotImplementedError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise errors.NotRebuildable(
             f"Layer '{layer.name}' ({type(layer).__name__}) cannot be made again from its "
             f"config: {errors.one_line(error)}. Give the class a `get_config` that returns all "

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import keras
 
 from transfer_keras.surgery import errors, freezing, fresh, graph
+from transfer_keras.surgery.configs import config_of
 from transfer_keras.surgery.frozen_part import changes_in_training, digest_state
 from transfer_keras.surgery.rebuild import duplicate
 from transfer_keras.surgery.units import Units, units
@@ -61,6 +62,11 @@ def fuse(models: Mapping[str, keras.Model]) -> keras.Model:
     # What is fused.
     # Each name becomes part of the names of layers, where a slash is forbidden. Each network has
     # one output, and all take the same input.
+    if not isinstance(models, Mapping):
+        raise errors.NotRebuildable(
+            f"Expected several models by their names: {{name: model}}. Received: "
+            f"{graph.describe(models)}."
+        )
     own = [name for name, model in models.items() if graph.class_of(model) is not keras.Model]
     if own:
         raise errors.NotRebuildable(
@@ -149,6 +155,7 @@ def fused_units(fused: keras.Model, name: str) -> Units:
 
 def _network_inside(fused: keras.Model, name: str) -> keras.Model:
     """Gives one network, made of the layers of the fused model."""
+    graph.check_model(fused)
     outputs = fused.output
     if not isinstance(outputs, dict) or name not in outputs:
         known = sorted(outputs) if isinstance(outputs, dict) else "none: not a fused model"
@@ -211,7 +218,7 @@ def _identity(operation) -> tuple | None:
     if has_assets or changes_in_training(operation):
         return None
     try:
-        config = keras.saving.serialize_keras_object(fresh.without_seeds(operation.get_config()))
+        config = keras.saving.serialize_keras_object(fresh.without_seeds(config_of(operation)))
         text = json.dumps(config, sort_keys=True)
     except (TypeError, ValueError):
         return None

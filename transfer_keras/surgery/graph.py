@@ -4,7 +4,8 @@ Keras keeps the graph in attributes that are not public; this is the only module
 """
 
 import inspect
-from collections.abc import Collection, Iterator
+import pathlib
+from collections.abc import Collection, Iterator, Mapping
 
 import keras
 
@@ -14,13 +15,57 @@ from transfer_keras.surgery import errors
 _TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
+def check_model(model) -> None:
+    """Refuses what is no model, and a `Sequential` that is not built.
+
+    Raises:
+        NotRebuildable: in these cases; the message says what to do.
+    """
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise errors.NotRebuildable(
+            "Expected a functional model or a built Sequential. Received: Sequential "
+            f"'{model.name}', which is not built. Begin it with `keras.Input(shape)`, or call it "
+            "on data."
+        )
+    if isinstance(model, keras.Model):
+        return
+    advice = "Give one model."
+    if isinstance(model, str | pathlib.PurePath):
+        advice = "Load the file: `surgery.load(path)`."
+    elif isinstance(model, keras.Layer):
+        advice = "Make a model of it: `keras.Sequential([keras.Input(shape), layer])`."
+    raise errors.NotRebuildable(f"Expected a model. Received: {describe(model)}. {advice}")
+
+
+def check_layer_or_model(layer) -> None:
+    """Refuses what is neither a layer nor a model.
+
+    Raises:
+        NotRebuildable: in this case.
+    """
+    if not isinstance(layer, keras.Layer):
+        raise errors.NotRebuildable(f"Expected a layer or a model. Received: {describe(layer)}.")
+
+
+def describe(value) -> str:
+    """Describes what was received in the place of a model, for messages."""
+    if isinstance(value, str | pathlib.PurePath):
+        return repr(str(value))
+    if isinstance(value, keras.Layer):
+        return f"layer '{value.name}' ({type(value).__name__})"
+    if isinstance(value, list | tuple | Mapping):
+        return f"a {type(value).__name__} of {len(value)}"
+    return type(value).__name__
+
+
 def functional(model: keras.Model) -> keras.Model:
     """Gives a model as a functional one; a built `Sequential` holds one.
 
     Raises:
-        NotRebuildable: if the model is subclassed or not built, so that it has no graph.
+        NotRebuildable: if it is no model, or is subclassed or not built, so that it has no graph.
     """
-    if isinstance(model, keras.Sequential) and model.built and model.inputs:
+    check_model(model)
+    if isinstance(model, keras.Sequential) and model.inputs:
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "_nodes_by_depth"):
         raise errors.NotRebuildable(
@@ -43,9 +88,10 @@ def class_of(model: keras.Model) -> type:
     all others it is `keras.Model`.
 
     Raises:
-        NotRebuildable: if the class trains in its own way, and cannot be made from inputs and
-            outputs.
+        NotRebuildable: if it is no model, or not built, or its class trains in its own way and
+            cannot be made from inputs and outputs.
     """
+    check_model(model)
     kind = type(model)
     own = [name for name in _TRAINING if getattr(kind, name) is not getattr(keras.Model, name)]
     if not own:
@@ -160,7 +206,11 @@ def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
     Returns:
         The layer itself first; parents before children, in an order that is the same for every
         copy of the layer.
+
+    Raises:
+        NotRebuildable: if it is no layer.
     """
+    check_layer_or_model(layer)
     return list(layer._flatten_layers())
 
 
@@ -174,6 +224,18 @@ def let_flags_spread(model: keras.Model) -> None:
     """
     if model.trainable and any(not layer.trainable for layer in flat_layers(model)):
         model._trainable = 1
+
+
+def recorded_arguments(layer) -> dict:
+    """Gives the arguments of a layer's `__init__`; none if one of them is not a plain value."""
+    recorded = getattr(layer, "_auto_config", None)
+    return recorded.config if recorded is not None else {}
+
+
+def is_graph(layer) -> bool:
+    """Tells whether a layer is a model whose graph is all that it computes."""
+    own = type(layer).call.__qualname__ if isinstance(layer, keras.Model) else ""
+    return own == "Functional.call" and hasattr(layer, "_nodes_by_depth")
 
 
 def is_leaf(operation) -> bool:

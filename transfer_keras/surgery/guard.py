@@ -68,7 +68,7 @@ class FrozenGuard(keras.callbacks.Callback):
         """Takes what later checks compare with."""
         self._known = _identities(self.model.weights)
         self._trainable = _identities(self.model.trainable_variables)
-        self._frozen = freezing.snapshot(self.model)
+        self._frozen = freezing.digest_weights(self.model, frozen_only=True)
 
     def _compare_flags(self) -> None:
         """Refuses flags that changed since the training step was built.

@@ -8,7 +8,7 @@ import numpy as np
 
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import errors, fresh
-from transfer_keras.surgery.rebuild import Pairs, copy_own_state
+from transfer_keras.surgery.rebuild import Pairs, copy_states
 from transfer_keras.surgery.spectral_norm import (
     FreezableSpectralNormalization,
     moves_while_frozen,
@@ -117,21 +117,7 @@ def copy_weights(pairs: Pairs, copied: Collection[int], again: Callable) -> set[
         ShapeMismatch: if a layer came out of its config with other weights.
     """
     constant = _constant_weights(pairs, copied, again)
-    rebuilt = [(old, new) for old, new in pairs if old is not new]
-    mismatched = []
-    for old, new in rebuilt:
-        if id(old) in copied:
-            weights = own_weight_pairs(old, new)
-            shapes = [[tuple(w.shape) for w in side] for side in zip(*weights, strict=True)]
-            if weights and shapes[0] != shapes[1]:
-                mismatched.append(f"'{old.name}' has {shapes[0]}, its copy {shapes[1]}")
-                continue
-            copy_own_state(old, new)
-    if mismatched:
-        raise errors.ShapeMismatch(
-            f"{len(mismatched)} layers came out of their config with other weights: "
-            f"{'; '.join(mismatched)}. Their configs do not say all that made them."
-        )
+    copy_states([(old, new) for old, new in pairs if old is not new and id(old) in copied])
     return constant
 
 

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 
 from transfer_keras.surgery import errors, freezing, fresh, graph
+from transfer_keras.surgery.configs import is_of_keras
+from transfer_keras.surgery.weights import own_weight_pairs, own_weights
 
 Pairs = list[tuple[keras.Layer, keras.Layer]]
 
@@ -99,12 +101,45 @@ def copy_own_state(old: keras.Layer, new: keras.Layer) -> None:
     The state of layers inside it is not copied; `flat_pairs` gives their pairs.
     """
     store: dict = {}
+    values = [_copied(weight) for weight in own_weights(old)] if _stores_by_itself(old) else []
     old.save_own_variables(store)
     new.load_own_variables({key: _copied(value) for key, value in store.items()})
+    # What a class stores in its own way may be less than its weights, and change them.
+    for layer in (old, new) if values else ():
+        for weight, value in zip(own_weights(layer), values, strict=True):
+            weight.assign(value)
     if hasattr(old, "save_assets"):
         with tempfile.TemporaryDirectory() as folder:
             old.save_assets(folder)
             new.load_assets(folder)
+
+
+def _stores_by_itself(layer: keras.Layer) -> bool:
+    """Tells whether a class that is not Keras's own says how its weights are stored."""
+    names = ("save_own_variables", "load_own_variables")
+    owners = [next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in names]
+    return not all(map(is_of_keras, owners))
+
+
+def copy_states(pairs: Pairs) -> None:
+    """Copies the state of the first of each pair to the second.
+
+    Raises:
+        ShapeMismatch: if a layer came out of its config with other weights.
+    """
+    mismatched = []
+    for old, new in pairs:
+        weights = own_weight_pairs(old, new)
+        shapes = [[tuple(w.shape) for w in side] for side in zip(*weights, strict=True)]
+        if weights and shapes[0] != shapes[1]:
+            mismatched.append(f"'{old.name}' has {shapes[0]}, its copy {shapes[1]}")
+        else:
+            copy_own_state(old, new)
+    if mismatched:
+        raise errors.ShapeMismatch(
+            f"{len(mismatched)} layers came out of their config with other weights: "
+            f"{'; '.join(mismatched)}. Their configs do not say all that made them."
+        )
 
 
 def copy_seed_states(old: keras.Layer, new: keras.Layer) -> None:
@@ -184,12 +219,12 @@ def duplicate(model: keras.Model, make: Callable[[keras.Layer], keras.Layer], **
     Raises:
         NotRebuildable: if `check_rebuildable` refuses the model, or a layer cannot be made from
             its config.
+        ShapeMismatch: if a layer came out of its config with other weights.
     """
     check_rebuildable(model)
     copy, pairs = rebuild(model, make, seed=None, **options)
     pieces = flat_pairs(pairs)
-    for old, new in pieces:
-        copy_own_state(old, new)
+    copy_states([pair for pair in pieces if pair[0] is not pair[1]])
     for old, new in pairs:
         copy_seed_states(old, new)
     freezing.copy_flags(pieces)

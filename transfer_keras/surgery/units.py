@@ -247,7 +247,12 @@ class _Piece:
 
 
 def has_kernel(layer) -> bool:
-    """Tells whether a layer, or a layer inside it, holds a weight of rank 2 or more."""
+    """Tells whether a layer, or a layer inside it, holds a weight of rank 2 or more.
+
+    Raises:
+        NotRebuildable: if it is no layer.
+    """
+    graph.check_layer_or_model(layer)
     return bool(graph.kernels(layer))
 
 

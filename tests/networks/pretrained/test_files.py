@@ -3,13 +3,17 @@
 import keras
 import numpy as np
 import pytest
+from support.keras2_files import Small
 from support.networks import (
+    PIXELS,
     answers,
     ask,
     classifier,
     network,
     request,
     saved,
+    softmax,
+    unit_list,
 )
 
 from transfer_keras.config.errors import UserError
@@ -30,10 +34,19 @@ def test_files_of_the_older_format(tmp_path):
     own = classifier()
     own.save(tmp_path / "own.h5")
     own.save_weights(tmp_path / "own.weights.h5")
-    with pytest.raises(UserError, match=r"load_model\('own\.h5'\)\.save\('own\.keras'\)\."):
-        network(request(tmp_path / "own.h5"))
+    probabilities = softmax(answers(network(request(tmp_path / "own.h5")), PIXELS))
+    assert probabilities == pytest.approx(answers(own, PIXELS), abs=1e-5)
     with pytest.raises(UserError, match=r"no network.*NAME --donor_weights=.*own\.weights\.h5\."):
         network(request(tmp_path / "own.weights.h5"))
+
+
+def test_files_of_keras_2(tmp_path):
+    small = Small()
+    path = small.write(tmp_path / "own.h5")
+    assert softmax(answers(network(request(path)), small.pixels)) == pytest.approx(
+        small.outputs(), abs=1e-5
+    )
+    assert "own: 4 units, pictures of 6 x 6" in unit_list(request(path))
 
 
 def test_a_class_that_is_not_here_is_named(tmp_path):
@@ -42,7 +55,7 @@ def test_a_class_that_is_not_here_is_named(tmp_path):
 
     inputs = keras.Input((24, 24, 3))
     path = saved(tmp_path, keras.Model(inputs, layers.Dense(2)(Own()(inputs))))
-    with pytest.raises(UserError, match=r"Could not locate class 'Own': .* Keras's own layers\."):
+    with pytest.raises(UserError, match=r"class 'Own' is not one of Keras's own\. Give --custom_"):
         network(request(path))
 
 

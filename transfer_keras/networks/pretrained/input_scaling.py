@@ -1,5 +1,6 @@
 """What a donor takes of a picture, and whether it scales pixel values itself."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -19,6 +20,19 @@ _HIGHEST = 10.0  # Inputs of a kernel beyond it were not scaled,
 _CENTRE = 50.0  # unless their mean was taken off, as the networks of Caffe have it;
 _NARROWEST = 0.1  # what differs less between black and white was scaled twice,
 _MIDDLE = (0.05, 0.95)  # and where grey is as good as black or white, something saturates.
+
+
+class Affine(NamedTuple):
+    """What brings pixel values in 0..255 to those that a network takes.
+
+    Attributes:
+        scale, offset: of each channel of the result, or of all.
+        flipped: whether colours come as BGR.
+    """
+
+    scale: float | list[float]
+    offset: float | list[float]
+    flipped: bool = False
 
 
 class Scaling(NamedTuple):
@@ -80,25 +94,27 @@ def _is_scaled(values: np.ndarray) -> bool:
     return _MIDDLE[0] <= (grey - black) / span <= _MIDDLE[1]
 
 
-def leaves_pixels(scaling: str) -> bool:
+def leaves_pixels(scaling: str | Affine) -> bool:
     """Tells whether a scaling leaves pixel values in 0..255 as they are."""
     scale, offset, flipped = _affine(scaling)
     return not flipped and np.all(np.equal(scale, 1)) and not np.any(offset)
 
 
-def _affine(scaling: str) -> tuple:
-    """Gives (scale, offset, whether colours come as BGR)."""
-    return (*_SCALES[scaling], False) if scaling in _SCALES else _scaling_of_application(scaling)
+def _affine(scaling: str | Affine) -> Affine:
+    if isinstance(scaling, Affine):
+        return scaling
+    return Affine(*_SCALES[scaling]) if scaling in _SCALES else _scaling_of_application(scaling)
 
 
 def scale_pixels(
-    x: keras.KerasTensor, scaling: str, channels: int, dtype: str
+    x: keras.KerasTensor, scaling: str | Affine, channels: int, dtype: str
 ) -> keras.KerasTensor:
     """Brings pixel values in 0..255 to what a donor takes.
 
     Args:
         x: float32 (batch, side, side, 3).
-        scaling: one of `choices.PIXELS`, or the name of a module of keras.applications.
+        scaling: one of `choices.PIXELS`, the name of a module of keras.applications, or what it
+            does itself.
         channels, dtype: of what the donor takes; of 1 channel, greys.
 
     Raises:
@@ -120,17 +136,28 @@ def scale_pixels(
     return x if x.dtype == dtype else keras.ops.cast(x, dtype)
 
 
-def _scaling_of_application(name: str) -> tuple[list[float], list[float], bool]:
-    """Gives (scale and offset of each channel, whether colours come as BGR) of the preprocessing of
-    a module of keras.applications, measured by calling it: all of them are affine."""
+def _scaling_of_application(name: str) -> Affine:
+    """Finds what the preprocessing of a module of keras.applications does."""
     preprocess = getattr(getattr(keras.applications, name, None), "preprocess_input", None)
     if not preprocess:
         raise UserError(
             f"--donor_pixels={name}: expected {', '.join(choices.PIXELS)}, or a module of "
             "keras.applications, as mobilenet_v2."
         )
-    black, *colours = preprocess(np.float32([[[[0, 0, 0]]], *(255 * np.eye(3))[:, None, None]]))
+    return measure_preprocessing(preprocess, side=1)
+
+
+def measure_preprocessing(preprocess: Callable, side: int) -> Affine:
+    """Finds what a function does to pixel values, by calling it on pictures of one colour.
+
+    Args:
+        preprocess: affine, from float32 (4, side, side, 3) in 0..255 to an array of that shape.
+        side: in pixels.
+    """
+    colours = 255 * np.concatenate([np.zeros((1, 3)), np.eye(3)])
+    pictures = np.float32(colours[:, None, None] * np.ones((1, side, side, 1)))
+    black, *colours = keras.ops.convert_to_numpy(preprocess(pictures))
     matrix = np.stack([(colour - black)[0, 0] / 255 for colour in colours])
     flipped = not matrix[0, 0]
     scale = np.diag(matrix[:, ::-1] if flipped else matrix)
-    return scale.tolist(), black[0, 0].tolist(), flipped
+    return Affine(scale.tolist(), black[0, 0].tolist(), flipped)

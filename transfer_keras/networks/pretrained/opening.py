@@ -17,8 +17,11 @@ import transfer_keras.networks.alexnet  # noqa: F401  Its layers may be a donor'
 from transfer_keras import surgery
 from transfer_keras.config import DonorSettings, UserError, choices, first_few, one_line
 from transfer_keras.networks import trained
+from transfer_keras.networks.custom_classes import import_custom_objects
 from transfer_keras.networks.pretrained.head import with_logits
+from transfer_keras.networks.pretrained.hub import open_hub
 from transfer_keras.networks.pretrained.input_scaling import (
+    Affine,
     Scaling,
     leaves_pixels,
     measure_scaling,
@@ -26,7 +29,6 @@ from transfer_keras.networks.pretrained.input_scaling import (
 )
 
 _SIDE = 224  # Of the networks of keras.applications that take any.
-_HDF5 = b"\x89HDF\r\n\x1a\n"  # How such files begin.
 
 
 class Pretrained(NamedTuple):
@@ -58,41 +60,43 @@ def open_pretrained(donor: DonorSettings, image_size: int | None) -> Pretrained:
 @functools.lru_cache(2)
 def _open(donor: DonorSettings, identity: tuple, image_size: int | None) -> Pretrained:
     """Opens a donor whose content has this identity."""
+    if donor.custom_objects:
+        import_custom_objects(donor.custom_objects)
     if donor.is_application:
         model, scaling = _open_application(donor, image_size)
+    elif donor.is_hub:
+        model, scaling, usual_size = open_hub(donor)
+        if model.inputs[0].shape[1] is None:
+            image_size = image_size or usual_size
     else:
-        model, scaling = _open_file(donor.path), None
+        model, scaling = _open_file(donor), None
     try:
         return _prepare(model, donor, scaling, image_size)
     except surgery.SurgeryError as error:
         raise UserError(f"--donor={donor.path}: {error}") from error
 
 
-def _open_file(donor: str) -> keras.Model:
-    path = pathlib.Path(donor)
-    with path.open("rb") as file:
-        older = file.read(len(_HDF5)) == _HDF5
-    if older and _holds_network(path):
+def _open_file(donor: DonorSettings) -> keras.Model:
+    path = pathlib.Path(donor.path)
+    if _holds_weights_only(path):
         raise UserError(
-            f"--donor={donor}: is of Keras's older format (HDF5). Convert it: "
-            f"keras.models.load_model('{path.name}').save('{path.stem}.keras')."
-        )
-    if older:
-        raise UserError(
-            f"--donor={donor}: holds weights (HDF5) and no network. If they are of one of "
-            f"keras.applications: --donor={choices.APPLICATIONS}NAME --donor_weights={donor}."
+            f"--donor={path}: holds weights (HDF5) and no network. If they are of one of "
+            f"keras.applications: --donor={choices.APPLICATIONS}NAME --donor_weights={path}."
         )
     return trained.open_file(
-        path, "Expected a .keras file of a functional or Sequential model without Lambda layers"
+        path,
+        "Expected a .keras or .h5 file of a functional or Sequential model without Lambda layers",
+        custom_objects=donor.custom_objects,
     )
 
 
-def _holds_network(path: pathlib.Path) -> bool:
+def _holds_weights_only(path: pathlib.Path) -> bool:
+    """Tells whether it is an HDF5 file without a network; a damaged one is not told."""
     try:
         with h5py.File(path) as file:
-            return "model_config" in file.attrs
-    except OSError:  # Damaged.
-        return not path.name.endswith(".weights.h5")
+            return "model_config" not in file.attrs
+    except OSError:
+        return False
 
 
 def _open_application(donor: DonorSettings, image_size: int | None) -> tuple[keras.Model, str]:
@@ -133,7 +137,10 @@ def _open_application(donor: DonorSettings, image_size: int | None) -> tuple[ker
 
 
 def _prepare(
-    model: keras.Model, donor: DonorSettings, scaling: str | None, image_size: int | None
+    model: keras.Model,
+    donor: DonorSettings,
+    scaling: str | Affine | None,
+    image_size: int | None,
 ) -> Pretrained:
     """Brings a model to pixel values in 0..255 and to logits.
 
