@@ -50,6 +50,7 @@ setup(
             "ray",
             "ruff",
             "selenium",
+            "keras-hub",
             "tf_keras",  # Keras 2, which writes the older files that are read here.
         ],
     },
