@@ -10,9 +10,10 @@ import pytest
 from transfer_keras import surgery
 
 HAVE_EXAMPLES = {
-    "assert_unchanged", "below", "extract", "flatten", "fuse", "insert", "logits", "lower",
-    "merge_lora", "outputs", "replace", "set_trainable", "snapshot", "swap_head", "transplant",
-    "units", "upper",
+    "GradualUnfreezing", "assert_unchanged", "below", "extract", "flatten", "freeze", "fuse",
+    "insert", "layerwise_decay", "logits", "lower", "merge_lora", "outputs", "replace",
+    "set_trainable", "snapshot", "swap_head", "transplant", "unfreeze", "unit_learning_rates",
+    "units", "upper", "with_channels", "with_input",
 }  # fmt: skip
 
 

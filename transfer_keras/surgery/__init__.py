@@ -49,6 +49,7 @@ shape = surgery.extract(fused, "shape")
 """
 
 from transfer_keras.surgery.block_names import block_names
+from transfer_keras.surgery.channels import with_channels
 from transfer_keras.surgery.cut import lower, upper, used_on_both_sides
 from transfer_keras.surgery.editing import insert, outputs, replace
 from transfer_keras.surgery.errors import (
@@ -72,16 +73,20 @@ from transfer_keras.surgery.fuse import extract, fuse, fused_units
 from transfer_keras.surgery.graph import flat_layers, nodes
 from transfer_keras.surgery.guard import FrozenGuard
 from transfer_keras.surgery.heads import swap_head
+from transfer_keras.surgery.input_shape import with_input
 from transfer_keras.surgery.logits import logits
 from transfer_keras.surgery.lora import merge_lora
 from transfer_keras.surgery.report import Origin, Report
 from transfer_keras.surgery.selection import below
 from transfer_keras.surgery.transplant import Transplanted, transplant
+from transfer_keras.surgery.unfreezing import GradualUnfreezing, freeze, unfreeze
+from transfer_keras.surgery.unit_rates import layerwise_decay, unit_learning_rates
 from transfer_keras.surgery.units import Unit, Units, has_kernel, units
 
 __all__ = [
     "FrozenGuard",
     "FrozenWeightChanged",
+    "GradualUnfreezing",
     "NotACutPoint",
     "NotFresh",
     "NotRebuildable",
@@ -104,11 +109,13 @@ __all__ = [
     "extract",
     "flat_layers",
     "flatten",
+    "freeze",
     "frozen_boundary",
     "fuse",
     "fused_units",
     "has_kernel",
     "insert",
+    "layerwise_decay",
     "load",
     "logits",
     "lower",
@@ -121,7 +128,11 @@ __all__ = [
     "snapshot",
     "swap_head",
     "transplant",
+    "unfreeze",
+    "unit_learning_rates",
     "units",
     "upper",
     "used_on_both_sides",
+    "with_channels",
+    "with_input",
 ]

@@ -70,7 +70,7 @@ def insert(model: keras.Model, *, after: str, layer: keras.Layer) -> keras.Model
         except Exception as error:
             raise refused(layer, tensor, error, "Give another layer.") from error
 
-    return copy_changed(model, make, call=call, advice=_FITTING)
+    return copy_changed(model, make, call=call, advice=lambda _: _FITTING)
 
 
 def replace(model: keras.Model, name: str, layer: keras.Layer) -> keras.Model:
@@ -114,7 +114,7 @@ def replace(model: keras.Model, name: str, layer: keras.Layer) -> keras.Model:
     def call(new, *args, **kwargs):
         return new(*args, **(_taken(layer, kwargs) if new is layer else kwargs))
 
-    return copy_changed(model, make, call=call, advice=_FITTING, own={id(layer)})
+    return copy_changed(model, make, call=call, advice=lambda _: _FITTING, own={id(layer)})
 
 
 def outputs(model: keras.Model, names: Iterable[str], *, as_list: bool = False) -> keras.Model:

@@ -16,7 +16,8 @@ class FrozenGuard(keras.callbacks.Callback):
 
     It also refuses to train if a `trainable` flag was set after the training step had been built:
     Keras on TensorFlow then goes on with the old flags and says nothing. Compile the model again
-    after setting flags.
+    after setting flags. A callback that makes the training step again, as `GradualUnfreezing` does,
+    may set flags during `fit`; then the weights that are still frozen are checked.
 
     Args:
         every: checks after so many batches, beside the check at the end of each epoch; None:
@@ -39,6 +40,7 @@ class FrozenGuard(keras.callbacks.Callback):
         self._frozen: dict[str, str] = {}
         self._trainable: set[int] = set()
         self._known: set[int] = set()
+        self._step = None
 
     def on_train_begin(self, logs=None):
         """Refuses stale flags, and takes the digests that later checks compare with."""
@@ -59,6 +61,14 @@ class FrozenGuard(keras.callbacks.Callback):
         self._check()
 
     def _check(self):
+        if self.model.train_function is not self._step:
+            # The training step was made again and has the new flags.
+            still = (
+                freezing.digest_weights(self.model, frozen_only=True).keys() & self._frozen.keys()
+            )
+            freezing.assert_unchanged(self.model, {name: self._frozen[name] for name in still})
+            self._remember()
+            self._compare_flags()
         freezing.assert_unchanged(self.model, self._frozen)
         self._compare(self._trainable, "this `fit` began")
         if _identities(self.model.weights) != self._known:
@@ -66,6 +76,7 @@ class FrozenGuard(keras.callbacks.Callback):
 
     def _remember(self):
         """Takes what later checks compare with."""
+        self._step = self.model.train_function
         self._known = _identities(self.model.weights)
         self._trainable = _identities(self.model.trainable_variables)
         self._frozen = freezing.digest_weights(self.model, frozen_only=True)

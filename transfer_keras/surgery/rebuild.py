@@ -32,7 +32,7 @@ def rebuild(
         seed: decides, with the place of a layer among the model's, on the layer's initial values.
         call: function that calls a new layer: from (layer, *args, **kwargs) to the outputs. It
             may give the outputs of another layer that does the same.
-        inputs: a tensor to build upon, in place of the model's single input; None: new inputs.
+        inputs: the tensor to build upon, or one for each input of the model; None: new inputs.
         name: of the new model; None: the old name.
         kind: class of the new model, from `graph.class_of`.
 
@@ -60,7 +60,7 @@ def rebuild(
             return call(operation, *args, **kwargs)
 
     if inputs is not None:
-        inputs = keras.tree.pack_sequence_as(model.input, [inputs])
+        inputs = keras.tree.pack_sequence_as(model.input, keras.tree.flatten(inputs))
     copy = keras.models.clone_model(
         model, input_tensors=inputs, clone_function=make_seeded, call_function=call_seeded
     )
@@ -101,9 +101,9 @@ def copy_own_state(old: keras.Layer, new: keras.Layer) -> None:
     The state of layers inside it is not copied; `flat_pairs` gives their pairs.
     """
     store: dict = {}
-    values = [_copied(weight) for weight in own_weights(old)] if _stores_by_itself(old) else []
+    values = [copied(weight) for weight in own_weights(old)] if _stores_by_itself(old) else []
     old.save_own_variables(store)
-    new.load_own_variables({key: _copied(value) for key, value in store.items()})
+    new.load_own_variables({key: copied(value) for key, value in store.items()})
     # What a class stores in its own way may be less than its weights, and change them.
     for layer in (old, new) if values else ():
         for weight, value in zip(own_weights(layer), values, strict=True):
@@ -147,10 +147,10 @@ def copy_seed_states(old: keras.Layer, new: keras.Layer) -> None:
     own = {id(weight) for layer in (old, new) for weight in layer.weights}
     states = ([v for v in layer.variables if id(v) not in own] for layer in (old, new))
     for source, target in zip(*states, strict=True):
-        target.assign(_copied(source))
+        target.assign(copied(source))
 
 
-def _copied(value) -> np.ndarray:
+def copied(value) -> np.ndarray:
     """Copies an array into memory of its own: a training step in JAX frees the weights' buffers."""
     return np.array(keras.ops.convert_to_numpy(value))
 
