@@ -227,7 +227,7 @@ def test_mixed_precision():
 
 
 def shared():
-    """A network whose layer `twin` is in its first and its third unit."""
+    """A network whose layer `twin` is called in its first and again in its second unit."""
     inputs = keras.Input((3,))
     twin = LAYERS.Dense(3, name="twin")
     x = LAYERS.Dense(3, name="between")(twin(inputs))
@@ -236,9 +236,11 @@ def shared():
 
 def test_a_layer_of_two_units():
     model = shared()
-    with pytest.raises(surgery.SharedAcrossCut, match=r"'twin' is in units .*0.25 and 1.0"):
-        surgery.unit_learning_rates(model, "sgd", {1: 0.25})
-    assert surgery.unit_learning_rates(model, "sgd", {2: 0.5})
+    assert [unit.name for unit in surgery.units(model)] == ["twin", "between", "top"]
+    for factors, in_message in (({1: 0.25}, "0.25 and 1.0"), ({2: 0.5}, "1.0 and 0.5")):
+        with pytest.raises(surgery.SharedAcrossCut, match=f"'twin' is in units .*{in_message}"):
+            surgery.unit_learning_rates(model, "sgd", factors)
+    assert surgery.unit_learning_rates(model, "sgd", {1: 0.5, 2: 0.5})
 
 
 def test_what_is_refused():

@@ -11,6 +11,8 @@ from transfer_keras.config import choices
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.sections import check_choice, flags_of
 
+_DATED = "metadata.json"  # File of a preset that holds the time at which it was saved.
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DonorSettings:
@@ -105,7 +107,8 @@ class DonorSettings:
             prefix = choices.HUB if flags[flag].startswith(choices.HUB) else ""
             path = pathlib.Path(flags[flag].removeprefix(prefix))
             files = [path] if path.is_file() else sorted(path.glob("*")) if prefix else []
-            digests = [_digest(file, file.stat().st_mtime_ns) for file in files if file.is_file()]
+            files = [file for file in files if file.is_file() and file.name != _DATED]
+            digests = [_digest(file, file.stat().st_mtime_ns) for file in files]
             if digests:
                 digest = digests[0] if len(digests) == 1 else _combined(digests)
                 flags[flag] = f"{prefix}{path.name} {digest}"

@@ -76,7 +76,7 @@ def with_channels(model: keras.Model, channels: int, *, extra: Extra = "repeat")
         ...     keras.layers.Dense(3, name="two"),
         ... ])
         >>> grey = surgery.with_channels(network, 1)
-        >>> grey.input.shape, grey.get_layer("one").kernel.shape
+        >>> grey.input.shape, tuple(grey.get_layer("one").kernel.shape)
         ((None, 16, 16, 1), (3, 3, 1, 4))
         >>> picture = np.random.default_rng(0).normal(size=(1, 16, 16, 1))
         >>> expected = network.predict(np.repeat(picture, 3, axis=-1), verbose=0)

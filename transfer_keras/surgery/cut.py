@@ -29,15 +29,15 @@ class _Place:
     n: str
 
 
-def layers_below(
+def sides(
     model: keras.Model,
     n: Cut,
     *,
     blocks: Blocks | None = None,
     expand: Expand | None = None,
     cuts: Cuts = "single",
-) -> list[keras.Layer]:
-    """Lists the layers below a cut; the parameters are those of `lower`.
+) -> tuple[list[keras.Layer], list[keras.Layer]]:
+    """Lists the layers below a cut, and those above it; the parameters are those of `lower`.
 
     Raises:
         NotACutPoint: if there is no such cut.
@@ -48,9 +48,9 @@ def layers_below(
     if across:
         raise errors.SharedAcrossCut(
             f"{', '.join(across)} of '{model.name}' is used below and above the cut at {place.n}, "
-            "so it can be neither copied nor fresh. Cut below its first use or above its last."
+            "so it belongs to neither side. Cut below its first use or above its last."
         )
-    return place.below
+    return place.below, place.above
 
 
 def used_on_both_sides(model_units: list[Unit], n: int) -> list[str]:
@@ -186,7 +186,7 @@ def _tensors(model: keras.Model, n: Cut, blocks, expand, cuts: Cuts) -> list:
     if place.tensors is None:
         model_units = units(model, blocks=blocks, expand=expand, cuts=cuts)
         open_at = [str(unit.index) for unit in model_units if unit.output is not None]
-        end = model_units[_count_below(model_units, n) - 1]
+        end = model_units[count_below(model_units, n) - 1]
         several = ", or cuts='several'" if end.index == len(model_units) else ""
         raise errors.NotACutPoint(
             f"No single tensor ends unit {end.index} ('{end.name}') of '{model.name}', so it "
@@ -207,7 +207,7 @@ def _place(model: keras.Model, n: Cut, blocks, expand, cuts: Cuts) -> _Place:
     if isinstance(n, str) and any(layer.name == n for layer in model.layers):
         return _place_at_layer(model, n, cuts)
     model_units = units(model, blocks=blocks, expand=expand, cuts=cuts)
-    count = _count_below(model_units, n)
+    count = count_below(model_units, n)
     output = model_units[count - 1].output if count else tuple(graph.boundary(model, []))
     tensors = None if output is None else list(output if isinstance(output, tuple) else [output])
     below, above = _called(model_units[:count]), _called(model_units[count:])
@@ -263,7 +263,7 @@ def _nearest_cuts(model: keras.Model, layer: keras.Layer) -> str:
     return f"{below} below, {above or 'none'} above"
 
 
-def _count_below(model_units: list[Unit], n: Cut) -> int:
+def count_below(model_units: list[Unit], n: Cut) -> int:
     """Counts the units that lie below a cut.
 
     Args:

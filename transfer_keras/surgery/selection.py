@@ -74,7 +74,7 @@ def lower_layers(
     if layers is None and n is None:
         raise errors.NotACutPoint("Expected n, a whole number or a name, or layers. Got neither.")
     if layers is None:
-        chosen = cut.layers_below(model, n, blocks=blocks, expand=expand, cuts=cuts)
+        chosen, _ = cut.sides(model, n, blocks=blocks, expand=expand, cuts=cuts)
     elif n is not None:
         raise ValueError(f"Give either n or layers. Received: n={n!r}, layers={layers!r}")
     else:

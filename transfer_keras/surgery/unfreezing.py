@@ -1,6 +1,7 @@
 """Freezes and unfreezes units of a network in place, and unfreezes them during a `fit`."""
 
 import contextlib
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
@@ -9,7 +10,7 @@ import keras
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import cut, errors, graph, optimizers
 from transfer_keras.surgery.freezing import set_flag, set_trainable
-from transfer_keras.surgery.units import Blocks, Expand, units
+from transfer_keras.surgery.units import Blocks, Expand
 
 Norms = Literal["frozen", "train"]
 
@@ -46,7 +47,7 @@ def freeze(
         ['one']
         >>> network.compile("adam", "mse")
     """
-    below, _ = _sides(model, n, blocks, expand)
+    below, _ = cut.sides(graph.functional(model), n, blocks=blocks, expand=expand)
     with _changes(model) as changed:
         set_trainable(below, False)
     return changed
@@ -96,7 +97,7 @@ def unfreeze(
         >>> network.compile("adam", "mse")
     """
     _check_norms(batch_norm)
-    _, above = _sides(model, n, blocks, expand)
+    _, above = cut.sides(graph.functional(model), n, blocks=blocks, expand=expand)
     kept = _kept(model, above, keep)
     with _changes(model) as changed:
         if not model.trainable:
@@ -176,12 +177,14 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Checks that the stages follow one another from the top down."""
-        model_units = units(self.model, **self._divided)
-        counts = [cut.count_below(model_units, n) for n in self._schedule.values()]
-        if counts != sorted(counts, reverse=True):
+        below = [
+            {id(layer) for layer in cut.sides(graph.functional(self.model), n, **self._divided)[0]}
+            for n in self._schedule.values()
+        ]
+        if not all(later <= earlier for earlier, later in itertools.pairwise(below)):
             raise ValueError(
-                "schedule: each stage must leave at most as many units frozen as the one before. "
-                f"Received: {dict(zip(self._schedule, counts, strict=True))} units."
+                "schedule: no stage may leave a unit frozen that an earlier one has unfrozen. "
+                f"Received: {self._schedule}"
             )
         self._stage = None
 
@@ -215,20 +218,6 @@ def _check_norms(batch_norm: str) -> None:
             f"batch_norm must be 'frozen' or 'train'. Received: {batch_norm!r}. "
             "`transplant` makes a network of the policy 'statistics_frozen'."
         )
-
-
-def _sides(model: keras.Model, n: cut.Cut, blocks, expand) -> tuple[list, list]:
-    """Gives the layers of the units below a cut, and those above it."""
-    model_units = units(model, blocks=blocks, expand=expand)
-    count = cut.count_below(model_units, n)
-    across = cut.used_on_both_sides(model_units, count)
-    if across:
-        raise errors.SharedAcrossCut(
-            f"{', '.join(across)} of '{model.name}' is used below and above the cut at n={count}, "
-            "so it can be neither frozen nor trained. Cut below its first use or above its last."
-        )
-    sides = (model_units[:count], model_units[count:])
-    return tuple([layer for unit in side for layer in unit.layers] for side in sides)
 
 
 def _kept(model: keras.Model, above: list, names: Collection[str]) -> set[int]:

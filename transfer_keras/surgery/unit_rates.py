@@ -101,13 +101,13 @@ def unit_learning_rates(
     by_weight: dict[int, tuple[str, float]] = {}
     for unit in model_units:
         factor = by_unit.get(unit.index, 1.0)
-        for layer in unit.layers:
+        for layer in unit.calls:
             for weight in layer.weights:
                 name, before = by_weight.setdefault(id(weight), (unit.name, factor))
                 if before != factor and layer.name not in by_layer:
                     raise errors.SharedAcrossCut(
                         f"Layer '{layer.name}' is in units '{name}' and '{unit.name}', which have "
-                        f"the factors {before} and {factor}. Give the layer a factor by its name."
+                        f"the factors {before} and {factor}. Give both units one factor."
                     )
     for name, factor in by_layer.items():
         for weight in _layer(model, model_units, name).weights:

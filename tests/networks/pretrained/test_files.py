@@ -24,7 +24,7 @@ layers = keras.layers
 
 def test_files_that_are_no_network(tmp_path):
     (tmp_path / "bad.keras").write_text("no zip")
-    with pytest.raises(UserError, match=r"bad\.keras cannot be used: it is no \.keras file"):
+    with pytest.raises(UserError, match=r"bad\.keras cannot be used: It is neither a \.keras"):
         network(request(tmp_path / "bad.keras"))
     with pytest.raises(UserError, match=r"--donor=none\.keras: no such file\. Expected the path"):
         ask("none.keras")

@@ -69,7 +69,7 @@ def test_another_content_of_the_folder_is_another_donor(preset, tmp_path):
     assert "custom_objects" not in first
     model.save_to_preset(str(tmp_path / "small"))
     assert request(f"keras_hub:{tmp_path / 'small'}").donor.identity == first
-    (tmp_path / "small" / "metadata.json").write_text("{}")
+    (tmp_path / "small" / "config.json").write_text("{}")
     assert request(f"keras_hub:{tmp_path / 'small'}").donor.identity != first
 
 

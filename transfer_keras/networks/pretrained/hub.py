@@ -1,5 +1,6 @@
 """Networks of KerasHub as donors: presets, their folders, and classes."""
 
+import contextlib
 import inspect
 import pathlib
 import random
@@ -65,15 +66,17 @@ def _open(donor: DonorSettings) -> HubNetwork:
     name = str(pathlib.Path(name).resolve()) if is_local else name
     weights = {"load_weights": donor.weights != choices.NO_WEIGHTS}
     classifier = keras_hub.models.ImageClassifier
+    # The preprocessing is read by itself, since a preset may have none.
+    alone = {"preprocessor": None, **weights}
     makers = [
-        lambda: classifier.from_preset(name, **weights),
-        lambda: classifier.from_preset(name, num_classes=_CLASSES, **weights),
+        lambda: classifier.from_preset(name, **alone),
+        lambda: classifier.from_preset(name, num_classes=_CLASSES, **alone),
         lambda: backbone.from_preset(name, **weights),
     ]
     for make in makers:
         try:
             return _describe(make(), name)
-        except (TypeError, ValueError) as error:
+        except (FileNotFoundError, TypeError, ValueError) as error:
             # It has no classifier, or the family has none.
             reason = error
         except Exception as error:  # Each hub has errors of its own where a download fails.
@@ -111,14 +114,10 @@ def _describe(model: keras.Model, preset: str | None = None) -> HubNetwork:
     """Finds what the preprocessing of a network does, if it has one."""
     import keras_hub
 
-    preprocessor = getattr(model, "preprocessor", None)
-    converter = getattr(preprocessor, "image_converter", None)
-    if converter is None and preset is not None:
-        try:
+    converter = None
+    if preset is not None:
+        with contextlib.suppress(FileNotFoundError, TypeError, ValueError):  # It may have none.
             converter = keras_hub.layers.ImageConverter.from_preset(preset)
-        except (FileNotFoundError, TypeError, ValueError):
-            # The preset says nothing of it.
-            converter = None
     if converter is None:
         return HubNetwork(model, None, None)
     size = converter.image_size
