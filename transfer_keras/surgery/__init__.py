@@ -2,7 +2,8 @@
 
 Needs Keras 3 only, on any backend; knows nothing of the rest of this project. A network is a
 row of `units` (its "layers" in the sense of Yosinski et al. 2014); n of them are lower, the
-others upper. Nothing here changes the model that it is given.
+others upper. `freeze`, `unfreeze` and `set_trainable` set flags in place; all else leaves the model
+that it is given as it is.
 
 Freeze the lower part of MobileNetV2 for a new task of five classes. Everything above unit 20 is
 initialised anew; frozen BatchNorm runs in inference mode:
