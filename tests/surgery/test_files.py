@@ -225,10 +225,12 @@ TAKE_A_MODEL = {
     "digest_function": surgery.digest_function,
     "extract": lambda model: surgery.extract(model, "a"),
     "flatten": surgery.flatten,
+    "freeze": lambda model: surgery.freeze(model, 1),
     "frozen_boundary": surgery.frozen_boundary,
     "fuse": lambda model: surgery.fuse({"a": model}),
     "fused_units": lambda model: surgery.fused_units(model, "a"),
     "insert": lambda model: surgery.insert(model, after="one", layer=LAYERS.ReLU()),
+    "layerwise_decay": lambda model: surgery.layerwise_decay(model, 0.5),
     "logits": surgery.logits,
     "lower": lambda model: surgery.lower(model, 1),
     "merge_lora": surgery.merge_lora,
@@ -239,8 +241,12 @@ TAKE_A_MODEL = {
     "snapshot": surgery.snapshot,
     "swap_head": lambda model: surgery.swap_head(model, 3, seed=0),
     "transplant": lambda model: surgery.transplant(model, 1, seed=0),
+    "unfreeze": lambda model: surgery.unfreeze(model, 1),
+    "unit_learning_rates": lambda model: surgery.unit_learning_rates(model, "adam", {1: 0.5}),
     "units": surgery.units,
     "upper": lambda model: surgery.upper(model, 1),
+    "with_channels": lambda model: surgery.with_channels(model, 1),
+    "with_input": lambda model: surgery.with_input(model, image_size=32),
 }
 
 

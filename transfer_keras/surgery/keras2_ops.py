@@ -37,7 +37,13 @@ def _matmul(a, b, transpose_a=False, transpose_b=False):
 
 
 def _get_item(tensor, slice_spec):
-    return tensor[tuple(map(_slice, slice_spec))]
+    spec = list(map(_slice, slice_spec))
+    # RGB to BGR is `x[..., ::-1]`. PyTorch knows no negative steps.
+    for place, each in enumerate(spec):
+        if each == slice(None, None, -1) and None not in spec:
+            axis = place - len(spec) if Ellipsis in spec[:place] else place
+            tensor, spec[place] = _OPS.flip(tensor, axis), slice(None)
+    return tensor[tuple(spec)]
 
 
 def _slice(spec):
