@@ -102,13 +102,25 @@ def test_the_draws_are_those_of_the_model():
 def test_what_it_says_of_two_roles_is_counted_in_the_draws():
     draws = np.array([[0.7, 0.8, 0.6], [0.7, 0.6, 0.6], [0.7, 0.75, 0.9], [0.7, 0.7, 0.6]])
     one, two, three = Role("AnB", 1), Role("AnB", 2), Role("AnB", 3)
-    posterior = hierarchy.Posterior((one, two, three), draws, 0.0)
+    nothing = np.zeros((3, 3))
+    posterior = hierarchy.Posterior((one, two, three), nothing[0], nothing, draws, 0.0)
     assert posterior.regret(one) == pytest.approx((0.1 + 0 + 0.2 + 0) / 4)
     assert posterior.risk(one, two, 0.02) == 2 / 4
     assert posterior.risk(two, one, 0.02) == 1 / 4
     assert posterior.risk(one, one, 0.0) == 0
     estimate, low, high = posterior.difference(two, one, confidence=1.0)
     assert (estimate, low, high) == pytest.approx((0.0125, -0.1, 0.1))
+
+
+def test_what_is_expected_is_the_mean_of_the_draws():
+    runs = simulate(np.random.default_rng(0), levels_at([3, 6, 9, 12]), seeds=2)
+    posterior = hierarchy.infer_levels(runs, draws=20_000)
+    expected = posterior.expect(posterior.means)
+    spread = posterior.draws.std(axis=0) / np.sqrt(len(posterior.draws))
+    assert np.all(np.abs(posterior.draws.mean(axis=0) - expected) < 4 * spread + 1e-3)
+    assert np.ptp(expected) < np.ptp(posterior.means), "drawn towards each other"
+    moved = posterior.expect(posterior.means + 0.01)
+    np.testing.assert_allclose(moved, expected + 0.01)
 
 
 def test_it_is_the_same_each_time_and_knows_far_apart_from_near():

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -15,6 +15,8 @@ from transfer_keras.results import (
     Interval,
     Runs,
     accuracy_of_choice,
+    choose_role,
+    infer_levels,
     measure_accuracy,
     roles_to_choose,
     write_text,
@@ -113,12 +115,18 @@ def accuracy_of_advice(
     Returns:
         None where the answers are not known, or there are fewer than two pictures.
     """
-    answers: list[Sequence[np.ndarray | None]] = [
-        [result.right for result in runs.of(role)] for role in roles_to_choose(runs)
-    ]
-    if any(right is None or len(right) < 2 for of_role in answers for right in of_role):
+    posterior = infer_levels(runs)
+    if posterior is None:
         return None
-    found = accuracy_of_choice([np.array(of_role) for of_role in answers], reached)
+    roles = roles_to_choose(runs)
+    answers = [np.array([result.right for result in runs.of(role)]) for role in posterior.roles]
+    if answers[0].shape[1] < 2:
+        return None
+
+    def choose(means: np.ndarray) -> int:
+        return posterior.roles.index(choose_role(posterior, roles, means))
+
+    found = accuracy_of_choice(answers, reached, choose=choose)
     basis = "the choice repeated on samples of the validation pictures, and tested on the others"
     if folds:
         basis = (

@@ -8,6 +8,7 @@ from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask, c
 from transfer_keras.results.donor_recommendation import (
     Price,
     best_role,
+    choose_role,
     contenders,
     mean_top1,
     recommend_for_donor,
@@ -15,6 +16,7 @@ from transfer_keras.results.donor_recommendation import (
     table_for_donor,
 )
 from transfer_keras.results.files import PARTIAL, write_text, write_whole
+from transfer_keras.results.hierarchy import infer_levels
 from transfer_keras.results.lock import hold_lock
 from transfer_keras.results.margin import MARGIN
 from transfer_keras.results.measure import BALANCED, TOP1, measure_accuracy
@@ -54,9 +56,11 @@ __all__ = [
     "as_begun",
     "best_role",
     "check_study",
+    "choose_role",
     "compare",
     "contenders",
     "hold_lock",
+    "infer_levels",
     "mean_top1",
     "measure_accuracy",
     "read_study",

@@ -1,14 +1,13 @@
 """Recommendations for the units of a network that was trained elsewhere, as text.
 
-What is taken is what reached the highest mean. How far it may be from the best, and what would do
-nearly as well for less, is read off what all networks together say of what each truly reaches
-(`hierarchy`). That something is not worse is said only where it is probable that it loses no more
-than a margin.
+What is taken, how far it may be from the best, and what would do nearly as well for less, is read
+off what all networks together say of what each truly reaches (`hierarchy`). That something is not
+worse is said only where it is probable that it loses no more than a margin.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,9 +95,28 @@ def _fitted(runs: Runs) -> set[Role]:
 
 
 def best_role(runs: Runs) -> Role:
-    """Finds the role with the highest mean top-1, of those that were repeated often enough."""
+    """Finds the role that is expected to reach most, of those that were repeated often enough.
+
+    It is that of the least regret. Where the answers of a network are not known, it is the role
+    with the highest mean.
+    """
+    posterior, roles = infer_levels(runs), roles_to_choose(runs)
+    if posterior is not None:
+        return choose_role(posterior, roles, posterior.means)
     means = mean_top1(runs)
-    return max(roles_to_choose(runs), key=lambda role: round(means[role], DIGITS))
+    return max(roles, key=lambda role: round(means[role], DIGITS))
+
+
+def choose_role(posterior: Posterior, roles: Sequence[Role], means: np.ndarray) -> Role:
+    """Chooses the role that is expected to reach most, where these means had been measured.
+
+    Args:
+        posterior: of all roles.
+        roles: those that can be chosen; of equals the first is.
+        means: see `Posterior.expect`.
+    """
+    levels = np.round(posterior.expect(means), DIGITS)
+    return max(roles, key=dict(zip(posterior.roles, levels, strict=True)).get)
 
 
 def contenders(runs: Runs, than: Role) -> list[Role]:

@@ -50,17 +50,34 @@ class Posterior:
 
     Attributes:
         roles: they are.
+        means: float (roles,), what was measured: the mean top-1 of each over its seeds.
+        gain: float (roles, roles); see `expect`.
         draws: float (draws, roles), top-1 in fractions.
         seed_variance: of one network's top-1 from seed to seed, in squared fractions; the mean.
     """
 
     roles: tuple[Role, ...]
+    means: np.ndarray
+    gain: np.ndarray
     draws: np.ndarray
     seed_variance: float
 
     def of(self, role: Role) -> np.ndarray:
         """Gives float (draws,), those of a role."""
         return self.draws[:, self.roles.index(role)]
+
+    def expect(self, means: np.ndarray) -> np.ndarray:
+        """Gives the expected levels of the roles where these means had been measured.
+
+        Each mean is drawn towards those of similar networks, the more so the less is known of it.
+
+        Args:
+            means: float (roles,), of the same pictures or of a sample of them.
+
+        Returns:
+            Float (roles,), with the sizes of all parts as they are inferred.
+        """
+        return means.mean() + self.gain @ (means - means.mean())
 
     def regret(self, role: Role) -> float:
         """Gives the mean of what is lost from the best of all roles, in fractions."""
@@ -113,14 +130,16 @@ def infer_levels(runs: Runs, *, draws: int = DRAWS) -> Posterior | None:
     weights /= weights.sum()
 
     rng = np.random.default_rng(0)
-    parts = []
+    parts, mean_gain = [], np.zeros((len(roles), len(roles)))
     for place, count in enumerate(rng.multinomial(draws, weights)):
         if count:
             gain = np.linalg.solve(prior[place] + noise[place], prior[place]).T
             covariance = prior[place] - gain @ prior[place]
             centre = means.mean() + gain @ deviations
+            mean_gain += count / draws * gain
             parts.append(rng.multivariate_normal(centre, covariance, count, method="eigh"))
-    return Posterior(roles, np.concatenate(parts), float(weights @ seed**2))
+    seed_variance = float(weights @ seed**2)
+    return Posterior(roles, means, mean_gain, np.concatenate(parts), seed_variance)
 
 
 def _answers_by_role(runs: Runs) -> dict[Role, np.ndarray] | None:

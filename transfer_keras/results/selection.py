@@ -1,6 +1,6 @@
 """What the network that was chosen reaches on other pictures: a choice flatters what is chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,21 +11,28 @@ _SAMPLES = 1000
 
 
 def accuracy_of_choice(
-    answers: Sequence[np.ndarray], reached: Interval, *, samples: int = _SAMPLES
+    answers: Sequence[np.ndarray],
+    reached: Interval,
+    *,
+    choose: Callable[[np.ndarray], int] = lambda means: int(np.argmax(np.round(means, DIGITS))),
+    samples: int = _SAMPLES,
 ) -> Interval:
     """Estimates the accuracy of a chosen network on pictures that it was not chosen by.
 
     The best of many on the same pictures is too good there. So the choice is repeated on pictures
     drawn with replacement, and what it takes is tested on those that were not drawn (Tsamardinos,
     Greasidou and Borboudakis 2018, "Bootstrapping the out-of-sample predictions for efficient and
-    accurate cross-validation"). The choice is that of the advice: the highest mean over seeds,
-    of equals the first, and of that the best seed. The interval is that of the chosen network,
-    moved by as much: quantiles of the samples would be those of a third of the pictures.
+    accurate cross-validation"). Of what is chosen it is the best seed, as in the advice. The
+    interval is that of the chosen network, moved by as much: quantiles of the samples would be
+    those of a third of the pictures.
 
     Args:
         answers: of each that can be chosen, bool or float (seeds, images), what each image adds to
             its accuracy; two images or more.
         reached: what the chosen network reached on all these images, with its interval.
+        choose: function from float (answers,), the mean of each over seeds and a sample of the
+            images, to the index of what is chosen; where nothing is said, the highest, of equals
+            the first.
         samples: how often the choice is repeated; the samples are always the same.
 
     Returns:
@@ -47,7 +54,7 @@ def accuracy_of_choice(
         drawn = np.bincount(rng.integers(images, size=images), minlength=images)
         if drawn.all():
             continue
-        chosen = tables[int(np.argmax(np.round(means @ drawn, DIGITS)))]
+        chosen = tables[choose(means @ drawn / images)]
         of_seed = chosen[int(np.argmax(chosen @ drawn))]
         found.append(of_seed[drawn == 0].mean())
     expected = float(np.clip(np.mean(found), 0, 1))
