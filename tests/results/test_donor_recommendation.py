@@ -90,8 +90,8 @@ def test_what_is_taken_is_that_of_the_least_regret_and_not_a_lucky_peak():
     text = donor_recommendation.recommend_for_donor(runs, {}, "net")
     probability = int(re.search(r"better, with a probability of (\d+) %", text)[1])
     assert probability < 50
-    results[peak] = result(75, 5)  # That cannot be chance.
-    assert donor_recommendation.best_role(runs) == peak
+    results[peak] = result(75, 5)  # That is no chance.
+    assert donor_recommendation.best_role(Runs({DONOR: {0: results}})) == peak
 
 
 def test_one_that_was_lucky_first_gives_way_to_one_that_was_repeated_less():
