@@ -123,8 +123,8 @@ class PretrainedArchitecture:
         given_sizes: of each, for an output a class of the network itself.
         image_size: side in pixels of its square input.
         cut_points: the n at which it can be cut.
-        self_updating: the first layer that moves its weights even where it is frozen, and of which
-            unit it is; None: there is none.
+        self_updating: the first layer that moves its weights even where it is frozen and cannot be
+            replaced by one that does not, and of which unit it is; None: there is none.
     """
 
     units: tuple[NamedUnit, ...]

@@ -79,6 +79,7 @@ from transfer_keras.surgery.logits import logits
 from transfer_keras.surgery.lora import merge_lora
 from transfer_keras.surgery.report import Origin, Report
 from transfer_keras.surgery.selection import below
+from transfer_keras.surgery.spectral_norm import moves_while_frozen
 from transfer_keras.surgery.transplant import Transplanted, transplant
 from transfer_keras.surgery.unfreezing import GradualUnfreezing, freeze, unfreeze
 from transfer_keras.surgery.unit_rates import layerwise_decay, unit_learning_rates
@@ -121,6 +122,7 @@ __all__ = [
     "logits",
     "lower",
     "merge_lora",
+    "moves_while_frozen",
     "nodes",
     "outputs",
     "replace",

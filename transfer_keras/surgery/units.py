@@ -91,11 +91,12 @@ class Units(list[Unit]):
         return rows
 
     def _total(self) -> str:
-        layers, parameters = (
-            sum(len(unit.layers) for unit in self),
-            sum(unit.parameters for unit in self),
-        )
-        return f"{len(self)} units, {layers} layers, {parameters:,} parameters"
+        counts = {
+            "unit": len(self),
+            "layer": sum(len(unit.layers) for unit in self),
+            "parameter": sum(unit.parameters for unit in self),
+        }
+        return ", ".join(f"{n:,} {what}{'s' * (n != 1)}" for what, n in counts.items())
 
 
 def _shapes(output) -> str:

@@ -146,12 +146,31 @@ def test_it_is_not_cut_where_a_layer_lies_on_both_sides(tmp_path):
     assert "Choose n of 2, 3 (at others a layer is used on both sides)" in unit_list(known)
 
 
-def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
+def spectral(inside):
+    """A network whose second convolution has its spectral norm divided off."""
     inputs = keras.Input((24, 24, 3))
     x = layers.Conv2D(4, 3, name="c1")(layers.Rescaling(1 / 255)(inputs))
-    x = layers.SpectralNormalization(layers.Conv2D(4, 3), name="spectral")(x)
-    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
-    path = saved(tmp_path, keras.Model(inputs, x))
+    norm = layers.SpectralNormalization(layers.Conv2D(4, 3), name="spectral")
+    x = layers.TimeDistributed(norm)(layers.Reshape((1, 22, 22, 4))(x)) if inside else norm(x)
+    x = layers.Reshape((20, 20, 4))(x)
+    return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+def test_a_frozen_spectral_norm_keeps_still(tmp_path):
+    own = spectral(inside=False)
+    path, dataset = saved(tmp_path, own), write_pictures(tmp_path / "pictures")
+    experiment = ask(path, "A2B", dataset=dataset, steps=4, batch_size=8, validations=1)
+    workdir = Workdir(tmp_path / "run")
+    run_experiment(experiment, workdir, log=lambda _: None)
+    trained = keras.saving.load_model(workdir.network_path("A2B"), compile=False)
+    for given, kept in zip(
+        own.get_layer("spectral").weights, trained.get_layer("spectral").weights, strict=True
+    ):
+        np.testing.assert_array_equal(given, kept)
+
+
+def test_what_moves_though_frozen_is_only_fine_tuned(tmp_path):
+    path = saved(tmp_path, spectral(inside=True))
     known = ask(path, "A1B", "A2B+")
     assert "Unit 2 can only be fine-tuned: 'spectral'" in unit_list(known)
     for name in ("A2B", "R2B"):

@@ -88,11 +88,16 @@ def count_units(donor: DonorSettings, image_size: int | None) -> CountedUnits:
 
 
 def _self_updating(units: surgery.Units) -> tuple[str, int] | None:
-    """Finds the first layer that moves its weights even where it is frozen: (name, unit)."""
+    """Finds the first layer that `surgery.transplant` cannot keep still: (name, unit).
+
+    It replaces Keras's own spectral normalisation, but not one that lies inside another layer.
+    """
     for unit in units:
-        for layer in (inner for x in unit.layers for inner in surgery.flat_layers(x)):
-            if isinstance(layer, keras.layers.SpectralNormalization):
-                return layer.name, unit.index
+        for layer in unit.layers:
+            for inner in surgery.flat_layers(layer):
+                replaced = inner is layer and type(inner) is keras.layers.SpectralNormalization
+                if surgery.moves_while_frozen(inner) and not replaced:
+                    return inner.name, unit.index
     return None
 
 
