@@ -150,7 +150,7 @@ def test_share_names_layers(share):
 
 
 def test_expand_names_a_layer():
-    with pytest.raises(surgery.UnmatchedLayer, match="no layer named 'tower'"):
+    with pytest.raises(surgery.UnknownLayer, match="no layer named 'tower'"):
         surgery.units(make_donor(), expand={"tower": lambda layer: []})
 
 

@@ -75,7 +75,7 @@ def test_units_are_a_table():
     assert repr(units) == str(units) == UNITS
     lines = str(units[1:]).splitlines()
     assert lines[1] == "2  two        1          21  100.0%  (None, 3)"
-    assert lines[-1] == "1 units, 1 layers, 21 parameters"
+    assert lines[-1] == "1 unit, 1 layer, 21 parameters"
     assert str(units[0]) == "<Unit 1 'one': 1 layers, 54 parameters, output (None, 6)>"
     page = Cells(units._repr_html_())
     assert page.texts[-1] == UNITS.splitlines()[-1]

@@ -54,7 +54,7 @@ class UnknownLayer(SurgeryError):
 
 
 class UnmatchedLayer(SurgeryError):
-    """A name or pattern matches no layer, a weighted layer no block, or a block is in pieces."""
+    """A pattern matches no layer with weights, such a layer no block, or a block is in pieces."""
 
 
 class FrozenWeightChanged(SurgeryError):

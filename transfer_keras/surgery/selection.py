@@ -68,8 +68,8 @@ def lower_layers(
         ValueError: if both n and `layers` are given.
         NotACutPoint: if neither is given, or there is no such cut.
         SharedAcrossCut: if a weighted layer is called below and above the cut.
-        UnmatchedLayer: if `layers` names a layer that the model does not have, or none with
-            weights.
+        UnknownLayer: if `layers` names a layer that the model does not have.
+        UnmatchedLayer: if `layers` means no layer with weights, or is no regular expression.
     """
     if layers is None and n is None:
         raise errors.NotACutPoint("Expected n, a whole number or a name, or layers. Got neither.")
@@ -121,7 +121,7 @@ def _named(model, names: Collection[str], known: dict[str, keras.Layer]) -> list
     """Lists layers by their names."""
     for name in names:
         if name not in known:
-            raise errors.UnmatchedLayer(
+            raise errors.UnknownLayer(
                 f"layers: '{model.name}' has no layer named {name!r}. Nearest names: "
                 f"{errors.nearest(str(name), list(known))}. Layers inside a layer have names here "
                 "only if `flatten` or `expand` opens it."

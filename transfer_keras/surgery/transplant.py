@@ -98,8 +98,8 @@ def transplant(
 
     Raises:
         NotACutPoint: if no unit ends at n, or neither n nor `layers` is given.
-        UnmatchedLayer: if `layers` names a layer that the donor does not have, or none that has
-            weights.
+        UnknownLayer: if `layers` names a layer that the donor does not have.
+        UnmatchedLayer: if `layers` means no layer with weights, or is no regular expression.
         SharedAcrossCut: if a layer is used both below and above the cut.
         NotRebuildable: if a layer cannot be made from its config, or has tied weights, or LoRA
             (see `merge_lora`); if quantised weights are not in the lower, frozen units; if the

@@ -149,6 +149,7 @@ def units(
         NotACutPoint: if it has no weight of rank 2 or more, so that it has no unit.
         UnmatchedLayer: if a weighted layer matches no block, one unit holds layers of two, a
             block is not in one piece, or `expand` does not give each weight once.
+        UnknownLayer: if `expand` names a layer that the model does not have.
         ValueError: if `cuts` is neither "single" nor "several".
 
     Example:
@@ -346,7 +347,7 @@ def _check_expand(model, expand: Expand) -> None:
     for name, inside in expand.items():
         layer = next((layer for layer in model.layers if layer.name == name), None)
         if layer is None:
-            raise errors.UnmatchedLayer(f"expand: '{model.name}' has no layer named '{name}'.")
+            raise errors.UnknownLayer(f"expand: '{model.name}' has no layer named '{name}'.")
         own = {id(w): w.path for w in layer.weights}
         given = [id(w) for inner in inside(layer) for w in inner.weights]
         missing = [path for key, path in own.items() if key not in given]
