@@ -36,6 +36,22 @@ def twins():
 X = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
 
 
+def test_the_mask_of_a_replaced_layer_goes_with_it():
+    """Keras notes masks in the calls of the layers above."""
+    inputs = keras.Input((5,), dtype="int32")
+    x = LAYERS.Embedding(9, 4, mask_zero=True, name="words")(inputs)
+    model = keras.Model(inputs, LAYERS.SimpleRNN(3, name="rnn")(LAYERS.Dropout(0.1)(x)))
+    perturb(model)
+    tokens = np.array([[1, 2, 0, 0, 0], [3, 4, 5, 0, 0]])
+    for masked in (False, True):
+        new_layer = LAYERS.Embedding(9, 4, mask_zero=masked, name="words")
+        new = surgery.replace(model, "words", new_layer)
+        words = new_layer(tokens)
+        mask = keras.ops.convert_to_tensor(tokens != 0) if masked else None
+        expected = model.get_layer("rnn")(words, mask=mask)
+        np.testing.assert_allclose(as_numpy(new(tokens)), as_numpy(expected), atol=1e-5)
+
+
 def test_insert_is_on_every_path():
     model = branches()
     before = values(model)

@@ -102,6 +102,22 @@ NO_HEADS = {
         ),
         r"after 'last' comes 'unit'",
     ),
+    "hidden dense layer": (
+        lambda x: LAYERS.Dense(4, "relu", name="last")(LAYERS.Flatten()(x)),
+        r"'last' \(Dense\) gives features.*name it: \{'last': 5\}",
+    ),
+    "hidden convolution": (
+        lambda x: LAYERS.Conv2D(4, 3, activation="gelu", name="last")(x),
+        r"'last' \(Conv2D\) gives features.*name it: \{'last': 5\}",
+    ),
+    "ReLU as a layer": (
+        lambda x: LAYERS.LeakyReLU(name="leaky")(LAYERS.Conv2D(4, 3, name="last")(x)),
+        r"'leaky' \(LeakyReLU\) gives features.*name it: \{'last': 5\}",
+    ),
+    "ReLU as an operation": (
+        lambda x: keras.ops.relu(LAYERS.Conv2D(4, 3, name="last")(x)),
+        r"\(Relu\) gives features.*name it: \{'last': 5\}",
+    ),
     "recurrent": (
         lambda x: LAYERS.LSTM(4, name="last")(LAYERS.Reshape((-1, 4))(x)),
         r"last weighted layer is 'last' \(LSTM\)",
@@ -134,13 +150,27 @@ def test_features_are_no_head(kind):
         surgery.transplant(donor, 1, head=5, seed=0)
 
 
-@pytest.mark.parametrize("kind", ["VGG", "MobileNet", "pooled map", "hidden block", "recurrent"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "VGG",
+        "MobileNet",
+        "pooled map",
+        "hidden block",
+        "recurrent",
+        "hidden dense layer",
+        "hidden convolution",
+        "ReLU as a layer",
+        "ReLU as an operation",
+    ],
+)
 def test_a_head_can_be_named(kind):
     donor = network(NO_HEADS[kind][0])
     model = surgery.swap_head(donor, {"last": 5}, seed=0)
-    assert model.output.shape == (None, 5)
+    assert model.output.shape == (*donor.output.shape[:-1], 5)
     assert same(values(model)["below/kernel"], values(donor)["below/kernel"])
-    assert surgery.transplant(donor, 1, head={"last": 5}, seed=0).model.output.shape == (None, 5)
+    new, _ = surgery.transplant(donor, 1, head={"last": 5}, seed=0)
+    assert new.output.shape == model.output.shape
 
 
 def test_the_advice_of_the_error_works():

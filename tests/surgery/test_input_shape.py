@@ -120,18 +120,62 @@ def test_inputs_that_are_no_images():
         surgery.with_input(model, image_size=8)
 
 
+def check_maps(model, other, x):
+    """Checks that maps are equal, by how much they differ from place to place."""
+    expected = as_numpy(other(x))
+    spread = expected.std(axis=(1, 2)).max()
+    assert spread > 0
+    assert np.abs(as_numpy(model(x)) - expected).max() < 1e-2 * spread
+
+
 def test_an_architecture_of_keras():
     def build(shape):
-        return keras.applications.MobileNetV3Small(shape, weights=None, classes=4, dropout_rate=0)
+        return keras.applications.MobileNetV3Small(shape, weights=None, include_top=False)
 
     model = build((32, 32, 3))
     perturb(model)
-    new, built = surgery.with_input(model, image_size=(64, 48)), build((64, 48, 3))
+    new, built = surgery.with_input(model, image_size=(64, 96)), build((64, 96, 3))
     built.set_weights(model.get_weights())
-    x = np.random.default_rng(0).uniform(0, 255, (2, 64, 48, 3)).astype(np.float32)
-    np.testing.assert_allclose(as_numpy(new(x)), as_numpy(built(x)), rtol=1e-4)
+    x = np.random.default_rng(0).uniform(0, 255, (2, 64, 96, 3)).astype(np.float32)
+    check_maps(new, built, x)
     for value, expected in zip(new.weights, built.weights, strict=True):
         np.testing.assert_array_equal(as_numpy(value), as_numpy(expected))
+
+
+def test_paddings_that_were_chosen_by_the_parity_of_a_map():
+    """MobileNetV2 pads even maps by one on a side, and odd ones on both."""
+
+    def build(side):
+        return keras.applications.MobileNetV2((side, side, 3), 0.35, False, weights=None)
+
+    model = build(32)
+    perturb(model)
+    new, built = surgery.with_input(model, image_size=96), build(96)
+    built.set_weights(model.get_weights())
+    x = pictures(96, 96, 2)
+    check_maps(new, built, x)
+    for old, side, pad in ((32, 40, "block_6_pad"), (40, 32, "block_6_pad"), (32, 33, "block_1_")):
+        model = model if old == 32 else build(old)
+        with pytest.raises(surgery.ShapeMismatch, match=rf"'{pad}.*' .* such as a multiple of 32"):
+            surgery.with_input(model, image_size=side)
+
+
+def test_symmetric_paddings_are_for_any_size():
+    model = keras.Sequential([
+        keras.Input((8, 8, 3)),
+        LAYERS.ZeroPadding2D(1, name="pad"),
+        LAYERS.Conv2D(4, 3, strides=2, name="one"),
+        LAYERS.GlobalAveragePooling2D(),
+    ])  # fmt: skip
+    assert surgery.with_input(model, image_size=9).get_layer("one").output.shape == (None, 5, 5, 4)
+
+
+def test_a_nested_model_is_to_be_opened():
+    inner = convolutional(16, 16)
+    model = keras.Sequential([keras.Input((16, 16, 3)), inner])
+    with pytest.raises(surgery.ShapeMismatch, match=r"first: `with_input\(flatten\(model\)"):
+        surgery.with_input(model, image_size=32)
+    assert surgery.with_input(surgery.flatten(model), image_size=32).input.shape[1:3] == (32, 32)
 
 
 def test_on_channels_first():

@@ -264,6 +264,58 @@ def test_what_cannot_be_told_is_an_error(name):
         surgery.logits(donor)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class OwnDense(LAYERS.Dense):
+    def call(self, x):
+        return mine(super().call(x))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Holder(LAYERS.Layer):
+    """A layer of one's own that holds the dense layer, and applies a function to its result."""
+
+    def __init__(self, function="softmax", **options):
+        super().__init__(**options)
+        self.function, self.dense = function, LAYERS.Dense(3)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return getattr(keras.ops, self.function)(self.dense(x))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 3)
+
+    def get_config(self):
+        return {**super().get_config(), "function": self.function}
+
+
+@pytest.mark.parametrize("head", [OwnDense(3, name="own"), Holder(name="own")], ids=["in", "on"])
+def test_layers_of_ones_own_with_weights(head):
+    model = keras.Sequential([keras.Input((8,)), head])
+    perturb(model)
+    with pytest.raises(
+        surgery.NotRebuildable, match=r"ends in 'own' \(\w+\), which gives values that look"
+    ):
+        surgery.logits(model)
+
+
+def test_one_output_of_a_layer_of_ones_own():
+    model = keras.Sequential([keras.Input((8,)), OwnDense(3, name="own")])
+    with pytest.raises(surgery.NotRebuildable, match=r"'own' gives .*told whether .*Give two"):
+        surgery.swap_head(model, 1, seed=0)
+    assert surgery.swap_head(model, 2, seed=0).output.shape == (None, 2)
+
+
+@pytest.mark.parametrize("function", ["relu", "tanh", "softplus"])
+def test_other_layers_of_ones_own_stay(function):
+    model = keras.Sequential([keras.Input((8,)), Holder(function, name="own")])
+    perturb(model)
+    x = data(2, 8)
+    close(as_numpy(surgery.logits(model)(x)), as_numpy(model(x)))
+
+
 def test_a_masked_softmax_is_an_error():
     inputs, mask = keras.Input((4,)), keras.Input((3,), dtype="bool")
     x = LAYERS.Softmax(name="masked")(LAYERS.Dense(3)(inputs), mask)

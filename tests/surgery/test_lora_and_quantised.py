@@ -73,6 +73,19 @@ def test_lora_inside_a_composite_layer():
     assert len(merged.trainable_variables) == len(merged.weights)
 
 
+def test_lora_inside_a_nested_model_is_merged_once_it_is_opened():
+    inner = keras.Sequential([keras.Input((8,)), LAYERS.Dense(6, name="one")], name="trunk")
+    model = keras.Sequential([keras.Input((8,)), inner, LAYERS.Dense(3, name="two")])
+    inner.get_layer("one").enable_lora(2)
+    perturb(model, 1)
+    with pytest.raises(surgery.NotRebuildable, match=r"inside trunk .*merge_lora\(flatten\(model"):
+        surgery.merge_lora(model)
+    merged = surgery.merge_lora(surgery.flatten(model))
+    assert len(merged.weights) == 4
+    x = np.random.default_rng(0).normal(size=(2, 8)).astype("float32")
+    np.testing.assert_allclose(as_numpy(merged(x)), as_numpy(model(x)), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 def test_quantised_units_below_the_cut_stay(mode):
     model = network()

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from support.several import examples, make_masked
 from support.small_network import LAYERS, as_numpy, images, make_donor, perturb, values
 
 from transfer_keras import surgery
@@ -129,6 +130,34 @@ def test_blocks():
     blocks = {"blocks": lambda layer: "low" if layer.name in ("one", "two") else layer.name}
     assert surgery.freeze(model, "low", **blocks) == ["one", "one_bn", "two"]
     assert surgery.unfreeze(model, 0, **blocks) == ["one", "two"]
+
+
+def test_a_network_that_several_tensors_pass():
+    """A mask lives through all blocks of a small BERT, so it has no cut of one tensor there."""
+    model = make_masked()
+    several = surgery.units(model, cuts="several")
+    assert len(several) > len(surgery.units(model))
+    surgery.freeze(model, "narrow_0_norm", cuts="several")
+    frozen = {layer.name for layer in model.layers if layer.weights and not layer.trainable}
+    below = ("embedding", "attention_0", "wide_0", "narrow_0")
+    assert frozen == {
+        x.name
+        for x in model.layers
+        if x.weights and (x.name == "norm" or any(part in x.name for part in below))
+    }
+    surgery.unfreeze(model, 0, cuts="several")
+    assert all(layer.trainable for layer in model.layers)
+    surgery.freeze(model, len(several) - 1, cuts="several")
+    assert [x.name for x in model.layers if x.weights and x.trainable] == ["head"]
+    model.compile("sgd", "mse")
+    stages = surgery.GradualUnfreezing({1: "narrow_0_norm"}, cuts="several")
+    x = examples(model, count=4)
+    model.fit(x, np.ones((4, 3)), epochs=2, callbacks=[stages], verbose=0)
+    assert model.get_layer("wide_1").trainable
+    assert not model.get_layer("wide_0").trainable
+    factors = surgery.layerwise_decay(model, 0.5, cuts="several")
+    assert len(factors) == len(several)
+    surgery.unit_learning_rates(model, "adam", factors, cuts="several")
 
 
 def test_what_is_refused():

@@ -108,10 +108,16 @@ def replace(model: keras.Model, name: str, layer: keras.Layer) -> keras.Model:
     old = graph.calls(model, name)[0].operation
     _check_layer(model, layer, {x.name for x in graph.functional(model).operations if x is not old})
 
+    # Keras notes the mask of an input in the call. It finds that of the new layer by itself.
+    noted, masks = graph.noted_masks(model), {}
+
     def make(operation):
-        return layer if operation is old else fresh.renamed(operation, operation.name)
+        new = layer if operation is old else fresh.renamed(operation, operation.name)
+        masks[id(new)] = noted.get(id(operation), ()) if new is not layer else ()
+        return new
 
     def call(new, *args, **kwargs):
+        kwargs = {key: value for key, value in kwargs.items() if key not in masks[id(new)]}
         return new(*args, **(_taken(layer, kwargs) if new is layer else kwargs))
 
     return copy_changed(model, make, call=call, advice=lambda _: _FITTING, own={id(layer)})

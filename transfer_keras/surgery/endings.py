@@ -13,6 +13,7 @@ from transfer_keras.surgery.activation_kinds import (
     kind_of_activation,
     region_shapes,
 )
+from transfer_keras.surgery.configs import is_of_keras
 
 _LAYERS = keras.layers
 CONVOLUTIONS = (
@@ -242,12 +243,34 @@ def _kinds(ending: Ending) -> Iterator[tuple[Kind, keras.Layer | None]]:
     layer, activation = graph.maker(start), _activation(start)
     if isinstance(layer, WRAPPERS) and gives_probabilities(layer.layer):
         yield Kind("unknown", reason="wraps a model that gives probabilities"), layer
-    elif activation is None:
-        return
-    elif ending.nodes:
+    elif activation is not None and ending.nodes:
         yield _kind_of_region(ending, [activation]), layer
-    else:
+    elif activation is not None:
         yield kind_of_activation(activation, len(start.shape), start.shape), layer
+    elif not ending.nodes and _computes_by_itself(layer):
+        yield _kind_of_call(layer, graph.making_node(start)), layer
+
+
+def _computes_by_itself(layer) -> bool:
+    """Tells whether a layer with weights has a `call` that is not one of Keras's own."""
+    if not isinstance(layer, keras.Layer) or isinstance(layer, keras.Model) or not layer.weights:
+        return False
+    return not is_of_keras(next(kind for kind in type(layer).__mro__ if "call" in vars(kind)))
+
+
+def _kind_of_call(layer: keras.Layer, node) -> Kind:
+    """Tells whether a layer with code of its own gives what looks like probabilities."""
+    shapes = [tensor.shape for tensor in node.input_tensors]
+    dtypes = [keras.backend.standardize_dtype(tensor.dtype) for tensor in node.input_tensors]
+
+    def run(*values):
+        made = dict(zip(map(id, node.input_tensors), values, strict=True))
+        args, kwargs = node.arguments.fill_in(made)
+        return keras.tree.flatten(layer(*args, **kwargs))[0]
+
+    kind = kind_of(run, region_shapes(shapes)[-1:], dtypes)
+    # One that cannot be applied to such arrays is as before: its activation is all that is known.
+    return kind if kind.name == "unknown" and "look like" in kind.reason else Kind("other")
 
 
 def _kind_of_nodes(ending: Ending) -> Kind:

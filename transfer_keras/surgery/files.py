@@ -153,7 +153,7 @@ def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> 
 
 def _reason(error: Exception) -> str:
     """Says in one line why Keras could not load a file; it quotes whole configs before that."""
-    reason = errors.one_line(error).rpartition("Exception encountered: ")[2]
+    *_, quoted, reason = errors.one_line(error).rpartition("Exception encountered: ")
     if unknown := re.search(
         r"(?:Could not locate|Unknown) (class|function|layer):? '(.+?)'", reason
     ):
@@ -162,7 +162,9 @@ def _reason(error: Exception) -> str:
             f"The {kind} '{name}' is neither Keras's own nor registered. Give it: "
             f"custom_objects={{'{name}': {name}}}, or import the module that registers it."
         )
-    return reason[:300]
+    if quoted or isinstance(error, OSError | ImportError | zipfile.BadZipFile | zlib.error):
+        return reason[:300]
+    return f"It is damaged, or was changed by hand ({type(error).__name__}: {reason[:200]})."
 
 
 def _load(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
@@ -187,8 +189,10 @@ def _load_h5(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
                 "`model.load_weights(path)`."
             )
         of_keras2 = keras2.is_keras2(file.attrs.get("keras_version"))
+        config = file.attrs["model_config"]
     if of_keras2:
         return keras2.load_h5(path, custom_objects)
+    _refuse_code(json.loads(config))
     return keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
 
 
@@ -204,8 +208,7 @@ def _load_keras(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
             return keras2.load_keras(path, custom_objects)
         config = json.loads(archive.read("config.json"))
         flags = json.loads(archive.read(_MEMBER)) if _MEMBER in archive.namelist() else None
-    for name in _lambdas(config):
-        raise refuse_lambda(name)
+    _refuse_code(config)
     model = keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
     if flags is not None:
         for layer, flag in zip(graph.flat_layers(model), flags, strict=True):
@@ -214,15 +217,29 @@ def _load_keras(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
     return model
 
 
-def _lambdas(config) -> list[str]:
-    """Names the layers in a config whose function is code."""
-    if isinstance(config, list):
-        return [name for item in config for name in _lambdas(item)]
-    if not isinstance(config, dict):
-        return []
-    own = config.get("config")
-    if config.get("class_name") == "Lambda" and isinstance(own, dict):
-        function = own.get("function")
-        if isinstance(function, dict) and function.get("class_name") == "__lambda__":
-            return [own.get("name", "lambda")]
-    return [name for value in config.values() for name in _lambdas(value)]
+def _refuse_code(config, layer: str = "", kind: str = "") -> None:
+    """Refuses a config in which a function is code, and names the layer that has it.
+
+    Raises:
+        UnreadableFile: in this case.
+    """
+    if isinstance(config, dict):
+        own = config.get("config")
+        # Keras writes an activation without its class: [code, defaults, closure] alone.
+        value = config.get("value")
+        is_code = config.get("class_name") == "__lambda__" or (
+            config.keys() == {"value"} and isinstance(value, list) and len(value) == 3
+        )
+        if is_code and kind == "Lambda":
+            raise refuse_lambda(layer)
+        if is_code:
+            raise errors.UnreadableFile(
+                f"Layer '{layer}' ({kind}) has a function that is code inside the file, which is "
+                "not run. Build the network again in the program that made it, with a named "
+                "function of Keras in its place, and save it with the weights."
+            )
+        if isinstance(own, dict) and "name" in own and "class_name" in config:
+            layer, kind = str(own["name"]), str(config["class_name"])
+        config = list(config.values())
+    for item in config if isinstance(config, list) else ():
+        _refuse_code(item, layer, kind)

@@ -181,13 +181,34 @@ def maker(tensor):
     return tensor._keras_history.operation
 
 
+def making_node(tensor):
+    """Gives the call of a layer or operation that a `KerasTensor` comes from."""
+    return maker(tensor)._inbound_nodes[tensor._keras_history.node_index]
+
+
+def noted_masks(model: keras.Model) -> dict[int, set[str]]:
+    """Finds the arguments that Keras itself gave to the calls of layers: masks of their inputs.
+
+    Returns:
+        Identity of a layer -> names of the arguments, such as "mask", that are the mask of one of
+        its inputs in all its calls that have them.
+    """
+    noted, given = {}, {}
+    for node in nodes(model):
+        masks = {id(getattr(tensor, "_keras_mask", None)) for tensor in node.input_tensors}
+        for name, value in node.arguments.kwargs.items():
+            if isinstance(value, keras.KerasTensor):
+                found = noted if id(value) in masks else given
+                found.setdefault(id(node.operation), set()).add(name)
+    return {key: names - given.get(key, set()) for key, names in noted.items()}
+
+
 def origins(tensor) -> list:
     """Finds the inputs that a `KerasTensor` was made from; none if it is not part of a graph."""
     inputs, visited, pending = [], set(), [tensor] if hasattr(tensor, "_keras_history") else []
     while pending:
         tensor = pending.pop()
-        history = tensor._keras_history
-        node = history.operation._inbound_nodes[history.node_index]
+        node = making_node(tensor)
         if id(node) in visited:
             continue
         visited.add(id(node))

@@ -56,6 +56,17 @@ _FOLLOWERS = (
     _LAYERS.ZeroPadding3D,
 )
 
+# What gives features and no scores, unless probabilities are made of it.
+_OF_FEATURES = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish")
+_FUNCTIONS_OF_FEATURES = {
+    getattr(module, name)
+    for module in (keras.activations, keras.ops)
+    for name in _OF_FEATURES
+    if hasattr(module, name)
+}
+_OPERATIONS_OF_FEATURES = {name.replace("_", "") for name in _OF_FEATURES}
+_LAYERS_OF_FEATURES = (_LAYERS.ReLU, _LAYERS.LeakyReLU, _LAYERS.PReLU, _LAYERS.ELU)
+
 
 def swap_head(
     model: keras.Model,
@@ -69,15 +80,16 @@ def swap_head(
 
     A head is the last weighted layer before an output, if
 
-    - it is dense (`Dense`, `EinsumDense`) or a convolution, inside a `TimeDistributed` too,
+    - it is dense (`Dense`, `EinsumDense`) or a convolution, inside a `TimeDistributed` too, and
+      does not end in ReLU or its like, as hidden layers do,
     - all paths to that output go through it, and it feeds nothing else, and
     - only activations, reshaping, dropout, constant factors and changes of a map's size follow;
       after a dense layer without an activation also BatchNorm, if no activation but softmax or
       sigmoid follows that; and global pooling, if softmax or sigmoid follows it.
 
     A network that gives features, such as one of `keras.applications` with `include_top=False`, has
-    no head. Where features and scores look alike (a convolution and global pooling at the end), the
-    layer is taken for a head only if `classes` names it.
+    no head. Where features and scores look alike (a convolution and global pooling at the end, or a
+    ReLU), the layer is taken for a head only if `classes` names it.
 
     Args:
         model: a functional model or a built `Sequential`; it is not changed.
@@ -209,11 +221,13 @@ def _head(model: keras.Model, ending: Ending, count: int, is_named: bool) -> Hea
         raise _no_head(model, f"its last weighted layer is {what}, no dense one or convolution")
     probabilities = find_probabilities(model, ending.output)
     head = Head(layer, key, outputs, count, (ending,), probabilities)
+    advice = f" If '{layer.name}' is the head, name it: {{'{layer.name}': {count}}}."
     follower = None if is_named else _stranger(head)
     if follower is not None:
         what = f"after '{layer.name}' comes '{follower.name}' ({_kind(follower)})"
-        advice = f" If '{layer.name}' is the head, name it: {{'{layer.name}': {count}}}."
         raise _no_head(model, what, advice)
+    if not is_named and not probabilities and (end := _end_of_features(head)):
+        raise _no_head(model, f"'{end.name}' ({_kind(end)}) gives features, as a ReLU does", advice)
     shape = ending.output.shape[1:]
     if not is_named and shape and outputs not in {count, *shape} and None not in shape:
         raise errors.NotRebuildable(
@@ -243,6 +257,17 @@ def _stranger(head: Head):
         else:
             follows = not isinstance(operation, keras.Layer)
         if not follows:
+            return operation
+    return None
+
+
+def _end_of_features(head: Head):
+    """Finds the layer or operation at the end that is a ReLU or its like; or gives None."""
+    for operation in (head.layer, *(node.operation for node in head.endings[0].nodes)):
+        function = getattr(core(operation), "activation", core(operation))
+        known = isinstance(function, _LAYERS_OF_FEATURES) or function in _FUNCTIONS_OF_FEATURES
+        # An operation of `keras.ops` is an object, of a class that is named after the function.
+        if known or type(function).__name__.lower() in _OPERATIONS_OF_FEATURES:
             return operation
     return None
 
@@ -315,14 +340,20 @@ def _with_all_endings(
 
 
 def _check_softmax_of_one(head: Head, activation: Activation | None) -> None:
-    """Refuses a softmax over a single value."""
+    """Refuses a softmax over a single value, and what may be one."""
     if head.classes > 1:
         return
+    probabilities = head.probabilities
+    if activation is None and probabilities and probabilities.kind.name == "unknown":
+        raise errors.NotRebuildable(
+            f"'{probabilities.name}' {probabilities.kind.reason}, so it cannot be told whether a "
+            f"new head '{head.layer.name}' of one output would be the constant 1. Give two outputs."
+        )
     rank = len(head.endings[0].output.shape)
     if activation is not None:
         constant = "softmax" in kind_of_activation(keras.activations.get(activation), rank).name
     else:
-        constant = head.probabilities is not None and _is_over(head.probabilities, head.outputs)
+        constant = probabilities is not None and _is_over(probabilities, head.outputs)
     if constant:
         raise errors.NotRebuildable(
             f"The new head '{head.layer.name}' of one output would end in softmax, which is the "

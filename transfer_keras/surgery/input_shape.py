@@ -38,8 +38,9 @@ def with_input(
         An uncompiled model that shares nothing with the given one.
 
     Raises:
-        ShapeMismatch: if a layer cannot take the new size, or its weights depend on the size; the
-            message names the first such layer.
+        ShapeMismatch: if a layer cannot take the new size, or its weights depend on the size, or a
+            padding was chosen for maps that are even (or odd) and would not be; the message names
+            the first such layer.
         NotRebuildable: if a layer cannot be made again from its config.
         UnknownLayer: if `positions` names a weight that the network does not have.
 
@@ -83,10 +84,67 @@ def with_input(
             )
         return None
 
+    paddings = _paddings_by_parity(model)
+    checked: dict[int, tuple] = {}
+
+    def make_noted(operation):
+        made = make(operation)
+        if id(operation) in paddings:
+            checked[id(made)] = paddings[id(operation)]
+        return made
+
+    def call(layer, *args, **kwargs):
+        if id(layer) in checked:
+            _check_parity(layer, checked[id(layer)], args[0])
+        return layer(*args, **kwargs)
+
     def advice(layer):
         return _advice(model, layer, old, new)
 
-    return copy_changed(given, make, advice=advice, inputs=inputs, adapt=adapt)
+    return copy_changed(given, make_noted, advice=advice, call=call, inputs=inputs, adapt=adapt)
+
+
+def _paddings_by_parity(model: keras.Model) -> dict[int, tuple]:
+    """Finds paddings that were chosen by whether a map has an even or an odd size.
+
+    Networks such as MobileNetV2 and EfficientNet pad an even map by one less on one side, before a
+    convolution that takes every second place. A network of which all paddings are symmetric has
+    none of them.
+
+    Returns:
+        Identity of a `ZeroPadding2D` -> the size of its input: (rows, columns).
+    """
+    halving = {
+        id(node.input_tensors[0])
+        for node in graph.nodes(model)
+        if getattr(node.operation, "strides", 1) not in (1, (1, 1))
+    }
+    padded = [
+        node
+        for node in graph.nodes(model)
+        if type(node.operation) is keras.layers.ZeroPadding2D
+        and id(node.output_tensors[0]) in halving
+    ]
+    if all(before == after for node in padded for before, after in node.operation.padding):
+        return {}
+    return {id(node.operation): _map_size(node.operation, node.input_tensors[0]) for node in padded}
+
+
+def _map_size(layer: keras.Layer, tensor) -> tuple:
+    """Gives the rows and columns of what a layer takes."""
+    rows = 2 if layer.data_format == "channels_first" else 1
+    return tuple(tensor.shape[rows : rows + 2])
+
+
+def _check_parity(layer: keras.Layer, old: tuple, tensor) -> None:
+    """Refuses a map that is odd where the padding was chosen for an even one, or reversed."""
+    new = _map_size(layer, tensor)
+    if any(None not in pair and pair[0] % 2 != pair[1] % 2 for pair in zip(old, new, strict=True)):
+        raise errors.ShapeMismatch(
+            f"'{layer.name}' (ZeroPadding2D) was chosen for maps of {old[0]} x {old[1]}, and would "
+            f"pad {new[0]} x {new[1]} by one pixel too few or too many on a side. Give an image "
+            "size that can be halved as often, such as a multiple of 32."
+        )
 
 
 def channel_axis(model: keras.Model) -> int:
@@ -167,6 +225,8 @@ def _find_grids(model: keras.Model, names: Collection[str], old, new) -> dict[in
 
 def _advice(model: keras.Model, layer, old, new) -> str:
     """Tells what can be done about a layer that cannot take the new size."""
+    if isinstance(layer, keras.Model):
+        return f"Open '{layer.name}' first: `with_input(flatten(model), image_size={new})`."
     advice = ""
     try:
         model_units = units(model)

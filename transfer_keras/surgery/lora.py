@@ -2,7 +2,7 @@
 
 import keras
 
-from transfer_keras.surgery import freezing, fresh, graph
+from transfer_keras.surgery import errors, freezing, fresh, graph
 from transfer_keras.surgery.rebuild import (
     check_ties,
     copy_own_state,
@@ -26,7 +26,8 @@ def merge_lora(model: keras.Model) -> keras.Model:
         An uncompiled model that shares nothing with the given one.
 
     Raises:
-        NotRebuildable: if a layer cannot be made from its config, or has tied weights.
+        NotRebuildable: if an adapter lies inside a nested model, or a layer cannot be made from its
+            config or has tied weights.
 
     Example:
         >>> network = keras.Sequential(
@@ -43,6 +44,12 @@ def merge_lora(model: keras.Model) -> keras.Model:
         return fresh.renamed(operation, operation.name, **merged)
 
     copy, pairs = rebuild(model, make, seed=None, kind=kind)
+    left = [layer.name for layer in copy.layers if any(map(has_lora, graph.flat_layers(layer)))]
+    if left:
+        raise errors.NotRebuildable(
+            f"Low-rank adapters lie inside {errors.first_few(left)} of '{model.name}', which is "
+            "made again with them. Open nested models first: `merge_lora(flatten(model))`."
+        )
     pieces = flat_pairs(pairs)
     for old, new in pieces:
         # What a layer saves is merged already.

@@ -10,13 +10,18 @@ import keras
 from transfer_keras.surgery import batch_norm as bn
 from transfer_keras.surgery import cut, errors, graph, optimizers
 from transfer_keras.surgery.freezing import set_flag, set_trainable
-from transfer_keras.surgery.units import Blocks, Expand
+from transfer_keras.surgery.units import Blocks, Cuts, Expand
 
 Norms = Literal["frozen", "train"]
 
 
 def freeze(
-    model: keras.Model, n: cut.Cut, *, blocks: Blocks | None = None, expand: Expand | None = None
+    model: keras.Model,
+    n: cut.Cut,
+    *,
+    blocks: Blocks | None = None,
+    expand: Expand | None = None,
+    cuts: Cuts = "single",
 ) -> list[str]:
     """Freezes the lower n units of a network, in place; others keep their flags.
 
@@ -26,9 +31,9 @@ def freeze(
 
     Args:
         model: a functional model or a built `Sequential`; its flags are changed, its weights not.
-        n: how many units; a negative number counts from the top; or the name of the unit or layer
-            up to which (see `units`).
-        blocks, expand: how the network is divided into units; see `units`.
+        n: how many units, where a negative number counts from the top; or the name of a layer,
+            whose own output is the cut (see `lower`): what follows it in its unit lies above.
+        blocks, expand, cuts: how the network is divided into units; see `units`.
 
     Returns:
         The names of the layers with weights whose flags, or those of layers inside them, changed.
@@ -47,7 +52,7 @@ def freeze(
         ['one']
         >>> network.compile("adam", "mse")
     """
-    below, _ = cut.sides(graph.functional(model), n, blocks=blocks, expand=expand)
+    below, _ = cut.sides(graph.functional(model), n, blocks=blocks, expand=expand, cuts=cuts)
     with _changes(model) as changed:
         set_trainable(below, False)
     return changed
@@ -61,6 +66,7 @@ def unfreeze(
     keep: Collection[str] = (),
     blocks: Blocks | None = None,
     expand: Expand | None = None,
+    cuts: Cuts = "single",
 ) -> list[str]:
     """Unfreezes all units above the lower n of a network, in place; the lower keep their flags.
 
@@ -73,7 +79,7 @@ def unfreeze(
         batch_norm: "frozen": BatchNorm that is frozen stays so, and runs in inference mode, as
             Keras's guide of fine-tuning advises; "train": it is unfrozen too.
         keep: names of layers that keep their flags, such as those that are fixed by design.
-        blocks, expand: how the network is divided into units; see `units`.
+        blocks, expand, cuts: how the network is divided into units; see `units`.
 
     Returns:
         The names of the layers with weights whose flags, or those of layers inside them, changed.
@@ -97,7 +103,7 @@ def unfreeze(
         >>> network.compile("adam", "mse")
     """
     _check_norms(batch_norm)
-    _, above = cut.sides(graph.functional(model), n, blocks=blocks, expand=expand)
+    _, above = cut.sides(graph.functional(model), n, blocks=blocks, expand=expand, cuts=cuts)
     kept = _kept(model, above, keep)
     with _changes(model) as changed:
         if not model.trainable:
@@ -128,9 +134,9 @@ class GradualUnfreezing(keras.callbacks.Callback):
 
     Args:
         schedule: epoch, counted from 0 as in `fit` -> number of lower units that stay frozen from
-            then on, or the name up to which; see `freeze`.
+            then on, or the name of a layer; see `freeze`.
         batch_norm, keep: what stays frozen; see `unfreeze`.
-        blocks, expand: how the network is divided into units; see `units`.
+        blocks, expand, cuts: how the network is divided into units; see `units`.
 
     Raises:
         ValueError: if an epoch is no whole number, or more units are frozen later than before.
@@ -161,6 +167,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
         keep: Collection[str] = (),
         blocks: Blocks | None = None,
         expand: Expand | None = None,
+        cuts: Cuts = "single",
     ):
         super().__init__()
         _check_norms(batch_norm)
@@ -171,7 +178,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 f"frozen from each on. Received: {dict(schedule)!r}"
             )
         self._schedule = dict(sorted(schedule.items()))
-        self._divided = {"blocks": blocks, "expand": expand}
+        self._divided = {"blocks": blocks, "expand": expand, "cuts": cuts}
         self._options = {"batch_norm": batch_norm, "keep": keep, **self._divided}
         self._stage: int | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 
 from transfer_keras.surgery import cut, errors, graph, optimizers
-from transfer_keras.surgery.units import Blocks, Expand, Units, units
+from transfer_keras.surgery.units import Blocks, Cuts, Expand, Units, units
 
 
 def layerwise_decay(
@@ -16,6 +16,7 @@ def layerwise_decay(
     *,
     blocks: Blocks | None = None,
     expand: Expand | None = None,
+    cuts: Cuts = "single",
 ) -> dict[int, float]:
     """Gives factors of the learning rate that fall from unit to unit, from the top down.
 
@@ -25,10 +26,11 @@ def layerwise_decay(
     Args:
         model: a functional model or a built `Sequential`.
         decay: more than 0; below 1, lower units learn more slowly.
-        blocks, expand: how the network is divided into units; see `units`.
+        blocks, expand, cuts: how the network is divided into units; see `units`.
 
     Returns:
-        Index of the unit -> factor, for `unit_learning_rates` with the same `blocks` and `expand`.
+        Index of the unit -> factor, for `unit_learning_rates` with the same `blocks`, `expand`
+            and `cuts`.
 
     Example:
         >>> network = keras.Sequential([
@@ -42,7 +44,7 @@ def layerwise_decay(
     """
     if not _is_factor(decay) or decay == 0:
         raise ValueError(f"decay must be a finite number above 0. Received: {decay!r}")
-    count = len(units(model, blocks=blocks, expand=expand))
+    count = len(units(model, blocks=blocks, expand=expand, cuts=cuts))
     return {index: float(decay) ** (count - index) for index in range(1, count + 1)}
 
 
@@ -53,6 +55,7 @@ def unit_learning_rates(
     *,
     blocks: Blocks | None = None,
     expand: Expand | None = None,
+    cuts: Cuts = "single",
 ) -> keras.optimizers.Optimizer:
     """Makes an optimizer that multiplies the learning rate of each unit by a factor of its own.
 
@@ -72,7 +75,7 @@ def unit_learning_rates(
         factors: index of a unit (negative ones count from the top), or name of a unit or layer ->
             factor, 0 or more. All others have 1. Names of units override indices, and names of
             layers both; the name that a unit shares with its first layer means the unit.
-        blocks, expand: how the network is divided into units; see `units`.
+        blocks, expand, cuts: how the network is divided into units; see `units`.
 
     Returns:
         An optimizer for `model.compile`.
@@ -93,7 +96,7 @@ def unit_learning_rates(
         >>> network.compile(optimizer, "mse")
         >>> _ = network.fit(np.ones((4, 8)), np.ones((4, 3)), verbose=0)
     """
-    model_units = units(model, blocks=blocks, expand=expand)
+    model_units = units(model, blocks=blocks, expand=expand, cuts=cuts)
     wrong = {key: factor for key, factor in factors.items() if not _is_factor(factor)}
     if wrong:
         raise ValueError(f"factors must be finite numbers, 0 or more. Received: {wrong}")

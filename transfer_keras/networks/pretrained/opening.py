@@ -156,7 +156,7 @@ def _prepare(
         # One tensor each; and no class that trains in its own way, for the step here is another.
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if any(getattr(layer, "lora_enabled", False) for layer in surgery.flat_layers(model)):
-        model = surgery.merge_lora(model)
+        model = surgery.merge_lora(surgery.flatten(model))
 
     def on_pixels(scaling):
         image = keras.Input((side, side, 3), name="image")
