@@ -17,10 +17,16 @@ trunk = keras.applications.MobileNetV2(input_shape=(96, 96, 3), alpha=0.35, incl
                                        weights=None, pooling="avg")
 layers = [keras.layers.Rescaling(1 / 127.5, -1, input_shape=(96, 96, 3)), trunk]
 network = keras.Sequential([*layers, keras.layers.Dense(4, "softmax")])
-network.set_weights([w + np.random.normal(size=w.shape, scale=0.02) ** 2
-                     for w in network.get_weights()])
+rng = np.random.default_rng(0)
+colours = rng.uniform(0, 255, (4, 1, 1, 3))
+pictures = np.float32(colours * rng.uniform(0.5, 1, (4, 96, 96, 1)))
+norms = [x for x in trunk.layers if isinstance(x, keras.layers.BatchNormalization)]
+for norm in norms:
+    norm.momentum = 0.0
+network(pictures, training=True)  # So that each map has the size that it has in a trained network.
+for norm in norms:
+    norm.momentum = 0.99
 network.save("old.h5")
-pictures = np.random.default_rng(0).uniform(0, 255, (4, 96, 96, 3)).astype("float32")
 np.savez("answers.npz", pictures=pictures, answers=network(pictures, training=False))
 """
 OWN = """
