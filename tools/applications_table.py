@@ -93,8 +93,9 @@ def _donor(name: str, top: bool):
             weights=None, include_top=False, input_shape=(224, 224, 3)
         )
     random = np.random.default_rng(0)
-    for weight in donor.weights:
-        if weight.dtype.startswith("float"):
+    for layer in donor.layers:
+        # A Normalization computes with constants that it has derived from its weights.
+        for weight in layer.weights if not hasattr(layer, "finalize_state") else ():
             value = keras.ops.convert_to_numpy(weight)
             weight.assign(value * random.uniform(0.9, 1.1, value.shape) + 1e-3)
     return donor
@@ -130,7 +131,7 @@ def _try(donor, n: int, mode: str) -> str:
             wrong.append(f"flags of {layer.name}")
     picture = np.random.default_rng(0).uniform(0, 255, (1, *donor.input_shape[1:]))
     outputs = [surgery.lower(model, n)(picture, training=False) for model in (donor, new)]
-    if not np.array_equal(*outputs):
+    if not (np.isfinite(outputs[0]).all() and np.allclose(*outputs, rtol=1e-5)):
         wrong.append("outputs of the lower part")
     return ", ".join(wrong[:3]) or "right"
 

@@ -221,7 +221,7 @@ def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
     before = weights(tmp_path, "B2B")
     shutil.rmtree(tmp_path / "B2B")
     Workdir(tmp_path).network_path("baseB").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"baseB/network.keras cannot be used: it is no .keras"):
+    with pytest.raises(UserError, match=r"baseB/network.keras cannot be used: It is neither a"):
         run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
     shutil.rmtree(tmp_path / "baseB")
     run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)

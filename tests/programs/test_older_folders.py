@@ -1,4 +1,4 @@
-"""What version 0.1.0 left on disk goes on, is reported and is advised from as by that version.
+"""What version 0.1.0 left on disk goes on, is reported and is advised from.
 
 `tests/data/version_0_1_0.zip` was written by it: a small donor, pictures, a workdir whose second
 group was stopped in the middle, a folder of `advise` with two seeds, and what that version made of
@@ -49,8 +49,9 @@ def test_a_workdir_that_was_stopped_goes_on_and_is_reported(program, folder):
             else:
                 assert new[field] == value, (name, field)
     output = succeed(program, "report", "--workdir=begun")
-    begins = (folder / "expected" / "report.txt").read_text().partition(". ")[0]
-    assert output.startswith(begins), "what it says after that has changed"
+    # That version took training from scratch where a transfer reached the same.
+    assert "Train from scratch: no transfer" in (folder / "expected" / "report.txt").read_text()
+    assert output.startswith("Split donor: Take the lower 2 units of donor, fine-tuned: top-1 1.0")
     table = (folder / "begun" / "report" / "results.csv").read_text().splitlines()
     before = (folder / "expected" / "results.csv").read_text().splitlines()
     assert table[0] == before[0]
@@ -67,8 +68,12 @@ def levels(table):
     return found
 
 
-def test_a_folder_of_advice_is_advised_from_without_a_difference(program, folder):
-    """In a second no network is trained; what is on disk is reported."""
+def test_a_folder_of_advice_is_advised_from(program, folder):
+    """In a second no network is trained; what is on disk is reported.
+
+    That version took the highest mean, here of two networks on twelve pictures; the others say that
+    it is a lucky one.
+    """
     output = succeed(
         program, "advise", *SETTINGS, "--steps=60", "--budget=1s", "--workdir=advice"
     )  # fmt: skip
@@ -77,16 +82,16 @@ def test_a_folder_of_advice_is_advised_from_without_a_difference(program, folder
     assert len(levels(expected)) == 4
     _, _, table = output.partition("\nn  up to unit")
     assert levels(table) == levels(expected)
-    for line in (*expected.splitlines()[7:8], *expected.splitlines()[-3:]):
+    for line in expected.splitlines()[-3:]:
         assert line.rstrip(".") in output
+    assert "Take the lower 2 units of donor (up to c2), frozen: top-1 0.833" in expected
+    assert "Train from scratch: no transfer that was tried is likely to do better" in output
     card, card_then = (
-        (folder / name / "MODEL_CARD.md").read_text() for name in ("advice", "expected")
+        (folder / name / "MODEL_CARD.md").read_text().partition("## How it was trained")[2]
+        for name in ("advice", "expected")
     )
-    for part in ("## Classes", "## How it was trained"):
-        assert (
-            card.partition(part)[2].partition("\n## ")[0]
-            == (card_then.partition(part)[2].partition("\n## ")[0])
-        )
+    card, card_then = (re.sub(r"`seed`: \d", "", each) for each in (card, card_then))
+    assert card.partition("\n## ")[0] == card_then.partition("\n## ")[0]
     assert (folder / "advice" / "best.keras").exists()
 
 

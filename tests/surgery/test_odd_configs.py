@@ -157,12 +157,12 @@ def test_the_donor_s_own_seed_is_not_fresh():
 class NoConfig(LAYERS.Layer):
     """Cannot be made from its config."""
 
-    def __init__(self, width, **kwargs):
+    def __init__(self, scale, **kwargs):
         super().__init__(**kwargs)
-        self.width = width
+        self._function = scale
 
     def call(self, x):
-        return x * self.width
+        return self._function(x)
 
     def get_config(self):
         return {"name": self.name}
@@ -170,7 +170,7 @@ class NoConfig(LAYERS.Layer):
 
 def test_share_is_advised_only_where_it_is_an_argument():
     inputs = keras.Input((4,))
-    x = LAYERS.Dense(4, name="one")(NoConfig(2, name="odd")(inputs))
+    x = LAYERS.Dense(4, name="one")(NoConfig(lambda x: 2 * x, name="odd")(inputs))
     model = keras.Model(inputs, x)
     with pytest.raises(surgery.NotRebuildable, match=r"share=\['odd'\]"):
         surgery.transplant(model, 1, seed=0)

@@ -264,7 +264,7 @@ def _what_to_take(
         regret = 100 * posterior.regret(taken)
         reached += f"; the best of all that was tried may be {regret:.1f} points better"
     if taken == BASE:
-        return f"Train from scratch: no transfer that was tried does better: {reached}."
+        return f"Train from scratch: no transfer that was tried is likely to do better: {reached}."
     lower = named.lower(taken).format(of=f" of {donor_name}")
     return f"Take {lower}, {_MODES[taken.family]}: {reached}."
 
