@@ -87,11 +87,10 @@ def _donor(name: str, top: bool):
     import keras
     import numpy as np
 
-    donor = getattr(keras.applications, name)(weights=None, include_top=top)
-    if not top and None in donor.input_shape[1:3]:
-        donor = getattr(keras.applications, name)(
-            weights=None, include_top=False, input_shape=(224, 224, 3)
-        )
+    make = getattr(keras.applications, name)
+    donor = make(weights=None, include_top=top)
+    if None in donor.input_shape[1:3]:  # It takes any size.
+        donor = make(weights=None, include_top=top, input_shape=(224, 224, 3))
     random = np.random.default_rng(0)
     for layer in donor.layers:
         # A Normalization computes with constants that it has derived from its weights.
