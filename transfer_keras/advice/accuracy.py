@@ -15,7 +15,6 @@ from transfer_keras.results import (
     Interval,
     Runs,
     accuracy_of_choice,
-    choose_role,
     infer_levels,
     measure_accuracy,
     roles_to_choose,
@@ -124,7 +123,7 @@ def accuracy_of_advice(
         return None
 
     def choose(means: np.ndarray) -> int:
-        return posterior.roles.index(choose_role(posterior, roles, means))
+        return posterior.roles.index(posterior.choose(roles, means))
 
     found = accuracy_of_choice(answers, reached, choose=choose)
     basis = "the choice repeated on samples of the validation pictures, and tested on the others"

@@ -8,7 +8,6 @@ from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask, c
 from transfer_keras.results.donor_recommendation import (
     Price,
     best_role,
-    choose_role,
     contenders,
     mean_top1,
     recommend_for_donor,
@@ -56,7 +55,6 @@ __all__ = [
     "as_begun",
     "best_role",
     "check_study",
-    "choose_role",
     "compare",
     "contenders",
     "hold_lock",

@@ -7,7 +7,7 @@ worse is said only where it is probable that it loses no more than a margin.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -102,21 +102,9 @@ def best_role(runs: Runs) -> Role:
     """
     posterior, roles = infer_levels(runs), roles_to_choose(runs)
     if posterior is not None:
-        return choose_role(posterior, roles, posterior.means)
+        return posterior.choose(roles, posterior.means)
     means = mean_top1(runs)
     return max(roles, key=lambda role: round(means[role], DIGITS))
-
-
-def choose_role(posterior: Posterior, roles: Sequence[Role], means: np.ndarray) -> Role:
-    """Chooses the role that is expected to reach most, where these means had been measured.
-
-    Args:
-        posterior: of all roles.
-        roles: those that can be chosen; of equals the first is.
-        means: see `Posterior.expect`.
-    """
-    levels = np.round(posterior.expect(means), DIGITS)
-    return max(roles, key=dict(zip(posterior.roles, levels, strict=True)).get)
 
 
 def contenders(runs: Runs, than: Role) -> list[Role]:

@@ -22,6 +22,7 @@ from transfer_keras.results.roles import (
     TUNED_TRANSFER,
     Role,
 )
+from transfer_keras.results.selection import DIGITS
 from transfer_keras.results.statistics import Interval, differ_by_seed, pool_seed_variance
 
 DRAWS = 4000
@@ -78,6 +79,16 @@ class Posterior:
             Float (roles,), with the sizes of all parts as they are inferred.
         """
         return means.mean() + self.gain @ (means - means.mean())
+
+    def choose(self, roles: Sequence[Role], means: np.ndarray) -> Role:
+        """Chooses the role that is expected to reach most, of equals the first.
+
+        Args:
+            roles: those that can be chosen.
+            means: see `expect`.
+        """
+        levels = np.round(self.expect(means), DIGITS)
+        return max(roles, key=dict(zip(self.roles, levels, strict=True)).get)
 
     def regret(self, role: Role) -> float:
         """Gives the mean of what is lost from the best of all roles, in fractions."""

@@ -59,11 +59,8 @@ _FOLLOWERS = (
 # What gives features and no scores, unless probabilities are made of it.
 _OF_FEATURES = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish")
 _FUNCTIONS_OF_FEATURES = {
-    getattr(module, name)
-    for module in (keras.activations, keras.ops)
-    for name in _OF_FEATURES
-    if hasattr(module, name)
-}
+    vars(module).get(name) for module in (keras.activations, keras.ops) for name in _OF_FEATURES
+} - {None}
 _OPERATIONS_OF_FEATURES = {name.replace("_", "") for name in _OF_FEATURES}
 _LAYERS_OF_FEATURES = (_LAYERS.ReLU, _LAYERS.LeakyReLU, _LAYERS.PReLU, _LAYERS.ELU)
 
