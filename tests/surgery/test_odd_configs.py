@@ -53,6 +53,23 @@ def test_layers_whose_configs_hold_objects(kind):
 
 
 @keras.saving.register_keras_serializable(package="tests")
+class Suffixed(LAYERS.Dense):
+    """Adds to the name that it is given, as a block of KerasHub's MobileNet does."""
+
+    def __init__(self, units, name=None, **kwargs):
+        super().__init__(units, **kwargs)
+        self.name = f"{name}_0"
+
+
+def test_names_that_a_class_makes_are_kept():
+    donor = keras.Sequential([keras.Input((4,)), Suffixed(3, name="own"), LAYERS.Dense(2)])
+    new, _ = surgery.transplant(donor, 1, seed=0)
+    assert donor.layers[0].name == "own_0"
+    assert same(new.get_layer("own_0").kernel, donor.layers[0].kernel)
+    assert surgery.extract(surgery.fuse({"a": new}), "a").get_layer("own_0")
+
+
+@keras.saving.register_keras_serializable(package="tests")
 class Positions(LAYERS.Layer):
     """Adds fixed sines to a sequence, or learned positions that begin so."""
 

@@ -81,7 +81,11 @@ def renamed(layer: keras.Layer, name: str, /, **changes) -> keras.Layer:
 def _made(kind: type, config: dict, layer: keras.Layer) -> keras.Layer | None:
     """Makes a layer of its config; None for a nested network whose config does not restore it."""
     if not graph.is_graph(layer):
-        return kind.from_config(config)
+        new = kind.from_config(config)
+        if "name" in config:
+            # Some classes add to the name that they are given (KerasHub's MobileNet).
+            new.name = config["name"]
+        return new
     try:
         new = kind.from_config(config)
     except UNREADABLE:
