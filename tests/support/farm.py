@@ -1,0 +1,182 @@
+"""Runs programs of ours by the hundred: each in a fork of a process that has imported everything.
+
+A farm is a process of its own that reads a request a line and answers each with a line, both in
+JSON. It never starts TensorFlow's threads itself, so that its forks may. A fork that runs for too
+long is killed; what it used at most is measured where it ends, so a refusal's memory is known.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import resource
+import runpy
+import select
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).parents[2]
+# What programs import only when they need it; none of these defines a flag.
+PRELOADED = (
+    "transfer_keras.experiments",
+    "transfer_keras.advice",
+    "transfer_keras.deployment",
+    "transfer_keras.results.page",
+    "transfer_keras.results.summary",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """What became of one program.
+
+    Attributes:
+        status: its exit status, negative for a signal.
+        out, err: what it wrote.
+        seconds: how long it took.
+        peak: bytes that it held at most.
+        hung: whether it was killed because its time was over.
+    """
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+    peak: int
+    hung: bool
+
+
+class Farm:
+    """One process that forks programs; as a context manager it ends with its block."""
+
+    def __init__(self):
+        path = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+        settings = {"PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.farm"],
+            env=os.environ | settings,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def run(self, program, *flags, cwd, limit=60.0, environment=None):
+        """Runs a program of ours to its end.
+
+        Args:
+            program: name of a module of `transfer_keras`, as "train"; or path of a script.
+            flags: its arguments.
+            cwd: the folder to run in.
+            limit: seconds after which it is killed.
+            environment: more variables of the environment.
+        """
+        request = {
+            "program": str(program), "flags": list(map(str, flags)), "cwd": str(cwd),
+            "limit": limit, "environment": environment or {},
+        }  # fmt: skip
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("The farm has ended; its error is above.")
+        return Ended(**json.loads(answer))
+
+
+def _serve():
+    """Answers requests until there are no more."""
+    from transfer_keras.config.environment import set_environment
+
+    set_environment()
+    for name in PRELOADED:
+        __import__(name)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        answers.write(json.dumps(_fork(json.loads(line))) + "\n")
+        answers.flush()
+
+
+def _fork(request):
+    """Runs one request in a fork, and gives the fields of `Ended`."""
+    names = [f"farm-{os.getpid()}-{number}" for number in (1, 2)]
+    outputs = [os.memfd_create(name) for name in names]
+    begun = time.monotonic()
+    child = os.fork()
+    if not child:
+        _become(request, outputs)
+    descriptor = os.pidfd_open(child)
+    ready, _, _ = select.select([descriptor], [], [], request["limit"])
+    os.close(descriptor)
+    # The child leads a group of its own, so that what it started ends with it.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+    _, status, usage = os.wait4(child, 0)
+    texts = []
+    for output in outputs:
+        os.lseek(output, 0, os.SEEK_SET)
+        with os.fdopen(output, encoding="utf-8", errors="backslashreplace") as file:
+            texts.append(file.read(1 << 20))
+    return {
+        "status": os.waitstatus_to_exitcode(status),
+        "out": texts[0],
+        "err": texts[1],
+        "seconds": time.monotonic() - begun,
+        "peak": usage.ru_maxrss * 1024,
+        "hung": not ready,
+    }
+
+
+def _become(request, outputs):
+    """Turns a fork into the program that is asked for; does not come back."""
+    os.setpgid(0, 0)
+    status = 1
+    try:
+        for number, output in zip((1, 2), outputs, strict=True):
+            os.dup2(output, number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        sys.stdout = open(1, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+        os.chdir(request["cwd"])
+        os.environ.update(request["environment"])
+        if (limit := os.environ.get("FARM_FILE_SIZE")) is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+        sys.argv = [request["program"], *request["flags"]]
+        if request["program"].endswith(".py"):
+            runpy.run_path(request["program"], run_name="__main__")
+        else:
+            runpy.run_module(
+                f"transfer_keras.{request['program']}", run_name="__main__", alter_sys=True
+            )
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        # Handlers of the farm are not the program's; threads of TensorFlow need not be waited for.
+        os._exit(status & 255)
+
+
+if __name__ == "__main__":
+    _serve()
