@@ -71,11 +71,8 @@ def run(every, folder, scratch):
     def judge(each):
         if time.monotonic() > end:
             return None
-        one = judges.get()
-        try:
+        with outcomes.borrowed(judges) as one:
             outcome = one.judge(each)
-        finally:
-            judges.put(one)
         seen[outcome.outcome] += 1
         if outcome.outcome in outcomes.BAD or not seen.total() % 100:
             print(f"{seen.total()} {outcome.outcome}: {each} {outcome.why}"[:900], flush=True)

@@ -45,7 +45,8 @@ KINDS = {
         "donors.json": r"donors\.json$",
         "classes.json": r"classes\.json$",
         "MODEL_CARD.md": r"MODEL_CARD\.md$",
-        "the rest": r"",
+        "the rest": r"\.\w+$",
+        "a folder": r"",
     }.items()
 }
 
@@ -128,7 +129,7 @@ class Damage:
         """Names the kind of what is damaged."""
         if self.operation[0] == "flag":
             return f"input of {self.operation[1]}"
-        return "a folder" if self.operation[0].startswith("folder") else kind_of(self.path)
+        return kind_of(self.path)
 
     def __str__(self):
         return f"{self.scenario}: {self.path}: {repr(self.operation)[:300]}"
@@ -286,7 +287,7 @@ def draw(strategy, count, seed=0):
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=3 * count,
+        max_examples=2 * count,
         derandomize=False,
         deadline=None,
         database=None,

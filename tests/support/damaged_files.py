@@ -114,7 +114,8 @@ def _link(path, folder, target):
 
 def _move(path, folder):
     """Moves something elsewhere and leaves a link to it, as people do whose disk is full."""
-    moved = folder / OUTSIDE / f"moved-{path.name}"
+    moved = folder / OUTSIDE / "moved" / path.name
+    moved.parent.mkdir()
     shutil.move(path, moved)
     path.symlink_to(moved)
 
@@ -158,7 +159,8 @@ def _huge_picture(path, _):
 OPERATIONS = {
     "flip a bit": _flip, "zeros": _zeros, "truncate": _truncate, "append": _append,
     "become": _become, "json": change_json, "array": change_array, "member": change_member,
-    "remove": _remove, "a folder": _folder, "a file": _file, "a pipe": _pipe, "a link": _link, "move": _move,
+    "remove": _remove, "a folder": _folder, "a file": _file, "a pipe": _pipe, "a link": _link,
+    "move": _move,
     "litter": _litter, "future": _future, "exchange": _exchange, "huge picture": _huge_picture,
 }  # fmt: skip
 

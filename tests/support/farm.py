@@ -16,6 +16,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -56,7 +57,13 @@ class Farm:
 
     def __init__(self):
         path = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
-        settings = {"PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        # Forks that are killed leave their temporary files.
+        self._temporary = tempfile.TemporaryDirectory()
+        settings = {
+            "PYTHONPATH": os.pathsep.join(path),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TMPDIR": self._temporary.name,
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.farm"],
             env=os.environ | settings,
@@ -72,6 +79,7 @@ class Farm:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+        self._temporary.cleanup()
 
     def run(self, program, *flags, cwd, limit=60.0, environment=None):
         """Runs a program of ours to its end.

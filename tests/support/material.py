@@ -96,10 +96,7 @@ def make(folder, farm):
         folder: an existing one.
         farm: runs the programs.
     """
-    (folder / "data").mkdir()
-    done = SCENARIOS["train, done"]
-    _succeed(farm.run("train", *done.flags, cwd=folder, limit=300))
-    _succeed(farm.run("report", "--workdir=run", cwd=folder, limit=300))
+    make_done(folder, farm)
     shutil.copytree(folder / "run", folder / "study" / "split0-seed0")
     _succeed(farm.run("sweep", *SCENARIOS["sweep, done"].flags, cwd=folder, limit=300))
     (folder / "donor.py").write_text(_MAKE_DONOR)
@@ -107,6 +104,13 @@ def make(folder, farm):
     for name in ("train, in the middle", "train on pictures, in the middle"):
         _stop_in_the_middle(folder, farm, SCENARIOS[name])
     _succeed(farm.run("advise", *ADVICE, "--budget=20s", cwd=folder, limit=300))
+
+
+def make_done(folder, farm):
+    """Makes a workdir that is done, with its report, and its prepared data."""
+    (folder / "data").mkdir()
+    _succeed(farm.run("train", *SCENARIOS["train, done"].flags, cwd=folder, limit=300))
+    _succeed(farm.run("report", "--workdir=run", cwd=folder, limit=300))
 
 
 def _stop_in_the_middle(folder, farm, scenario):
@@ -181,7 +185,7 @@ def _said(program, output):
 
 
 def _row(path):
-    row = json.loads(path.read_text())
+    row = read_json(path)
     return {key: json.dumps(value) for key, value in row.items() if key not in _NOT_COMPARED}
 
 
@@ -214,6 +218,11 @@ def _network(path):
             )
         )
     return values
+
+
+def read_json(path):
+    """Reads a JSON file."""
+    return json.loads(path.read_text())
 
 
 def _text(path):

@@ -1,6 +1,7 @@
 """Says what became of a program whose files were damaged, by what it left and what it said."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import re
@@ -104,10 +105,8 @@ class Judge:
             if actual.get(key) != expected.get(key) and not (ignored and key.startswith(ignored))
         ]
         if different:
-            if damage.scenario == "predict" and damage.kind == "picture":
-                bytewise = damage.operation[0] in ("flip a bit", "zeros", "truncate", "append")
-                if not bytewise and damage.operation[0] != "become":
-                    return result(EDITED)  # Other pictures have other answers.
+            if _is_another_question(damage):
+                return result(EDITED)
             if damage.path.rsplit("/", 1)[-1] in ended.out + ended.err:
                 return result(SAID)
             return result(SILENT, f"{different[0]} of {len(different)} | {last_line(ended)}")
@@ -149,6 +148,27 @@ class Judge:
 
     def _run(self, folder, scenario) -> Ended:
         return self._farm.run(scenario.program, *scenario.flags, cwd=folder, limit=scenario.limit)
+
+
+@contextlib.contextmanager
+def borrowed(judges):
+    """Takes a judge out of a queue, and puts it back."""
+    judge = judges.get()
+    try:
+        yield judge
+    finally:
+        judges.put(judge)
+
+
+def _is_another_question(damage):
+    """Tells whether something else is asked: of other pictures, or of fewer networks."""
+    name = damage.operation[0]
+    if damage.scenario == "predict":
+        if "pictures" in damage.path.split("/")[0]:
+            return name not in ("flip a bit", "zeros", "truncate", "append", "become")
+        return False
+    gone = name in ("remove", "a folder", "a file", "a link")
+    return damage.scenario.startswith("report") and gone
 
 
 def _fault_of_ending(ended):
