@@ -35,6 +35,13 @@ def apply(folder, path, operation):
     return OPERATIONS[name](folder / path, folder, *arguments) or []
 
 
+def put_back(path, undamaged):
+    """Puts a copy of an undamaged file in the place of a damaged one."""
+    _clear(path)
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy2(undamaged, path)
+
+
 # Bytes.
 
 
