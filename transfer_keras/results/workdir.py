@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from transfer_keras.config import Treatment, UserError
+from transfer_keras.config import Treatment, UserError, is_treatment_name, parse_treatment
 from transfer_keras.files import (
     DamagedFile,
     is_partial,
@@ -243,15 +243,16 @@ class Workdir:
         row = read_json(path, Row, _AGAIN)
         if row.treatment != name:
             raise DamagedFile(path, f"is the row of {row.treatment}, expected {name}", _AGAIN)
+        if is_treatment_name(name):
+            named = parse_treatment(name)
+            of_row = (row.donor, row.n, row.target, row.mode)
+            if of_row != (named.donor, named.n, named.target, named.mode):
+                raise DamagedFile(path, f"is damaged: it does not say what {name} means", _AGAIN)
         return row
 
     def write_row(self, row: Row) -> None:
         """Writes the row of a finished network; to be called after all its other files."""
         write_json(self / row.treatment / _ROW, dataclasses.asdict(row), indent=2)
-
-    def row_written_at(self, name: str) -> int:
-        """Tells when a treatment's row was written, in nanoseconds of the file system's clock."""
-        return (self / name / _ROW).stat().st_mtime_ns
 
     def predictions(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Reads what a network predicts for the test images of its target.
