@@ -88,7 +88,7 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str, digest: str
 
 
 def read_digest(path: pathlib.Path) -> str | None:
-    """Reads of what a PNG file was drawn; None where it does not say, or is damaged."""
+    """Reads the digest that `draw` kept in a file; None where it has none, or is damaged."""
     try:
         with PIL.Image.open(path) as picture:
             picture.load()
