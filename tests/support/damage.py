@@ -12,7 +12,8 @@ from support.material import SCENARIOS
 # Of a hundred damages, how many for each scenario: those that train take seconds.
 WEIGHTS = {
     "train, done": 33, "report": 20, "report of a study": 8, "train --dry_run": 10,
-    "sweep, done": 4, "train, in the middle": 8, "train on pictures, in the middle": 6,
+    "report of an older workdir": 4, "sweep, done": 4, "train, in the middle": 8,
+    "train on pictures, in the middle": 5, "train, older, in the middle": 1,
     "donor": 5, "predict": 5, "advise, again": 1,
 }  # fmt: skip
 

@@ -9,7 +9,8 @@ import zipfile
 import zlib
 
 import numpy as np
-import safetensors.numpy
+
+from transfer_keras import files
 
 DIGEST = 64  # Of a checkpoint of an older version, in hexadecimal, at its end.
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -67,9 +68,9 @@ def _edit_json(text, places, change, value):
     parent, key = document, ""
     for place in places:
         child = parent[key]
-        keys = sorted(child) if isinstance(child, dict) else range(len(child or ()))
-        if not isinstance(child, dict | list) or not len(keys):
+        if not (isinstance(child, dict | list) and child):
             break
+        keys = sorted(child) if isinstance(child, dict) else range(len(child))
         parent, key = child, keys[min(int(place * len(keys)), len(keys) - 1)]
     mark = "\ue000"
     if change == "replace":
@@ -201,30 +202,35 @@ def _safetensors(path, which, change):
     names = sorted(set(header) - {"__metadata__"})
     if not names:
         raise NotPossible
-    one = header[names[min(int(which * len(names)), len(names) - 1)]]
-    if change == "huge":
-        one["shape"] = [10**14]
+    name = names[min(int(which * len(names)), len(names) - 1)]
+    if change in ("text", "object"):
+        header[name]["dtype"] = change
+    elif change == "huge":
+        header[name]["shape"] = [10**14]
     elif change == "bomb":
-        one["data_offsets"] = [0, BOMB]
-    elif change == "missing":
-        del header[names[min(int(which * len(names)), len(names) - 1)]]
-    elif change == "unknown":
-        header["an unknown array"] = one
-    elif change == "facts":
-        header["__metadata__"] = dict.fromkeys(header.get("__metadata__", {"x": ""}), '{"step": 1}')
-    elif change == "negative":
-        one["shape"] = [-1]
-    elif change in ("text", "complex", "object"):
-        one["dtype"] = change
+        header[name]["data_offsets"] = [0, BOMB]
     else:
-        arrays = safetensors.numpy.load(content)
-        name = names[min(int(which * len(names)), len(names) - 1)]
-        arrays[name] = np.ascontiguousarray(_changed(arrays[name], change))
-        path.write_bytes(safetensors.numpy.save(arrays, header.get("__metadata__")))
+        _rewrite_arrays(path, name, change)
         return
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def _rewrite_arrays(path, name, change):
+    """Writes other arrays as the programs do, so that their digest is right."""
+    arrays, facts = files.read_arrays(path)
+    if change == "missing":
+        del arrays[name]
+    elif change == "unknown":
+        arrays["an unknown array"] = arrays[name]
+    elif change == "facts":
+        if not facts:
+            raise NotPossible
+        facts = dict.fromkeys(facts, "x") if isinstance(facts, dict) else "x"
+    else:
+        arrays[name] = _changed(arrays[name], change)
+    files.write_arrays(path, arrays, facts)
 
 
 # Archives of Keras.

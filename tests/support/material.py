@@ -14,6 +14,8 @@ import zipfile
 import h5py
 import numpy as np
 
+from support.paths import ROOT
+
 TRAINING = (
     "--dataset=formula_images/4x12x16", "--image_size=16", "--data_dir=data", "--batch_size=8",
     "--validations=2", "--metrics_every=0", "--checkpoint_every=0",
@@ -22,6 +24,7 @@ HALF_STEPS = 30
 DONOR = ("--donor=donor.keras", "--dataset=folder:pictures", "--batch_size=8")
 ADVICE = (*DONOR, "--learning_rate=0.01", "--steps=6", "--workdir=advice")
 
+_OLDER = ("begun/", "pictures/", "donor.keras")
 _MAKE_DONOR = """
 import pathlib
 from support.networks import classifier, write_pictures
@@ -41,6 +44,7 @@ class Scenario:
         flags: its arguments.
         reads: the folders and files that it reads, of the material.
         results: what it leaves, of which the values are compared.
+        cwd: the folder to run in, below that of the copy.
         limit: seconds after which it counts as hung.
     """
 
@@ -48,6 +52,7 @@ class Scenario:
     flags: tuple[str, ...]
     reads: tuple[str, ...]
     results: tuple[str, ...] = ()
+    cwd: str = "."
     limit: float = 60
 
 
@@ -74,6 +79,15 @@ SCENARIOS = {
     "report": Scenario("report", ("--workdir=run", "--output=out"), ("run",), ("run", "out")),
     "report of a study": Scenario(
         "report", ("--workdir=study", "--output=out"), ("study",), ("study", "out")
+    ),
+    "report of an older workdir": Scenario(
+        "report", ("--workdir=older/begun", "--output=out"), ("older",), ("older", "out")
+    ),
+    "train, older, in the middle": Scenario(
+        "train", ("--donor=donor.keras", "--dataset=folder:pictures", "--batch_size=8",
+                  "--learning_rate=0.01", "--treatments=baseB,A1B,A2B+,A3B", "--steps=80",
+                  "--validations=8", "--metrics_every=0", "--early_stopping=5", "--workdir=begun"),
+        ("older",), ("older",), cwd="older",
     ),
     "sweep, done": Scenario(
         "sweep", (*TRAINING, "--treatments=A2B,R3B", "--steps=4", "--seed=0,1", "--workdir=study"),
@@ -103,6 +117,9 @@ def make(folder, farm):
     _succeed(farm.run(folder / "donor.py", cwd=folder))
     for name in ("train, in the middle", "train on pictures, in the middle"):
         _stop_in_the_middle(folder, farm, SCENARIOS[name])
+    with zipfile.ZipFile(ROOT / "tests" / "data" / "version_0_1_0.zip") as archive:
+        wanted = [name for name in archive.namelist() if name.startswith(_OLDER)]
+        archive.extractall(folder / "older", wanted)
     _succeed(farm.run("advise", *ADVICE, "--budget=20s", cwd=folder, limit=300))
 
 
@@ -155,21 +172,21 @@ def copy(material, scenario, folder):
             shutil.copy2(source, folder / name)
 
 
-def results(folder, scenario, output, *, ignore=None):
+def results(folder, scenario, output, *, ignore=()):
     """Gives the values of what a program left and said: name -> value.
 
     Args:
         folder: of the copy.
         scenario: that was run.
         output: what it wrote on standard output.
-        ignore: a path below the folder that is not read: it is as damaged as it was.
+        ignore: paths below the folder that are not read: they are as damaged as they were.
     """
     values = {"what it said": _said(scenario.program, output)}
     for name in scenario.results:
         for path in sorted((folder / name).rglob("*")):
             relative = path.relative_to(folder).as_posix()
             read = _READERS.get(path.name)
-            if read and path.is_file() and relative != ignore:
+            if read and path.is_file() and relative not in ignore:
                 values |= {f"{relative} {key}": value for key, value in read(path).items()}
     return values
 

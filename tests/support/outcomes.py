@@ -97,12 +97,13 @@ class Judge:
         if ended.status:
             return result(*_judge_refusal(ended, damage, before, after))
         expected = self._expected[damage.scenario]
-        ignored = damage.path if before.get(damage.path) == after.get(damage.path) else None
+        damaged = [damage.path, *(damage.operation[1:] if "exchange" in damage.operation else ())]
+        ignored = tuple(path for path in damaged if before.get(path) == after.get(path))
         actual = material.results(folder, scenario, ended.out, ignore=ignored)
         different = [
             key
             for key in sorted({*expected, *actual})
-            if actual.get(key) != expected.get(key) and not (ignored and key.startswith(ignored))
+            if actual.get(key) != expected.get(key) and not key.startswith(ignored)
         ]
         if different:
             if _is_another_question(damage):
@@ -147,7 +148,8 @@ class Judge:
         return result(SAME)
 
     def _run(self, folder, scenario) -> Ended:
-        return self._farm.run(scenario.program, *scenario.flags, cwd=folder, limit=scenario.limit)
+        cwd = folder / scenario.cwd
+        return self._farm.run(scenario.program, *scenario.flags, cwd=cwd, limit=scenario.limit)
 
 
 @contextlib.contextmanager
