@@ -31,8 +31,8 @@ from support.networks import classifier, write_pictures
 classifier().save("donor.keras")
 write_pictures(pathlib.Path("pictures"), each=8)
 """
-# What may differ between two runs of the same: how long they took, and when.
-_NOT_COMPARED = ("seconds",)
+# What may differ between two runs: how long they took, and which networks ran together.
+_NOT_COMPARED = ("seconds", "group")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Scenario:
     reads: tuple[str, ...]
     results: tuple[str, ...] = ()
     cwd: str = "."
-    limit: float = 60
+    limit: float = 30
 
 
 SCENARIOS = {
@@ -67,13 +67,13 @@ SCENARIOS = {
     ),
     "train, in the middle": Scenario(
         "train", (*TRAINING, "--treatments=A2B", f"--steps={HALF_STEPS}", "--workdir=half"),
-        ("half", "data"), ("half",),
+        ("half", "data"), ("half",), limit=60,
     ),
     "train on pictures, in the middle": Scenario(
         "train", (*DONOR, "--learning_rate=0.01", "--treatments=A2B", f"--steps={HALF_STEPS}",
                   "--validations=2", "--metrics_every=0", "--checkpoint_every=0", "--noscratch",
                   "--workdir=begun"),
-        ("begun", "pictures", "donor.keras"), ("begun",),
+        ("begun", "pictures", "donor.keras"), ("begun",), limit=60,
     ),
     "donor": Scenario("train", (*DONOR, "--list_units"), ("donor.keras", "pictures")),
     "report": Scenario("report", ("--workdir=run", "--output=out"), ("run",), ("run", "out")),
@@ -87,7 +87,7 @@ SCENARIOS = {
         "train", ("--donor=donor.keras", "--dataset=folder:pictures", "--batch_size=8",
                   "--learning_rate=0.01", "--treatments=baseB,A1B,A2B+,A3B", "--steps=80",
                   "--validations=8", "--metrics_every=0", "--early_stopping=5", "--workdir=begun"),
-        ("older",), ("older",), cwd="older",
+        ("older",), ("older",), cwd="older", limit=60,
     ),
     "sweep, done": Scenario(
         "sweep", (*TRAINING, "--treatments=A2B,R3B", "--steps=4", "--seed=0,1", "--workdir=study"),
@@ -98,7 +98,8 @@ SCENARIOS = {
         ("advice", "pictures"), ("out",),
     ),
     "advise, again": Scenario(
-        "advise", (*ADVICE, "--budget=1s"), ("advice", "pictures", "donor.keras"), ("advice",)
+        "advise", (*ADVICE, "--budget=1s"), ("advice", "pictures", "donor.keras"), ("advice",),
+        limit=60,
     ),
 }  # fmt: skip
 

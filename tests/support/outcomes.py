@@ -170,7 +170,7 @@ def _is_another_question(damage):
             return name not in ("flip a bit", "zeros", "truncate", "append", "become")
         return False
     gone = name in ("remove", "a folder", "a file", "a link")
-    return damage.scenario.startswith("report") and gone
+    return damage.scenario.startswith(("report", "train --dry_run")) and gone
 
 
 def _fault_of_ending(ended):
