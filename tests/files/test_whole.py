@@ -67,6 +67,13 @@ def test_many_writers_of_one_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
 
 
+def test_a_folder_in_the_way(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(DamagedFile, match="is a folder, and a file is to be written there"):
+        write_text(tmp_path / "report.html", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_json_has_no_nan(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"loss": float("nan")})
