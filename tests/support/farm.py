@@ -6,6 +6,7 @@ long is killed; what it used at most is measured where it ends, so a refusal's m
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import json
 import os
@@ -30,6 +31,9 @@ PRELOADED = (
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
 )
+
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2).
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +154,7 @@ def _fork(request):
 def _become(request, outputs):
     """Turns a fork into the program that is asked for; does not come back."""
     os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     status = 1
     try:
         for number, output in zip((1, 2), outputs, strict=True):

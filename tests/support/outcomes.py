@@ -211,6 +211,8 @@ def names(line, path):
     nearest = "/".join(parts[:-1])
     if parts[-1] == "experiment.json" and f"--workdir={nearest}: holds another" in line:
         return True
+    if "were trained on other data" in line and {"pictures", "data"} & {*parts}:
+        return True  # Of which pictures all are known only together.
     return parts[-1] in line or ("/" in nearest and nearest in line)
 
 
