@@ -33,6 +33,7 @@ PRELOADED = (
 )
 
 
+_MOST = 1 << 20  # Bytes of an output that are kept.
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2).
 
 
@@ -93,7 +94,8 @@ class Farm:
             flags: its arguments.
             cwd: the folder to run in.
             limit: seconds after which it is killed.
-            environment: more variables of the environment.
+            environment: more variables; FARM_FILE_SIZE is the size in bytes beyond which no file
+                can be written.
         """
         request = {
             "program": str(program), "flags": list(map(str, flags)), "cwd": str(cwd),
@@ -123,32 +125,51 @@ def _serve():
 
 def _fork(request):
     """Runs one request in a fork, and gives the fields of `Ended`."""
-    names = [f"farm-{os.getpid()}-{number}" for number in (1, 2)]
-    outputs = [os.memfd_create(name) for name in names]
+    pipes = [os.pipe(), os.pipe()]
     begun = time.monotonic()
     child = os.fork()
     if not child:
-        _become(request, outputs)
-    descriptor = os.pidfd_open(child)
-    ready, _, _ = select.select([descriptor], [], [], request["limit"])
-    os.close(descriptor)
+        _become(request, [write for _, write in pipes])
+    for read, write in pipes:
+        os.close(write)
+        os.set_blocking(read, False)
+    texts = {read: bytearray() for read, _ in pipes}
+    hung = not _wait(child, texts, begun + request["limit"])
     # The child leads a group of its own, so that what it started ends with it.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    texts = []
-    for output in outputs:
-        os.lseek(output, 0, os.SEEK_SET)
-        with os.fdopen(output, encoding="utf-8", errors="backslashreplace") as file:
-            texts.append(file.read(1 << 20))
+    for read, text in texts.items():
+        _drain(read, text)
+        os.close(read)
+    out, err = (text.decode("utf-8", "backslashreplace") for text in texts.values())
     return {
-        "status": os.waitstatus_to_exitcode(status),
-        "out": texts[0],
-        "err": texts[1],
-        "seconds": time.monotonic() - begun,
-        "peak": usage.ru_maxrss * 1024,
-        "hung": not ready,
-    }
+        "status": os.waitstatus_to_exitcode(status), "out": out, "err": err, "hung": hung,
+        "seconds": time.monotonic() - begun, "peak": usage.ru_maxrss * 1024,
+    }  # fmt: skip
+
+
+def _wait(child, texts, end):
+    """Reads what a child writes until it ends; tells whether it did so in time."""
+    descriptor, open_pipes = os.pidfd_open(child), [*texts]
+    try:
+        while (remaining := end - time.monotonic()) > 0:
+            ready, _, _ = select.select([descriptor, *open_pipes], [], [], remaining)
+            open_pipes = [read for read in open_pipes if not _drain(read, texts[read])]
+            if descriptor in ready:
+                return True
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _drain(read, text):
+    """Takes all that a pipe holds, and tells whether it is closed; of much the start is kept."""
+    with contextlib.suppress(BlockingIOError):
+        while block := os.read(read, 1 << 16):
+            text += block[: max(0, _MOST - len(text))]
+        return True
+    return False
 
 
 def _become(request, outputs):
