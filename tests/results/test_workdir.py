@@ -151,7 +151,7 @@ def test_a_damaged_row(tmp_path):
     path = tmp_path / "A3B" / "row.json"
     sound = path.read_text()
     for old, new in {
-        '"A3B"': '"A4B"', '"frozen"': '"melted"', '"top1": 0.': '"top1": 7.', '"n": 3': '"n": null',
+        '"A3B"': '"A4B"', '"frozen"': '"melted"', '"top1": 1.0': '"top1": 7.0', '"n": 3': '"n": null',
         '"steps": ': '"steps": -', '"trained"': '"tired"', '"validation": [': '"validation": [[]',
     }.items():  # fmt: skip
         assert old in sound

@@ -253,22 +253,26 @@ class Workdir:
         """Writes the row of a finished network; to be called after all its other files."""
         write_json(self / row.treatment / _ROW, dataclasses.asdict(row), indent=2)
 
-    def predictions(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+    def predictions(self, name: str, row: Row | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Reads what a network predicts for the test images of its target.
+
+        Args:
+            name: of the treatment.
+            row: its result; None: it is read.
 
         Returns:
             (label, predicted), each int32 (test images,), in one order for all networks of a
             target.
 
         Raises:
-            DamagedFile: if the file is damaged.
+            DamagedFile: if the file is damaged, or does not belong to the row.
         """
-        path = self._predictions_path(name)
+        path, row = self._predictions_path(name), row or self.row(name)
         arrays = read_arrays(path, _AGAIN).arrays
-        both = [arrays.get("label"), arrays.get("predicted")]
-        if any(a is None or a.dtype.kind != "i" or a.shape != (both[0].size,) for a in both):
-            raise DamagedFile(path, "has no label and prediction of each image", _AGAIN)
-        return both[0], both[1]
+        label, predicted = arrays.get("label"), arrays.get("predicted")
+        if fault := row.fault_of(label, predicted):
+            raise DamagedFile(path, fault, _AGAIN)
+        return label, predicted
 
     def write_predictions(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes what a network predicts for the test images: arrays with one entry an image."""
