@@ -8,7 +8,7 @@ import pathlib
 from absl import flags
 
 from transfer_keras.config import FOLDER, UserError, flag_types, image_folders, launch, paths
-from transfer_keras.results import write_text
+from transfer_keras.files import write_text
 
 _LIST = "leave_out.txt"
 _DATASET = flag_types.define_path(
