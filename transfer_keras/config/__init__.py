@@ -13,6 +13,7 @@ from transfer_keras.config import (
     memory,
     paths,
     tasks,
+    tf_config,
 )
 from transfer_keras.config.architectures import (
     ARCHITECTURES,
@@ -43,6 +44,7 @@ from transfer_keras.config.image_folders import (
 )
 from transfer_keras.config.plan import Group, plan_groups
 from transfer_keras.config.sections import (
+    MOST_SEEDS,
     DataSettings,
     ExecutionSettings,
     TrainingSettings,
@@ -77,6 +79,7 @@ __all__ = [
     "FORMULA_DEFAULT",
     "LINEAR",
     "MODES",
+    "MOST_SEEDS",
     "NATURAL_SPLIT",
     "SEEDS_KEY",
     "SOURCES",
@@ -126,5 +129,6 @@ __all__ = [
     "set_environment",
     "suits_split",
     "tasks",
+    "tf_config",
     "visible",
 ]

@@ -1,6 +1,7 @@
 """What can be said of data, checked without importing TensorFlow (which takes seconds)."""
 
 import difflib
+import functools
 import importlib.util
 import pathlib
 import re
@@ -17,6 +18,8 @@ from transfer_keras.config.image_folders import (
 )
 
 OWN = ("formula_images", "tiny_imagenet")
+# What can be drawn of `formula_images` in reasonable time, and held while a picture is drawn.
+_MOST_CLASSES, _MOST_PIXELS, _MOST_DRAWN = 10_000, 4096, 10**12
 FORMULA_DEFAULT = "40x300x32"  # Classes, images a class, pixels of `formula_images`.
 
 
@@ -79,15 +82,21 @@ def parse_amounts(text: str) -> dict[str, int]:
     """Reads "40x300x32" as {"classes": 40, "images_per_class": 300, "size": 32}.
 
     Raises:
-        ValueError: if it is not three such numbers, or they are too small to be a dataset.
+        ValueError: if it is not three such numbers, or they are too small or too large to be a
+            dataset.
     """
-    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text)
+    match = re.fullmatch(r"([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", text)
     if not match:
         raise ValueError(f"expected CLASSESxIMAGESxSIZE, as {FORMULA_DEFAULT}. Received: {text!r}")
     classes, images, size = map(int, match.groups())
     if classes < 4 or images < 6 or size < 8:
         raise ValueError(
             f"expected at least 4 classes, 6 images a class, 8 pixels. Received: {text!r}"
+        )
+    if classes > _MOST_CLASSES or size > _MOST_PIXELS or classes * images * size**2 > _MOST_DRAWN:
+        raise ValueError(
+            f"expected at most {_MOST_CLASSES:,} classes, {_MOST_PIXELS:,} pixels a side and "
+            f"{_MOST_DRAWN:,} pixels in all. Received: {text!r}"
         )
     return {"classes": classes, "images_per_class": images, "size": size}
 
@@ -109,13 +118,14 @@ def _check_tiny_imagenet(source: pathlib.Path | None) -> None:
         )
 
 
-def _tfds_names() -> set[str]:
+@functools.cache
+def _tfds_names() -> frozenset[str]:
     root = pathlib.Path(importlib.util.find_spec("tensorflow_datasets").origin).parent
     names = {path.name for path in (root / "datasets").iterdir() if path.is_dir()}
     for path in (root / "image_classification").rglob("*.py"):
         classes = re.findall(r"^class (\w+)\(", path.read_text(), re.MULTILINE)
         names |= {_snake_case(c) for c in classes if not c.endswith(("Config", "Info", "Test"))}
-    return {name for name in names if not name.startswith("_")}
+    return frozenset(name for name in names if not name.startswith("_"))
 
 
 def _snake_case(name: str) -> str:
