@@ -3,7 +3,7 @@
 import itertools
 import json
 
-NO_NUMBERS = ("nan", "inf", "-inf", "1e400", "fast", "", "1,5", "0x10", "--1", "1" * 5000)
+NO_NUMBERS = ("nan", "inf", "-inf", "1e400", "fast", "", "1,5", "0x", "--1", "1" * 5000)
 NO_COUNTS = (*NO_NUMBERS[:-1], "1.5", "-1", str(2**31), str(2**63), str(10**30), "1" * 5000)
 NO_PATHS = (
     *("~nosuchuser", "~nosuchuser/a", "s3://bucket/a", "gs://bucket/a", "hdfs://host/a"),
@@ -40,7 +40,10 @@ def _task(**changes):
 FLAGS = {
     "no number": _named(FLOATS, NO_NUMBERS),
     "no rate of float32": _named(RATES, ("0", "-1", "1e300", "1e39", "1e-300", "5e-324")),
-    "no decay": _named(["layerwise_decay"], ("1e300 ", "1e300", "1e9", "0", "-1")),
+    "no decay": [
+        *_named(["layerwise_decay"], ("1e300", "1e-400", "0", "-1")),
+        ["--layerwise_decay=1e9", "--mode=fine_tune", "--n=7"],
+    ],
     "no count": _named(COUNTS, NO_COUNTS),
     "none of a few": _named(ENUMS, ("", "nothing", "None", "0", " ")),
     "no path": _named(PATHS, NO_PATHS),
@@ -70,7 +73,7 @@ FLAGS = {
         ["flagfile"], ("none.flags", "folder", "bytes.flags", "loop.flags", "nested.flags")
     ),
     "not a flag": [["--stepz=3"], ["--noaugment=3"], ["--nosteps"], ["stray"], ["--", "stray"],
-                   ["-"], ["--"], ["--=3"], ["--seed"], ["--\udcff=1"], ["--a\nb=1"]],
+                   ["-"], ["--=3"], ["--seed"], ["--\udcff=1"], ["--a\nb=1"]],
     "what does not go together": [
         ["--treatments=A3B", "--n=2"], ["--views=2", "--noaugment"], ["--noscratch"],
         ["--augment", "--keep_features=always"], ["--units=block"], ["--split=whole"],
