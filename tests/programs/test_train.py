@@ -6,6 +6,8 @@ import re
 import pytest
 from support.refusals import refused
 
+from transfer_keras.results import Workdir
+
 # A package of this name that cannot be imported proves that an answer came without it.
 POISON = 'raise RuntimeError("heavy import")\n'
 
@@ -116,3 +118,15 @@ def test_a_run_and_its_files(train, program, data_dir):
         program.folder,
         "steps is 4 there, 5 here",
     )
+
+
+def test_a_reader_that_goes_away_stops_nothing(program, data_dir):
+    """Of both outputs, in the middle of a study of several groups."""
+    flags = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]
+    flags += ["--batch_size=8", "--validations=2", "--treatments=A2B", "--workdir=run"]
+    process = program.start("-m", "transfer_keras.train", *flags)
+    assert process.stdout.readline().startswith("alexnet_small on formula_images")
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(120) == 0
+    assert Workdir(program.folder / "run").done == ["A2B", "baseA", "baseB"]

@@ -301,7 +301,7 @@ def _check_positive(section, *names: str) -> None:
         value = getattr(section, name)
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name}={value}: must be positive and finite.")
-    _check_most(section, *names)
+    _check_most(section, *(name for name in names if not name.endswith("rate")))
 
 
 def _check_most(section, *names: str) -> None:
