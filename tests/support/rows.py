@@ -1,18 +1,21 @@
 """Rows of results for the tests."""
 
+import dataclasses
+
 import numpy as np
 
-from transfer_keras.config import choices
+from transfer_keras.config import choices, parse_treatment
 from transfer_keras.results import Row, Workdir
 
 
-def make_row(**changes):
+def make_row(treatment="A3B", **changes):
+    named = parse_treatment(treatment)
     fields = {
-        "treatment": "A3B",
-        "donor": "A",
-        "n": 3,
-        "target": "B",
-        "mode": "frozen",
+        "treatment": treatment,
+        "donor": named.donor,
+        "n": named.n,
+        "target": named.target,
+        "mode": named.mode,
         "top1": 0.75,
         "loss": 0.5,
         "outcome": choices.TRAINED,
@@ -30,8 +33,12 @@ def make_row(**changes):
 
 
 def write(workdir, row, right, *, network=True):
-    """Writes all files of a treatment; its network, if at all, is an empty file."""
+    """Writes all files of a treatment, of which `right` says what it got right.
+
+    Its network, if at all, is an empty file.
+    """
     workdir = Workdir(workdir)
+    row = dataclasses.replace(row, top1=float(np.mean(right)), test_images=len(right))
     workdir.write_predictions(row.treatment, predictions(right))
     if network:
         workdir.network_path(row.treatment).touch()

@@ -116,14 +116,14 @@ def write_result(run: Run, events: Events, row: Row) -> None:
         "examples_per_class": experiment.data.examples_per_class or 0,  # 0: all.
     }
     digest = hashlib.sha256(json.dumps(experiment.identity, sort_keys=True).encode()).hexdigest()
-    label, predicted = run.workdir.predictions(row.treatment)
+    label, predicted = run.workdir.predictions(row.treatment, row)
     class_names = run.data.pair.tasks[row.target].class_names
     title = f"{row.treatment}, top-1 {row.top1:.3f}"
     picture = figures.confusion.draw(label, predicted, class_names, title=title)
     results = {TOP1_TAG: row.top1}
     if not treatment.donor:
         results[DIFFERENCE_TAG] = 0.0
-    elif difference := summary.difference_from_base(run.workdir, treatment):
+    elif difference := summary.difference_from_base(run.workdir, treatment, row):
         results[DIFFERENCE_TAG] = difference.estimate
     events.write(
         row.steps,
@@ -145,8 +145,7 @@ def write_curve(workdir: Workdir, title: str) -> None:
     names = [name for name in workdir.done if is_treatment_name(name)]
     done = list(map(parse_treatment, names))
     path = workdir / summary.CURVE
-    newest = max(map(workdir.row_written_at, names), default=0)
-    if path.exists() and path.stat().st_mtime_ns > newest and (workdir / _CURVE_RUN).exists():
+    if (workdir / _CURVE_RUN).exists() and summary.is_curve_drawn(workdir, done, title=title):
         return
     if not summary.draw_curve(workdir, done, title=title):
         return

@@ -8,6 +8,8 @@ import re
 import secrets
 from collections.abc import Iterator
 
+from transfer_keras.files.damage import DamagedFile
+
 # The beginning of a file's name while it is being written.
 PARTIAL = ".partial-"
 # Versions before wrote `.partial-row.json`.
@@ -31,7 +33,13 @@ def write_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     removed stays removed. The other path has a random name and is an empty file of this process,
     so that nothing that lies there is followed or overwritten. Where `path` is a link, the link is
     replaced, and not what it points to.
+
+    Raises:
+        OSError: if it cannot be written; it names a file.
+        DamagedFile: if a folder lies in the way.
     """
+    if path.is_dir() and not path.is_symlink():
+        raise DamagedFile(path, "is a folder, and a file is to be written there", "Move it away.")
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}{path.suffix}")
     with open(partial, "xb"):
@@ -41,6 +49,10 @@ def write_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        # A disk that is full is named by no file.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

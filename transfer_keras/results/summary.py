@@ -1,8 +1,9 @@
 """The results of one experiment as tables, lines and the transfer curve, from its rows on disk."""
 
+import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -83,7 +84,17 @@ def probe_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
     return align_columns(lines)
 
 
-def draw_curve(workdir: Workdir, treatments: Iterable[Treatment], *, title: str) -> bool:
+def is_curve_drawn(workdir: Workdir, treatments: Sequence[Treatment], *, title: str) -> bool:
+    """Tells whether WORKDIR/curve.png shows just these treatments, with their results of now."""
+    return curve.read_digest(workdir / CURVE) == _digest(workdir, treatments, title)
+
+
+def _digest(workdir: Workdir, treatments: Iterable[Treatment], title: str) -> str:
+    rows = [workdir.row(treatment.name) for treatment in treatments]
+    return hashlib.sha256(repr((title, rows)).encode()).hexdigest()
+
+
+def draw_curve(workdir: Workdir, treatments: Sequence[Treatment], *, title: str) -> bool:
     """Draws the transfer curve of treatments that are done to WORKDIR/curve.png.
 
     Returns:
@@ -104,12 +115,19 @@ def draw_curve(workdir: Workdir, treatments: Iterable[Treatment], *, title: str)
         top1 = workdir.row(base).top1 if workdir.is_done(base) else None
         panels.append(curve.Panel(target, top1, lines))
     with write_whole(workdir / CURVE) as partial:
-        curve.draw(panels, partial, title=title)
+        curve.draw(panels, partial, title=title, digest=_digest(workdir, treatments, title))
     return True
 
 
-def difference_from_base(workdir: Workdir, treatment: Treatment) -> statistics.Interval | None:
+def difference_from_base(
+    workdir: Workdir, treatment: Treatment, row: Row | None = None
+) -> statistics.Interval | None:
     """Estimates the difference of a treatment's top-1 from its base's.
+
+    Args:
+        workdir: of both.
+        treatment: it is no base.
+        row: its result, if that is not on disk yet.
 
     Returns:
         The difference as a fraction, with its 95 % interval, paired on the same test images; None
@@ -120,7 +138,7 @@ def difference_from_base(workdir: Workdir, treatment: Treatment) -> statistics.I
     """
     if not workdir.is_done(treatment.base.name):
         return None
-    label, predicted = workdir.predictions(treatment.name)
+    label, predicted = workdir.predictions(treatment.name, row)
     base_label, base_predicted = workdir.predictions(treatment.base.name)
     if not np.array_equal(label, base_label):
         raise UserError(
