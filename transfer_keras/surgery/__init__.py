@@ -51,6 +51,7 @@ shape = surgery.extract(fused, "shape")
 
 from transfer_keras.surgery.block_names import block_names
 from transfer_keras.surgery.channels import with_channels
+from transfer_keras.surgery.containers import check_weights, limited_weights, read_member
 from transfer_keras.surgery.cut import lower, upper, used_on_both_sides
 from transfer_keras.surgery.editing import insert, outputs, replace
 from transfer_keras.surgery.errors import (
@@ -62,9 +63,11 @@ from transfer_keras.surgery.errors import (
     SharedAcrossCut,
     StaleFlags,
     SurgeryError,
+    TooLarge,
     UnknownLayer,
     UnmatchedLayer,
     UnreadableFile,
+    reason,
 )
 from transfer_keras.surgery.files import load, save
 from transfer_keras.surgery.flatten import flatten
@@ -98,6 +101,7 @@ __all__ = [
     "SharedAcrossCut",
     "StaleFlags",
     "SurgeryError",
+    "TooLarge",
     "Transplanted",
     "Unit",
     "Units",
@@ -107,6 +111,7 @@ __all__ = [
     "assert_unchanged",
     "below",
     "block_names",
+    "check_weights",
     "digest_function",
     "extract",
     "flat_layers",
@@ -118,6 +123,7 @@ __all__ = [
     "has_kernel",
     "insert",
     "layerwise_decay",
+    "limited_weights",
     "load",
     "logits",
     "lower",
@@ -125,6 +131,8 @@ __all__ = [
     "moves_while_frozen",
     "nodes",
     "outputs",
+    "read_member",
+    "reason",
     "replace",
     "save",
     "set_trainable",
