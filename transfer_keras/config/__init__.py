@@ -5,7 +5,15 @@ modules `flags`, `flag_types`, `from_flags`, `launch`, `margin_flag` and `run_fl
 `margin_flag` define flags.
 """
 
-from transfer_keras.config import choices, dataset_names, defaults, image_folders, memory, tasks
+from transfer_keras.config import (
+    choices,
+    dataset_names,
+    defaults,
+    image_folders,
+    memory,
+    paths,
+    tasks,
+)
 from transfer_keras.config.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -43,10 +51,12 @@ from transfer_keras.config.sections import (
 from transfer_keras.config.tasks import DONOR_SPLIT, NATURAL_SPLIT, WHOLE_SPLIT, Task
 from transfer_keras.config.text import (
     align_columns,
+    command,
     duration,
     first_few,
     one_line,
     render_template,
+    visible,
 )
 from transfer_keras.config.treatments import (
     LINEAR,
@@ -94,6 +104,7 @@ __all__ = [
     "align_columns",
     "choices",
     "combine_treatments",
+    "command",
     "dataset_names",
     "default_setting",
     "defaults",
@@ -108,10 +119,12 @@ __all__ = [
     "one_line",
     "parse_amounts",
     "parse_treatment",
+    "paths",
     "plan_groups",
     "printable",
     "render_template",
     "set_environment",
     "suits_split",
     "tasks",
+    "visible",
 ]

@@ -1,5 +1,6 @@
 """Text for people: one line of an error, the first of many names, tables, durations, templates."""
 
+import shlex
 from collections.abc import Sequence
 
 import jinja2
@@ -42,11 +43,14 @@ def duration(seconds: float) -> str:
 
 
 def render_template(package: str, name: str, **values: object) -> str:
-    """Fills in a Jinja template of one of our packages; what a page shows is escaped.
+    """Fills in a Jinja template of one of our packages; what a page or a script gets is escaped.
+
+    In a script each value is one word of the shell, whatever is in it; where it is to stand in a
+    comment, it goes through the filter `comment`.
 
     Args:
         package: as "results"; the template lies in its folder `templates`.
-        name: of the template's file; those that end in .html are pages.
+        name: of the template's file; those that end in .html are pages, in .sh scripts.
         values: by their names in the template; all that it names must be there.
 
     Raises:
@@ -58,5 +62,28 @@ def render_template(package: str, name: str, **values: object) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shell_word if name.endswith(".sh") else None,
     )
+    environment.filters["comment"] = _Comment
     return environment.get_template(name).render(**values)
+
+
+class _Comment(str):
+    """Text that stands in a comment of a script: a line, whatever ends lines in it."""
+
+    def __new__(cls, value):
+        return super().__new__(cls, visible(one_line(value)))
+
+
+def _shell_word(value: object) -> str:
+    return value if isinstance(value, _Comment) else shlex.quote(str(value))
+
+
+def command(*words: object) -> str:
+    """Writes a command as a person can paste it into a shell, whatever is in its words."""
+    return shlex.join(map(str, words))
+
+
+def visible(text: str) -> str:
+    """Writes characters that steer a screen, or are no text, as their numbers."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

@@ -244,7 +244,9 @@ def _config(text: str | bytes, most_bytes: int) -> dict:
 def _document(text: str | bytes, name: str) -> dict:
     document = json.loads(text)
     if not isinstance(document, dict):
-        raise errors.UnreadableFile(f"'{name}' in it is damaged: it is no JSON object.")
+        raise errors.UnreadableFile(
+            f"It is damaged, or was changed by hand ('{name}' is no JSON object)."
+        )
     return document
 
 
