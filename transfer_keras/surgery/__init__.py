@@ -80,6 +80,7 @@ from transfer_keras.surgery.heads import swap_head
 from transfer_keras.surgery.input_shape import with_input
 from transfer_keras.surgery.logits import logits
 from transfer_keras.surgery.lora import merge_lora
+from transfer_keras.surgery.names import with_plain_names
 from transfer_keras.surgery.report import Origin, Report
 from transfer_keras.surgery.selection import below
 from transfer_keras.surgery.spectral_norm import moves_while_frozen
@@ -146,4 +147,5 @@ __all__ = [
     "used_on_both_sides",
     "with_channels",
     "with_input",
+    "with_plain_names",
 ]

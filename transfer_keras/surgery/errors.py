@@ -56,7 +56,7 @@ def size(number: int) -> str:
     """Writes a number of bytes."""
     for power, unit in ((0, "bytes"), (10, "KiB"), (20, "MiB"), (30, "GiB")):
         if number < 2 ** (power + 10):
-            return f"{number / 2**power:.3g} {unit}"
+            return f"{number / 2**power:.4g} {unit}"
     return f"{digits(number // 2**40)} TiB"
 
 

@@ -25,6 +25,7 @@ from transfer_keras.config import (
 )
 from transfer_keras.networks import trained
 from transfer_keras.networks.custom_classes import import_custom_objects
+from transfer_keras.networks.pretrained.fitness import check_outputs, check_trainable
 from transfer_keras.networks.pretrained.head import with_logits
 from transfer_keras.networks.pretrained.hub import open_hub
 from transfer_keras.networks.pretrained.input_scaling import (
@@ -35,6 +36,7 @@ from transfer_keras.networks.pretrained.input_scaling import (
     scale_pixels,
 )
 
+_UNSCALED = choices.PIXELS[0]
 _SIDE = 224  # Of the networks of keras.applications that take any.
 
 
@@ -213,17 +215,21 @@ def _prepare(
 
     _check_weights(model, what)
     _compute_in_float32(model)
-    unscaled = choices.PIXELS[0]
+    network = on_pixels(pixels or scaling or _UNSCALED)
+    check_outputs(network, what)
     if pixels is None and scaling is None:
-        _check_scales(measure_scaling(on_pixels(unscaled)), what)
+        _check_scales(measure_scaling(network), what)
     elif pixels and not leaves_pixels(pixels):
-        itself = measure_scaling(on_pixels(unscaled))
+        itself = measure_scaling(on_pixels(_UNSCALED))
         if itself.scaled:
             raise UserError(
                 f"--donor_pixels={pixels}: {what} scales pixels itself (layer {itself.by}). Leave "
                 "--donor_pixels out."
             )
-    return Pretrained(*with_logits(on_pixels(pixels or scaling or unscaled)))
+    network, has_new_head = with_logits(network)
+    network = surgery.with_plain_names(network)
+    check_trainable(network, what)
+    return Pretrained(network, has_new_head)
 
 
 def _check_weights(model: keras.Model, what: str) -> None:
