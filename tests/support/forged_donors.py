@@ -1,6 +1,7 @@
 """Donors that are damaged, edited or made to do harm, each as a function that writes one.
 
-All are made from files that Keras wrote. What is drawn at random has fixed seeds.
+A function is given a path that ends in `.keras`, and gives another path if it wrote that one. All
+are made from files that Keras wrote. What is drawn at random has fixed seeds.
 """
 
 import copy
@@ -17,6 +18,7 @@ import zipfile
 import h5py
 import keras
 import numpy as np
+
 from support import keras2_files
 from support.networks import classifier
 
@@ -41,6 +43,14 @@ def _members() -> dict[str, bytes]:
         classifier().save(path)
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
+
+
+@functools.cache
+def _hdf5() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "own.h5"
+        classifier().save(path)
+        return path.read_bytes()
 
 
 def members() -> dict[str, bytes]:
@@ -370,18 +380,21 @@ def edited_h5(count, seed=0):
 
     def make(number):
         def write(path):
-            path.unlink(missing_ok=True)
-            model = classifier()
-            model.save(path.with_name("base.h5"))
-            path.with_name("base.h5").rename(path)
+            path = path.with_suffix(".h5")
+            path.write_bytes(_hdf5())
             with h5py.File(path, "r+") as file:
                 config = json.loads(file.attrs["model_config"])
                 changed = edited(config, random.Random(f"h5 {seed} {number}"))
                 file.attrs["model_config"] = json.dumps(changed)
+            return path
 
         return write
 
-    return {f"h5 edit {number}": make(number) for number in range(count)}
+    def whole(path):
+        path.with_suffix(".h5").write_bytes(_hdf5())
+        return path.with_suffix(".h5")
+
+    return {"whole": whole} | {f"edit {number}": make(number) for number in range(count)}
 
 
 def edited_keras2(count, seed=0):
@@ -421,10 +434,10 @@ def edited_keras2(count, seed=0):
                 for kind, value in given.items():
                     own.create_dataset(f"{name}/{kind}:0", data=value.astype("f4"))
 
-    cases = {"keras 2, whole": lambda path: write_one(path, config)}
+    cases = {"whole": lambda path: write_one(path, config)}
     for number in range(count):
         changed = edited(config, random.Random(f"keras2 {seed} {number}"))
-        cases[f"keras 2 edit {number}"] = lambda path, changed=changed: write_one(path, changed)
+        cases[f"edit {number}"] = lambda path, changed=changed: write_one(path, changed)
     return cases
 
 

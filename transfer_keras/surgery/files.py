@@ -21,6 +21,7 @@ from transfer_keras.surgery.plain import without_fixed_statistics
 # Name of the file inside the `.keras` archive; it lists the flag of each layer.
 _MEMBER = "surgery_flags.json"
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
+_HDF5_NAMES = (".h5", ".hdf5")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -199,6 +200,10 @@ def _load_h5(path: pathlib.Path, custom_objects: Mapping, most_bytes: int) -> ke
         if of_keras2:
             return keras2.load_h5(path, custom_objects)
         _refuse_code(config)
+        if path.suffix not in _HDF5_NAMES:
+            raise errors.UnreadableFile(
+                f"It is an HDF5 file, which Keras reads by its name. Rename it to {path.stem}.h5."
+            )
         return keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
 
 

@@ -9,9 +9,9 @@ import keras
 from transfer_keras.surgery import errors, fresh, graph
 from transfer_keras.surgery.rebuild import duplicate
 
-# TensorFlow's rule for scopes of a graph, without "/" and "\".
-_PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.>-]*")
-_ODD = re.compile(r"[^A-Za-z0-9_.>-]+")
+# TensorFlow's rule for scopes of a graph, without "/", "\\" and ">".
+_PLAIN = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*")
+_ODD = re.compile(r"[^A-Za-z0-9_.-]+")
 _LONGEST = 100
 
 
@@ -19,7 +19,7 @@ def with_plain_names(model: keras.Model) -> keras.Model:
     """Gives a network whose layers have names that a graph takes, as they are but for odd letters.
 
     TensorFlow runs layers of any name, but builds no training step of those with other than ASCII
-    letters, digits and `_.>-`. Such names become others: `conv 1` becomes `conv_1`, and a letter
+    letters, digits and `_.-`. Such names become others: `conv 1` becomes `conv_1`, and a letter
     with an accent the one without.
 
     Args:
@@ -32,12 +32,13 @@ def with_plain_names(model: keras.Model) -> keras.Model:
         NotRebuildable: if a layer with such a name lies inside another layer, or cannot be made
             again.
     """
+    model = graph.functional(model)
     own = {id(operation) for operation in model.operations}
     for layer in graph.flat_layers(model)[1:]:
         if id(layer) not in own and not _is_plain(layer.name):
             raise errors.NotRebuildable(
                 f"The layer {layer.name!r} inside another one has a name that no training step "
-                "can be built of. Give it one of ASCII letters, digits and `_.>-`."
+                "can be built of. Give it one of ASCII letters, digits and `_.-`."
             )
     names = [operation.name for operation in model.operations]
     if all(map(_is_plain, (*names, model.name))):
@@ -59,7 +60,7 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
         if name not in plain:
             bare = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
             bare = "".join(letter for letter in bare if not unicodedata.combining(letter))
-            short = stem = _ODD.sub("_", bare)[:_LONGEST].lstrip(">-") or "layer"
+            short = stem = _ODD.sub("_", bare)[:_LONGEST].lstrip("-") or "layer"
             number = 1
             while short in taken:
                 number += 1

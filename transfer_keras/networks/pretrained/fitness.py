@@ -56,16 +56,30 @@ def check_trainable(model: keras.Model, what: str) -> None:
             "float32, float16 or bfloat16: build it again with "
             "keras.config.set_dtype_policy('float32'), set its weights and save it."
         )
-    if not any(getattr(x, "data_format", None) == "channels_first" for x in layers):
+    channels_first = any(getattr(x, "data_format", None) == "channels_first" for x in layers)
+    if not channels_first and not any(map(_is_called_oddly, surgery.nodes(model))):
         return
     try:
         _train_once(model)
-    except Exception as error:  # TensorFlow says so in several ways.
+    except Exception as error:  # TensorFlow and Keras say so in several ways.
+        found = surgery.reason(error, 200)
+        if not channels_first:
+            raise UserError(
+                f"{what}: cannot be trained: {found}. Build it again in the program that made it."
+            ) from error
         raise UserError(
-            f"{what}: has its channels first, and this machine cannot train it so "
-            f"({surgery.reason(error, 150)}). Build it again with data_format='channels_last' and "
-            "its input (side, side, channels), or train on a GPU."
+            f"{what}: has its channels first, and this machine cannot train it so ({found}). "
+            "Build it again with data_format='channels_last' and its input (side, side, "
+            "channels), or train on a GPU."
         ) from error
+
+
+def _is_called_oddly(node) -> bool:
+    """Tells whether a layer is called with more than tensors and switches."""
+    if not isinstance(node.operation, keras.Layer):
+        return False
+    values = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return not all(x is None or isinstance(x, bool | keras.KerasTensor) for x in values)
 
 
 def _train_once(model: keras.Model) -> None:
