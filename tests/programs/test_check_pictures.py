@@ -66,7 +66,7 @@ def test_what_is_printed_and_written(program, pictures):
         (["--dataset=folder:pictures", "--validation_split=0"],
          "--validation_split=0.0: expected more than 0, less than 1."),
         (["--dataset=folder:pictures", "--fix=all"],
-         "flag --fix=all: value should be one of <list>."),
+         "--fix=all: value should be one of <list>."),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(program, pictures, flags, message):

@@ -33,7 +33,6 @@ from transfer_keras.config.experiment import (
     Request,
     default_setting,
     make_experiment,
-    suits_split,
 )
 from transfer_keras.config.image_folders import (
     DECODED,
@@ -67,6 +66,7 @@ from transfer_keras.config.treatments import (
     combine_treatments,
     is_treatment_name,
     parse_treatment,
+    suits_split,
 )
 
 __all__ = [

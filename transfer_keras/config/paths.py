@@ -1,6 +1,7 @@
 """Paths and other text that a person gives, checked without opening anything."""
 
 import errno
+import hashlib
 import os
 import pathlib
 import re
@@ -50,6 +51,15 @@ def why_no_path(path: str) -> str | None:
     except ValueError as error:  # Not to be written in the file system's encoding.
         return f"cannot be a path here ({error})"
     return None
+
+
+def short_name(name: str, most: int) -> str:
+    """Gives a name of at most so many bytes: a longer one is cut, and a digest makes it unique."""
+    data = os.fsencode(name)
+    if len(data) <= most:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    return f"{data[: most - 9].decode('utf-8', 'ignore')}-{digest}"
 
 
 def check_output(flag: str, path: pathlib.Path, *, is_folder: bool) -> None:

@@ -9,6 +9,7 @@ import sys
 # What a write ends with when a pipe's reader has ended, a terminal is closed, a connection is cut.
 _GONE = {errno.EPIPE, errno.EIO, errno.ECONNRESET}
 _NAMES = {1: "stdout", 2: "stderr"}
+_REPLACED = []  # Streams that would close their descriptors if nothing held them.
 _SPOKEN = {1: "standard output", 2: "standard error"}
 
 
@@ -58,6 +59,7 @@ def prepare_streams() -> None:
             line_buffering=getattr(before, "line_buffering", True),
             write_through=getattr(before, "write_through", False),
         )
+        _REPLACED.append(before)
         setattr(sys, name, stream)
 
 

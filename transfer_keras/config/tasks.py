@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.util
+import os
 import pathlib
 import re
 from collections.abc import Sequence
@@ -60,7 +61,9 @@ def check_split(split: str) -> None:
 
 def is_file(split: str) -> bool:
     """Tells whether `--split` names a file."""
-    return not _is_named(split) and pathlib.Path(split).is_file()
+    return not _is_named(split) and os.path.isfile(
+        split
+    )  # Not pathlib's, which fails at long names.
 
 
 def is_by_number(split: str) -> bool:

@@ -5,7 +5,8 @@ import pathlib
 import re
 from collections.abc import Mapping, Sequence
 
-from transfer_keras.config import UserError, command, parse_treatment, suits_split
+from transfer_keras.config import command, parse_treatment, suits_split
+from transfer_keras.files import DamagedFile, read_text
 from transfer_keras.results.study import Network
 from transfer_keras.results.workdir import Workdir
 
@@ -26,7 +27,7 @@ def repeat_commands(networks: Sequence[Network]) -> list[str]:
         without `run.flags` are left out.
 
     Raises:
-        UserError: if a `run.flags` is no text, or has something else than flags.
+        DamagedFile: if a `run.flags` is no text, or has something else than flags.
     """
     names_by_workdir: dict[Workdir, list[str]] = {}
     for network in networks:
@@ -72,15 +73,11 @@ def _one_sweep(experiments: Sequence[Flags]) -> dict[str, str | None] | None:
 
 def _read_flags(path: pathlib.Path) -> dict[str, str | None]:
     """Reads the flags of a run; an empty value is one too, and the flag keeps its `=`."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}). {_REMOVE}") from error
     flags: dict[str, str | None] = {}
-    for line in filter(None, map(str.strip, lines)):
+    for line in filter(None, map(str.strip, read_text(path, _REMOVE).split("\n"))):
         name, equals, value = line.partition("=")
         if not re.fullmatch(r"--\w+", name):
-            raise UserError(f"{path}: {line[:40]!r} is no flag. {_REMOVE}")
+            raise DamagedFile(path, f"{line[:40]!r} is no flag", _REMOVE)
         flags[name] = value if equals else None
     return flags
 
