@@ -64,7 +64,8 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """Reads a small member of a zip.
 
     Raises:
-        TooLarge: if it is none.
+        KeyError: if there is none of this name.
+        UnreadableFile: if it is large.
     """
     with archive.open(name) as member:
         text = member.read(_MOST_TEXT + 1)
@@ -76,9 +77,16 @@ def check_text(text: str | bytes, name: str) -> None:
     """Checks that a config is no longer than networks have one.
 
     Raises:
-        TooLarge: if it is.
+        UnreadableFile: if it is.
     """
-    _check_size(f"'{name}' in it", len(text), _MOST_TEXT)
+    _check_length(name, len(text))
+
+
+def _check_length(name: str, length: int) -> None:
+    if length > _MOST_TEXT:
+        raise errors.UnreadableFile(
+            f"'{name}' in it has more than {errors.size(_MOST_TEXT)}, as in no network."
+        )
 
 
 @contextlib.contextmanager
@@ -129,7 +137,7 @@ def _check_attributes(holder: h5py.Group | h5py.Dataset, path: str) -> None:
     for name in holder.attrs:
         attribute = holder.attrs.get_id(name)
         claimed = math.prod(attribute.shape or ()) * attribute.dtype.itemsize
-        _check_size(f"'{path}@{name}' in it", claimed, _MOST_TEXT)
+        _check_length(f"{path}@{name}", claimed)
 
 
 def _check_array(array: h5py.Dataset, path: str) -> int:
