@@ -5,14 +5,8 @@ are made from files that Keras wrote. What is drawn at random has fixed seeds.
 """
 
 import copy
-import functools
-import io
 import json
-import pathlib
 import random
-import struct
-import tempfile
-import warnings
 import zipfile
 
 import h5py
@@ -20,9 +14,19 @@ import keras
 import numpy as np
 
 from support import keras2_files
-from support.networks import classifier
+from support.network_archives import (
+    CONFIG,
+    HDF5_TRICKS,
+    METADATA,
+    WEIGHTS,
+    hdf5,
+    members,
+    packed_bomb,
+    packed_weights,
+    write_members,
+    zeros,
+)
 
-CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 HUGE = 10**400
 ODD_VALUES = (
     None, True, False, 0, -1, 1, 3, 10**6, 10**12, 2**63, HUGE, -HUGE, 0.5, -0.0, 1e300,
@@ -34,38 +38,6 @@ ODD_VALUES = (
     {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}},
     {"class_name": "__keras_tensor__", "config": {"shape": [1], "dtype": "float32"}},
 )  # fmt: skip
-
-
-@functools.cache
-def _members() -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "own.keras"
-        classifier().save(path)
-        with zipfile.ZipFile(path) as archive:
-            return {name: archive.read(name) for name in archive.namelist()}
-
-
-@functools.cache
-def _hdf5() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "own.h5"
-        classifier().save(path)
-        return path.read_bytes()
-
-
-def members() -> dict[str, bytes]:
-    """Gives what the `.keras` file of `classifier()` holds."""
-    return dict(_members())
-
-
-def write_members(path, content, compression=zipfile.ZIP_STORED):
-    """Writes a zip; a member of the content None is left out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Names may be there twice.
-        with zipfile.ZipFile(path, "w", compression) as archive:
-            for name, data in content if isinstance(content, list) else content.items():
-                if data is not None:
-                    archive.writestr(name, data)
 
 
 def places(value, path=()):
@@ -94,81 +66,8 @@ def edited(document, rng):
     return document
 
 
-def packed_weights(change) -> bytes:
-    """Gives the weights of `classifier()` after a function has changed their HDF5 file."""
-    file = io.BytesIO(members()[WEIGHTS])
-    with h5py.File(file, "r+") as opened:
-        change(opened)
-    return file.getvalue()
-
-
-FIRST = "layers/conv2d/vars/0"  # A kernel.
-
-
-def replace(file, **options):
-    del file[FIRST]
-    file.create_dataset(FIRST, **options)
-
-
-def _link(link):
-    def change(file):
-        del file[FIRST]
-        file[FIRST] = link
-
-    return change
-
-
-def _outside(file):
-    replace(file, shape=(3, 3, 3, 6), dtype="f4", external=[("/etc/passwd", 0, 648)])
-
-
-def _virtual(file):
-    del file[FIRST]
-    layout = h5py.VirtualLayout(shape=(3, 3, 3, 6), dtype="f4")
-    layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", shape=(3, 3, 3, 6))
-    file.create_virtual_dataset(FIRST, layout)
-
-
-def _cycle(file):
-    file["layers/conv2d/again"] = file["layers"]
-
-
-def _text_in_place(file):
-    replace(file, data=np.array([b"text"] * 162).reshape(3, 3, 3, 6))
-
-
-def _references(file):
-    replace(file, shape=(3, 3, 3, 6), dtype=h5py.ref_dtype)
-
-
-def _no_numbers(file):
-    file[FIRST][...] = np.nan
-
-
-HDF5_TRICKS = {
-    "a shape of 10^13": lambda f: replace(f, shape=(10**13,), dtype="f4", chunks=(16,)),
-    "a shape of 10^9, packed": lambda f: replace(
-        f, shape=(10**9,), dtype="f4", chunks=(2**20,), compression="gzip"
-    ),
-    "no values": lambda f: replace(f, shape=(3, 3, 3, 6), dtype="f4"),
-    "an external link": _link(h5py.ExternalLink("/etc/passwd", "/x")),
-    "a soft link": _link(h5py.SoftLink("/layers/conv2d_1/vars/0")),
-    "a broken link": _link(h5py.SoftLink("/nowhere")),
-    "values outside": _outside,
-    "a virtual dataset": _virtual,
-    "a group in itself": _cycle,
-    "text": _text_in_place,
-    "references": _references,
-    "another shape": lambda f: replace(f, data=np.zeros((3, 3, 3, 7), np.float32)),
-    "a scalar": lambda f: replace(f, data=1.0),
-    "whole numbers": lambda f: replace(f, data=np.zeros((3, 3, 3, 6), np.int64)),
-    "complex numbers": lambda f: replace(f, data=np.zeros((3, 3, 3, 6), np.complex64)),
-    "no number": _no_numbers,
-    "a missing kernel": lambda f: f.__delitem__(FIRST),
-    "a missing layer": lambda f: f.__delitem__("layers/conv2d"),
-    "a group for a kernel": lambda f: (f.__delitem__(FIRST), f.create_group(FIRST)),
-    "no layers": lambda f: f.__delitem__("layers"),
-}
+def nested(depth, begin=b'{"a":', end=b"}") -> bytes:
+    return begin * depth + b"1" + end * depth
 
 
 def _with_config(document) -> dict:
@@ -186,52 +85,6 @@ def with_setting(kind, **settings):
     config = json.loads(content[CONFIG])
     _layer(config, kind).update(settings)
     return content | {CONFIG: json.dumps(config).encode()}
-
-
-def zeros(size) -> bytes:
-    return b"\0" * size
-
-
-def lying(path, name, size):
-    """Writes in a zip's directory and before the member that it has another size."""
-    data = bytearray(path.read_bytes())
-    with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(name)
-    struct.pack_into("<L", data, info.header_offset + 22, size)
-    entry = data.index(b"PK\x01\x02")
-    while True:
-        length = struct.unpack_from("<H", data, entry + 28)[0]
-        if data[entry + 46 : entry + 46 + length] == name.encode():
-            break
-        entry = data.index(b"PK\x01\x02", entry + 4)
-    struct.pack_into("<L", data, entry + 24, size)
-    path.write_bytes(data)
-
-
-def nested(depth, begin=b'{"a":', end=b"}") -> bytes:
-    return begin * depth + b"1" + end * depth
-
-
-def packed_bomb(path, name, size, claimed=None):
-    """Writes a `.keras` file with a packed member of zeros that expands to a size.
-
-    Args:
-        path: to write.
-        name: of the member.
-        size: what it expands to.
-        claimed: the size that its headers tell; None: the true one.
-    """
-    write_members(path, members() | {name: None})
-    info = zipfile.ZipInfo(name)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    with (
-        zipfile.ZipFile(path, "a") as archive,
-        archive.open(info, "w", force_zip64=size >= 2**31) as file,
-    ):
-        for _ in range(size // 2**24):
-            file.write(zeros(2**24))
-    if claimed is not None:
-        lying(path, name, claimed)
 
 
 def _writer(content, compression=zipfile.ZIP_STORED):
@@ -375,13 +228,34 @@ def edited_configs(count, seed=0):
     return cases
 
 
+def damaged_h5():
+    """Gives `.h5` files that are cut short, or in which bits are flipped."""
+
+    def make(change):
+        def write(path):
+            path = path.with_suffix(".h5")
+            path.write_bytes(change(hdf5()))
+            return path
+
+        return write
+
+    cases = {
+        f"at {part}": make(lambda data, p=part: data[: int(len(data) * p)])
+        for part in (0, 0.01, 0.1, 0.5, 0.9, 0.999)
+    }
+    for begin, end in ((0, 1), (0, 0.05), (0.05, 0.3)):
+        for seed in range(10):
+            cases[f"{begin} to {end}, {seed}"] = make(_flipped(seed, begin, end))
+    return cases
+
+
 def edited_h5(count, seed=0):
     """Gives the same of `.h5` files."""
 
     def make(number):
         def write(path):
             path = path.with_suffix(".h5")
-            path.write_bytes(_hdf5())
+            path.write_bytes(hdf5())
             with h5py.File(path, "r+") as file:
                 config = json.loads(file.attrs["model_config"])
                 changed = edited(config, random.Random(f"h5 {seed} {number}"))
@@ -391,7 +265,7 @@ def edited_h5(count, seed=0):
         return write
 
     def whole(path):
-        path.with_suffix(".h5").write_bytes(_hdf5())
+        path.with_suffix(".h5").write_bytes(hdf5())
         return path.with_suffix(".h5")
 
     return {"whole": whole} | {f"edit {number}": make(number) for number in range(count)}
@@ -453,33 +327,47 @@ def _folder(path):
     (path / CONFIG).write_text("{}")
 
 
-def kinds():
-    """Gives kind -> {name: function that writes such a file}."""
+def settings():
+    """Gives files with a setting of a layer that is wrong or beyond measure."""
     return {
-        "archive": archives(),
-        "document": documents(),
-        "setting": {
-            f"{kind} {str(settings)[:60]}": _writer(lambda k=kind, s=settings: with_setting(k, **s))
-            for kind, settings in SETTINGS
-        },
-        "edited .keras": edited_configs(60),
-        "edited .h5": edited_h5(25),
-        "edited Keras 2": edited_keras2(25),
-        "HDF5": {
-            name: _writer(lambda c=change: members() | {WEIGHTS: packed_weights(c)})
-            for name, change in HDF5_TRICKS.items()
-        },
-        "cut short": {
-            f"at {part}": _damaged(lambda data, p=part: data[: int(len(data) * p)])
-            for part in (0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999)
-        },
-        "flipped": {
-            f"{begin} to {end}, {seed}": _damaged(_flipped(seed, begin, end))
-            for begin, end in ((0, 1), (0, 0.1), (0.9, 1), (0.2, 0.6))
-            for seed in range(8)
-        },
-        "no network": {"a layer": _single_layer, "a folder": _folder},
+        f"{kind} {str(changes)[:60]}": _writer(lambda k=kind, s=changes: with_setting(k, **s))
+        for kind, changes in SETTINGS
     }
+
+
+def tricks():
+    """Gives files whose weights lie elsewhere, are too many, or are no numbers."""
+    return {
+        name: _writer(lambda c=change: members() | {WEIGHTS: packed_weights(c)})
+        for name, change in HDF5_TRICKS.items()
+    }
+
+
+def damages():
+    """Gives `.keras` files that are cut short, or in which bits are flipped."""
+    cases = {
+        f"at {part}": _damaged(lambda data, p=part: data[: int(len(data) * p)])
+        for part in (0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999)
+    }
+    for begin, end in ((0, 1), (0, 0.1), (0.9, 1), (0.2, 0.6)):
+        for seed in range(8):
+            cases[f"{begin} to {end}, {seed}"] = _damaged(_flipped(seed, begin, end))
+    return cases
+
+
+# Kind -> a function that gives its cases: name -> a function that writes such a file.
+KINDS = {
+    "archive": archives,
+    "document": documents,
+    "setting": settings,
+    "edited .keras": lambda: edited_configs(60),
+    "edited .h5": lambda: edited_h5(25),
+    "edited Keras 2": lambda: edited_keras2(25),
+    "HDF5": tricks,
+    "damaged .keras": damages,
+    "damaged .h5": damaged_h5,
+    "no network": lambda: {"a layer": _single_layer, "a folder": _folder},
+}
 
 
 def bombs():

@@ -69,7 +69,7 @@ from transfer_keras.surgery.errors import (
     UnreadableFile,
     reason,
 )
-from transfer_keras.surgery.files import load, save
+from transfer_keras.surgery.files import check_config, load, save
 from transfer_keras.surgery.flatten import flatten
 from transfer_keras.surgery.freezing import assert_unchanged, set_trainable, snapshot
 from transfer_keras.surgery.frozen_part import digest_function, frozen_boundary
@@ -112,6 +112,7 @@ __all__ = [
     "assert_unchanged",
     "below",
     "block_names",
+    "check_config",
     "check_weights",
     "digest_function",
     "extract",

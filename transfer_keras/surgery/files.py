@@ -238,6 +238,23 @@ def _load_keras(path: pathlib.Path, custom_objects: Mapping, most_bytes: int) ->
     return model
 
 
+def check_config(text: str | bytes, most_bytes: int) -> dict:
+    """Reads the config of a network, in which code and sizes that no memory holds are refused.
+
+    Args:
+        text: JSON.
+        most_bytes: what one of its inputs may take.
+
+    Raises:
+        TooLarge: if one would take more.
+        UnreadableFile: if it holds code, is no object, or is too long.
+        RecursionError, ValueError: if it is no JSON.
+    """
+    config = _config(text, most_bytes)
+    _refuse_code(config)
+    return config
+
+
 def _config(text: str | bytes, most_bytes: int) -> dict:
     """Reads the config of a network, in which sizes that no memory holds are refused."""
     containers.check_text(text, _CONFIG)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import forged_donors
+from support import forged_donors, network_archives
 from support.networks import network, request, saved, unit_list
 from support.paths import ROOT
 from support.refusals import refuses
@@ -39,10 +39,10 @@ def outcome(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", forged_donors.kinds())
+@pytest.mark.parametrize("kind", forged_donors.KINDS)
 def test_every_forged_donor_opens_or_is_refused_in_a_line(tmp_path, kind):
     wrong = {}
-    for number, (name, write) in enumerate(forged_donors.kinds()[kind].items()):
+    for number, (name, write) in enumerate(forged_donors.KINDS[kind]().items()):
         path = tmp_path / f"{number}.keras"
         path = write(path) or path
         if found := outcome(path):
@@ -52,7 +52,7 @@ def test_every_forged_donor_opens_or_is_refused_in_a_line(tmp_path, kind):
 
 @pytest.mark.slow
 def test_there_are_many_of_them():
-    assert sum(map(len, forged_donors.kinds().values())) >= 200
+    assert sum(len(cases()) for cases in forged_donors.KINDS.values()) >= 300
 
 
 # Prints the peak of the memory in KiB, and the message.
@@ -120,14 +120,14 @@ EXAMPLES = {
 @pytest.mark.parametrize(("case", "message"), EXAMPLES.items(), ids=str)
 def test_an_example_of_each_kind(tmp_path, case, message):
     kind, name = case
-    forged_donors.kinds()[kind][name](tmp_path / "own.keras")
+    forged_donors.KINDS[kind]()[name](tmp_path / "own.keras")
     with refuses(tmp_path, message):
         unit_list(request(tmp_path / "own.keras"))
 
 
 def test_numbers_that_no_float_holds(tmp_path):
     write = forged_donors.with_setting("Dense", units=10**400)
-    forged_donors.write_members(tmp_path / "own.keras", write)
+    network_archives.write_members(tmp_path / "own.keras", write)
     with refuses(tmp_path, r"layer 'f1' it would take 10\^389 TiB"):
         unit_list(request(tmp_path / "own.keras"))
 
@@ -136,7 +136,7 @@ def test_numbers_that_no_float_holds(tmp_path):
 @pytest.mark.parametrize("member", ["config.json", "metadata.json", "model.weights.h5", "assets/x"])
 def test_a_member_that_expands(tmp_path, member, claimed):
     """Whether its headers tell the size, or lie."""
-    forged_donors.packed_bomb(tmp_path / "own.keras", member, 2**25, claimed)
+    network_archives.packed_bomb(tmp_path / "own.keras", member, 2**25, claimed)
     expected = r"KiB that would become 32 MiB" if claimed is None else r"Bad CRC-32 for file"
     with refuses(tmp_path, expected):
         unit_list(request(tmp_path / "own.keras"))
@@ -152,7 +152,7 @@ def test_more_weights_than_the_file_has(tmp_path, monkeypatch):
         lambda self, *a, **k: made.append(self.name) or own(self, *a, **k),
     )
     members = forged_donors.with_setting("Dense", units=2**20)
-    forged_donors.write_members(tmp_path / "own.keras", members)
+    network_archives.write_members(tmp_path / "own.keras", members)
     with refuses(tmp_path, r"Layer 'f1' would bring its weights to \S+, and 815 are in the file"):
         unit_list(request(tmp_path / "own.keras"))
     assert "c2" in made
@@ -162,7 +162,7 @@ def test_more_weights_than_the_file_has(tmp_path, monkeypatch):
 def test_outputs_that_no_memory_holds(tmp_path):
     """Few weights, but pictures of 20,000 pixels a side."""
     members = forged_donors.with_setting("InputLayer", batch_shape=[None, None, None, 3])
-    forged_donors.write_members(tmp_path / "own.keras", members)
+    network_archives.write_members(tmp_path / "own.keras", members)
     with refuses(tmp_path, r"layer '\w+' would take \d+ GiB for 3 pictures\. .*--image_size"):
         unit_list(request(tmp_path / "own.keras", image_size=20_000))
 
@@ -170,7 +170,7 @@ def test_outputs_that_no_memory_holds(tmp_path):
 @pytest.mark.parametrize("text", ["0", "-1", "much", "nan", "inf"])
 def test_the_limit_is_a_number(tmp_path, monkeypatch, text):
     monkeypatch.setenv(memory.VARIABLE, text)
-    forged_donors.write_members(tmp_path / "own.keras", forged_donors.members())
+    network_archives.write_members(tmp_path / "own.keras", network_archives.members())
     with refuses(tmp_path, rf"^TRANSFER_KERAS_MEMORY_GIB={text}: expected"):
         unit_list(request(tmp_path / "own.keras"))
 
@@ -245,13 +245,13 @@ def test_channels_first(tmp_path, monkeypatch):
 
 def test_a_layer_that_is_called_with_what_is_no_tensor(tmp_path):
     """Keras opens such a network, and cannot train it."""
-    members = forged_donors.members()
+    members = network_archives.members()
     config = json.loads(members["config.json"])
     norm = next(x for x in config["config"]["layers"] if x["class_name"] == "BatchNormalization")
     dense = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 3}}
     norm["inbound_nodes"][0]["kwargs"]["mask"] = dense
     members["config.json"] = json.dumps(config).encode()
-    forged_donors.write_members(tmp_path / "own.keras", members)
+    network_archives.write_members(tmp_path / "own.keras", members)
     with refuses(tmp_path, r"cannot be trained: BatchNormalization\.call: 'Dense' object has no"):
         unit_list(request(tmp_path / "own.keras"))
 
