@@ -81,11 +81,9 @@ def packed_bomb(path, name, size, claimed=None):
         claimed: the size that its headers tell; None: the true one.
     """
     write_members(path, members() | {name: None})
-    info = zipfile.ZipInfo(name)
-    info.compress_type = zipfile.ZIP_DEFLATED
     with (
-        zipfile.ZipFile(path, "a") as archive,
-        archive.open(info, "w", force_zip64=size >= 2**31) as file,
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open(name, "w", force_zip64=size >= 2**31) as file,
     ):
         for _ in range(size // 2**24):
             file.write(zeros(2**24))
