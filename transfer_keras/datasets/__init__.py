@@ -2,6 +2,7 @@
 
 from transfer_keras.datasets import sources
 from transfer_keras.datasets.bad_images import shorten_error
+from transfer_keras.datasets.contents import KEPT as KEPT_CONTENTS
 from transfer_keras.datasets.division import Division
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.feature_examples import FeatureExamples
@@ -14,6 +15,7 @@ from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
 
 __all__ = [
     "HEADING",
+    "KEPT_CONTENTS",
     "AnyExamples",
     "Division",
     "Examples",
