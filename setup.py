@@ -35,6 +35,8 @@ setup(
         "tensorboard",
         "tensorflow>=2.21",
         "tensorflow-datasets",
+        "msgspec>=0.19",
+        "safetensors>=0.5",
         "tqdm",
     ],
     extras_require={

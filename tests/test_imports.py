@@ -11,21 +11,22 @@ PACKAGE = "transfer_keras"
 MAY_IMPORT = {
     "config": set(),
     "surgery": set(),
-    "datasets": {"config"},
-    "training": {"config"},
-    "results": {"config"},
-    "networks": {"config", "surgery"},
-    "experiments": {"config", "surgery", "datasets", "training", "results", "networks"},
-    "deployment": {"config", "surgery", "datasets", "results", "networks"},
+    "files": {"config"},
+    "datasets": {"config", "files"},
+    "training": {"config", "files"},
+    "results": {"config", "files"},
+    "networks": {"config", "files", "surgery"},
+    "experiments": {"config", "files", "surgery", "datasets", "training", "results", "networks"},
+    "deployment": {"config", "files", "surgery", "datasets", "results", "networks"},
     "advice": {
-        "config", "surgery", "datasets", "training", "results", "networks", "experiments",
+        "config", "files", "surgery", "datasets", "training", "results", "networks", "experiments",
         "deployment",
     },
     # A program checks the folder of its results before it imports its package.
     "train": {"config", "results", "experiments"},
     "sweep": {"config", "results", "experiments"},
     "report": {"config", "results"},
-    "check_pictures": {"config", "results", "datasets"},
+    "check_pictures": {"config", "files", "datasets"},
     "predict": {"config", "deployment"},
     "export": {"config", "deployment"},
     "advise": {"config", "results", "advice"},
@@ -35,7 +36,7 @@ IMPORTED_WHERE_USED = {
     "config": {"flags", "flag_types", "from_flags", "launch", "margin_flag", "run_flags"},
     "results": {"page", "summary", "charts", "figures"},
 }
-WITHOUT_TENSORFLOW = {"config", "results"}
+WITHOUT_TENSORFLOW = {"config", "files", "results"}
 MAY_DEFINE_FLAGS = {
     "train.py", "sweep.py", "report.py", "advise.py",
     "check_pictures.py", "predict.py", "export.py",

@@ -24,6 +24,7 @@ import zipfile
 import h5py
 import numpy as np
 from absl import app, flags, logging
+from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 RUN = [
@@ -43,7 +44,7 @@ _TREATMENTS = flags.DEFINE_string("treatments", "A2B,A6B,B5B+,R3B", "What is tra
 
 def checkpoints(workdir: pathlib.Path) -> int:
     """Finds how many steps of the group in training are saved."""
-    steps = [int(path.stem) for path in workdir.glob("checkpoints/*/*.npz")]
+    steps = [int(path.stem) for path in workdir.glob("checkpoints/*/*.safetensors")]
     return max(steps, default=0)
 
 
@@ -109,7 +110,7 @@ def kill_until_done(workdir: pathlib.Path, kills: collections.Counter, rng: rand
 
 def damage(workdir: pathlib.Path, moment: str, rng: random.Random) -> None:
     """Spoils the last checkpoint, if the moment is one after which that is done."""
-    saved = sorted(workdir.glob("checkpoints/*/*.npz"))
+    saved = sorted(workdir.glob("checkpoints/*/*.safetensors"))
     if moment in DAMAGES and saved:
         content = saved[-1].read_bytes()
         saved[-1].write_bytes(DAMAGES[moment](content, rng.randrange(len(content))))
@@ -172,8 +173,8 @@ def everything(folder: pathlib.Path) -> dict:
     """Reads all values of one treatment's results, by name."""
     row = json.loads((folder / "row.json").read_text())
     values = {f"row {k}": json.dumps(v) for k, v in row.items() if k not in NOT_COMPARED}
-    with np.load(folder / "predictions.npz") as arrays:
-        values |= {f"predictions {name}": arrays[name] for name in arrays.files}
+    arrays = load_file(folder / "predictions.safetensors")
+    values |= {f"predictions {name}": array for name, array in arrays.items()}
     with (
         zipfile.ZipFile(folder / "network.keras") as archive,
         h5py.File(archive.open("model.weights.h5")) as weights,

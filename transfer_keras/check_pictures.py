@@ -8,7 +8,7 @@ import pathlib
 from absl import flags
 
 from transfer_keras.config import FOLDER, UserError, image_folders, launch
-from transfer_keras.results import write_text
+from transfer_keras.files import write_text
 
 _LIST = "leave_out.txt"
 _DATASET = flags.DEFINE_string("dataset", None, "folder:PATH, a folder a class.", required=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from safetensors.numpy import load_file
 
 from transfer_keras.config import make_experiment, memory
 from transfer_keras.config.errors import UserError
@@ -171,7 +172,8 @@ def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypat
         run_experiment(settings, Workdir(tmp_path / name), log=lambda _: None)
     for name in ("baseB", "B2B"):
         held, streamed = (
-            np.load(tmp_path / folder / name / "predictions.npz") for folder in ("held", "streamed")
+            load_file(tmp_path / folder / name / "predictions.safetensors")
+            for folder in ("held", "streamed")
         )
         for key in held:
             assert np.array_equal(held[key], streamed[key]), (name, key)

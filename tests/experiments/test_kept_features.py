@@ -117,7 +117,7 @@ def test_files_and_a_kill_in_their_making_change_nothing(ask, kept, tmp_path, mo
         with pytest.raises(Interrupted, match="features of what is frozen"):
             run(experiment, tmp_path)
     facts = [json.loads(path.read_text()) for path in tmp_path.rglob("features/*/*.json")]
-    assert facts == [{"batches": 2, "digest": None}] * 3, "of the 5 of training, at each cut"
+    assert [fact["batches"] for fact in facts] == [2, 2, 2], "of the 5 of training, at each cut"
 
     seen = []
     stream = type(read_data(experiment).train["B"])

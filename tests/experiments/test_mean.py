@@ -5,6 +5,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from transfer_keras.config import make_experiment
 from transfer_keras.config.treatments import parse_treatment
@@ -92,5 +93,5 @@ def test_a_group_is_its_networks_alone(settings, by_source, tmp_path):
         copy(by_source / name, tmp_path / name)
     alone = run(settings, tmp_path, group_size=1)
     for name in NAMES:
-        one, other = (np.load(w / name / "predictions.npz") for w in (by_source, alone))
+        one, other = (load_file(w / name / "predictions.safetensors") for w in (by_source, alone))
         assert all(np.array_equal(one[key], other[key]) for key in one), name

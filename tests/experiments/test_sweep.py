@@ -17,7 +17,7 @@ def times(steps, passes):
 def finish(workdir, name):
     """Writes the files of a network that is done."""
     (workdir / name).mkdir(parents=True)
-    for file in ("row.json", "network.keras", "predictions.npz"):
+    for file in ("row.json", "network.keras", "predictions.safetensors"):
         (workdir / name / file).touch()
 
 

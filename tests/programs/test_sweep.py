@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from support.networks import classifier, write_pictures
 from support.paths import ROOT
 from support.studies import write_experiment
@@ -175,7 +176,7 @@ def test_a_study_and_its_files(program, small):
     assert alone.returncode == 0, alone.stderr
     for name in two:
         predictions = [
-            np.load(folder / name / "predictions.npz")
+            load_file(folder / name / "predictions.safetensors")
             for folder in (study / "splitwhole-seed0", program.folder / "alone")
         ]
         for key in predictions[0]:

@@ -67,7 +67,7 @@ def test_nothing_there(tmp_path):
 def test_a_damaged_experiment(tmp_path):
     write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseA": 0.5})
     (tmp_path / "one" / "experiment.json").write_text("{")
-    with pytest.raises(UserError, match=r"one.experiment.json cannot be read"):
+    with pytest.raises(UserError, match=r"one.experiment.json: is damaged"):
         read_study(tmp_path)
 
 
@@ -85,9 +85,9 @@ def test_other_images_and_damaged_predictions(tmp_path):
     Workdir(tmp_path / "1").write_predictions("baseA", other_images)
     with pytest.raises(UserError, match=r"1.baseA was tested on other images"):
         read_study(tmp_path)
-    path = tmp_path / "1" / "baseA" / "predictions.npz"
+    path = tmp_path / "1" / "baseA" / "predictions.safetensors"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"predictions.npz cannot be read .*train it again"):
+    with pytest.raises(UserError, match=r"predictions.safetensors: is damaged.*train it again"):
         read_study(tmp_path)
 
 

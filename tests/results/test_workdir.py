@@ -4,7 +4,8 @@ import pytest
 from support.rows import make_row, write
 
 from transfer_keras.config import UserError, parse_treatment
-from transfer_keras.results import Workdir, write_text, write_whole
+from transfer_keras.files import write_text, write_whole
+from transfer_keras.results import Workdir
 
 
 def test_round_trip(tmp_path):
@@ -21,11 +22,11 @@ def test_round_trip(tmp_path):
     assert (label == predicted).tolist() == [True, True, False, True]
     assert sorted(p.name for p in (tmp_path / "A3B").iterdir()) == [
         "network.keras",
-        "predictions.npz",
+        "predictions.safetensors",
         "row.json",
     ]
     (tmp_path / "A3B" / "row.json").write_text("{")
-    with pytest.raises(UserError, match=r"row.json cannot be read .*train it again"):
+    with pytest.raises(UserError, match=r"row.json: is damaged.*train it again"):
         workdir.row("A3B")
 
 
@@ -71,7 +72,7 @@ def test_workdir_of_something_else(tmp_path):
     with pytest.raises(UserError, match="is a file"):
         Workdir(tmp_path / "thesis.tex").check({})
     (tmp_path / "experiment.json").write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is damaged"):
         workdir.check({})
 
 
@@ -98,7 +99,7 @@ def test_groups_in_training(tmp_path):
     # A removal that was cut short has removed the names first.
     cut_short = workdir.group_folder(["A5B"])
     cut_short.mkdir()
-    workdir.remove_finished_groups()
+    workdir.clean_up(print)
     assert workdir.checkpoint_folders == [workdir.group_folder(running)]
     workdir.remove_group(running)
     workdir.remove_group(running)

@@ -1,5 +1,7 @@
 """Checkpoints are saved, checked for damage, and read back."""
 
+import hashlib
+import json
 import os
 import signal
 import threading
@@ -8,6 +10,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 from support.training import Recorder, endless
 
@@ -32,7 +35,8 @@ def test_round_trip_and_the_last_two_stay_on_disk(tmp_path):
     assert checkpoints.latest() is None
     for step in (9, 10, 200):
         checkpoints.save(step, [*ARRAYS, np.float32(step)], {"step": step, "nan": float("nan")})
-    assert [p.name for p in sorted(tmp_path.iterdir())] == ["0000000010.npz", "0000000200.npz"]
+    names = [path.name for path in sorted(tmp_path.iterdir())]
+    assert names == ["0000000010.safetensors", "0000000200.safetensors"]
     arrays, facts = checkpoints.latest()
     assert facts["step"] == 200
     assert np.isnan(facts["nan"])
@@ -52,12 +56,13 @@ def test_every_flipped_bit_is_found_and_the_one_before_is_used(tmp_path, place):
     checkpoints, warnings = made(tmp_path)
     for step in (1, 2):
         checkpoints.save(step, ARRAYS, {"step": step})
-    path = tmp_path / "0000000002.npz"
+    path = tmp_path / "0000000002.safetensors"
     content = path.read_bytes()
     path.write_bytes(flip(content, place % len(content)))
     assert checkpoints.latest()[1]["step"] == 1
     assert len(warnings) == 1
-    assert "0000000002.npz is damaged: set aside as 0000000002.damaged" in warnings[0]
+    assert "0000000002.safetensors is damaged: " in warnings[0]
+    assert warnings[0].endswith(": set aside as 0000000002.damaged.")
     assert (tmp_path / "0000000002.damaged").exists()
 
 
@@ -66,10 +71,10 @@ def test_a_truncated_one_is_set_aside(tmp_path, length):
     checkpoints, warnings = made(tmp_path)
     for step in (1, 2):
         checkpoints.save(step, ARRAYS, {"step": step})
-    path = tmp_path / "0000000002.npz"
+    path = tmp_path / "0000000002.safetensors"
     path.write_bytes(path.read_bytes()[:length])
     assert checkpoints.latest()[1]["step"] == 1
-    path = tmp_path / "0000000001.npz"
+    path = tmp_path / "0000000001.safetensors"
     path.write_bytes(path.read_bytes()[:length])
     assert checkpoints.latest() is None
     assert len(warnings) == 2
@@ -79,16 +84,47 @@ def test_a_write_that_fails_leaves_the_old_ones(tmp_path, monkeypatch):
     checkpoints, _ = made(tmp_path)
     checkpoints.save(1, ARRAYS, {"step": 1})
 
-    def full(file, **arrays):
-        file.write(b"half")
+    def full(arrays, path, metadata):
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.save(2, ARRAYS, {"step": 2})
     monkeypatch.undo()
-    assert [p.name for p in tmp_path.iterdir()] == ["0000000001.npz"]
+    assert [p.name for p in tmp_path.iterdir()] == ["0000000001.safetensors"]
     assert checkpoints.latest()[1]["step"] == 1
+
+
+def test_one_of_version_0_1_0_is_read(tmp_path):
+    """It was an .npz file, whose last entry is the text of the facts, and then its SHA-256."""
+    named = {f"{place:06d}": array for place, array in enumerate(ARRAYS)}
+    facts = np.array(json.dumps({"step": 3, "loss": float("nan")}))
+    path = tmp_path / "0000000003.npz"
+    np.savez(path, **named, facts=facts)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("ab") as file:
+        file.write(digest.encode())
+    checkpoints, warnings = made(tmp_path)
+    arrays, facts = checkpoints.latest()
+    assert all(map(np.array_equal, arrays, ARRAYS))
+    assert facts["step"] == 3
+    assert np.isnan(facts["loss"])
+    content = path.read_bytes()
+    path.write_bytes(flip(content, len(content) // 2))
+    assert checkpoints.latest() is None
+    assert "set aside as 0000000003.damaged" in warnings[0]
+
+
+def test_what_is_no_checkpoint_is_left(tmp_path):
+    checkpoints, warnings = made(tmp_path)
+    for name in ("notes.npz", ".DS_Store", "mine.safetensors"):
+        (tmp_path / name).write_text("mine")
+    for step in (1, 2, 3):
+        checkpoints.save(step, ARRAYS, {"step": step})
+    assert checkpoints.latest()[1] == {"step": 3}
+    assert {"notes.npz", ".DS_Store", "mine.safetensors"} < {p.name for p in tmp_path.iterdir()}
+    assert not warnings
 
 
 def test_due(tmp_path):

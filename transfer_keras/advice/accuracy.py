@@ -1,16 +1,17 @@
 """What the network that is recommended reaches on pictures that it was not chosen by."""
 
-import json
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import keras
+import msgspec
 import numpy as np
 
 from transfer_keras.config import Experiment, UserError
 from transfer_keras.datasets import StreamedExamples
 from transfer_keras.experiments import TaskData, image_preprocessing
+from transfer_keras.files import read_json, write_json
 from transfer_keras.results import (
     Interval,
     Runs,
@@ -18,10 +19,15 @@ from transfer_keras.results import (
     infer_levels,
     measure_accuracy,
     roles_to_choose,
-    write_text,
 )
 
 _OPENED = "test.json"
+
+
+class _Opened(msgspec.Struct):
+    """How often networks were tested on pictures that nothing was chosen by."""
+
+    opened: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class ExpectedAccuracy(NamedTuple):
@@ -90,9 +96,9 @@ def accuracy_on_held_out(
     label, predicted = (np.concatenate(of)[: len(sound)] for of in zip(*answers, strict=True))
     found = measure_accuracy(label, predicted, measure)
     path = folder / _OPENED
-    opened = 1 + (json.loads(path.read_text())["opened"] if path.exists() else 0)
-    facts = {"opened": opened, "pictures": len(sound), measure: found}
-    write_text(path, json.dumps(facts) + "\n")
+    remedy = "Remove it; it counts how often a network was tested on these pictures."
+    opened = 1 + (read_json(path, _Opened, remedy).opened if path.exists() else 0)
+    write_json(path, {"opened": opened, "pictures": len(sound), measure: found})
     basis = f"measured on the {len(sound):,} pictures in test/, which nothing was chosen by"
     if bad := len(held_out) - len(sound):
         basis += f"; {bad:,} that are there cannot be decoded"

@@ -1,11 +1,11 @@
 """How the time that a person gives becomes a set of networks to train, and is kept."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.refinement import spread_evenly
@@ -18,7 +18,8 @@ from transfer_keras.config import (
     duration,
     parse_treatment,
 )
-from transfer_keras.results import as_begun, check_study, write_text
+from transfer_keras.files import DamagedFile, check_type, read_json, write_json
+from transfer_keras.results import as_begun, check_study
 
 _FIRST_SET = 0.6  # Part of the time for the first networks.
 _SCRATCH_PART = 0.1  # Part of it that training from scratch may take, where nothing is said.
@@ -69,6 +70,11 @@ class Budget:
         return self.begun + _OVERRUN * self.seconds
 
 
+_Rate = Literal[
+    "learning_rate", "transferred_learning_rate", "scratch_learning_rate", "layerwise_decay"
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class SearchPlan:
     """What a folder was begun with, and so goes on with.
@@ -90,7 +96,7 @@ class SearchPlan:
     views: int | None
     stages: tuple[tuple[str, ...], ...]
     head_first: bool = False  # As version 0.1.0 did.
-    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    rates: Mapping[_Rate, float] = dataclasses.field(default_factory=dict)
     rate_lines: tuple[str, ...] = ()
     class_weights: str = choices.UNWEIGHTED
     fit_head: bool = False
@@ -105,31 +111,33 @@ class SearchPlan:
         """Reads the plan of a folder; None where there is none.
 
         Raises:
-            UserError: if the file is damaged.
+            DamagedFile: if the file is damaged.
         """
         path = folder / _PLAN
         if not path.exists():
             return None
+        remedy = "Put it back, or give another --workdir."
+        facts = read_json(path, dict[str, Any], remedy)
+        if "places" in facts:  # Version 0.1.0: every n frozen and fine-tuned, and scratch.
+            places = check_type(facts["places"], list[list[int]], path, remedy)
+            stages = [[f"A{n}B{plus}" for n in each for plus in ("", "+")] for each in places]
+            stages[:1] = [[SCRATCH.name, *each] for each in stages[:1]]
+            facts |= {"validations": 20, "views": None, "stages": stages}
+        plan = check_type(facts, cls, path, remedy)
         try:
-            facts = json.loads(path.read_text())
-            if "places" in facts:  # Version 0.1.0: every n frozen and fine-tuned, and scratch.
-                stages = [
-                    [f"A{n}B{plus}" for n in together for plus in ("", "+")]
-                    for together in facts.pop("places")
-                ]
-                stages[0].insert(0, SCRATCH.name)
-                facts |= {"validations": 20, "views": None, "stages": stages}
-            facts["rate_lines"] = tuple(facts.get("rate_lines", ()))
-            return cls(**{**facts, "stages": tuple(map(tuple, facts["stages"]))})
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"--workdir={folder}: {path} cannot be read ({error}). Give another --workdir."
-            ) from error
+            stages = plan.treatments
+        except ValueError as error:
+            raise DamagedFile(path, f"is damaged: {error}", remedy) from error
+        if not stages or not all(stages):
+            raise DamagedFile(path, "is damaged: it names no networks", remedy)
+        if "/" in plan.workdir or plan.workdir in ("", ".", ".."):
+            raise DamagedFile(path, f"is damaged: {plan.workdir!r} is no folder in it", remedy)
+        return plan
 
     def write(self, folder: pathlib.Path) -> None:
         """Writes the plan into a folder, which is made where it is not there."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / _PLAN, json.dumps(dataclasses.asdict(self)) + "\n")
+        write_json(folder / _PLAN, dataclasses.asdict(self))
 
 
 def check_folder(folder: pathlib.Path) -> SearchPlan | None:

@@ -20,7 +20,8 @@ from transfer_keras.deployment import (
     calibrate,
     save_classifier,
 )
-from transfer_keras.results import TOP1, Workdir, measure_accuracy, write_text
+from transfer_keras.files import write_text
+from transfer_keras.results import TOP1, Workdir, measure_accuracy
 
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
 _CALIBRATED_ON = 1000  # Validation pictures at the most.

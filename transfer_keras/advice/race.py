@@ -7,20 +7,29 @@ those with which every search begins; the trainings are compared on a part of th
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import msgspec
 
 from transfer_keras.advice.budget import DONORS, Budget, check_folder
 from transfer_keras.advice.first_answer import best_linear, estimate
 from transfer_keras.advice.preparation import Prepared, read_pictures
 from transfer_keras.advice.rates import find_rates
 from transfer_keras.config import Experiment, UserError
-from transfer_keras.results import write_text
+from transfer_keras.files import DamagedFile, read_json, write_json
 
 _ROUNDS = 0.5  # Part of the time by which the trainings of all rounds are measured.
+
+
+class _Record(msgspec.Struct):
+    """What a race leaves on disk: the donors, the place of the one that was chosen, and why."""
+
+    donors: list[str]
+    chosen: Annotated[int, msgspec.Meta(ge=0)]
+    notes: tuple[str, ...]
 
 
 class Race(NamedTuple):
@@ -115,9 +124,8 @@ def race_donors(
         left = _better_half(left, losses)
     (chosen,) = left
     log(f"Chosen: {names[chosen]}.\n")
-    record = {"donors": names, "chosen": chosen, "notes": notes}
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / DONORS, json.dumps(record, indent=1))
+    write_json(folder / DONORS, {"donors": names, "chosen": chosen, "notes": notes}, indent=1)
     return Race(experiments[chosen], entrants[chosen], tuple(notes))
 
 
@@ -139,23 +147,20 @@ def _read(folder: pathlib.Path, names: Sequence[str]) -> tuple[int, tuple[str, .
     """Reads which donor was chosen in a folder; None where no race was run.
 
     Raises:
-        UserError: if it was run of other donors, or the file is damaged.
+        UserError: if it was run of other donors.
+        DamagedFile: if the file is damaged.
     """
     path = folder / DONORS
     if not path.exists():
         return None
-    try:
-        record = json.loads(path.read_text())
-        donors, chosen = record["donors"], int(record["chosen"])
-        notes = tuple(map(str, record["notes"]))
-        before = donors[chosen]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    remedy = "Remove it to compare the donors again."
+    record = read_json(path, _Record, remedy)
+    if record.chosen >= len(record.donors):
+        raise DamagedFile(path, f"is damaged: it has no donor {record.chosen}", remedy)
+    if record.donors != [*names]:
         raise UserError(
-            f"{path}: is damaged ({error}). Remove it to compare the donors again."
-        ) from error
-    if donors != list(names):
-        raise UserError(
-            f"--donor={','.join(names)}: {folder} was begun with --donor={','.join(donors)}, of "
-            f"which {before} was chosen. Give these again, or another --workdir."
+            f"--donor={','.join(names)}: {folder} was begun with "
+            f"--donor={','.join(record.donors)}, of which {record.donors[record.chosen]} was "
+            "chosen. Give these again, or another --workdir."
         )
-    return chosen, notes
+    return record.chosen, record.notes

@@ -21,7 +21,7 @@ from transfer_keras.deployment.formats import (
     write_format,
 )
 from transfer_keras.deployment.picture_list import VALIDATION, find_pictures, labels_of
-from transfer_keras.results import PARTIAL
+from transfer_keras.files import PARTIAL
 
 TOLERANCE = 0.01  # Of the logarithm of a probability.
 _LEAST = 1e-6  # Of which probability it is compared.

@@ -10,8 +10,8 @@ import keras
 from transfer_keras import surgery
 from transfer_keras.config import UserError, choices, one_line
 from transfer_keras.datasets import Preprocessing
+from transfer_keras.files import write_whole
 from transfer_keras.networks import pretrained
-from transfer_keras.results import write_whole
 
 _MEMBER = "transfer_keras.json"  # Keras ignores it.
 _VERSION = 1

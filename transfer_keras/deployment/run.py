@@ -12,7 +12,7 @@ from transfer_keras.deployment.evaluation import Evaluation
 from transfer_keras.deployment.network_file import NetworkFacts
 from transfer_keras.deployment.picture_list import find_pictures, labels_of
 from transfer_keras.deployment.table import write_table
-from transfer_keras.results import write_text
+from transfer_keras.files import write_text
 
 PAGE = "evaluation.html"
 _NAMED = 3  # Pictures that cannot be read.

@@ -8,7 +8,7 @@ import numpy as np
 
 from transfer_keras.config import printable
 from transfer_keras.deployment.classifier import Prediction
-from transfer_keras.results import write_whole
+from transfer_keras.files import write_whole
 
 UNKNOWN = "unknown"
 _SHOWN = 5  # Most probable classes.

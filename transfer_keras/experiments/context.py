@@ -38,7 +38,7 @@ class Run:
     def source(self) -> UnitSource:
         """Gives what the lower units of its networks come from."""
         kind = DonorAndBase if self.experiment.donor else TrainedBases
-        return kind(self.experiment, self.workdir, self.data)
+        return kind(self.experiment, self.workdir, self.data, self.log)
 
     @property
     def missing(self) -> list[Treatment]:

@@ -2,15 +2,15 @@
 
 import collections
 import hashlib
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+import msgspec
 import numpy as np
 
-from transfer_keras.results import write_text
+from transfer_keras.files import DamagedFile, read_json, write_json
 
 _FLUSHED_EVERY = 50  # Batches, after which a file tells how far it is.
 
@@ -34,6 +34,24 @@ class FeatureSpec(NamedTuple):
         return int(np.prod(self.shape, dtype=np.int64)) * _numpy_dtype(self.dtype).itemsize
 
 
+_Whole = Annotated[int, msgspec.Meta(ge=0)]
+_Place = tuple[_Whole, _Whole, _Whole]
+
+
+class _Facts(msgspec.Struct):
+    """How far a file of features is.
+
+    Attributes:
+        batches: number of batches that it holds for sure; None: all.
+        digest: of the whole file where it holds all, else of these batches in order.
+        places: (view, first row, end) of each of these batches.
+    """
+
+    batches: _Whole | None
+    digest: str | None
+    places: list[_Place] = []
+
+
 class FeatureStore:
     """The features that a process has computed, for all trainings that use them.
 
@@ -55,10 +73,10 @@ class FeatureStore:
             self._arrays.move_to_end(spec.key)
             return self._arrays[spec.key]
         facts = _read_facts(folder, spec) if folder else None
-        if facts is None or facts["batches"] is not None:
+        if facts is None or facts.batches is not None:
             return None
         array = _open_file(folder, spec, "r")
-        if _digest(array) != facts["digest"]:
+        if _digest(array) != facts.digest:
             return None
         self._arrays[spec.key] = array
         return array
@@ -83,18 +101,28 @@ class FeatureStore:
             done = 0
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            done = min(_batches_done(folder, spec) for spec in specs)
+            places = _places_done(folder, specs)
+            done = len(places)
             if not done:
                 for spec in specs:
                     _allocate_file(folder, spec)
             arrays = [_open_file(folder, spec, "r+") for spec in specs]
+            digests = [_digest_of_places(array, places) for array in arrays]
         for number, (view, rows, values) in enumerate(batches(done), done + 1):
             for array, value in zip(arrays, values, strict=True):
                 array[view, rows] = value
-            if folder is not None and number % _FLUSHED_EVERY == 0:
-                _write_facts(folder, specs, arrays, batches=number)
+            if folder is None:
+                continue
+            places.append((view, *rows.indices(specs[0].shape[1])[:2]))
+            for digest, array in zip(digests, arrays, strict=True):
+                digest.update(_bytes(array[view, rows]))
+            if number % _FLUSHED_EVERY == 0:
+                for spec, array, digest in zip(specs, arrays, digests, strict=True):
+                    facts = _Facts(number, digest.hexdigest(), places)
+                    _write_facts(folder, spec, array, facts)
         if folder is not None:
-            _write_facts(folder, specs, arrays, batches=None)
+            for spec, array in zip(specs, arrays, strict=True):
+                _write_facts(folder, spec, array, _Facts(None, _digest(array)))
         for spec, array in zip(specs, arrays, strict=True):
             self._arrays[spec.key] = array
         return arrays
@@ -137,7 +165,8 @@ def _allocate_file(folder: pathlib.Path, spec: FeatureSpec) -> None:
     """Begins a file with all its blocks, where the system can (macOS cannot): a disk that is full
     is an error here, where it would end the process later, on writing to a mapped page."""
     path, _ = _paths(folder, spec)
-    with path.open("wb") as file:
+    path.unlink(missing_ok=True)  # A link that lies there would be followed.
+    with path.open("xb") as file:
         file.truncate(spec.bytes)
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, spec.bytes)
@@ -148,36 +177,50 @@ def _open_file(folder: pathlib.Path, spec: FeatureSpec, mode: str) -> np.memmap:
     return np.memmap(path, _numpy_dtype(spec.dtype), mode, shape=spec.shape)
 
 
-def _read_facts(folder: pathlib.Path, spec: FeatureSpec) -> dict | None:
+def _read_facts(folder: pathlib.Path, spec: FeatureSpec) -> _Facts | None:
     """Reads how far a file is, if it is of the right size; None: there is nothing to use."""
     path, facts = _paths(folder, spec)
     try:
         if path.stat().st_size != spec.bytes:
             return None
-        return json.loads(facts.read_text())
-    except (OSError, ValueError):
+        return read_json(facts, _Facts)
+    except (OSError, DamagedFile):
         return None
 
 
-def _batches_done(folder: pathlib.Path, spec: FeatureSpec) -> int:
-    facts = _read_facts(folder, spec)
-    return (facts["batches"] or 0) if facts else 0
+def _places_done(folder: pathlib.Path, specs: Sequence[FeatureSpec]) -> list[_Place]:
+    """Lists where the batches lie that all files hold unharmed; none if a file is damaged."""
+    facts = [_read_facts(folder, spec) for spec in specs]
+    if any(fact is None or len(fact.places) != (fact.batches or 0) for fact in facts):
+        return []
+    places = min((fact.places for fact in facts), key=len)
+    for spec, fact in zip(specs, facts, strict=True):
+        array = _open_file(folder, spec, "r")
+        if fact.places[: len(places)] != places:
+            return []
+        if _digest_of_places(array, fact.places).hexdigest() != fact.digest:
+            return []
+    return list(places)
 
 
-def _write_facts(
-    folder: pathlib.Path,
-    specs: Sequence[FeatureSpec],
-    arrays: Sequence[np.memmap],
-    *,
-    batches: int | None,
-) -> None:
-    """Writes how many batches the files hold for sure; None: all, with a digest of them."""
-    for spec, array in zip(specs, arrays, strict=True):
-        array.flush()
-        digest = _digest(array) if batches is None else None
-        _, path = _paths(folder, spec)
-        write_text(path, json.dumps({"batches": batches, "digest": digest}) + "\n")
+def _digest_of_places(array: np.ndarray, places: Sequence[_Place]) -> "hashlib._Hash":
+    """Begins a digest with what lies at some places, as far as the array has them."""
+    digest = hashlib.sha256()
+    for view, first, end in places:
+        if view < len(array):
+            digest.update(_bytes(array[view, first:end]))
+    return digest
+
+
+def _write_facts(folder: pathlib.Path, spec: FeatureSpec, array: np.memmap, facts: _Facts) -> None:
+    """Writes how far a file is, once it is on the disk."""
+    array.flush()
+    write_json(_paths(folder, spec)[1], msgspec.to_builtins(facts))
 
 
 def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(array.view(np.uint8)).hexdigest()
+    return hashlib.sha256(_bytes(array)).hexdigest()
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).view(np.uint8)

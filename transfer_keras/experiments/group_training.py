@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
@@ -19,7 +18,8 @@ from transfer_keras.experiments.group_networks import make_networks
 from transfer_keras.experiments.recipes import make_recipe
 from transfer_keras.experiments.streams import make_streams, test_stream
 from transfer_keras.experiments.unit_metrics import make_unit_metrics
-from transfer_keras.results import Row, Workdir, hold_lock, write_whole
+from transfer_keras.files import write_whole
+from transfer_keras.results import Row, Workdir, hold_lock
 from transfer_keras.training import (
     Checkpoints,
     Events,
@@ -74,7 +74,7 @@ def _train_held_group(run: Run, group: Group) -> None:
         run.log(f"Going on with {group} from its checkpoint.")
     else:
         for treatment in missing:
-            shutil.rmtree(run.workdir / treatment.name, ignore_errors=True)
+            run.workdir.clear_treatment(treatment.name)
     run.source.prepare(group.treatments)
     step = saved[1]["step"] if saved else 0
     run.devices.share([group.names, step])

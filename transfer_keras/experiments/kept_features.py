@@ -21,7 +21,6 @@ from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.feature_store import FeatureSpec
 from transfer_keras.training import Progress, as_input, fused_batch_norm
 
-_FOLDER = "features"  # Inside the folder of a group.
 _SHARE = 1 / 4  # Of the memory, which features may take where nothing is said.
 _WORTH = 2  # So many times as often would the frozen units have to see the pictures.
 _SPARE = 2  # So many times the size of the files must be free on the disk.
@@ -76,7 +75,7 @@ def keep_features(run: Run, group: Group, fused: keras.Model) -> Kept | None:
     everything = list(itertools.chain.from_iterable(specs.values()))
     size, folder = sum(spec.bytes for spec in everything), None
     if not run.data.features.make_room(everything, features_limit(run.experiment)):
-        folder = run.workdir.group_folder(group.names) / _FOLDER
+        folder = run.workdir.features_folder(group.names)
         if why := _why_not_on_disk(run, specs["train"], size):
             if execution.keep_features == choices.ALWAYS:
                 raise UserError(f"--keep_features={choices.ALWAYS}: {why}.")

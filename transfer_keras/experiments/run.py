@@ -32,7 +32,8 @@ from transfer_keras.experiments.group_training import train_group, train_group_a
 from transfer_keras.experiments.grouping import plan_experiment
 from transfer_keras.experiments.probes import train_probes, treatments_without_probes
 from transfer_keras.experiments.tensorboard import write_curve, write_experiment_page
-from transfer_keras.results import Workdir, as_begun, write_text
+from transfer_keras.files import write_text
+from transfer_keras.results import Workdir, as_begun
 from transfer_keras.training import Monitor, defer_signals
 
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy")  # Whose versions are kept.
@@ -179,7 +180,7 @@ def _report_done(experiment: Experiment, workdir: Workdir, log: Callable[[str], 
 def _finish_clean_up(experiment: Experiment, workdir: Workdir, log: Callable[[str], None]) -> None:
     """Does what a run that was killed at its very end has left undone, if that can be done now."""
     with contextlib.suppress(UserError, OSError), workdir.lock(log=log):
-        workdir.remove_finished_groups()
+        workdir.clean_up(log)
         write_curve(workdir, experiment.title)
 
 
@@ -219,4 +220,4 @@ def begin_run(run: Run, flags: str) -> None:
     run.workdir.write_facts(run.experiment.identity, data=facts, versions=versions)
     write_experiment_page(run, versions)
     write_text(run.workdir / "run.flags", flags)
-    run.workdir.remove_finished_groups()
+    run.workdir.clean_up(run.log)

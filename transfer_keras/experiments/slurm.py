@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from transfer_keras.config import Experiment, render_template
 from transfer_keras.experiments.group_task import begin_experiment, task_waves
 from transfer_keras.experiments.sweep import FlagsOf, check_sweep_data
-from transfer_keras.results import write_text
+from transfer_keras.files import write_text
 
 
 def write_slurm_script(

@@ -1,7 +1,7 @@
 """Sources of the lower units of a treatment's network: bases trained here, or a donor."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import keras
@@ -12,7 +12,7 @@ from transfer_keras.datasets import Pixels
 from transfer_keras.experiments.data import TaskData, image_preprocessing
 from transfer_keras.experiments.devices import hide_gpus, use_devices
 from transfer_keras.networks import alexnet, load_trained, pretrained, put_linear_head
-from transfer_keras.results import Workdir, write_whole
+from transfer_keras.results import Workdir
 
 _TEST_BATCH = 256  # Fits the networks that are made here; donors may be of any size.
 
@@ -69,6 +69,7 @@ class TrainedBases:
     experiment: Experiment
     workdir: Workdir
     data: TaskData
+    log: Callable[[str], None] = print
     test_batch = _TEST_BATCH
     batch_norm = None  # These networks have none.
     frozen_dropout = True  # As in the paper.
@@ -105,12 +106,11 @@ class TrainedBases:
 
     def pixels(self, task: str) -> Pixels:
         """Measures what is normal in the pictures that a task is trained on; kept on disk."""
-        path = self.workdir.pixels_path(task)
-        if not path.exists():
-            with write_whole(path) as partial, partial.open("wb") as file:
-                np.savez_compressed(file, **self.data.train[task].pixels()._asdict())
-        with np.load(path) as arrays:
-            return Pixels(**arrays)
+
+        def measure() -> dict[str, np.ndarray]:
+            return self.data.train[task].pixels()._asdict()
+
+        return Pixels(**self.workdir.pixels(task, measure, self.log))
 
     def _build(self, target: str, pixels: Pixels | None = None) -> keras.Model:
         """Builds a network; without `pixels` only its architecture counts."""
@@ -138,6 +138,7 @@ class DonorAndBase:
     experiment: Experiment
     workdir: Workdir
     data: TaskData
+    log: Callable[[str], None] = print
 
     @property
     def test_batch(self) -> int:

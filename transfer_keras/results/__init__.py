@@ -14,7 +14,6 @@ from transfer_keras.results.donor_recommendation import (
     roles_to_choose,
     table_for_donor,
 )
-from transfer_keras.results.files import PARTIAL, write_text, write_whole
 from transfer_keras.results.hierarchy import infer_levels
 from transfer_keras.results.lock import hold_lock
 from transfer_keras.results.margin import MARGIN
@@ -40,7 +39,6 @@ __all__ = [
     "FROZEN_TRANSFER",
     "LINEAR_TRANSFER",
     "MARGIN",
-    "PARTIAL",
     "TOP1",
     "TUNED_TRANSFER",
     "Interval",
@@ -67,6 +65,4 @@ __all__ = [
     "roles_to_choose",
     "statistics",
     "table_for_donor",
-    "write_text",
-    "write_whole",
 ]

@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-from transfer_keras.config import UserError
+from transfer_keras.config import UserError, one_line, printable
+from transfer_keras.files import open_to_append
 
 NAME = ".lock"
+_MOST = 200  # Characters that say who holds it.
+_REMEDY = "Remove it if no process trains here."
 
 
 def check_lock(folder: pathlib.Path) -> None:
@@ -21,8 +24,9 @@ def check_lock(folder: pathlib.Path) -> None:
     Raises:
         UserError: if another process holds it, naming that process.
     """
-    if (folder / NAME).exists():
-        with (folder / NAME).open("r+") as file:
+    path = folder / NAME
+    if path.exists() or path.is_symlink():
+        with open_to_append(path, _REMEDY) as file:
             _take(file, folder)
 
 
@@ -41,7 +45,7 @@ def hold_lock(
     Raises:
         UserError: if another process holds it, naming that process.
     """
-    with (folder / NAME).open("a+") as file:
+    with open_to_append(folder / NAME, _REMEDY) as file:
         _take(file, folder, timeout)
         if last_holder := _read(file):
             log(
@@ -74,7 +78,7 @@ def _take(file: TextIO, folder: pathlib.Path, timeout: float = 0) -> None:
 
 def _read(file: TextIO) -> str:
     file.seek(0)
-    return file.read().strip()
+    return printable(one_line(file.read(_MOST)))
 
 
 def _write(file: TextIO, text: str) -> None:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from transfer_keras.config import DONOR_SPLIT, choices, render_template
+from transfer_keras.files import write_text, write_whole
 from transfer_keras.results import charts, findings, paper, planning
 from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import Runs
 from transfer_keras.results.donor_recommendation import mean_top1, recommend_for_donor
 from transfer_keras.results.figures import dissimilar, power, reduced, transfer
-from transfer_keras.results.files import write_text, write_whole
 from transfer_keras.results.margin import MARGIN, points
 from transfer_keras.results.measure import BALANCED
 from transfer_keras.results.recommendation import recommend

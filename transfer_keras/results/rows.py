@@ -2,6 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+
+from transfer_keras.config import choices
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,23 +48,23 @@ class Row:
     """
 
     treatment: str
-    donor: str | None
-    n: int
-    target: str
-    mode: str
-    top1: float
+    donor: Literal["A", "B", "R"] | None
+    n: _Count
+    target: Literal["A", "B"]
+    mode: Literal["base", "frozen", "fine_tune", "random", "linear"]
+    top1: _Fraction
     loss: float | None
-    outcome: str
+    outcome: Literal[choices.TRAINED, choices.DIVERGED, choices.AT_CHANCE]
     training_loss: float | None
-    test_images: int
-    classes: int
-    steps: int
-    group: int
+    test_images: _Count
+    classes: _Count
+    steps: _Count
+    group: _Count
     seconds: float
-    parameters: int
-    trainable_parameters: int
-    validation: tuple[tuple[int, float | None, float], ...]
-    probes: Mapping[str, float | None] | None = None
-    best_step: int | None = None
+    parameters: _Count
+    trainable_parameters: _Count
+    validation: tuple[tuple[_Count, float | None, _Fraction], ...]
+    probes: Mapping[str, _Fraction | None] | None = None
+    best_step: _Count | None = None
     chance_loss: float | None = None
     fitted: bool = False

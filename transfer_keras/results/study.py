@@ -143,7 +143,7 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
         >>> from transfer_keras.results import Row, Workdir, read_study
         >>> folder = tempfile.TemporaryDirectory()
         >>> workdir = Workdir(folder.name)
-        >>> settings = {"dataset": "formula_images", "split": "0", "seed": 0}
+        >>> settings = {"dataset": "formula_images", "network": "alexnet", "split": "0", "seed": 0}
         >>> workdir.write_facts(settings, data={}, versions={})
         >>> row = Row(
         ...     treatment="A3B", donor="A", n=3, target="B", mode="frozen", top1=0.75, loss=0.5,
@@ -157,7 +157,7 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
         >>> workdir.network_path("A3B").touch()
         >>> study = read_study(pathlib.Path(folder.name))
         >>> study.settings
-        {'dataset': 'formula_images'}
+        {'dataset': 'formula_images', 'network': 'alexnet'}
         >>> for kind, runs in study.runs.items():
         ...     for target, seed, role, result in runs.networks():
         ...         print(kind, target, seed, role, result.top1)
@@ -174,7 +174,7 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
 
     # The facts of the experiments. They must make one study: equal in all but split, seed and
     # number of examples, and different in at least one of these.
-    facts = [workdir.read_facts() for workdir in workdirs]
+    facts = [workdir.read_facts(complete=True) for workdir in workdirs]
     names = [workdir.path.name for workdir in workdirs]
     settings = _shared_settings(
         folder, {name: fact["settings"] for name, fact in zip(names, facts, strict=True)}
@@ -286,7 +286,7 @@ def check_study(folder: pathlib.Path, identities: Mapping[str, Mapping]) -> None
             f"--workdir={folder}: is the workdir of one experiment. Give a new folder, or that of "
             "a study."
         )
-    existing = {w.path.name: w.read_facts()["settings"] for w in _workdirs(folder)}
+    existing = {w.path.name: w.read_facts(complete=True)["settings"] for w in _workdirs(folder)}
     first = json.loads(json.dumps(next(iter(identities.values()))))
     _shared_settings(folder, {**existing, "what is asked for": first})
     names = {_variant(settings): name for name, settings in existing.items()}

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from transfer_keras.config import Treatment, UserError, align_columns, choices
+from transfer_keras.files import write_whole
 from transfer_keras.results import statistics
 from transfer_keras.results.figures import curve
-from transfer_keras.results.files import write_whole
 from transfer_keras.results.rows import Row
 from transfer_keras.results.workdir import Workdir
 

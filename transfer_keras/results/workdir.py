@@ -3,12 +3,14 @@
 WORKDIR/experiment.json         the settings that make it what it is, tasks, versions
 WORKDIR/run.flags               the flags of the last run: `--flagfile=` repeats it
 WORKDIR/<treatment>/row.json    the result; written last, so a treatment that has it has all files
-WORKDIR/<treatment>/network.keras, predictions.npz, filters.png, TensorBoard's events
+WORKDIR/<treatment>/network.keras, predictions.safetensors, filters.png, TensorBoard's events
 WORKDIR/experiment/, curve/     TensorBoard's events of the experiment as a whole
-WORKDIR/pixels-A.npz, …         statistics of the pixels in a task's training images
+WORKDIR/pixels-A.safetensors, … statistics of the pixels in a task's training images
 WORKDIR/curve.png               the transfer curve so far
 WORKDIR/checkpoints/<group>/    a group in training: its treatments, and its last checkpoints
 WORKDIR/.lock                   the process that trains in this folder
+
+Version 0.1.0 wrote .npz in place of .safetensors; these files are read as well.
 """
 
 import dataclasses
@@ -16,26 +18,49 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
-import zipfile
-import zlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
 
 from transfer_keras.config import Treatment, UserError
+from transfer_keras.files import (
+    DamagedFile,
+    is_partial,
+    read_arrays,
+    read_json,
+    remove_files,
+    remove_folder,
+    set_aside,
+    write_arrays,
+    write_json,
+)
 from transfer_keras.results import lock
-from transfer_keras.results.files import PARTIAL, write_text, write_whole
+from transfer_keras.results.facts import ExperimentFacts, read_facts
 from transfer_keras.results.rows import Row
 
 EXPERIMENT_FILE = "experiment.json"
 _ROW = "row.json"
 _NETWORK = "network.keras"
-_PREDICTIONS = "predictions.npz"
+_PREDICTIONS = "predictions"
+_PIXELS = "pixels"
 _FILTERS = "filters.png"
 _CHECKPOINTS = "checkpoints"
 _GROUP = "group.json"
+_FEATURES = "features"
+_SUFFIXES = (".safetensors", ".npz")
+# The names of all files that this program writes in a treatment's folder, and in a group's.
+_OF_TREATMENT = re.compile(
+    r"row\.json|network\.keras|predictions\.(safetensors|npz)|filters\.png"
+    r"|events\.out\.tfevents\.\d+\.v2"
+)
+_OF_GROUP = re.compile(
+    r"group\.json(\.damaged)?|\.lock|\d{10}\.(safetensors|npz|damaged)|next\.partial"
+)
+_OF_FEATURES = re.compile(r"[0-9a-f]+\.(features|json)")
+_GROUP_FOLDER = re.compile(r"\w+\+?-\d+-[0-9a-f]{8}")
+_AGAIN = "Remove its folder to train it again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,18 +143,17 @@ class Workdir:
         """Tells whether an experiment was begun in the folder."""
         return (self / EXPERIMENT_FILE).exists()
 
-    def read_facts(self) -> dict:
+    def read_facts(self, complete: bool = False) -> ExperimentFacts:
         """Reads what the experiment is: "settings", "data", "versions".
 
+        Args:
+            complete: whether it must have the settings by which studies are read.
+
         Raises:
-            UserError: if the file is damaged.
+            DamagedFile: if the file is damaged.
         """
-        path = self / EXPERIMENT_FILE
-        try:
-            facts = json.loads(path.read_text())
-            return {name: facts[name] for name in ("settings", "data", "versions")}
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"--workdir={self}: {path} cannot be read ({error}).") from error
+        remedy = "Put it back, or give another --workdir."
+        return read_facts(self / EXPERIMENT_FILE, remedy, complete)
 
     def write_facts(self, identity: Mapping, *, data: Mapping, versions: Mapping) -> None:
         """Writes what the experiment is; where an earlier run has, checks that the data are equal.
@@ -145,7 +169,7 @@ class Workdir:
         """
         if not self.has_facts:
             facts = {"settings": identity, "data": data, "versions": versions}
-            write_text(self / EXPERIMENT_FILE, json.dumps(facts, indent=2) + "\n")
+            write_json(self / EXPERIMENT_FILE, facts, indent=2)
             return
         written, given = self.read_facts()["data"], _as_written(data)
         if written != given:
@@ -166,13 +190,38 @@ class Workdir:
         """
         return self / name / _FILTERS
 
-    def pixels_path(self, task: str) -> pathlib.Path:
-        """Gives the path of the pixel statistics of a task's training images."""
-        return self / f"pixels-{task}.npz"
+    def pixels(
+        self, task: str, measure: Callable[[], Mapping[str, np.ndarray]], log: Callable[[str], None]
+    ) -> dict[str, np.ndarray]:
+        """Gives the pixel statistics of a task's training images, and keeps them.
+
+        Args:
+            task: "A" or "B".
+            measure: gives the statistics, where there are none or they are damaged.
+            log: called with a line in the latter case.
+        """
+        path = self._arrays_path(_PIXELS + f"-{task}")
+        if path.exists():
+            try:
+                return _check_pixels(path)
+            except DamagedFile as error:
+                set_aside(error, log, "the pixels are measured again")
+        path = self / f"{_PIXELS}-{task}{_SUFFIXES[0]}"
+        write_arrays(path, measure())
+        return read_arrays(path).arrays
 
     def is_done(self, name: str) -> bool:
         """Tells whether a treatment has all its files."""
-        return all((self / name / file).exists() for file in (_ROW, _NETWORK, _PREDICTIONS))
+        paths = (self / name / _ROW, self.network_path(name), self._predictions_path(name))
+        return all(path.is_file() for path in paths)
+
+    def _predictions_path(self, name: str) -> pathlib.Path:
+        return self._arrays_path(f"{name}/{_PREDICTIONS}")
+
+    def _arrays_path(self, name: str) -> pathlib.Path:
+        """Gives the path of a file of arrays: in the format of today, if there is no older one."""
+        today, older = (self / f"{name}{suffix}" for suffix in _SUFFIXES)
+        return older if older.exists() and not today.exists() else today
 
     @property
     def done(self) -> list[str]:
@@ -188,20 +237,17 @@ class Workdir:
         """Reads the row of a treatment that is done.
 
         Raises:
-            UserError: if the file is damaged.
+            DamagedFile: if the file is damaged.
         """
         path = self / name / _ROW
-        try:
-            fields = json.loads(path.read_text())
-            fields["validation"] = tuple(tuple(test) for test in fields["validation"])
-            return Row(**fields)
-        except (ValueError, KeyError, TypeError) as error:
-            raise _unreadable(path, error) from error
+        row = read_json(path, Row, _AGAIN)
+        if row.treatment != name:
+            raise DamagedFile(path, f"is the row of {row.treatment}, expected {name}", _AGAIN)
+        return row
 
     def write_row(self, row: Row) -> None:
         """Writes the row of a finished network; to be called after all its other files."""
-        text = json.dumps(dataclasses.asdict(row), indent=2, allow_nan=False)
-        write_text(self / row.treatment / _ROW, text + "\n")
+        write_json(self / row.treatment / _ROW, dataclasses.asdict(row), indent=2)
 
     def row_written_at(self, name: str) -> int:
         """Tells when a treatment's row was written, in nanoseconds of the file system's clock."""
@@ -215,30 +261,47 @@ class Workdir:
             target.
 
         Raises:
-            UserError: if the file is damaged.
+            DamagedFile: if the file is damaged.
         """
-        path = self / name / _PREDICTIONS
-        try:
-            with np.load(path) as arrays:
-                return arrays["label"], arrays["predicted"]
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise _unreadable(path, error) from error
+        path = self._predictions_path(name)
+        arrays = read_arrays(path, _AGAIN).arrays
+        both = [arrays.get("label"), arrays.get("predicted")]
+        if any(a is None or a.dtype.kind != "i" or a.shape != (both[0].size,) for a in both):
+            raise DamagedFile(path, "has no label and prediction of each image", _AGAIN)
+        return both[0], both[1]
 
     def write_predictions(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes what a network predicts for the test images: arrays with one entry an image."""
-        with write_whole(self / name / _PREDICTIONS) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        write_arrays(self / name / f"{_PREDICTIONS}{_SUFFIXES[0]}", arrays)
+
+    def clear_treatment(self, name: str) -> None:
+        """Removes the files of a treatment that is not done; other files in its folder are left."""
+        remove_folder(self / name, _OF_TREATMENT)
 
     @property
     def groups(self) -> list[tuple[str, ...]]:
-        """Lists the names of the treatments of each group that was begun and not finished."""
+        """Lists the names of the treatments of each group that was begun and not finished.
+
+        Raises:
+            DamagedFile: if a group's file is damaged.
+        """
         paths = [folder / _GROUP for folder in self.checkpoint_folders]
-        return [tuple(json.loads(path.read_text())) for path in paths if path.exists()]
+        return [self._read_group(path) for path in paths if path.exists()]
+
+    def _read_group(self, path: pathlib.Path) -> tuple[str, ...]:
+        names = read_json(path, tuple[str, ...], "Remove it; its checkpoints are used.")
+        if not names or self.group_folder(names) != path.parent:
+            raise DamagedFile(path, "names other treatments than its folder is for")
+        return names
 
     def group_folder(self, names: Sequence[str]) -> pathlib.Path:
         """Gives the path of the folder for a group's checkpoints."""
         digest = hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
         return self / _CHECKPOINTS / f"{names[0]}-{len(names)}-{digest}"
+
+    def features_folder(self, names: Sequence[str]) -> pathlib.Path:
+        """Gives the path of the folder for the features that a group keeps on disk."""
+        return self.group_folder(names) / _FEATURES
 
     def begin_group(self, names: Sequence[str]) -> pathlib.Path:
         """Makes the folder of a group; it names the treatments until it is removed.
@@ -249,24 +312,40 @@ class Workdir:
         folder = self.group_folder(names)
         folder.parent.mkdir(exist_ok=True)
         if not (folder / _GROUP).exists():
-            write_text(folder / _GROUP, json.dumps(names) + "\n")
+            write_json(folder / _GROUP, names)
         return folder
 
     def remove_group(self, names: Sequence[str]) -> None:
         """Removes the checkpoints of one group that is done; other groups may be in training."""
-        shutil.rmtree(self.group_folder(names), ignore_errors=True)
+        _remove_group_folder(self.group_folder(names))
 
-    def remove_finished_groups(self) -> None:
-        """Removes the checkpoints of groups that are done, and rests of an earlier removal."""
+    def clean_up(self, log: Callable[[str], None]) -> None:
+        """Removes checkpoints of groups that are done, and what killed processes left.
+
+        The file of a group that is damaged is renamed: the group is planned again, and goes on from
+        its checkpoint. Files of other programs are left.
+
+        Args:
+            log: called with a line for each damaged file.
+        """
+        remove_files(self.path)
         for folder in self.checkpoint_folders:
             path = folder / _GROUP
-            if not path.exists() or all(map(self.is_done, json.loads(path.read_text()))):
-                shutil.rmtree(folder)
+            try:
+                if path.exists() and not all(map(self.is_done, self._read_group(path))):
+                    continue
+            except DamagedFile as error:
+                set_aside(error, log, "the group is planned again")
+                continue
+            is_aside = not path.exists() and (folder / f"{_GROUP}.damaged").exists()
+            if not is_aside or self.is_done(folder.name.partition("-")[0]):
+                _remove_group_folder(folder)
 
     @property
     def checkpoint_folders(self) -> list[pathlib.Path]:
         """Lists the folders of all groups that were begun and not removed, sorted."""
-        return sorted((self / _CHECKPOINTS).glob("*"))
+        folders = sorted((self / _CHECKPOINTS).glob("*"))
+        return [f for f in folders if _GROUP_FOLDER.fullmatch(f.name) and f.is_dir()]
 
     def lock(
         self, *, log: Callable[[str], None], timeout: float = 0
@@ -296,15 +375,34 @@ def _as_written(facts: Mapping) -> dict:
     return json.loads(json.dumps(facts))
 
 
+def _check_pixels(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads pixel statistics: a mean of each channel or each pixel, and variances of the channels.
+
+    Raises:
+        DamagedFile: if they are none.
+    """
+    arrays = read_arrays(path).arrays
+    if arrays.keys() != {"mean", "variance"} or arrays["variance"].ndim != 1:
+        raise DamagedFile(path, f"holds {sorted(arrays)}, expected a mean and variances")
+    channels = arrays["variance"].shape
+    if arrays["mean"].ndim not in (1, 3) or arrays["mean"].shape[-1:] != channels:
+        raise DamagedFile(path, f"has a mean of the shape {arrays['mean'].shape}")
+    if not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in arrays.values()):
+        raise DamagedFile(path, "holds values that are no finite numbers")
+    return arrays
+
+
 def _is_left_over(path: pathlib.Path) -> bool:
     """Tells whether a first run that was killed before it wrote anything may have left a file."""
-    return path.name == lock.NAME or path.name.startswith(PARTIAL)
+    return path.name == lock.NAME or is_partial(path)
+
+
+def _remove_group_folder(folder: pathlib.Path) -> None:
+    for inner in [*(folder / _FEATURES).glob("*"), folder / _FEATURES]:
+        remove_folder(inner, _OF_FEATURES)
+    remove_folder(folder, _OF_GROUP)
 
 
 def _nearest_existing(folder: pathlib.Path) -> pathlib.Path:
     """Finds the folder, or the nearest one above it that exists."""
     return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-
-
-def _unreadable(path: pathlib.Path, error: Exception) -> UserError:
-    return UserError(f"{path} cannot be read ({error}). Remove its folder to train it again.")

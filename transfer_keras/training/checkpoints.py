@@ -1,26 +1,28 @@
 """Checkpoints in the middle of a training: each with a digest, the last two kept."""
 
-import hashlib
-import json
+import math
 import os
 import pathlib
+import re
 import time
-from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from transfer_keras.files import DamagedFile, read_arrays, write_arrays
+
 _KEPT = 2
-_FACTS = "facts"
-_DIGEST_LENGTH = hashlib.sha256().digest_size * 2  # In hexadecimal, at the end of the file.
+_FLOAT = "not finite"  # The key of a float that JSON does not have.
+# Version 0.1.0 wrote .npz, which is read as well.
+_NAME = re.compile(r"\d{10}\.(safetensors|npz)")
 
 
 class Checkpoints:
     """The checkpoints of one training in a folder of their own.
 
-    A file is a NumPy `.npz` followed by the SHA-256 of it in hexadecimal. It is written under
-    another name, flushed to the disk and renamed. A file under its final name is thus complete
-    unless the disk has lost a part of it; then its digest does not match.
+    A file under its final name is complete unless the disk has lost a part of it; then its digest
+    does not match. See `files.write_arrays`.
 
     Args:
         folder: an existing one.
@@ -48,66 +50,52 @@ class Checkpoints:
         Raises:
             OSError: if it cannot be written; the earlier checkpoints are left as they were.
         """
-        path = self._folder / f"{step:010d}.npz"
-        partial = self._folder / "next.partial"
-        try:
-            with partial.open("w+b") as file:
-                named = {f"{place:06d}": array for place, array in enumerate(arrays)}
-                np.savez(file, **named, **{_FACTS: np.array(json.dumps(facts))})
-                file.seek(0)
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                file.seek(0, os.SEEK_END)
-                file.write(digest.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-            _flush_folder(self._folder)
-        finally:
-            partial.unlink(missing_ok=True)
+        named = {f"{place:06d}": array for place, array in enumerate(arrays)}
+        write_arrays(self._folder / f"{step:010d}.safetensors", named, _as_json(facts))
+        _flush_folder(self._folder)
         for old in self._paths()[:-_KEPT]:
             old.unlink()
         self._last = time.monotonic()
 
-    def latest(self) -> tuple[list[np.ndarray], dict] | None:
+    def latest(self) -> tuple[list[np.ndarray], dict[str, Any]] | None:
         """Reads the last undamaged checkpoint; renames the damaged ones.
 
         Returns:
             Its arrays and facts; None if there is no undamaged checkpoint.
         """
         for path in reversed(self._paths()):
-            saved = _read(path)
-            if saved:
-                return saved
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            self._warn(f"Checkpoint {path} is damaged: set aside as {aside.name}.")
+            try:
+                arrays, facts = read_arrays(path)
+                if not isinstance(facts, Mapping) or not isinstance(facts.get("step"), int):
+                    raise DamagedFile(path, "is damaged: it does not tell its step")
+                return [arrays[name] for name in sorted(arrays)], _from_json(facts)
+            except DamagedFile as error:
+                aside = path.with_suffix(".damaged")
+                path.replace(aside)
+                self._warn(f"Checkpoint {path} {error.found}: set aside as {aside.name}.")
         return None
 
     def _paths(self) -> list[pathlib.Path]:
         """Lists the checkpoints, the earliest first."""
-        return sorted(self._folder.glob("*.npz"))
+        return sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
 
 
-def _read(path: pathlib.Path) -> tuple[list[np.ndarray], dict] | None:
-    """Reads a checkpoint; gives None if its digest is not that of its content."""
-    with path.open("rb") as file:
-        size = path.stat().st_size - _DIGEST_LENGTH
-        if size <= 0 or _digest(file, size) != file.read(_DIGEST_LENGTH):
-            return None
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as arrays:
-            facts = json.loads(str(arrays[_FACTS]))
-            return [arrays[name] for name in sorted(arrays.files) if name != _FACTS], facts
+def _as_json(value: Any) -> Any:
+    """Gives facts without floats that JSON does not have: losses may be infinite, or no number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_FLOAT: repr(value)}
+    if isinstance(value, Mapping):
+        return {name: _as_json(each) for name, each in value.items()}
+    return [_as_json(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _digest(file: BinaryIO, size: int) -> bytes:
-    """Computes the digest of the next `size` bytes, in hexadecimal."""
-    digest, remaining = hashlib.sha256(), size
-    while remaining:
-        block = file.read(min(remaining, 1 << 20))
-        digest.update(block)
-        remaining -= len(block)
-    return digest.hexdigest().encode()
+def _from_json(value: Any) -> Any:
+    """Gives the facts that `_as_json` was given."""
+    if isinstance(value, Mapping):
+        if value.keys() == {_FLOAT} and value[_FLOAT] in ("nan", "inf", "-inf"):
+            return float(value[_FLOAT])
+        return {name: _from_json(each) for name, each in value.items()}
+    return [_from_json(each) for each in value] if isinstance(value, list) else value
 
 
 def _flush_folder(folder: pathlib.Path) -> None:

@@ -122,13 +122,13 @@ class EarlyStopping:
         return {name: dataclasses.asdict(self.states[name]) for name in self._variables}
 
     def restore(
-        self, arrays: Sequence[np.ndarray], facts: Mapping[str, Mapping]
+        self, arrays: Sequence[np.ndarray], states: Mapping[str, StoppingState]
     ) -> Sequence[np.ndarray]:
         """Takes the state from a checkpoint.
 
         Args:
             arrays: those of the checkpoint, of which the last are what `arrays` gave.
-            facts: what `facts` gave.
+            states: what `facts` gave, by the networks' names.
 
         Returns:
             The other arrays.
@@ -136,18 +136,22 @@ class EarlyStopping:
         Raises:
             ValueError: if they are of other networks, or of a training without patience.
         """
-        if facts.keys() != self._variables.keys():
-            raise ValueError(f"Expected {list(self._variables)}. Received: {list(facts)}")
-        for name, fact in reversed(facts.items()):
-            state = StoppingState(**fact)
+        if states.keys() != self._variables.keys():
+            raise ValueError(f"Expected {list(self._variables)}. Received: {list(states)}")
+        for name in reversed(self._variables):
+            state, variables = states[name], self._variables[name]
             if not state.step:
                 continue
-            state.scores = Scores(*state.scores)
-            count = len(Predictions._fields) + len(self._variables[name])
+            if state.scores is None:
+                raise ValueError(f"Expected scores of {name}")
+            count = len(Predictions._fields) + len(variables)
             arrays, own = arrays[:-count], arrays[-count:]
+            weights = own[len(Predictions._fields) :]
+            if [w.shape for w in weights] != [tuple(v.shape) for v in variables]:
+                raise ValueError(f"Expected other weights of {name}")
             self.states[name] = state
             self.predictions[name] = Predictions(*own[: len(Predictions._fields)])
-            self._best_weights[name] = list(own[len(Predictions._fields) :])
+            self._best_weights[name] = list(weights)
         return arrays
 
     def _is_done(self, state: StoppingState) -> bool:

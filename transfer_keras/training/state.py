@@ -3,18 +3,23 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
 import keras
+import msgspec
 import numpy as np
 import tensorflow as tf
 
 from transfer_keras.config import UserError
 from transfer_keras.training.checkpoints import Checkpoints
-from transfer_keras.training.early_stopping import EarlyStopping
+from transfer_keras.training.early_stopping import EarlyStopping, StoppingState
 from transfer_keras.training.scores import Scores
 
 _STOPPING = "stopping"
 _REMEDY = "Remove the folder `checkpoints` of the workdir to train the group from its beginning."
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 @dataclasses.dataclass
@@ -28,9 +33,9 @@ class _Position:
         seconds: duration of the training up to the last checkpoint.
     """
 
-    step: int = 0
-    since: int = 0
-    tests: list = dataclasses.field(default_factory=list)
+    step: _Count = 0
+    since: _Count = 0
+    tests: list[tuple[int, dict[str, Scores]]] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -125,11 +130,16 @@ class TrainingState:
         """
         facts = dict(facts)
         try:
-            *values, sums = self._stopping.restore(arrays, facts.pop(_STOPPING, {}))
+            stopping = msgspec.convert(facts.pop(_STOPPING, {}), dict[str, StoppingState])
+            position = msgspec.convert(facts, _Position)
+            *values, sums = self._stopping.restore(arrays, stopping)
         except ValueError as error:
             raise UserError(f"The checkpoint is of another training: {error}. {_REMEDY}") from error
-        received = [(value.shape, value.dtype.name) for value in values]
-        expected = [(tuple(variable.shape), variable.dtype) for variable in self._variables]
+        received = [(value.shape, value.dtype.name) for value in [*values, sums]]
+        expected = [
+            (tuple(each.shape), keras.backend.standardize_dtype(each.dtype))
+            for each in [*self._variables, self._sums]
+        ]
         if received != expected:
             raise UserError(
                 f"The checkpoint holds {len(received)} values of other shapes or types than the "
@@ -138,5 +148,5 @@ class TrainingState:
             )
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
-        self._position, self._sums = _Position(**facts), tf.constant(sums)
+        self._position, self._sums = position, tf.constant(sums, self._sums.dtype)
         self._begun = time.monotonic()

@@ -1,0 +1,58 @@
+"""What `experiment.json` holds: the settings of an experiment, facts of its data, versions."""
+
+import dataclasses
+import pathlib
+import typing
+from typing import Any
+
+from transfer_keras.config import DataSettings, TrainingSettings
+from transfer_keras.files import DamagedFile, check_type, read_json
+
+# Settings of which `config.Experiment.identity` writes something else than their sections hold.
+_AS_WRITTEN = {
+    "split": str | list[str],
+    "image_size": int,
+    "exif": bool | str | None,
+    "donor": str | None,
+    "optimizer": str | dict | None,
+}
+_OF_STUDIES = {"dataset", "network", "seed", "split"}
+
+
+class ExperimentFacts(typing.TypedDict):
+    """The content of `experiment.json`."""
+
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    versions: dict[str, str]
+
+
+def _types_of_settings() -> dict[str, Any]:
+    """Gives the type of each setting; None is allowed, where a version did not know it."""
+    types = {}
+    for section in (DataSettings, TrainingSettings):
+        hints = typing.get_type_hints(section)
+        types |= {field.name: hints[field.name] | None for field in dataclasses.fields(section)}
+    return types | _AS_WRITTEN
+
+
+_Settings = typing.TypedDict("_Settings", _types_of_settings(), total=False)
+
+
+def read_facts(path: pathlib.Path, remedy: str, complete: bool = False) -> ExperimentFacts:
+    """Reads `experiment.json`, and checks the types of the settings that this version knows.
+
+    Args:
+        path: of the file.
+        remedy: what to do if it is damaged, as a sentence.
+        complete: whether it must have the settings by which studies are read.
+
+    Raises:
+        DamagedFile: if it is damaged.
+    """
+    facts = read_json(path, ExperimentFacts, remedy)
+    check_type(facts["settings"], _Settings, path, remedy)
+    missing = _OF_STUDIES - facts["settings"].keys()
+    if complete and missing:
+        raise DamagedFile(path, f"is damaged: it has no {', '.join(sorted(missing))}", remedy)
+    return facts
