@@ -1,4 +1,4 @@
-"""Digests of the bytes of a dataset's files, kept so that none is read again that did not change."""
+"""Digests of the bytes of a dataset's files, kept so that unchanged ones are not read again."""
 
 import concurrent.futures
 import dataclasses

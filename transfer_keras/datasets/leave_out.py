@@ -48,8 +48,8 @@ def check_list(
     if unknown:
         raise UserError(
             f"--leave_out={path}: {len(unknown)} of its lines name no picture of {dataset}, as "
-            f"{min(unknown)[:200]!r}. Expected paths relative to {printable(root)}; make the list again "
-            "by python -m transfer_keras.check_pictures --fix=list."
+            f"{min(unknown)[:200]!r}. Expected paths relative to {printable(root)}; make the "
+            "list again by python -m transfer_keras.check_pictures --fix=list."
         )
 
 

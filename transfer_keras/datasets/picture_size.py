@@ -91,9 +91,7 @@ def refuse_large(encoded):
         return tf.ensure_shape(counted, [])
 
     is_png = tf.strings.substr(encoded, 0, tf.minimum(8, tf.strings.length(encoded))) == _PNG
-    pixels = tf.cond(
-        tf.io.is_jpeg(encoded), of_jpeg, lambda: tf.cond(is_png, of_png, of_others)
-    )
+    pixels = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, lambda: tf.cond(is_png, of_png, of_others))
     check = tf.debugging.assert_less_equal(
         pixels, tf.constant(MOST_PIXELS, tf.int64), "picture is too large"
     )

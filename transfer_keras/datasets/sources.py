@@ -113,7 +113,9 @@ class Source:
             for split in (self.train, self.test)
             for path in splits[split.partition("[")[0]].filepaths
         }
-        files = {os.fsencode(os.path.basename(path)): path for path in paths if os.path.exists(path)}
+        files = {
+            os.fsencode(os.path.basename(path)): path for path in paths if os.path.exists(path)
+        }
         return read_contents(files, kept, where=f"--dataset={self.name}")
 
     def records(self, split: str) -> records.Records:

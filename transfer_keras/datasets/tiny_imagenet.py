@@ -218,9 +218,7 @@ class Tree:
             UserError: if there is no such file, or it is too large.
         """
         if name not in self.sizes:
-            raise UserError(
-                f"--data_dir={self._path}: {printable(self._root + name)} is missing."
-            )
+            raise UserError(f"--data_dir={self._path}: {printable(self._root + name)} is missing.")
         if (size := self.sizes[name]) > _MOST_BYTES:
             raise UserError(
                 f"--data_dir={self._path}: {printable(self._root + name)} has {size:,} bytes, "

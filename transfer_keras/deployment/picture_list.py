@@ -46,9 +46,7 @@ def find_pictures(given: str) -> list[str]:
     lines = read_lines(f"--pictures={printable(given)}", path, "the path of a picture")
     found = [line for line in lines if line.strip()]
     if not found:
-        raise UserError(
-            f"--pictures={printable(given)}: has no line. Expected a path in each."
-        )
+        raise UserError(f"--pictures={printable(given)}: has no line. Expected a path in each.")
     return found
 
 
