@@ -8,7 +8,6 @@ import re
 import zipfile
 from collections.abc import Sequence
 
-from transfer_keras.config import memory
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.image_folders import (
     FOLDER,
@@ -22,9 +21,8 @@ from transfer_keras.config.image_folders import (
 
 OWN = ("formula_images", "tiny_imagenet")
 FORMULA_DEFAULT = "40x300x32"  # Classes, images a class, pixels of `formula_images`.
-# Bytes that `formula.draw_class` needs for a pixel of a picture: some ten numbers for each of the
-# four points of which it is the mean.
-_DRAWN = 320
+# Pixels of all pictures of a class, which are drawn at once: for each it takes some 360 bytes.
+_DRAWN = 2**26
 
 
 def names() -> list[str]:
@@ -110,10 +108,9 @@ def parse_amounts(text: str) -> dict[str, int]:
         )
     if classes > MOST_CLASSES:
         raise ValueError(f"expected at most {MOST_CLASSES:,} classes. Received: {text!r}")
-    if (needed := images * size**2 * _DRAWN) > (most := memory.process_memory()):
+    if images * size**2 > _DRAWN:
         raise ValueError(
-            f"expected pictures that can be drawn: those of a class need {needed / 2**30:,.0f} GiB "
-            f"of memory, of {most / 2**30:,.0f}. Give fewer images or pixels. Received: {text!r}"
+            f"expected at most {_DRAWN:,} pixels in all pictures of a class. Received: {text!r}"
         )
     return {"classes": classes, "images_per_class": images, "size": size}
 
