@@ -239,7 +239,7 @@ def spoil_name_is_no_text(root):
         (spoil_nested, r"as emu/some/more/5\.png, and would not be used\. Move them up into emu"),
         (spoil_single, r"2 classes have a single picture: dog, emu\. Expected two or more"),
         (spoil_dangling_class, r"set/fox is a broken link\. Mend or remove it"),
-        (spoil_name_is_no_text, r"classes are expected in UTF-8 and on one line, found f\\xfcchse\. Rename"),
+        (spoil_name_is_no_text, r"expected in UTF-8 and on one line, found f\\xfcchse\. Rename"),
     ],
 )  # fmt: skip
 def test_what_is_missing_without_a_split_is_named(tmp_path, spoil, message):
