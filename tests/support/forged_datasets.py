@@ -109,7 +109,7 @@ def whole_png(side: int) -> bytes:
 
 def animation(frames: int, side: int) -> bytes:
     """Gives a GIF of so many frames, each of one colour."""
-    still = [Image.fromarray(np.full((side, side), k % 255, np.uint8), "P") for k in range(2)]
+    still = [Image.new("L", (side, side), value) for value in (0, 200)]
     buffer = io.BytesIO()
     still[0].save(buffer, "GIF", save_all=True, append_images=still[1:])
     data = buffer.getvalue()

@@ -77,12 +77,12 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
     if dataset not in names() and not is_own:
         near = difflib.get_close_matches(dataset[:100], names(), n=3, cutoff=0.5)
         advice = f"Did you mean {' or '.join(near)}?" if near else "See the TFDS catalogue."
-        raise UserError(f"--dataset={name}: no such image dataset. {advice}")
+        raise UserError(f"--dataset={printable(name)}: no such image dataset. {advice}")
     if dataset == "formula_images" and config:
         try:
             parse_amounts(config)
         except ValueError as error:
-            raise UserError(f"--dataset={name}: after the slash, {error}") from error
+            raise UserError(f"--dataset={printable(name)}: after the slash, {error}") from error
     if dataset == "tiny_imagenet":
         _check_tiny_imagenet(folder)
     elif folder and not os.path.isdir(folder):

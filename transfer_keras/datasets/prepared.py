@@ -113,10 +113,16 @@ def check_files(name: str, builder: tfds.core.DatasetBuilder) -> None:
     if not any(split.num_examples for split in splits.values()):
         raise UserError(f"--dataset={name}: {folder} has no example. {_remedy(folder / _INFO)}")
     for split in splits.values():
-        for path in split.filepaths:
+        try:
+            paths = split.filepaths
+        except (ValueError, LookupError) as error:
+            raise DamagedFile(
+                folder / _INFO, f"is damaged: {error}", _remedy(folder / _INFO)
+            ) from error
+        for path in paths:
             if not os.path.isfile(path):
                 what = "is no file" if os.path.lexists(path) else "is missing"
-                raise UserError(f"--dataset={name}: {path} {what}. {_remedy(path)}")
+                raise UserError(f"--dataset={name}: {path} {what}. {_remedy(folder / _INFO)}")
 
 
 def prepare(name: str, builder: tfds.core.DatasetBuilder, log: Callable[[str], None]) -> None:

@@ -188,8 +188,8 @@ def _features(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
             f"--dataset={name}: expected pictures with one class label each. Its features: "
             f"{', '.join(features)}"
         )
-    classes = features[keys[1]].num_classes or 0
-    if not 2 <= classes <= (most := image_folders.MOST_CLASSES):
+    classes, most = features[keys[1]].num_classes or 0, image_folders.MOST_CLASSES
+    if not 2 <= classes <= most:
         raise UserError(f"--dataset={name}: has {classes:,} classes. Expected 2 to {most:,}.")
     return keys
 
@@ -264,13 +264,13 @@ def _in_order(**more) -> tfds.ReadConfig:
     return tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1, **more)
 
 
-def _undecoded(source: Source, split: str) -> tf.data.Dataset:
-    """Gives the examples of a split, their pictures encoded, with TFDS's name of each."""
+def _undecoded(source: Source, split: str, **more) -> tf.data.Dataset:
+    """Gives the examples of a split, their pictures encoded."""
     return source.builder.as_dataset(
         split=split,
         shuffle_files=False,
         decoders={source.image: tfds.decode.SkipDecoding()},
-        read_config=_in_order(add_tfds_id=True),
+        read_config=_in_order(**more),
     )
 
 
@@ -287,14 +287,16 @@ def _decode(source: Source, preprocessing: Preprocessing, examples, count: int, 
     images = np.empty((count, size, size, 3), np.uint8)
     labels = np.empty(count, np.int32)
     with tqdm.tqdm(total=count, desc=f"reading {split}", unit=" images", leave=False) as bar:
+        done = 0  # The bar's own count stands still with TQDM_DISABLE.
         for batch, batch_labels in pictures.as_numpy_iterator():
-            if bar.n + len(batch) > count:
+            if done + len(batch) > count:
                 raise _miscounted(source, split, count, "more")
-            images[bar.n : bar.n + len(batch)] = batch
-            labels[bar.n : bar.n + len(batch)] = batch_labels
+            images[done : done + len(batch)] = batch
+            labels[done : done + len(batch)] = batch_labels
+            done += len(batch)
             bar.update(len(batch))
-        if bar.n < count:
-            raise _miscounted(source, split, count, f"{bar.n:,}")
+        if done < count:
+            raise _miscounted(source, split, count, f"{done:,}")
     records.check_labels(source.builder, labels, source.label, split)
     return images, labels
 
@@ -313,9 +315,10 @@ def _find_faults(source: Source, split: str) -> list[tuple[int, str, str]]:
     It decodes one picture at a time, which is slow.
     """
     shape = source.builder.info.features[source.image].shape
+    named = _undecoded(source, split, add_tfds_id=True)
     return [
         (place, example["tfds_id"].decode(), reason)
-        for place, example in enumerate(_undecoded(source, split).as_numpy_iterator())
+        for place, example in enumerate(named.as_numpy_iterator())
         if (reason := find_fault(example[source.image], shape))
     ]
 

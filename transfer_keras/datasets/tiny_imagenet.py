@@ -169,7 +169,7 @@ class Tree:
         self._path = path
         try:
             self._zip = None if path.is_dir() else zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except _ZIP_DAMAGE as error:
             raise UserError(
                 f"--data_dir={path}: not a readable zip or folder ({error}). Fetch it again."
             ) from error
