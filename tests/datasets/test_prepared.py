@@ -131,9 +131,9 @@ def test_no_warning_of_tfds(program):
     for _ in range(2):
         done = program("-c", PREPARE, str(folder))
         assert done.returncode == 0
-        assert not re.search("custom data configuration|WARNING:tensorflow|retracing", done.stderr), (
-            done.stderr
-        )
+        assert not re.search(
+            "custom data configuration|WARNING:tensorflow|retracing", done.stderr
+        ), done.stderr
 
 
 def change(path, edit):
@@ -221,9 +221,7 @@ def test_damaged_files_are_named_in_one_line(prepared, spoil, message, fits, mon
     with pytest.raises(UserError, match=message) as error:
         read(data_dir, fits=fits, monkeypatch=monkeypatch)
     assert len(str(error.value).splitlines()) == 1
-    assert re.search(
-        r"Remove (that|the) folder.* (it is|they are) made again\.", str(error.value)
-    )
+    assert re.search(r"Remove (that|the) folder.* (it is|they are) made again\.", str(error.value))
 
 
 def test_what_was_damaged_is_made_again_once_it_is_removed(prepared):
