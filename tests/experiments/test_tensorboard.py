@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import shutil
 import urllib.parse
 import urllib.request
@@ -255,18 +256,21 @@ def test_a_curve_that_is_missing_or_old_is_drawn_again(settings, workdir, tmp_pa
     copy = tmp_path / "run"
     shutil.copytree(workdir, copy)
     drawn = copy / "curve.png"
-    written = drawn.stat().st_mtime_ns
+    other = Workdir(copy)
     for spoil, expected in (
         (lambda: None, False),
         (lambda: drawn.unlink(), True),
         (lambda: shutil.rmtree(copy / "curve"), True),
-        (lambda: (copy / "A2B" / "row.json").touch(), True),
+        (lambda: (copy / "A2B" / "row.json").touch(), False),
+        (lambda: os.utime(drawn, (2**33, 2**33)), False),
+        (lambda: other.write_row(dataclasses.replace(other.row("A2B"), loss=0.125)), True),
         (lambda: None, False),
     ):
         spoil()
+        written = drawn.stat().st_mtime_ns if drawn.exists() else None
         run_experiment(settings, Workdir(copy), log=lambda _: None)
-        assert (drawn.stat().st_mtime_ns != written) == expected
-        written = drawn.stat().st_mtime_ns
+        redrawn = drawn.stat().st_mtime_ns != written
+        assert redrawn == expected
         assert read(copy / "curve")["top1/AnB"] == read(workdir / "curve")["top1/AnB"]
 
 

@@ -1,4 +1,5 @@
 import math
+import os
 
 import numpy as np
 import pytest
@@ -35,10 +36,10 @@ def test_curve(tmp_path, monkeypatch):
         write(tmp_path, row, right)
     seen = []
     monkeypatch.setattr(
-        curve, "draw", lambda panels, path, title: path.touch() or seen.append(panels)
+        curve, "draw", lambda panels, path, **text: path.touch() or seen.append(panels)
     )
     names = ["baseB", *answers]
-    assert summary.draw_curve(Workdir(tmp_path), map(parse_treatment, names), title="t")
+    assert summary.draw_curve(Workdir(tmp_path), [*map(parse_treatment, names)], title="t")
     (panel,) = seen[0]
     assert (panel.target, panel.base) == ("B", 0.5)
     points_by_family = {
@@ -51,8 +52,30 @@ def test_curve(tmp_path, monkeypatch):
     }
     assert all(p.low < p.top1 - 0.5 < p.high for points in panel.series.values() for p in points)
     monkeypatch.undo()
-    summary.draw_curve(Workdir(tmp_path), map(parse_treatment, names), title="t")
+    summary.draw_curve(Workdir(tmp_path), [*map(parse_treatment, names)], title="t")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_curve_is_drawn_again_only_if_results_changed(tmp_path):
+    """Whatever the time of the file: clocks of machines differ."""
+    workdir, treatments = Workdir(tmp_path), [parse_treatment("A3B")]
+    write(tmp_path, make_row(), [1, 0, 1, 1])
+
+    def is_drawn(title="t"):
+        return summary.is_curve_drawn(workdir, treatments, title=title)
+
+    assert not is_drawn()
+    summary.draw_curve(workdir, treatments, title="t")
+    assert is_drawn()
+    assert not is_drawn("another title")
+    os.utime(tmp_path / "curve.png", (2**33, 2**33))
+    assert is_drawn()
+    write(tmp_path, make_row(top1=0.5), [1, 0, 1, 0])
+    assert not is_drawn()
+    summary.draw_curve(workdir, treatments, title="t")
+    path = tmp_path / "curve.png"
+    path.write_bytes(path.read_bytes()[:-300])
+    assert not is_drawn()
 
 
 def test_failures_have_a_line_each(tmp_path):
@@ -76,7 +99,7 @@ def test_failures_have_a_line_each(tmp_path):
 def test_networks_tested_on_other_images_are_not_compared(tmp_path):
     write(tmp_path, make_row(treatment="baseB"), [1, 0, 1, 0])
     write(tmp_path, make_row(), [1, 1, 1, 0])
-    other_images = {"label": np.array([0, 0, 0, 1]), "predicted": np.zeros(4)}
+    other_images = {"label": np.array([0, 0, 0, 1]), "predicted": np.zeros(4, int)}
     Workdir(tmp_path).write_predictions("A3B", other_images)
     with pytest.raises(UserError, match="A3B and baseB were tested on other images"):
         summary.result_table(Workdir(tmp_path), [parse_treatment("A3B")])

@@ -1,10 +1,11 @@
 import os
 
+import numpy as np
 import pytest
 from support.rows import make_row, write
 
 from transfer_keras.config import UserError, parse_treatment
-from transfer_keras.files import write_text, write_whole
+from transfer_keras.files import write_arrays
 from transfer_keras.results import Workdir
 
 
@@ -28,21 +29,6 @@ def test_round_trip(tmp_path):
     (tmp_path / "A3B" / "row.json").write_text("{")
     with pytest.raises(UserError, match=r"row.json: is damaged.*train it again"):
         workdir.row("A3B")
-
-
-def test_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "x" / "file.txt"
-    write_text(path, "old")
-
-    def stopped_in_the_middle():
-        with write_whole(path) as partial:
-            partial.write_text("half of the n")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stopped_in_the_middle()
-    assert path.read_text() == "old"
-    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
 
 
 def test_workdir_of_another_experiment(tmp_path):
@@ -104,6 +90,122 @@ def test_groups_in_training(tmp_path):
     workdir.remove_group(running)
     workdir.remove_group(running)
     assert workdir.checkpoint_folders == []
+
+
+def test_files_of_others_are_left(tmp_path):
+    workdir, lines = Workdir(tmp_path), []
+    folder = workdir.begin_group(["A3B", "A3B+"])
+    features = workdir.features_folder(["A3B", "A3B+"]) / "0123abcd"
+    features.mkdir(parents=True)
+    own = [folder / "0000000010.safetensors", folder / ".lock", features / "00ff.features"]
+    others = [
+        tmp_path / "checkpoints" / ".DS_Store", tmp_path / "checkpoints" / "notes" / "ideas.txt",
+        tmp_path / "A3B" / "mine.txt", tmp_path / "A3B" / "photographs" / "row.json",
+    ]  # fmt: skip
+    network = tmp_path / "A3B" / "network.keras"
+    for path in (*own, *others, network):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    workdir.clear_treatment("A3B")
+    assert not network.exists()
+    for name in ("A3B", "A3B+"):
+        write(tmp_path, make_row(treatment=name), [1])
+        workdir.network_path(name).touch()
+    workdir.clean_up(lines.append)
+    assert not folder.exists()
+    workdir.remove_group(["A3B", "A3B+"])
+    assert all(path.read_text() == "x" for path in others)
+
+    # In the folder of a group itself.
+    folder = workdir.begin_group(["A3B"])
+    (folder / "mine.npz").write_text("x")
+    workdir.clean_up(lines.append)
+    assert [path.name for path in folder.iterdir()] == ["mine.npz"]
+    assert not lines
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '["A4B"]', '["A3B", 1]', '"A3B"', '["../../x"]'])
+def test_a_damaged_group_is_planned_again(tmp_path, text):
+    workdir, lines = Workdir(tmp_path), []
+    folder = workdir.begin_group(["A3B"])
+    (folder / "0000000010.safetensors").write_text("")
+    (folder / "group.json").write_text(text)
+    with pytest.raises(UserError, match=r"group.json: (is damaged|names other)"):
+        workdir.groups  # noqa: B018
+    workdir.clean_up(lines.append)
+    (line,) = lines
+    assert "renamed to group.json.damaged, and the group is planned again" in line
+    assert workdir.groups == []
+    workdir.clean_up(lines.append)
+    assert workdir.begin_group(["A3B"]) == folder
+    assert (folder / "0000000010.safetensors").exists(), "it goes on from there"
+    assert workdir.groups == [("A3B",)]
+    workdir.remove_group(["A3B"])
+    assert not folder.exists()
+    assert len(lines) == 1
+
+
+def test_a_damaged_row(tmp_path):
+    workdir = Workdir(tmp_path)
+    write(tmp_path, make_row(treatment="A3B"), [1])
+    path = tmp_path / "A3B" / "row.json"
+    sound = path.read_text()
+    for old, new in {
+        '"A3B"': '"A4B"', '"frozen"': '"melted"', '"top1": 0.': '"top1": 7.', '"n": 3': '"n": null',
+        '"steps": ': '"steps": -', '"trained"': '"tired"', '"validation": [': '"validation": [[]',
+    }.items():  # fmt: skip
+        assert old in sound
+        path.write_text(sound.replace(old, new))
+        with pytest.raises(UserError, match=r"row.json: is .*Remove its folder to train it again"):
+            workdir.row("A3B")
+
+
+def test_pixels_are_measured_once_and_again_if_damaged(tmp_path):
+    workdir, measured, lines = Workdir(tmp_path), [], []
+
+    def pixels(mean=0.25, variance=(1.0, 2.0, 3.0)):
+        def measure():
+            measured.append(mean)
+            return {"mean": np.full(3, mean), "variance": np.array(variance)}
+
+        return workdir.pixels("A", measure, lines.append)
+
+    assert pixels()["mean"].tolist() == pixels(0.75)["mean"].tolist() == [0.25] * 3
+    path = tmp_path / "pixels-A.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert pixels(0.5)["mean"][0] == 0.5
+    write_arrays(path, {"mean": np.full(4, 0.25), "variance": np.ones(3)})
+    assert pixels(0.125)["mean"][0] == 0.125
+    assert measured == [0.25, 0.5, 0.125]
+    assert all("and the pixels are measured again" in line for line in lines)
+    assert len(lines) == 2
+
+
+def test_files_of_version_0_1_0(tmp_path):
+    workdir = Workdir(tmp_path)
+    write(tmp_path, make_row(), [1, 0])
+    workdir.network_path("A3B").touch()
+    written = workdir.predictions("A3B")
+    path = tmp_path / "A3B" / "predictions.safetensors"
+    np.savez_compressed(path.with_suffix(".npz"), label=written[0], predicted=written[1])
+    path.unlink()
+    assert workdir.is_done("A3B")
+    assert np.array_equal(workdir.predictions("A3B"), written)
+    np.savez_compressed(tmp_path / "pixels-A.npz", mean=np.ones(3), variance=np.ones(3))
+    assert workdir.pixels("A", None, None)["mean"].tolist() == [1, 1, 1]
+
+
+def test_a_lock_that_is_no_file(tmp_path):
+    workdir, precious = Workdir(tmp_path), tmp_path / "precious"
+    precious.write_text("mine")
+    lock = tmp_path / ".lock"
+    for make in (lambda: lock.symlink_to(precious), lock.mkdir, lambda: os.mkfifo(lock)):
+        make()
+        for use in (workdir.check_lock, lambda: workdir.lock(log=print).__enter__()):
+            with pytest.raises(UserError, match=r"\.lock: is .*Remove it"):
+                use()
+        lock.rmdir() if lock.is_dir() and not lock.is_symlink() else lock.unlink()
+    assert precious.read_text() == "mine"
 
 
 def test_one_process_at_a_time(tmp_path):

@@ -2,17 +2,18 @@
 
 import numpy as np
 
-from transfer_keras.config import choices
+from transfer_keras.config import choices, parse_treatment
 from transfer_keras.results import Row, Workdir
 
 
-def make_row(**changes):
+def make_row(treatment="A3B", **changes):
+    named = parse_treatment(treatment)
     fields = {
-        "treatment": "A3B",
-        "donor": "A",
-        "n": 3,
-        "target": "B",
-        "mode": "frozen",
+        "treatment": treatment,
+        "donor": named.donor,
+        "n": named.n,
+        "target": named.target,
+        "mode": named.mode,
         "top1": 0.75,
         "loss": 0.5,
         "outcome": choices.TRAINED,

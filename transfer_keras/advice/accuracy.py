@@ -4,7 +4,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
-import keras
 import msgspec
 import numpy as np
 
@@ -12,6 +11,7 @@ from transfer_keras.config import Experiment, UserError
 from transfer_keras.datasets import StreamedExamples
 from transfer_keras.experiments import TaskData, image_preprocessing
 from transfer_keras.files import read_json, write_json
+from transfer_keras.networks import open_trained
 from transfer_keras.results import (
     Interval,
     Runs,
@@ -89,7 +89,7 @@ def accuracy_on_held_out(
     sound = held_out.without_faults("checking test")
     if not len(sound):
         return None
-    model = keras.saving.load_model(network, compile=False)
+    model = open_trained(network)
     answers = []
     for images, labels in sound.evaluation(batch_size=batch_size):
         answers.append((labels.numpy(), np.argmax(model.predict_on_batch(images), axis=-1)))

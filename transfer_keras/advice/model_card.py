@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import keras
 import numpy as np
 from scipy import special
 
@@ -21,6 +20,7 @@ from transfer_keras.deployment import (
     save_classifier,
 )
 from transfer_keras.files import write_text
+from transfer_keras.networks import open_trained
 from transfer_keras.results import TOP1, Workdir, measure_accuracy
 
 NETWORK, CLASSES, CARD = "best.keras", "classes.json", "MODEL_CARD.md"
@@ -92,7 +92,7 @@ def write_network(
         chosen: the network.
         validation: pictures that it was not trained on; of more than 1,000 the first count.
     """
-    model = keras.saving.load_model(chosen.workdir.network_path(chosen.treatment), compile=False)
+    model = open_trained(chosen.workdir.network_path(chosen.treatment))
     experiment = chosen.experiment
     examples = validation.part(slice(_CALIBRATED_ON))
     logits, labels = [], []
@@ -138,7 +138,7 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
         The command that uses it from here; that in the card does so beside it.
     """
     workdir, experiment = chosen.workdir, chosen.experiment
-    model = keras.saving.load_model(folder / NETWORK, compile=False)
+    model = open_trained(folder / NETWORK)
     size = model.input_shape[1]
     write_text(folder / CLASSES, json.dumps(list(chosen.classes), ensure_ascii=False) + "\n")
     row = workdir.row(chosen.treatment)

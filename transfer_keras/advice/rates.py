@@ -37,6 +37,7 @@ from transfer_keras.experiments import (
     name_bad_images,
     use_devices,
 )
+from transfer_keras.files import write_whole
 from transfer_keras.results import Workdir
 from transfer_keras.training import Progress, Trial, defer_signals, search_rates
 
@@ -282,7 +283,8 @@ def _fit_heads(run: Run, group: Group) -> None:
 def _save(fused: keras.Model, treatment: Treatment, workdir: Workdir) -> None:
     path = workdir.network_path(treatment.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    surgery.save(surgery.extract(fused, treatment.name), path)
+    with write_whole(path) as partial:
+        surgery.save(surgery.extract(fused, treatment.name), partial)
 
 
 def searched_variables(

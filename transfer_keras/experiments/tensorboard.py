@@ -145,8 +145,7 @@ def write_curve(workdir: Workdir, title: str) -> None:
     names = [name for name in workdir.done if is_treatment_name(name)]
     done = list(map(parse_treatment, names))
     path = workdir / summary.CURVE
-    newest = max(map(workdir.row_written_at, names), default=0)
-    if path.exists() and path.stat().st_mtime_ns > newest and (workdir / _CURVE_RUN).exists():
+    if (workdir / _CURVE_RUN).exists() and summary.is_curve_drawn(workdir, done, title=title):
         return
     if not summary.draw_curve(workdir, done, title=title):
         return

@@ -8,6 +8,8 @@ import re
 import secrets
 from collections.abc import Iterator
 
+from transfer_keras.files.damage import DamagedFile
+
 # The beginning of a file's name while it is being written.
 PARTIAL = ".partial-"
 # Versions before wrote `.partial-row.json`.
@@ -31,7 +33,12 @@ def write_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     removed stays removed. The other path has a random name and is an empty file of this process,
     so that nothing that lies there is followed or overwritten. Where `path` is a link, the link is
     replaced, and not what it points to.
+
+    Raises:
+        DamagedFile: if a folder lies in the way.
     """
+    if path.is_dir() and not path.is_symlink():
+        raise DamagedFile(path, "is a folder, and a file is to be written there", "Move it away.")
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}{path.suffix}")
     with open(partial, "xb"):

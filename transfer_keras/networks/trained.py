@@ -46,8 +46,7 @@ def load_trained(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
     Raises:
         UserError: if the file is damaged, holds code, or is of another architecture.
     """
-    advice = f"Remove the folder {path.parent} to have it trained again"
-    donor = open_file(path, advice)
+    donor = open_trained(path)
     layers, expected_layers = _describe_layers(donor), _describe_layers(blueprint)
     if layers != expected_layers:
         differing = next(
@@ -56,9 +55,22 @@ def load_trained(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
             if layer != expected
         )
         raise UserError(
-            f"{path} is another network than {blueprint.name}: it has {differing}. {advice}."
+            f"{path} is another network than {blueprint.name}: it has {differing}. {_advice(path)}."
         )
     return donor
+
+
+def open_trained(path: pathlib.Path) -> keras.Model:
+    """Opens a network of a workdir, of whatever architecture; no code in the file is run.
+
+    Raises:
+        UserError: if the file is damaged or holds code.
+    """
+    return open_file(path, _advice(path))
+
+
+def _advice(path: pathlib.Path) -> str:
+    return f"Remove the folder {path.parent} to have it trained again"
 
 
 def open_file(path: pathlib.Path, advice: str, *, custom_objects: str | None = None) -> keras.Model:

@@ -52,7 +52,7 @@ def read_facts(path: pathlib.Path, remedy: str, complete: bool = False) -> Exper
     """
     facts = read_json(path, ExperimentFacts, remedy)
     check_type(facts["settings"], _Settings, path, remedy)
-    missing = _OF_STUDIES - facts["settings"].keys()
+    missing = {name for name in _OF_STUDIES if facts["settings"].get(name) is None}
     if complete and missing:
         raise DamagedFile(path, f"is damaged: it has no {', '.join(sorted(missing))}", remedy)
     return facts

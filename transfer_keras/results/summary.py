@@ -1,8 +1,9 @@
 """The results of one experiment as tables, lines and the transfer curve, from its rows on disk."""
 
+import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -83,7 +84,17 @@ def probe_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
     return align_columns(lines)
 
 
-def draw_curve(workdir: Workdir, treatments: Iterable[Treatment], *, title: str) -> bool:
+def is_curve_drawn(workdir: Workdir, treatments: Sequence[Treatment], *, title: str) -> bool:
+    """Tells whether WORKDIR/curve.png shows just these treatments, with their results of now."""
+    return curve.read_digest(workdir / CURVE) == _digest(workdir, treatments, title)
+
+
+def _digest(workdir: Workdir, treatments: Iterable[Treatment], title: str) -> str:
+    rows = [workdir.row(treatment.name) for treatment in treatments]
+    return hashlib.sha256(repr((title, rows)).encode()).hexdigest()
+
+
+def draw_curve(workdir: Workdir, treatments: Sequence[Treatment], *, title: str) -> bool:
     """Draws the transfer curve of treatments that are done to WORKDIR/curve.png.
 
     Returns:
@@ -104,7 +115,7 @@ def draw_curve(workdir: Workdir, treatments: Iterable[Treatment], *, title: str)
         top1 = workdir.row(base).top1 if workdir.is_done(base) else None
         panels.append(curve.Panel(target, top1, lines))
     with write_whole(workdir / CURVE) as partial:
-        curve.draw(panels, partial, title=title)
+        curve.draw(panels, partial, title=title, digest=_digest(workdir, treatments, title))
     return True
 
 

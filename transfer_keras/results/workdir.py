@@ -14,7 +14,6 @@ Version 0.1.0 wrote .npz in place of .safetensors; these files are read as well.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -24,7 +23,13 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 
-from transfer_keras.config import Treatment, UserError
+from transfer_keras.config import (
+    Treatment,
+    UserError,
+    is_treatment_name,
+    one_line,
+    parse_treatment,
+)
 from transfer_keras.files import (
     DamagedFile,
     is_partial,
@@ -36,7 +41,7 @@ from transfer_keras.files import (
     write_arrays,
     write_json,
 )
-from transfer_keras.results import lock
+from transfer_keras.results import group_folders, lock
 from transfer_keras.results.facts import ExperimentFacts, read_facts
 from transfer_keras.results.rows import Row
 
@@ -47,19 +52,13 @@ _PREDICTIONS = "predictions"
 _PIXELS = "pixels"
 _FILTERS = "filters.png"
 _CHECKPOINTS = "checkpoints"
-_GROUP = "group.json"
-_FEATURES = "features"
 _SUFFIXES = (".safetensors", ".npz")
-# The names of all files that this program writes in a treatment's folder, and in a group's.
+# The names of all files that this program writes in a treatment's folder.
 _OF_TREATMENT = re.compile(
     r"row\.json|network\.keras|predictions\.(safetensors|npz)|filters\.png"
     r"|events\.out\.tfevents\.\d+\.v2"
 )
-_OF_GROUP = re.compile(
-    r"group\.json(\.damaged)?|\.lock|\d{10}\.(safetensors|npz|damaged)|next\.partial"
-)
-_OF_FEATURES = re.compile(r"[0-9a-f]+\.(features|json)")
-_GROUP_FOLDER = re.compile(r"\w+\+?-\d+-[0-9a-f]{8}")
+_SHOWN = 100  # Characters of a setting that a message shows.
 _AGAIN = "Remove its folder to train it again."
 
 
@@ -118,7 +117,7 @@ class Workdir:
         written = self.read_facts()["settings"]
         given = _as_written(identity)
         differing = [
-            f"{key} is {written.get(key)!r} there, {given.get(key)!r} here"
+            f"{key} is {_shown(written.get(key))} there, {_shown(given.get(key))} here"
             for key in sorted({*written, *given})
             if written.get(key) != given.get(key)
         ]
@@ -262,15 +261,16 @@ class Workdir:
         row = read_json(path, Row, _AGAIN)
         if row.treatment != name:
             raise DamagedFile(path, f"is the row of {row.treatment}, expected {name}", _AGAIN)
+        if is_treatment_name(name):
+            named = parse_treatment(name)
+            of_row = (row.donor, row.n, row.target, row.mode)
+            if of_row != (named.donor, named.n, named.target, named.mode):
+                raise DamagedFile(path, f"is damaged: it does not say what {name} means", _AGAIN)
         return row
 
     def write_row(self, row: Row) -> None:
         """Writes the row of a finished network; to be called after all its other files."""
         write_json(self / row.treatment / _ROW, dataclasses.asdict(row), indent=2)
-
-    def row_written_at(self, name: str) -> int:
-        """Tells when a treatment's row was written, in nanoseconds of the file system's clock."""
-        return (self / name / _ROW).stat().st_mtime_ns
 
     def predictions(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Reads what a network predicts for the test images of its target.
@@ -304,23 +304,16 @@ class Workdir:
         Raises:
             DamagedFile: if a group's file is damaged.
         """
-        paths = [folder / _GROUP for folder in self.checkpoint_folders]
-        return [self._read_group(path) for path in paths if path.exists()]
-
-    def _read_group(self, path: pathlib.Path) -> tuple[str, ...]:
-        names = read_json(path, tuple[str, ...], "Remove it; its checkpoints are used.")
-        if not names or self.group_folder(names) != path.parent:
-            raise DamagedFile(path, "names other treatments than its folder is for")
-        return names
+        folders = [f for f in self.checkpoint_folders if (f / group_folders.NAMES).exists()]
+        return list(map(group_folders.read_names, folders))
 
     def group_folder(self, names: Sequence[str]) -> pathlib.Path:
         """Gives the path of the folder for a group's checkpoints."""
-        digest = hashlib.sha256(" ".join(names).encode()).hexdigest()[:8]
-        return self / _CHECKPOINTS / f"{names[0]}-{len(names)}-{digest}"
+        return group_folders.folder_of(self / _CHECKPOINTS, names)
 
     def features_folder(self, names: Sequence[str]) -> pathlib.Path:
         """Gives the path of the folder for the features that a group keeps on disk."""
-        return self.group_folder(names) / _FEATURES
+        return self.group_folder(names) / group_folders.FEATURES
 
     def begin_group(self, names: Sequence[str]) -> pathlib.Path:
         """Makes the folder of a group; it names the treatments until it is removed.
@@ -330,13 +323,13 @@ class Workdir:
         """
         folder = self.group_folder(names)
         folder.parent.mkdir(exist_ok=True)
-        if not (folder / _GROUP).exists():
-            write_json(folder / _GROUP, names)
+        if not (folder / group_folders.NAMES).exists():
+            write_json(folder / group_folders.NAMES, names)
         return folder
 
     def remove_group(self, names: Sequence[str]) -> None:
         """Removes the checkpoints of one group that is done; other groups may be in training."""
-        _remove_group_folder(self.group_folder(names))
+        group_folders.remove_group_folder(self.group_folder(names))
 
     def clean_up(self, log: Callable[[str], None]) -> None:
         """Removes checkpoints of groups that are done, and what killed processes left.
@@ -349,22 +342,21 @@ class Workdir:
         """
         remove_files(self.path)
         for folder in self.checkpoint_folders:
-            path = folder / _GROUP
+            path = folder / group_folders.NAMES
             try:
-                if path.exists() and not all(map(self.is_done, self._read_group(path))):
+                if path.exists() and not all(map(self.is_done, group_folders.read_names(folder))):
                     continue
             except DamagedFile as error:
                 set_aside(error, log, "the group is planned again")
                 continue
-            is_aside = not path.exists() and (folder / f"{_GROUP}.damaged").exists()
+            is_aside = not path.exists() and path.with_name(f"{path.name}.damaged").exists()
             if not is_aside or self.is_done(folder.name.partition("-")[0]):
-                _remove_group_folder(folder)
+                group_folders.remove_group_folder(folder)
 
     @property
     def checkpoint_folders(self) -> list[pathlib.Path]:
         """Lists the folders of all groups that were begun and not removed, sorted."""
-        folders = sorted((self / _CHECKPOINTS).glob("*"))
-        return [f for f in folders if _GROUP_FOLDER.fullmatch(f.name) and f.is_dir()]
+        return group_folders.find_folders(self / _CHECKPOINTS)
 
     def lock(
         self, *, log: Callable[[str], None], timeout: float = 0
@@ -387,6 +379,11 @@ class Workdir:
             UserError: naming that process.
         """
         lock.check_lock(self.path)
+
+
+def _shown(value: object) -> str:
+    """Gives a setting's value for a message, shortened where it is long."""
+    return one_line(repr(value), _SHOWN)
 
 
 def _as_written(facts: Mapping) -> dict:
@@ -414,12 +411,6 @@ def _check_pixels(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _is_left_over(path: pathlib.Path) -> bool:
     """Tells whether a first run that was killed before it wrote anything may have left a file."""
     return path.name == lock.NAME or is_partial(path)
-
-
-def _remove_group_folder(folder: pathlib.Path) -> None:
-    for inner in [*(folder / _FEATURES).glob("*"), folder / _FEATURES]:
-        remove_folder(inner, _OF_FEATURES)
-    remove_folder(folder, _OF_GROUP)
 
 
 def _nearest_existing(folder: pathlib.Path) -> pathlib.Path:

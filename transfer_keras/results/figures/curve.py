@@ -8,9 +8,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import PIL.Image
 from matplotlib import pyplot
 
 from transfer_keras.results.figures.styles import STYLES
+
+_DIGEST = "Digest of the results"
 
 
 class Point(NamedTuple):
@@ -33,13 +36,14 @@ class Panel(NamedTuple):
     series: Mapping[str, Sequence[Point]]
 
 
-def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
+def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str, digest: str = "") -> None:
     """Draws a panel for each target and saves the figure.
 
     Args:
         panels: at least one.
         path: file to write; its ending gives the format.
         title: text above all panels.
+        digest: of what is drawn; it is kept in the file, of which `read_digest` reads it.
     """
     figure, axes = pyplot.subplots(
         1, len(panels), figsize=(1 + 5.5 * len(panels), 4.2), sharey=True, squeeze=False
@@ -79,5 +83,15 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> None:
         bars = "Bars: 95 % interval of the difference from the base, paired on the same images"
         figure.text(0.5, 0.005, bars, ha="center", fontsize=8, color="0.3")
     figure.tight_layout(rect=(0, 0.03, 1, 1))
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, metadata={_DIGEST: digest} if digest else None)
     pyplot.close(figure)
+
+
+def read_digest(path: pathlib.Path) -> str | None:
+    """Reads the digest that `draw` kept in a file; None where it has none, or is damaged."""
+    try:
+        with PIL.Image.open(path) as picture:
+            picture.load()
+            return picture.text.get(_DIGEST)
+    except (OSError, SyntaxError, ValueError, AttributeError):
+        return None
