@@ -180,7 +180,7 @@ DAMAGES = [
     ),
     (
         lambda f: change(f / INFO, lambda info: info["splits"][0].update(shardLengths=["39"])),
-        r"(train has 40 records, .* says 39|expected to contain 39 elements)",
+        r"(has 40 records, .* says 39|expected to contain 39 elements)",
     ),
     (
         lambda f: change(f / INFO, lambda info: info.update(splits=[])),
@@ -208,7 +208,7 @@ DAMAGES = [
     ),
     (
         lambda f: write_records(f, EVEN[:30]),
-        r"(train has 30 records, .* says 40|expected to contain 40 elements)",
+        r"(has 30 records, .* says 40|expected to contain 40 elements)",
     ),
 ]
 

@@ -6,7 +6,7 @@ from transfer_keras.datasets.contents import KEPT as KEPT_CONTENTS
 from transfer_keras.datasets.division import Division
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.feature_examples import FeatureExamples
-from transfer_keras.datasets.folder import find_palette
+from transfer_keras.datasets.folder import find_file_fault
 from transfer_keras.datasets.folder_check import HEADING, FolderCheck, check_folder
 from transfer_keras.datasets.picture_page import thumbnail
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
@@ -26,7 +26,7 @@ __all__ = [
     "StreamedExamples",
     "TaskPair",
     "check_folder",
-    "find_palette",
+    "find_file_fault",
     "shorten_error",
     "sources",
     "thumbnail",

@@ -94,6 +94,8 @@ def _read(paths: Sequence[str | os.PathLike], places: Sequence[int], where: str)
         except OSError as error:
             raise _unreadable(paths[place], where, error) from error
 
+    if not len(places):
+        return []
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(digest, places)
         return list(tqdm.tqdm(done, "comparing data", len(places), unit=" files", leave=False))

@@ -306,17 +306,22 @@ def _find_fault(entry: os.DirEntry) -> str | None:
     if (ending := file_suffix(entry)) in image_folders.NOT_DECODED:
         return f"is {ending}, which TensorFlow does not decode: convert it to JPEG or PNG"
     try:
-        facts = entry.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            return "is no file"
-        if fault := find_large_file(facts.st_size):
-            return fault
-        if fault := find_palette(entry.path):
-            return fault
+        return find_file_fault(entry.path)
     except OSError as error:
         what = "is a broken link" if entry.is_symlink() else "cannot be read"
         return f"{what} ({error.strerror})"
-    return None
+
+
+def find_file_fault(path: str) -> str | None:
+    """Describes why the file of a picture cannot be used, as far as is seen without decoding it.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        return "is no file"
+    return find_large_file(facts.st_size) or find_palette(path)
 
 
 def find_palette(path: str) -> str | None:

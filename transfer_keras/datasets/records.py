@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -177,6 +177,7 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
     indices = _index(
         list(map(pathlib.Path, paths)), lambda record: deserialize(record, label), split
     )
+    _check_counts(builder, split.partition("[")[0], dict(zip(paths, indices, strict=True)))
     files, offsets, lengths, labels = [], [], [], []
     for number, (instruction, index) in enumerate(zip(instructions, indices, strict=True)):
         end = None if instruction.take < 0 else instruction.skip + instruction.take
@@ -189,12 +190,6 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
     file, offset, length = map(np.concatenate, (files, offsets, lengths))
     labels = np.concatenate(labels)
     check_labels(builder, labels, label, split)
-    if len(labels) != (count := builder.info.splits[split].num_examples):
-        raise UserError(
-            f"--dataset={builder.info.full_name}: {split} has {len(labels):,} records, and "
-            f"dataset_info.json in {builder.data_path} says {count:,}. Remove that folder, and it "
-            "is made again."
-        )
 
     # How a record is read.
     # Many threads read from the same open files, with `os.pread`, which has no position. A file
@@ -241,6 +236,29 @@ def check_labels(
             f"{labels[odd[0]]}, and there are {classes} classes. Remove the folder "
             f"{builder.data_path}, and it is made again."
         )
+
+
+def _check_counts(
+    builder: tfds.core.DatasetBuilder, split: str, indices: Mapping[str, np.ndarray]
+) -> None:
+    """Checks that files have as many records as TFDS believes.
+
+    Args:
+        builder: of the dataset.
+        split: a whole one.
+        indices: path of a file -> its index.
+
+    Raises:
+        UserError: if one has not.
+    """
+    facts = builder.info.splits[split]
+    for path, count in zip(map(os.fspath, facts.filepaths), facts.shard_lengths, strict=True):
+        if path in indices and (found := indices[path].shape[1]) != count:
+            raise UserError(
+                f"--dataset={builder.info.full_name}: {path} has {found:,} records, and "
+                f"dataset_info.json beside it says {count:,}. Remove the folder "
+                f"{builder.data_path}, and it is made again."
+            )
 
 
 def _index(paths: Sequence[pathlib.Path], label_of: Callable, split: str) -> list[np.ndarray]:

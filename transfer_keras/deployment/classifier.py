@@ -13,7 +13,7 @@ import tensorflow as tf
 # The layers that a network may have are known to Keras once these are imported.
 from transfer_keras import networks, surgery
 from transfer_keras.config import UserError, one_line
-from transfer_keras.datasets import find_palette, shorten_error
+from transfer_keras.datasets import find_file_fault, shorten_error
 from transfer_keras.deployment.network_file import NetworkFacts, read_facts
 
 
@@ -94,7 +94,7 @@ class Classifier:
     def _try_to_read(self, path: str) -> np.ndarray | str:
         """Reads a picture, or says why it cannot be read."""
         try:
-            if fault := find_palette(path):
+            if fault := find_file_fault(path):
                 return fault
             return self.read(path)
         except OSError as error:
