@@ -9,6 +9,7 @@ from transfer_keras.datasets.feature_examples import FeatureExamples
 from transfer_keras.datasets.folder import find_file_fault
 from transfer_keras.datasets.folder_check import HEADING, FolderCheck, check_folder
 from transfer_keras.datasets.picture_page import thumbnail
+from transfer_keras.datasets.picture_size import find_large_picture
 from transfer_keras.datasets.preprocessing import Pixels, Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
 from transfer_keras.datasets.task_pair import AnyExamples, TaskPair
@@ -27,6 +28,7 @@ __all__ = [
     "TaskPair",
     "check_folder",
     "find_file_fault",
+    "find_large_picture",
     "shorten_error",
     "sources",
     "thumbnail",

@@ -13,7 +13,7 @@ import tensorflow as tf
 # The layers that a network may have are known to Keras once these are imported.
 from transfer_keras import networks, surgery
 from transfer_keras.config import UserError, one_line
-from transfer_keras.datasets import find_file_fault, shorten_error
+from transfer_keras.datasets import find_file_fault, find_large_picture, shorten_error
 from transfer_keras.deployment.network_file import NetworkFacts, read_facts
 
 
@@ -100,7 +100,8 @@ class Classifier:
         except OSError as error:
             return f"cannot be read ({error.strerror})"
         except tf.errors.OpError as error:
-            return f"cannot be read ({shorten_error(error)})"
+            fault = find_large_picture(pathlib.Path(path).read_bytes())
+            return fault or f"cannot be read ({shorten_error(error)})"
 
 
 def open_classifier(path: str | os.PathLike, *, custom_objects: str | None = None) -> Classifier:
