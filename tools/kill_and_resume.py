@@ -44,7 +44,7 @@ _TREATMENTS = flags.DEFINE_string("treatments", "A2B,A6B,B5B+,R3B", "What is tra
 
 def checkpoints(workdir: pathlib.Path) -> int:
     """Finds how many steps of the group in training are saved."""
-    steps = [int(path.stem) for path in workdir.glob("checkpoints/*/*.safetensors")]
+    steps = [int(path.stem) for path in workdir.glob("checkpoints/*/[0-9]*.safetensors")]
     return max(steps, default=0)
 
 
@@ -110,7 +110,7 @@ def kill_until_done(workdir: pathlib.Path, kills: collections.Counter, rng: rand
 
 def damage(workdir: pathlib.Path, moment: str, rng: random.Random) -> None:
     """Spoils the last checkpoint, if the moment is one after which that is done."""
-    saved = sorted(workdir.glob("checkpoints/*/*.safetensors"))
+    saved = sorted(workdir.glob("checkpoints/*/[0-9]*.safetensors"))
     if moment in DAMAGES and saved:
         content = saved[-1].read_bytes()
         saved[-1].write_bytes(DAMAGES[moment](content, rng.randrange(len(content))))

@@ -134,7 +134,7 @@ def test_a_folder_is_of_its_donors(raced, asked):
 @pytest.mark.parametrize("text", ["{", "[]", '{"donors": ["a"], "chosen": 3, "notes": []}', "\0"])
 def test_a_damaged_record_is_named(asked, tmp_path, text):
     (tmp_path / "donors.json").write_text(text)
-    with pytest.raises(UserError, match=r"donors\.json: is damaged .*Remove it"):
+    with pytest.raises(UserError, match=r"donors\.json: is damaged: .*Remove it"):
         run(asked[0], tmp_path)
 
 

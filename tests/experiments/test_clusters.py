@@ -123,7 +123,11 @@ def _group_with_checkpoint(workdir: pathlib.Path, raylet: int, study) -> str:
         on_node = children(raylet)
         for lock in workdir.glob("checkpoints/*/.lock"):
             process = re.match(r"process (\d+)", lock.read_text())
-            if process and int(process[1]) in on_node and list(lock.parent.glob("*.safetensors")):
+            if (
+                process
+                and int(process[1]) in on_node
+                and list(lock.parent.glob("[0-9]*.safetensors"))
+            ):
                 return json.loads((lock.parent / "group.json").read_text())[0]
         time.sleep(0.05)
     raise AssertionError(f"no group was met on the node: {study.communicate()[0][-3000:]}")

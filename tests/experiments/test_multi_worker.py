@@ -163,7 +163,7 @@ def _until_checkpoint(workdir, first, processes):
     end = time.monotonic() + 200
     while time.monotonic() < end:
         assert all(process.poll() is None for process in processes)
-        if list(workdir.glob(f"checkpoints/{first}*/*.safetensors")):
+        if list(workdir.glob(f"checkpoints/{first}*/[0-9]*.safetensors")):
             return
         time.sleep(0.01)
     raise AssertionError("no checkpoint")

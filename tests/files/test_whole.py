@@ -67,6 +67,16 @@ def test_many_writers_of_one_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
 
 
+def test_a_full_disk_names_the_file(tmp_path):
+    def full():
+        with write_whole(tmp_path / "file.txt"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: .*file\.txt"):
+        full()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_in_the_way(tmp_path):
     (tmp_path / "report.html").mkdir()
     with pytest.raises(DamagedFile, match="is a folder, and a file is to be written there"):

@@ -244,7 +244,7 @@ def test_what_never_trained_is_drawn_as_that_and_counts_nowhere(folder, tmp_path
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report"))
     path = copy / "split0-seed0" / "A1B" / "row.json"
     row = json.loads(path.read_text())
-    path.write_text(json.dumps({**row, "outcome": "diverged", "top1": 0.01}))
+    path.write_text(json.dumps({**row, "outcome": "diverged"}))
     before = compare(read_study(folder).runs[RANDOM], [Role("AnB", 1)], [BASE])
     after = compare(read_study(copy).runs[RANDOM], [Role("AnB", 1)], [BASE])
     assert (before.pairs, after.pairs) == (8, 7)

@@ -81,8 +81,10 @@ def test_two_of_the_same_split_and_seed(tmp_path):
 def test_other_images_and_damaged_predictions(tmp_path):
     for seed in (0, 1):
         write_experiment(tmp_path / str(seed), split="0", seed=seed, levels={"baseA": 0.5})
-    other_images = {"label": np.ones(7, np.int32), "predicted": np.ones(7, np.int32)}
-    Workdir(tmp_path / "1").write_predictions("baseA", other_images)
+    workdir = Workdir(tmp_path / "1")
+    label, predicted = workdir.predictions("baseA")
+    other_images = {"label": 1 - label, "predicted": 1 - predicted}
+    workdir.write_predictions("baseA", other_images)
     with pytest.raises(UserError, match=r"1.baseA was tested on other images"):
         read_study(tmp_path)
     path = tmp_path / "1" / "baseA" / "predictions.safetensors"

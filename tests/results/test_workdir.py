@@ -151,13 +151,44 @@ def test_a_damaged_row(tmp_path):
     path = tmp_path / "A3B" / "row.json"
     sound = path.read_text()
     for old, new in {
-        '"A3B"': '"A4B"', '"frozen"': '"melted"', '"top1": 0.': '"top1": 7.', '"n": 3': '"n": null',
+        '"A3B"': '"A4B"', '"frozen"': '"melted"', '"top1": 1.0': '"top1": 7.0',
+        '"n": 3': '"n": null', '"n": 3,': '"n": 2,', '"steps": 10': '"steps": ' + "9" * 400,
         '"steps": ': '"steps": -', '"trained"': '"tired"', '"validation": [': '"validation": [[]',
     }.items():  # fmt: skip
         assert old in sound
         path.write_text(sound.replace(old, new))
         with pytest.raises(UserError, match=r"row.json: is .*Remove its folder to train it again"):
             workdir.row("A3B")
+
+
+def test_predictions_of_another_row(tmp_path):
+    workdir, row = Workdir(tmp_path), make_row(classes=2)
+    for label, predicted, found in (
+        ([0, 1], [0, 3], "classes that are none of the 2"),
+        ([0, 1], [0, -1], "classes that are none of the 2"),
+        ([0, 1], [1, 0], "other predictions than those of the row"),
+        ([0, 1, 1], [0, 1, 1], "no label and prediction of each image"),
+        ([0.0, 1.0], [0, 1], "no label and prediction of each image"),
+    ):
+        write(tmp_path, row, [1, 1])
+        arrays = {"label": np.array(label), "predicted": np.array(predicted)}
+        workdir.write_predictions("A3B", arrays)
+        with pytest.raises(UserError, match=found):
+            workdir.predictions("A3B")
+    write_arrays(tmp_path / "A3B" / "predictions.safetensors", {"label": np.array([0, 1])})
+    with pytest.raises(UserError, match="no label and prediction of each image"):
+        workdir.predictions("A3B")
+
+
+def test_folders_where_files_are_to_be_written(tmp_path):
+    workdir, treatments = Workdir(tmp_path), [parse_treatment("A3B")]
+    workdir.check_places(treatments)
+    for name in ("row.json", "network.keras", "predictions.safetensors", "filters.png"):
+        folder = tmp_path / "A3B" / name
+        folder.mkdir(parents=True)
+        with pytest.raises(UserError, match=rf"{name}: is a folder, expected a file\. Move it"):
+            workdir.check_places(treatments)
+        folder.rmdir()
 
 
 def test_pixels_are_measured_once_and_again_if_damaged(tmp_path):

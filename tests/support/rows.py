@@ -1,5 +1,7 @@
 """Rows of results for the tests."""
 
+import dataclasses
+
 import numpy as np
 
 from transfer_keras.config import choices, parse_treatment
@@ -31,8 +33,12 @@ def make_row(treatment="A3B", **changes):
 
 
 def write(workdir, row, right, *, network=True):
-    """Writes all files of a treatment; its network, if at all, is an empty file."""
+    """Writes all files of a treatment, of which `right` says what it got right.
+
+    Its network, if at all, is an empty file.
+    """
     workdir = Workdir(workdir)
+    row = dataclasses.replace(row, top1=float(np.mean(right)), test_images=len(right))
     workdir.write_predictions(row.treatment, predictions(right))
     if network:
         workdir.network_path(row.treatment).touch()

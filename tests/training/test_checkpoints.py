@@ -120,6 +120,8 @@ def test_what_is_no_checkpoint_is_left(tmp_path):
     checkpoints, warnings = made(tmp_path)
     for name in ("notes.npz", ".DS_Store", "mine.safetensors"):
         (tmp_path / name).write_text("mine")
+    for step in (0, 4):
+        (tmp_path / f"{step:010d}.safetensors").mkdir()
     for step in (1, 2, 3):
         checkpoints.save(step, ARRAYS, {"step": step})
     assert checkpoints.latest()[1] == {"step": 3}

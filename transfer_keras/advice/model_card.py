@@ -142,7 +142,7 @@ def write_card(folder: pathlib.Path, chosen: ChosenNetwork, selection: Selection
     size = model.input_shape[1]
     write_text(folder / CLASSES, json.dumps(list(chosen.classes), ensure_ascii=False) + "\n")
     row = workdir.row(chosen.treatment)
-    label, predicted = workdir.predictions(chosen.treatment)
+    label, predicted = workdir.predictions(chosen.treatment, row)
     own = any(type(layer).__module__.startswith("transfer_keras") for layer in model.layers)
 
     imports = "import transfer_keras.surgery, transfer_keras.networks.alexnet\n" if own else ""

@@ -142,6 +142,7 @@ def begin_experiment(
         without_probes = treatments_without_probes(workdir, treatments)
     if not workdir.missing(treatments) and not without_probes:
         return []
+    workdir.check_places(treatments)
     data = read_data(experiment)
     workdir.path.mkdir(parents=True, exist_ok=True)
     locks.enter_context(workdir.lock(log=log))

@@ -123,6 +123,7 @@ def _run_as_chief(
         _finish_clean_up(experiment, workdir, log)
         return treatments
     workdir.check_lock()
+    workdir.check_places(treatments)
     log(describe_devices(devices, experiment.training))
     data = data or read_data(experiment)
     if skipped := data.pair.skipped:

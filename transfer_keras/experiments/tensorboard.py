@@ -116,14 +116,14 @@ def write_result(run: Run, events: Events, row: Row) -> None:
         "examples_per_class": experiment.data.examples_per_class or 0,  # 0: all.
     }
     digest = hashlib.sha256(json.dumps(experiment.identity, sort_keys=True).encode()).hexdigest()
-    label, predicted = run.workdir.predictions(row.treatment)
+    label, predicted = run.workdir.predictions(row.treatment, row)
     class_names = run.data.pair.tasks[row.target].class_names
     title = f"{row.treatment}, top-1 {row.top1:.3f}"
     picture = figures.confusion.draw(label, predicted, class_names, title=title)
     results = {TOP1_TAG: row.top1}
     if not treatment.donor:
         results[DIFFERENCE_TAG] = 0.0
-    elif difference := summary.difference_from_base(run.workdir, treatment):
+    elif difference := summary.difference_from_base(run.workdir, treatment, row):
         results[DIFFERENCE_TAG] = difference.estimate
     events.write(
         row.steps,

@@ -35,6 +35,7 @@ def write_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     replaced, and not what it points to.
 
     Raises:
+        OSError: if it cannot be written; it names a file.
         DamagedFile: if a folder lies in the way.
     """
     if path.is_dir() and not path.is_symlink():
@@ -48,6 +49,10 @@ def write_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        # A disk that is full is named by no file.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -212,7 +212,7 @@ def _first_filters(study: Study) -> list[dict]:
     for network in sorted(bases, key=lambda n: (n.seed, n.workdir.path, n.row.treatment)):
         path = network.workdir.filters_path(network.row.treatment)
         key = (network.target, network.examples_per_class)
-        if key not in shown and path.exists():
+        if key not in shown and path.is_file():
             shown.add(key)
             encoded = base64.b64encode(path.read_bytes()).decode()
             caption = f"{network.row.treatment}, {network.folder}"

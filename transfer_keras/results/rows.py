@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 
 from transfer_keras.config import choices
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+# Of top-1, which is computed in float32 or better.
+_TOLERANCE = 1e-6
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -68,3 +71,21 @@ class Row:
     best_step: _Count | None = None
     chance_loss: float | None = None
     fitted: bool = False
+
+    def fault_of(self, label: np.ndarray | None, predicted: np.ndarray | None) -> str | None:
+        """Finds out why predictions cannot be those of this result.
+
+        Args:
+            label, predicted: integers (test images,); None: there is none.
+
+        Returns:
+            The end of a sentence whose subject is their file; None where they are.
+        """
+        both = (label, predicted)
+        if any(a is None or a.dtype.kind != "i" or a.shape != (self.test_images,) for a in both):
+            return "has no label and prediction of each image"
+        if any(((a < 0) | (a >= self.classes)).any() for a in both):
+            return f"names classes that are none of the {self.classes}"
+        if abs(np.mean(label == predicted) - self.top1) > _TOLERANCE:
+            return "holds other predictions than those of the row"
+        return None

@@ -252,7 +252,7 @@ def _read_networks(
     for name in filter(is_treatment_name, workdir.done):
         try:
             row = workdir.row(name)
-            label, predicted = workdir.predictions(name)
+            label, predicted = workdir.predictions(name, row)
         except FileNotFoundError:
             # Someone removed the network after it was listed.
             continue

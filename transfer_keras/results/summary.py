@@ -119,8 +119,15 @@ def draw_curve(workdir: Workdir, treatments: Sequence[Treatment], *, title: str)
     return True
 
 
-def difference_from_base(workdir: Workdir, treatment: Treatment) -> statistics.Interval | None:
+def difference_from_base(
+    workdir: Workdir, treatment: Treatment, row: Row | None = None
+) -> statistics.Interval | None:
     """Estimates the difference of a treatment's top-1 from its base's.
+
+    Args:
+        workdir: of both.
+        treatment: it is no base.
+        row: its result, if that is not on disk yet.
 
     Returns:
         The difference as a fraction, with its 95 % interval, paired on the same test images; None
@@ -131,7 +138,7 @@ def difference_from_base(workdir: Workdir, treatment: Treatment) -> statistics.I
     """
     if not workdir.is_done(treatment.base.name):
         return None
-    label, predicted = workdir.predictions(treatment.name)
+    label, predicted = workdir.predictions(treatment.name, row)
     base_label, base_predicted = workdir.predictions(treatment.base.name)
     if not np.array_equal(label, base_label):
         raise UserError(

@@ -43,6 +43,7 @@ from transfer_keras.files import (
 )
 from transfer_keras.results import group_folders, lock
 from transfer_keras.results.facts import ExperimentFacts, read_facts
+from transfer_keras.results.pixel_statistics import read_pixels
 from transfer_keras.results.rows import Row
 
 EXPERIMENT_FILE = "experiment.json"
@@ -221,7 +222,7 @@ class Workdir:
         path = self._arrays_path(_PIXELS + f"-{task}")
         if path.exists():
             try:
-                return _check_pixels(path)
+                return read_pixels(path)
             except DamagedFile as error:
                 set_aside(error, log, "the pixels are measured again")
         path = self / f"{_PIXELS}-{task}{_SUFFIXES[0]}"
@@ -272,26 +273,43 @@ class Workdir:
         """Writes the row of a finished network; to be called after all its other files."""
         write_json(self / row.treatment / _ROW, dataclasses.asdict(row), indent=2)
 
-    def predictions(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+    def predictions(self, name: str, row: Row | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Reads what a network predicts for the test images of its target.
+
+        Args:
+            name: of the treatment.
+            row: its result; None: it is read.
 
         Returns:
             (label, predicted), each int32 (test images,), in one order for all networks of a
             target.
 
         Raises:
-            DamagedFile: if the file is damaged.
+            DamagedFile: if the file is damaged, or does not belong to the row.
         """
-        path = self._predictions_path(name)
+        path, row = self._predictions_path(name), row or self.row(name)
         arrays = read_arrays(path, _AGAIN).arrays
-        both = [arrays.get("label"), arrays.get("predicted")]
-        if any(a is None or a.dtype.kind != "i" or a.shape != (both[0].size,) for a in both):
-            raise DamagedFile(path, "has no label and prediction of each image", _AGAIN)
-        return both[0], both[1]
+        label, predicted = arrays.get("label"), arrays.get("predicted")
+        if fault := row.fault_of(label, predicted):
+            raise DamagedFile(path, fault, _AGAIN)
+        return label, predicted
 
     def write_predictions(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes what a network predicts for the test images: arrays with one entry an image."""
         write_arrays(self / name / f"{_PREDICTIONS}{_SUFFIXES[0]}", arrays)
+
+    def check_places(self, treatments: Iterable[Treatment]) -> None:
+        """Refuses folders that lie where files of treatments are to be written; writes nothing.
+
+        Raises:
+            DamagedFile: naming the first.
+        """
+        for treatment in treatments:
+            name = treatment.name
+            paths = (self / name / _ROW, self.network_path(name), self._predictions_path(name))
+            for path in (*paths, self.filters_path(name)):
+                if path.is_dir():
+                    raise DamagedFile(path, "is a folder, expected a file", "Move it away.")
 
     def clear_treatment(self, name: str) -> None:
         """Removes the files of a treatment that is not done; other files in its folder are left."""
@@ -389,23 +407,6 @@ def _shown(value: object) -> str:
 def _as_written(facts: Mapping) -> dict:
     """Gives facts as they are after they were written as JSON: lists in place of tuples."""
     return json.loads(json.dumps(facts))
-
-
-def _check_pixels(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads pixel statistics: a mean of each channel or each pixel, and variances of the channels.
-
-    Raises:
-        DamagedFile: if they are none.
-    """
-    arrays = read_arrays(path).arrays
-    if arrays.keys() != {"mean", "variance"} or arrays["variance"].ndim != 1:
-        raise DamagedFile(path, f"holds {sorted(arrays)}, expected a mean and variances")
-    channels = arrays["variance"].shape
-    if arrays["mean"].ndim not in (1, 3) or arrays["mean"].shape[-1:] != channels:
-        raise DamagedFile(path, f"has a mean of the shape {arrays['mean'].shape}")
-    if not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in arrays.values()):
-        raise DamagedFile(path, "holds values that are no finite numbers")
-    return arrays
 
 
 def _is_left_over(path: pathlib.Path) -> bool:

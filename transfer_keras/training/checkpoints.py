@@ -77,7 +77,8 @@ class Checkpoints:
 
     def _paths(self) -> list[pathlib.Path]:
         """Lists the checkpoints, the earliest first."""
-        return sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+        paths = (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+        return sorted(path for path in paths if path.is_file())
 
 
 def _as_json(value: Any) -> Any:

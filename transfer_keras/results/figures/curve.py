@@ -89,6 +89,8 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str, digest: str
 
 def read_digest(path: pathlib.Path) -> str | None:
     """Reads the digest that `draw` kept in a file; None where it has none, or is damaged."""
+    if not path.is_file():
+        return None
     try:
         with PIL.Image.open(path) as picture:
             picture.load()
