@@ -43,6 +43,7 @@ from transfer_keras.config.image_folders import (
     is_picture,
     printable,
 )
+from transfer_keras.config.list_files import read_lines
 from transfer_keras.config.plan import Group, plan_groups
 from transfer_keras.config.sections import (
     MOST_SEEDS,
@@ -127,6 +128,7 @@ __all__ = [
     "paths",
     "plan_groups",
     "printable",
+    "read_lines",
     "render_template",
     "set_environment",
     "suits_split",

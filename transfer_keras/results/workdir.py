@@ -171,12 +171,31 @@ class Workdir:
             facts = {"settings": identity, "data": data, "versions": versions}
             write_json(self / EXPERIMENT_FILE, facts, indent=2)
             return
+        self.check_data(data)
+        facts = self.read_facts()
+        if data.keys() - facts["data"].keys():
+            facts["data"] |= data
+            write_json(self / EXPERIMENT_FILE, facts, indent=2)
+
+    def check_data(self, data: Mapping) -> None:
+        """Checks that an earlier run had the same data, if there was one; writes nothing.
+
+        Args:
+            data: facts of the dataset as it was read. What the earlier run's version did not write
+                is not compared.
+
+        Raises:
+            UserError: if the folder's results were made with other data.
+        """
+        if not self.has_facts:
+            return
         written, given = self.read_facts()["data"], _as_written(data)
-        if written != given:
-            differing = ", ".join(key for key in given if written.get(key) != given[key])
+        differing = [key for key in written if written[key] != given.get(key)]
+        if differing:
             raise UserError(
-                f"--workdir={self}: its networks were trained on other data ({differing} "
-                "differ). Give another --workdir, or the data that it was begun with."
+                f"--workdir={self}: its networks were trained on other data "
+                f"({', '.join(differing)} differ). Give another --workdir, or the data that it was "
+                "begun with."
             )
 
     def network_path(self, name: str) -> pathlib.Path:
