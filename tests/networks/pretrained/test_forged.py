@@ -223,8 +223,11 @@ def test_plain_names_stay_and_none_is_there_twice():
     assert [x.name for x in copy.layers[1:]] == ["a_b", "a_b_2", "a-b", "a_b_3"]
 
 
-def test_a_double(tmp_path):
-    path = saved(tmp_path, own_network(dtype="float64"))
+@pytest.mark.parametrize("head", ["float64", "float32"])
+def test_a_double(tmp_path, head):
+    model = own_network(dtype="float64")
+    x = LAYERS.Dense(3, dtype=head)(model.output)
+    path = saved(tmp_path, keras.Model(model.input, x))
     with refuses(tmp_path, r"computes in float64 \(layer '.*'\)\. .*set_dtype_policy\('float32'\)"):
         unit_list(request(path))
 
@@ -285,6 +288,15 @@ def test_weights_that_do_not_fit(tmp_path):
         unit_list(request(APPLICATION, donor_weights=str(path), image_size=32))
 
 
+def test_weights_in_a_network_of_its_own(tmp_path):
+    trained = keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg"
+    )
+    path = saved(tmp_path, trained)
+    donor = network(request(APPLICATION, donor_weights=str(path), image_size=32))
+    assert np.array_equal(donor.get_layer("Conv1").kernel, trained.get_layer("Conv1").kernel)
+
+
 def test_weights_whose_headers_claim_terabytes(tmp_path):
     path = tmp_path / "mine.weights.h5"
     with h5py.File(path, "w") as file:
@@ -293,5 +305,5 @@ def test_weights_whose_headers_claim_terabytes(tmp_path):
         unit_list(request(APPLICATION, donor_weights=str(path), image_size=32))
     path = tmp_path / "mine.npz"
     np.savez(path, x=np.zeros(3))
-    with refuses(tmp_path, r"^--donor_weights=.*mine\.npz: is no HDF5 file"):
+    with refuses(tmp_path, r"^--donor_weights=.*mine\.npz: It holds no model\.weights\.h5"):
         unit_list(request(APPLICATION, donor_weights=str(path), image_size=32))
