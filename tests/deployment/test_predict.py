@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import os
 import pathlib
 import zipfile
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from scipy import special
 from sklearn import metrics
+from support.forged_datasets import animation, claims
 
 from transfer_keras.config import DonorSettings, UserError
 from transfer_keras.datasets import Division, TaskPair
@@ -390,3 +392,49 @@ def test_a_picture_that_is_cut_off_is_named(network, tmp_path):
     (one,) = open_classifier(network).predict([str(tmp_path / "half.jpg")])
     assert one.probabilities is None
     assert one.fault.startswith("cannot be read (")
+
+
+def test_what_would_fill_the_memory_or_block_is_named(network, tmp_path):
+    (tmp_path / "large.png").write_bytes(claims("PNG", 100_000, 100_000))
+    (tmp_path / "frames.gif").write_bytes(animation(4000, 300))
+    with open(tmp_path / "long.png", "wb") as file:
+        file.truncate(2**40)
+    os.mkfifo(tmp_path / "pipe.png")
+    paths = [str(tmp_path / n) for n in ("large.png", "frames.gif", "long.png", "pipe.png")]
+    large, frames, long, pipe = (one.fault for one in open_classifier(network).predict(paths))
+    assert large == frames
+    assert large.startswith("has more than 178,956,970 pixels, which would fill the memory")
+    assert long.startswith("is a file of 1,099,511,627,776 bytes")
+    assert pipe == "is no file"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gs://bucket/set", "expected a path of this machine. Copy them to one."),
+        ("~nosuchuser/set", "there is no such file or folder."),
+        ("a\nb", "there is no such file or folder."),
+    ],
+)
+def test_paths_that_are_no_folder_here(given, message):
+    with pytest.raises(UserError) as error:
+        find_pictures(given)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_lists_that_are_no_text(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with open(tmp_path / "huge.txt", "wb") as file:
+        file.truncate(2**36)
+    (tmp_path / "zero.txt").write_bytes(b"a\0b\n")
+    for name, message in (
+        ("pipe", "there is no such file"), ("huge", "has 68,719,476,736 bytes, more than"),
+        ("zero", "is no text: it has a zero byte"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=message):
+            find_pictures(str(tmp_path / f"{name}.txt"))
+
+
+def test_folders_of_another_normal_form_are_the_classes():
+    assert labels_of(["x/cafe\u0301/1.png"], ["caf\u00e9", "b"]) == ([0], None)

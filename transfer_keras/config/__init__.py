@@ -13,6 +13,7 @@ from transfer_keras.config import (
     memory,
     paths,
     tasks,
+    tf_config,
 )
 from transfer_keras.config.architectures import (
     ARCHITECTURES,
@@ -42,8 +43,10 @@ from transfer_keras.config.image_folders import (
     is_picture,
     printable,
 )
+from transfer_keras.config.list_files import read_lines
 from transfer_keras.config.plan import Group, plan_groups
 from transfer_keras.config.sections import (
+    MOST_SEEDS,
     DataSettings,
     ExecutionSettings,
     TrainingSettings,
@@ -77,6 +80,7 @@ __all__ = [
     "FORMULA_DEFAULT",
     "LINEAR",
     "MODES",
+    "MOST_SEEDS",
     "NATURAL_SPLIT",
     "SEEDS_KEY",
     "SOURCES",
@@ -124,9 +128,11 @@ __all__ = [
     "paths",
     "plan_groups",
     "printable",
+    "read_lines",
     "render_template",
     "set_environment",
     "suits_split",
     "tasks",
+    "tf_config",
     "visible",
 ]

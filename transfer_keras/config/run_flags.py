@@ -9,6 +9,7 @@ from transfer_keras.config import flags as experiment_flags
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Experiment
 from transfer_keras.config.paths import why_no_text
+from transfer_keras.config.text import one_line, visible
 
 
 def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
@@ -54,7 +55,7 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
     lines += [f"--{name}={value}" for name, value in own.items()]
     for line in lines:
         if why := why_no_text(line):
-            raise UserError(f"{line}: {why}.")
+            raise UserError(f"{visible(one_line(line))}: {why}.")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -13,6 +13,7 @@ from transfer_keras.config.errors import UserError
 from transfer_keras.config.image_folders import FOLDER, without_slash
 
 _SMALLEST, LARGEST = 1e-37, 1e38  # Of float32, rounded.
+MOST_SEEDS = 2**31
 _MOST_ON_CPU = 64  # Devices that the CPU plays.
 
 
@@ -189,8 +190,8 @@ class TrainingSettings:
                     f"--early_stopping_split={part}: needs --early_stopping, the tests that a "
                     "network waits for a lower loss."
                 )
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
+        if not 0 <= self.seed < MOST_SEEDS:
+            raise UserError(f"--seed={self.seed}: expected 0 to {MOST_SEEDS - 1}.")
         check_choice("precision", self.precision, choices.PRECISIONS)
         check_choice("class_weights", self.class_weights, choices.CLASS_WEIGHTS)
 
@@ -300,7 +301,7 @@ def _check_positive(section, *names: str) -> None:
         value = getattr(section, name)
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name}={value}: must be positive and finite.")
-    _check_most(section, *names)
+    _check_most(section, *(name for name in names if not name.endswith("rate")))
 
 
 def _check_most(section, *names: str) -> None:
