@@ -80,6 +80,8 @@ FLAGS = {
         ["--early_stopping_split=0.5"], ["--folds=2"], ["--group_by=x"], ["--leave_out=x"],
         ["--warm_up_head=9", "--steps=9"], ["--strategy=multi_worker", "--devices=cpu:2"],
         ["--seed=0,1"], ["--examples_per_class=1,2"], ["--dataset=folder:here", "--group_by=("],
+        ["--dataset=folder:here", "--group_by=a{99999999999}"],
+        ["--dataset=folder:here", f"--group_by={'(' * 5000}"],
     ],
 }  # fmt: skip
 
@@ -136,11 +138,12 @@ PROGRAMS = {
         )),
     ],
     "check_pictures": [
-        [], *_named(["dataset"], ("", "cifar10", *(f"folder:{at}" for at in _SOME_PATHS))),
+        [], *_named(["dataset"], ("", "cifar10", "folder:")),
+        *_named(["dataset"], [f"folder:{at}" for at in _SOME_PATHS]),
         *(["--dataset=folder:here", flag] for flag in (
             "--output=", "--output=file.txt", "--validation_split=nan", "--validation_split=0",
             "--validation_split=1", "--validation_seed=-1", f"--validation_seed={2**63}",
-            "--fix=all", "--leave_out=s3://a/b",
+            "--fix=all", "--leave_out=s3://a/b", "--group_by=(", "--group_by=a{99999999999}",
         )),
     ],
     "advise": [
