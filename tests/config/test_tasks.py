@@ -84,7 +84,7 @@ def test_a_file_lists_a(tmp_path):
     with pytest.raises(UserError, match=r"1 of 3 classes. Expected at least two"):
         tasks.split_classes(["daisy", "tulip", "rose"], str(path))
     path.write_bytes(b"\x89PNG\xff")
-    with pytest.raises(UserError, match="not a readable text file"):
+    with pytest.raises(UserError, match="is not text in UTF-8"):
         tasks.check_split(str(path))
 
 

@@ -10,7 +10,7 @@ from support.picture_folders import CLASSES, read, write, write_flat
 from transfer_keras.config import dataset_names, make_experiment, memory
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.treatments import parse_treatment
-from transfer_keras.datasets import sources
+from transfer_keras.datasets import sources, task_pair
 from transfer_keras.experiments.run import run_experiment
 from transfer_keras.results import Workdir
 
@@ -239,7 +239,7 @@ def spoil_name_is_no_text(root):
         (spoil_nested, r"as emu/some/more/5\.png, and would not be used\. Move them up into emu"),
         (spoil_single, r"2 classes have a single picture: dog, emu\. Expected two or more"),
         (spoil_dangling_class, r"set/fox is a broken link\. Mend or remove it"),
-        (spoil_name_is_no_text, r"classes are expected in UTF-8, found f\\xfcchse\. Rename"),
+        (spoil_name_is_no_text, r"expected in UTF-8 and on one line, found f\\xfcchse\. Rename"),
     ],
 )  # fmt: skip
 def test_what_is_missing_without_a_split_is_named(tmp_path, spoil, message):
@@ -284,9 +284,9 @@ def test_a_folder_that_is_divided_is_not_divided_again(tmp_path, flag):
         dataset_names.check(name, None, [flag])
 
 
-@pytest.mark.parametrize("available", [10**12, 0])
-def test_a_bad_picture_is_named_or_left_out(tmp_path, available, monkeypatch):
-    monkeypatch.setattr(memory, "process_memory", lambda: available)
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_bad_picture_is_named_or_left_out(tmp_path, fits, monkeypatch):
+    monkeypatch.setattr(task_pair, "_fits", lambda *_: fits)
     name = write(tmp_path / "set")
     bad = tmp_path / "set" / "train" / "dog" / "3.png"
     bad.write_bytes(bad.read_bytes()[:40])

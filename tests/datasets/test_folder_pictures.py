@@ -214,7 +214,9 @@ def test_a_file_name_need_not_be_text(tmp_path):
 def test_a_path_must_be_text_but_may_lead_to_any(tmp_path):
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/s\xe4t")
     name = write(pathlib.Path(odd))
-    with pytest.raises(UserError, match=r"/s\\xe4t: expected a path in UTF-8\. Rename it, or make"):
+    with pytest.raises(
+        UserError, match=r"/s\\xe4t: expected a path in UTF-8, .* Rename it, or make"
+    ):
         dataset_names.check(name, None)
     (tmp_path / "link").symlink_to(odd)
     dataset_names.check(f"folder:{tmp_path}/link", None)

@@ -196,7 +196,7 @@ def test_other_pictures_are_other_data(clean, tmp_path):
     ("text", "message"),
     [
         (None, "cannot be read (No such file or directory)"),
-        (b"\xff\xfe", "cannot be read (it is not text in UTF-8)"),
+        (b"\xff\xfe", "is not text in UTF-8"),
         (b"train/cats/0.png\ngone/1.png\n", "1 of its lines name no picture of folder:"),
     ],
 )

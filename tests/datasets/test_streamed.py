@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import os
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -9,13 +12,14 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from safetensors.numpy import load_file
 
-from transfer_keras.config import make_experiment, memory
+from transfer_keras.config import make_experiment
 from transfer_keras.config.errors import UserError
-from transfer_keras.datasets import records, sources
+from transfer_keras.datasets import records, sources, task_pair
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.streamed import StreamedExamples
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.files import write_arrays
 from transfer_keras.results import Workdir
 
 CLASSES = (3, 1, 4)
@@ -154,11 +158,53 @@ def test_the_index_is_cached_and_made_again_when_the_files_change(source, monkey
     )
     assert np.array_equal(source.records("train").labels, first.labels)
     assert calls == []
-    index_file = source.builder.data_path / "index-train.npz"
-    index = dict(np.load(index_file))
-    np.savez(index_file, **{**index, "sizes": index["sizes"] + 1, "records": index["records"] + 1})
+    index_file = pathlib.Path(source.builder.data_path / "index-train.safetensors")
+    whole_index = index_file.read_bytes()
+    path = source.builder.info.splits["train"].filepaths[2]
+    os.utime(path, (1e9, 1e9))  # As of another file of the same size.
     assert np.array_equal(source.records("train").labels, first.labels)
     assert len(calls) == 5
+    assert index_file.read_bytes() != whole_index
+
+
+def edit_index(path, **changes):
+    arrays = load_file(path)
+    write_arrays(path, {name: changes.get(name, lambda a: a)(arrays[name]) for name in arrays})
+
+
+def longer_first_record(index):
+    index = index.copy()
+    index[0, 0] += 1
+    return index
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-9]),
+        lambda path: path.write_bytes(b""),
+        lambda path: edit_index(path, ends=lambda ends: ends[::-1]),
+        lambda path: edit_index(path, ends=lambda ends: ends.astype(np.float32)),
+        lambda path: edit_index(path, records=longer_first_record),
+        lambda path: edit_index(path, records=lambda index: index[:, :-1]),
+        lambda path: (path.unlink(), path.mkdir()),
+    ],
+)
+def test_a_damaged_index_is_set_aside_and_made_again(source, spoil, capsys):
+    first = source.records("train")
+    index_file = pathlib.Path(source.builder.data_path / "index-train.safetensors")
+    whole = index_file.read_bytes()
+    spoil(index_file)
+    again = source.records("train")
+    assert np.array_equal(again.labels, first.labels)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{index_file}: ")
+    assert line.endswith(
+        "was renamed to index-train.safetensors.damaged, and the files are indexed again."
+    )
+    assert index_file.read_bytes() == whole
+    aside = index_file.with_name(f"{index_file.name}.damaged")
+    shutil.rmtree(aside) if aside.is_dir() else aside.unlink()
 
 
 def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypatch):
@@ -167,8 +213,8 @@ def test_an_experiment_whose_pictures_stay_on_disk(tmp_path, data_dir, monkeypat
         ["B2B"], dataset="formula_images/6x30x32", data_dir=data_dir, steps=4, batch_size=8,
         augment=True, group_memory=1, metrics_every=0,
     )  # fmt: skip
-    for name, available in (("held", memory.process_memory()), ("streamed", 10**6)):
-        monkeypatch.setattr(memory, "process_memory", lambda available=available: available)
+    for name, fits in (("held", True), ("streamed", False)):
+        monkeypatch.setattr(task_pair, "_fits", lambda *_, fits=fits: fits)
         run_experiment(settings, Workdir(tmp_path / name), log=lambda _: None)
     for name in ("baseB", "B2B"):
         held, streamed = (

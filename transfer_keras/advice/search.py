@@ -48,6 +48,8 @@ from transfer_keras.config import (
 )
 from transfer_keras.experiments import (
     FlagsOf,
+    TaskData,
+    facts_of_data,
     run_experiment,
     workdir_in,
 )
@@ -107,6 +109,7 @@ def advise(
         experiment, data = prepared.experiment, prepared.data
     else:
         experiment, data = read_pictures(experiment, earlier, fixed=fixed, log=log)
+    _check_data(experiment, folder, data)
     odd = [*notes, *check_pictures(experiment, budget, log)]
     held_out = find_held_out(experiment, data, log)
     if prepared:
@@ -145,6 +148,13 @@ def advise(
         raise search.stopped
     if search.has_more:
         log("More time adds n and seeds, which narrows the intervals: run the same command again.")
+
+
+def _check_data(experiment: Experiment, folder: pathlib.Path, data: TaskData) -> None:
+    """Checks that what was trained in the folder had the same pictures, before these are used."""
+    workdir = workdir_in(folder, fold_experiments(experiment)[0])
+    if workdir.has_facts:
+        workdir.check_data(facts_of_data(data, workdir))
 
 
 class _Search:

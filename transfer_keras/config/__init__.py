@@ -28,6 +28,7 @@ from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
 from transfer_keras.config.donor_settings import DonorSettings
 from transfer_keras.config.environment import set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
+from transfer_keras.config.escaping import cell, markdown, visible
 from transfer_keras.config.experiment import (
     SEEDS_KEY,
     Experiment,
@@ -42,6 +43,7 @@ from transfer_keras.config.image_folders import (
     is_picture,
     printable,
 )
+from transfer_keras.config.list_files import read_lines
 from transfer_keras.config.plan import Group, plan_groups
 from transfer_keras.config.sections import (
     MOST_SEEDS,
@@ -57,7 +59,6 @@ from transfer_keras.config.text import (
     first_few,
     one_line,
     render_template,
-    visible,
 )
 from transfer_keras.config.treatments import (
     LINEAR,
@@ -105,6 +106,7 @@ __all__ = [
     "UserError",
     "WorkerLost",
     "align_columns",
+    "cell",
     "choices",
     "combine_treatments",
     "command",
@@ -118,6 +120,7 @@ __all__ = [
     "is_picture",
     "is_treatment_name",
     "make_experiment",
+    "markdown",
     "memory",
     "one_line",
     "parse_amounts",
@@ -125,6 +128,7 @@ __all__ = [
     "paths",
     "plan_groups",
     "printable",
+    "read_lines",
     "render_template",
     "set_environment",
     "suits_split",

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import importlib.util
+import os
 import pathlib
 import re
 import zipfile
@@ -12,15 +13,17 @@ from transfer_keras.config.errors import UserError
 from transfer_keras.config.image_folders import (
     FOLDER,
     LAYOUTS,
+    MOST_CLASSES,
+    is_url,
     path_of,
     printable,
     split_folders,
 )
 
 OWN = ("formula_images", "tiny_imagenet")
-# What can be drawn of `formula_images` in reasonable time, and held while a picture is drawn.
-_MOST_CLASSES, _MOST_PIXELS, _MOST_DRAWN = 10_000, 4096, 10**12
 FORMULA_DEFAULT = "40x300x32"  # Classes, images a class, pixels of `formula_images`.
+# Pixels of all pictures of a class, which are drawn at once: for each it takes some 360 bytes.
+_DRAWN = 2**26
 
 
 def names() -> list[str]:
@@ -44,13 +47,19 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
     if name.startswith(FOLDER):
         if data_dir:
             raise UserError(f"--data_dir={data_dir}: {name} says where it is. Leave this flag out.")
-        if name == FOLDER or not path_of(name).is_dir():
-            raise UserError(
-                f"--dataset={name}: no such folder. Expected {FOLDER}PATH with {LAYOUTS}."
-            )
         if (text := printable(name)) != name:
             raise UserError(
-                f"--dataset={text}: expected a path in UTF-8. Rename it, or make a link to it."
+                f"--dataset={text}: expected a path in UTF-8, without line breaks. Rename it, or "
+                "make a link to it."
+            )
+        if is_url(name.removeprefix(FOLDER)):
+            raise UserError(
+                f"--dataset={name}: expected a folder of this machine. Copy the pictures to one, "
+                "or mount that place."
+            )
+        if name == FOLDER or not os.path.isdir(path_of(name)):
+            raise UserError(
+                f"--dataset={name}: no such folder. Expected {FOLDER}PATH with {LAYOUTS}."
             )
         if (splits := split_folders(name)) and division:
             raise UserError(
@@ -59,19 +68,25 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
             )
         return
     dataset, _, config = name.partition("/")
-    folder = pathlib.Path(data_dir).expanduser() if data_dir else None
-    if dataset not in names() and not (folder and (folder / dataset).is_dir()):
-        near = difflib.get_close_matches(dataset, names(), n=3, cutoff=0.5)
+    folder = pathlib.Path(os.path.expanduser(data_dir)) if data_dir else None
+    if data_dir and (is_url(data_dir) or printable(data_dir) != data_dir):
+        raise UserError(
+            f"--data_dir={printable(data_dir)}: expected a path of this machine, in UTF-8 and "
+            "without line breaks. Copy the data to one."
+        )
+    is_own = re.fullmatch(r"\w[\w.-]*", dataset) and folder and os.path.isdir(folder / dataset)
+    if dataset not in names() and not is_own:
+        near = difflib.get_close_matches(dataset[:100], names(), n=3, cutoff=0.5)
         advice = f"Did you mean {' or '.join(near)}?" if near else "See the TFDS catalogue."
-        raise UserError(f"--dataset={name}: no such image dataset. {advice}")
+        raise UserError(f"--dataset={printable(name)}: no such image dataset. {advice}")
     if dataset == "formula_images" and config:
         try:
             parse_amounts(config)
         except ValueError as error:
-            raise UserError(f"--dataset={name}: after the slash, {error}") from error
+            raise UserError(f"--dataset={printable(name)}: after the slash, {error}") from error
     if dataset == "tiny_imagenet":
         _check_tiny_imagenet(folder)
-    elif folder and not folder.is_dir():
+    elif folder and not os.path.isdir(folder):
         raise UserError(
             f"--data_dir={data_dir}: no such folder. Give the folder where TFDS keeps prepared "
             "datasets (make an empty one for the first time), or leave the flag out."
@@ -85,7 +100,7 @@ def parse_amounts(text: str) -> dict[str, int]:
         ValueError: if it is not three such numbers, or they are too small or too large to be a
             dataset.
     """
-    match = re.fullmatch(r"([0-9]{1,18})x([0-9]{1,18})x([0-9]{1,18})", text)
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})x([0-9]{1,9})", text)
     if not match:
         raise ValueError(f"expected CLASSESxIMAGESxSIZE, as {FORMULA_DEFAULT}. Received: {text!r}")
     classes, images, size = map(int, match.groups())
@@ -93,10 +108,11 @@ def parse_amounts(text: str) -> dict[str, int]:
         raise ValueError(
             f"expected at least 4 classes, 6 images a class, 8 pixels. Received: {text!r}"
         )
-    if classes > _MOST_CLASSES or size > _MOST_PIXELS or classes * images * size**2 > _MOST_DRAWN:
+    if classes > MOST_CLASSES:
+        raise ValueError(f"expected at most {MOST_CLASSES:,} classes. Received: {text!r}")
+    if images * size**2 > _DRAWN:
         raise ValueError(
-            f"expected at most {_MOST_CLASSES:,} classes, {_MOST_PIXELS:,} pixels a side and "
-            f"{_MOST_DRAWN:,} pixels in all. Received: {text!r}"
+            f"expected at most {_DRAWN:,} pixels in all pictures of a class. Received: {text!r}"
         )
     return {"classes": classes, "images_per_class": images, "size": size}
 
@@ -107,9 +123,10 @@ def _check_tiny_imagenet(source: pathlib.Path | None) -> None:
             "--dataset=tiny_imagenet needs --data_dir=PATH: tiny-imagenet-200.zip, as "
             "distributed at http://cs231n.stanford.edu/tiny-imagenet-200.zip, or its folder."
         )
-    if not source.is_dir() and not zipfile.is_zipfile(source):
-        fault = "is neither a zip nor a folder" if source.exists() else "does not exist"
-        if source.is_file():
+    if not os.path.isdir(source) and not (os.path.isfile(source) and zipfile.is_zipfile(source)):
+        there = os.path.lexists(source)
+        fault = "is neither a zip nor a folder" if there else "does not exist"
+        if os.path.isfile(source):
             with source.open("rb") as file:
                 if file.read(2) == b"PK":
                     fault = "is a zip that is cut short: its table of files is missing"

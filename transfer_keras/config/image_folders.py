@@ -2,7 +2,9 @@
 
 import os
 import pathlib
-from collections.abc import Collection
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
 
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.text import first_few
@@ -13,6 +15,11 @@ DECODED = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jxl", ".png", ".webp"}
 NOT_DECODED = {".avif", ".heic", ".heif", ".jp2", ".pgm", ".ppm", ".tif", ".tiff"}
 _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "validation", "valid"), ("test",)
 _LEFT_BY_MACS = "__MACOSX"  # In zips: a file of the same name beside each picture.
+# ImageNet-21k has 21,841 classes, iNaturalist 10,000.
+MOST_CLASSES = 100_000
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+# Categories of characters that break a line or command a terminal, and two lines' ends.
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 def path_of(name: str) -> pathlib.Path:
@@ -34,7 +41,7 @@ def split_folders(name: str) -> tuple[str, str] | None:
         UserError: if one is missing, or there are two; or if pictures lie beside both.
     """
     root = path_of(name)
-    folders = [entry.name for entry in entries(name, root) if os.path.isdir(entry.path)]
+    folders = [entry.name for entry in entries(name, root) if is_folder(entry)]
     train, validation, test = (
         [folder for folder in folders if folder.lower() in names]
         for names in (_TRAIN, _VALIDATION, _TEST)
@@ -86,7 +93,7 @@ def held_out_folder(name: str, *, folds: bool = False) -> str | None:
     splits, root = split_folders(name), path_of(name)
     for entry in entries(name, root) if splits else ():
         is_split = entry.name in splits and not folds
-        if entry.name.lower() in _TEST and not is_split and os.path.isdir(entry.path):
+        if entry.name.lower() in _TEST and not is_split and is_folder(entry):
             return entry.name
     return None
 
@@ -118,7 +125,7 @@ def picture_below(name: str, folder: str | os.PathLike, known: Collection[str]) 
             continue
         seen.add(real)
         for entry in entries(name, folder):
-            if entry.is_dir():
+            if is_folder(entry):
                 to_visit.append(entry.path)
             elif is_picture(entry):
                 return entry.path
@@ -135,6 +142,58 @@ def file_suffix(entry: os.DirEntry) -> str:
     return pathlib.PurePath(entry.name).suffix.lower()
 
 
+def is_folder(entry: os.DirEntry) -> bool:
+    """Tells whether an entry is a folder, or a link to one; a link that leads to itself is none."""
+    return os.path.isdir(entry.path)
+
+
 def printable(path: str | os.PathLike) -> str:
-    """Gives a path as text, whatever its bytes are."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Gives a path as text on one line, whatever its bytes are: control characters are escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _UNPRINTABLE:
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    """Tells whether a path names a place of another kind than a folder, as gs://bucket."""
+    return bool(_URL.match(os.fspath(path)))
+
+
+def normal_form(name: str) -> str:
+    """Gives the form of a name by which two are compared that look the same (Unicode's NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def check_classes(where: str, names: Sequence[str]) -> None:
+    """Checks the names of a dataset's classes.
+
+    Args:
+        where: the flag, with its value, that they come from.
+        names: in any order.
+
+    Raises:
+        UserError: if there are too many; if one has characters that are not text; if two look the
+            same.
+    """
+    if len(names) > MOST_CLASSES:
+        raise UserError(
+            f"{where}: has {len(names):,} classes. Expected at most {MOST_CLASSES:,}; take a part."
+        )
+    if odd := [name for name in names if printable(name) != name]:
+        raise UserError(
+            f"{where}: names of classes are expected in UTF-8 and on one line, found "
+            f"{first_few([printable(name) for name in odd], 3)}. Rename these folders."
+        )
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(normal_form(name), name)) is not name:
+            raise UserError(
+                f"{where}: two classes look the same, {name}, and differ in their bytes only: "
+                f"{os.fsencode(other)!r} and {os.fsencode(name)!r} (Unicode's NFC and NFD). Put "
+                "their pictures into one folder."
+            )

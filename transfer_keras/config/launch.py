@@ -19,10 +19,11 @@ from absl import app, flags, logging
 from transfer_keras.config.choices import TF_CONFIG
 from transfer_keras.config.environment import check_keras_file, set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
+from transfer_keras.config.escaping import visible
 from transfer_keras.config.failures import describe_os_error, is_out_of_memory
 from transfer_keras.config.paths import why_no_text
 from transfer_keras.config.screen import prepare_streams
-from transfer_keras.config.text import one_line, visible
+from transfer_keras.config.text import one_line
 
 FLAGS = flags.FLAGS
 # Exit statuses after a signal: nothing is lost (EX_TEMPFAIL of sysexits.h); what was done since the

@@ -4,11 +4,15 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
+
+from transfer_keras.config.escaping import visible
 
 # What a write ends with when a pipe's reader has ended, a terminal is closed, a connection is cut.
 _GONE = {errno.EPIPE, errno.EIO, errno.ECONNRESET}
 _NAMES = {1: "stdout", 2: "stderr"}
+_BAR = re.compile(r"(?:\r|\n|\x1b\[A)*")  # Back to the line's beginning, or to lines above.
 _REPLACED = []  # Streams that would close their descriptors if nothing held them.
 _SPOKEN = {1: "standard output", 2: "standard error"}
 
@@ -27,12 +31,21 @@ class _Output(io.FileIO):
             raise OSError(error.errno, error.strerror, _SPOKEN[self.fileno()]) from error
 
 
+class _Text(io.TextIOWrapper):
+    """Writes text whose characters steer no screen; what the progress bar needs passes."""
+
+    def write(self, text):
+        begin = _BAR.match(text)[0]
+        super().write(begin + visible(text[len(begin) :]))
+        return len(text)
+
+
 def prepare_streams() -> None:
     """Makes the standard streams such that a program never ends for want of a reader.
 
     A stream that is closed is opened to nowhere: else the next file that is opened would take its
     number, and TensorFlow's words would be written into that file. What the screen's encoding does
-    not have is written as its number.
+    not have is written as its number, and so is what would steer the screen, in a name for one.
 
     Raises:
         OSError: not here, but at a later print, where a stream is a file and its disk is full.
@@ -52,7 +65,7 @@ def prepare_streams() -> None:
                 continue
             with contextlib.suppress(OSError):
                 before.flush()
-        stream = io.TextIOWrapper(
+        stream = _Text(
             io.BufferedWriter(_Output(number, "wb", closefd=False)),
             encoding=getattr(before, "encoding", None) or "utf-8",
             errors="backslashreplace",

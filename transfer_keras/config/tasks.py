@@ -11,6 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from transfer_keras.config.errors import UserError
+from transfer_keras.config.image_folders import normal_form
+from transfer_keras.config.list_files import read_lines
+from transfer_keras.config.text import first_few
 
 NATURAL_SPLIT = "natural"
 MOST_SPLITS = 2**32  # Seeds that `RandomState` takes.
@@ -23,6 +26,8 @@ _NATURAL_POSITIONS = frozenset({*range(398), *range(936, 959), 970, *range(972, 
 
 _CIFAR10_ANIMALS = {"bird", "cat", "deer", "dog", "frog", "horse"}
 _CIFAR10_VEHICLES = {"airplane", "automobile", "ship", "truck"}
+# A comment in a list of classes; that of C# is called `c#`.
+_COMMENT = re.compile(r"(^|(?<=\s))#.*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +66,7 @@ def check_split(split: str) -> None:
 
 def is_file(split: str) -> bool:
     """Tells whether `--split` names a file."""
-    return not _is_named(split) and os.path.isfile(
-        split
-    )  # Not pathlib's, which fails at long names.
+    return not _is_named(split) and os.path.isfile(os.path.expanduser(split))
 
 
 def is_by_number(split: str) -> bool:
@@ -76,16 +79,15 @@ def _is_named(split: str) -> bool:
 
 
 def read_class_list(path: str) -> list[str]:
-    """Reads the class names in a file, sorted: one a line, `#` begins a comment.
+    """Reads the class names in a file, sorted: one a line.
+
+    `#` begins a comment at the beginning of a line or after a space.
 
     Raises:
         UserError: if it cannot be read as text.
     """
-    try:
-        lines = pathlib.Path(path).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--split={path}: not a readable text file ({error}).") from error
-    return sorted({name for line in lines if (name := line.split("#")[0].strip())})
+    lines = read_lines(f"--split={path}", path, "the name of a class")
+    return sorted({name for line in lines if (name := _COMMENT.sub("", line).strip())})
 
 
 def split_classes(class_names: Sequence[str], split: str) -> tuple[Task, ...]:
@@ -176,12 +178,14 @@ def _ilsvrc_wnids() -> list[str]:
 
 def _listed(path: str, names: Sequence[str]) -> set[int]:
     listed = read_class_list(path)
-    unknown = [name for name in listed if name not in names]
+    # Names that look the same may have other bytes: those of a Mac's files are decomposed.
+    places = {normal_form(name): place for place, name in enumerate(names)}
+    unknown = [name for name in listed if normal_form(name) not in places]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], names, n=3)
+        near = difflib.get_close_matches(unknown[0][:100], names, n=3)
         advice = f" Near {unknown[0]!r}: {', '.join(near)}." if near else ""
         raise UserError(
             f"--split={path}: {len(unknown)} of {len(listed)} names are no class of the dataset: "
-            f"{', '.join(unknown[:5])}.{advice}"
+            f"{first_few([repr(name)[:80] for name in unknown])}.{advice}"
         )
-    return {names.index(name) for name in listed}
+    return {places[normal_form(name)] for name in listed}

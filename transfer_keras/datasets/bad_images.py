@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from transfer_keras.config import UserError, one_line
+from transfer_keras.datasets.picture_size import find_large_picture
 
 # So many pictures are named in a message.
 _NAMED = 3
@@ -22,6 +23,8 @@ def find_fault(data: bytes, shape: Sequence[int | None]) -> str | None:
     Returns:
         The end of a sentence whose subject is the picture; None for a picture without fault.
     """
+    if fault := find_large_picture(data):
+        return fault
     try:
         picture = tf.io.decode_image(data, channels=shape[-1] or 0, expand_animations=False)
     except tf.errors.InvalidArgumentError as error:
@@ -56,7 +59,8 @@ def refuse_bad_images(faults: Sequence[tuple[str, str]], policy: str, *, where: 
         )
 
 
-def shorten_error(error: tf.errors.OpError) -> str:
+def shorten_error(error: tf.errors.OpError | OSError) -> str:
     """Shortens TensorFlow's message to one line of at most 160 characters, without node names."""
-    text = re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*", "", error.message, flags=re.DOTALL)
+    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    text = re.sub(r"\{\{.*?\}\}|\[Op:.*|\[\[.*", "", message, flags=re.DOTALL)
     return one_line(text).rstrip(" .:")[:160]

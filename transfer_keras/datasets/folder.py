@@ -21,8 +21,10 @@ from transfer_keras.config import (
     printable,
 )
 from transfer_keras.datasets.bad_images import refuse_bad_images
+from transfer_keras.datasets.contents import Contents, read_contents
 from transfer_keras.datasets.division import USUAL, Classes, Division, File, divide
 from transfer_keras.datasets.leave_out import check_list, name_in_list, read_list
+from transfer_keras.datasets.picture_size import find_large_file
 from transfer_keras.datasets.records import Records, of_files
 
 
@@ -115,6 +117,16 @@ class Folder:
         """Counts the pictures of a split."""
         return sum(map(len, self._files[split].values()))
 
+    def contents(self, kept: pathlib.Path) -> Contents:
+        """Gives a digest of the bytes of all pictures of both splits; see `read_contents`."""
+        files = {
+            os.fsencode(f"{split} {label}/{file.name}"): file.path
+            for split, classes in self._files.items()
+            for label, files in classes.items()
+            for file in files
+        }
+        return read_contents(files, kept, where=f"--dataset={self.name}")
+
     def records(self, split: str) -> Records:
         """Gives the pictures of a split on disk, in the order of their classes and names."""
         return _records_of(self._files[split])
@@ -197,13 +209,9 @@ class Folder:
                     f"--dataset={self.name}: {printable(entry.path)} is a broken link. Mend or "
                     "remove it: it may be a class."
                 )
-            if entry.is_dir():
+            if image_folders.is_folder(entry):
                 names.append(entry.name)
-        if odd := [name for name in names if printable(name) != name]:
-            raise UserError(
-                f"--dataset={self.name}: names of classes are expected in UTF-8, found "
-                f"{first_few([printable(name) for name in odd], 3)}. Rename these folders."
-            )
+        image_folders.check_classes(f"--dataset={self.name}", names)
         return names
 
     def _list(
@@ -243,7 +251,7 @@ class Folder:
         deeper = (
             image_folders.picture_below(self.name, entry.path, known)
             for entry in entries
-            if not is_picture(entry) and entry.is_dir()
+            if not is_picture(entry) and image_folders.is_folder(entry)
         )
         if picture := next(filter(None, deeper), None):
             advice = f"Move them up into {printable(name)}."
@@ -298,14 +306,22 @@ def _find_fault(entry: os.DirEntry) -> str | None:
     if (ending := file_suffix(entry)) in image_folders.NOT_DECODED:
         return f"is {ending}, which TensorFlow does not decode: convert it to JPEG or PNG"
     try:
-        if not stat.S_ISREG(entry.stat().st_mode):
-            return "is no file"
-        if fault := find_palette(entry.path):
-            return fault
+        return find_file_fault(entry.path)
     except OSError as error:
         what = "is a broken link" if entry.is_symlink() else "cannot be read"
         return f"{what} ({error.strerror})"
-    return None
+
+
+def find_file_fault(path: str) -> str | None:
+    """Describes why the file of a picture cannot be used, as far as is seen without decoding it.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        return "is no file"
+    return find_large_file(facts.st_size) or find_palette(path)
 
 
 def find_palette(path: str) -> str | None:

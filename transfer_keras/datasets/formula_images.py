@@ -36,7 +36,12 @@ class FormulaImages(tfds.core.GeneratorBasedBuilder):
     def __init__(self, *, config: str | FormulaImagesConfig = FORMULA_DEFAULT, **kwargs):
         if isinstance(config, str):
             config = FormulaImagesConfig.parse(config)
+        self._config = config
         super().__init__(config=config, **kwargs)
+
+    def get_builder_config(self, name, version=None) -> FormulaImagesConfig:
+        """Gives the config that was asked for, so that TFDS does not warn that it is not listed."""
+        return self._config
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

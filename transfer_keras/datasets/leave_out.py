@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Collection
 
-from transfer_keras.config import UserError, printable
+from transfer_keras.config import UserError, printable, read_lines
 
 COMMENT = "#"
 
@@ -16,7 +16,7 @@ def name_in_list(path: str | os.PathLike, root: pathlib.Path) -> str:
         path: of the picture.
         root: the folder of the dataset.
     """
-    line = printable(os.path.relpath(path, root)).replace("\n", "\\n").replace("\r", "\\r")
+    line = printable(os.path.relpath(path, root))
     return f"./{line}" if line.startswith(COMMENT) else line
 
 
@@ -26,15 +26,7 @@ def read_list(path: str | os.PathLike) -> frozenset[str]:
     Raises:
         UserError: if it cannot be read.
     """
-    try:
-        text = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise UserError(
-            f"--leave_out={path}: cannot be read ({why}). Expected a text file with the path of a "
-            "picture in each line."
-        ) from error
-    lines = (line.removesuffix("\r") for line in text.split("\n"))
+    lines = read_lines(f"--leave_out={path}", path, "the path of a picture")
     named = [line for line in lines if line.strip() and not line.startswith(COMMENT)]
     return frozenset(map(_normal, named))
 
@@ -56,12 +48,12 @@ def check_list(
     if unknown:
         raise UserError(
             f"--leave_out={path}: {len(unknown)} of its lines name no picture of {dataset}, as "
-            f"{min(unknown)!r}. Expected paths relative to {printable(root)}; make the list again "
-            "by python -m transfer_keras.check_pictures --fix=list."
+            f"{min(unknown)[:200]!r}. Expected paths relative to {printable(root)}; make the "
+            "list again by python -m transfer_keras.check_pictures --fix=list."
         )
 
 
 def _normal(line: str) -> str:
     """Writes a path as `name_in_list` does."""
-    line = os.path.normpath(line)
+    line = printable(os.path.normpath(line))
     return f"./{line}" if line.startswith(COMMENT) else line

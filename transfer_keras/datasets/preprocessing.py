@@ -10,6 +10,7 @@ import tensorflow as tf
 from transfer_keras.config import choices
 from transfer_keras.datasets.augmentation import random_crop_and_mirror, random_window
 from transfer_keras.datasets.orientation import orientation_of, turn_upright
+from transfer_keras.datasets.picture_size import refuse_large
 
 # A JPEG's decoder uses so many pixels beyond the edge of a crop to interpolate its colours.
 _MARGIN = 2
@@ -69,6 +70,7 @@ class Preprocessing:
 
     def decode(self, encoded):
         """Decodes the bytes of a picture's file, string -> uint8 (height, width, 3)."""
+        encoded = refuse_large(encoded)
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         return turn_upright(image, orientation_of(encoded)) if self.upright else image
 

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ import tqdm
 
 from transfer_keras.config import UserError
 from transfer_keras.datasets.bad_images import find_fault, shorten_error
+from transfer_keras.files import DamagedFile, read_arrays, set_aside, write_arrays
 
 # So many files are open at a time: systems allow 1,024, and ImageNet has 1,024.
 _OPEN_FILES = 200
@@ -176,6 +177,7 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
     indices = _index(
         list(map(pathlib.Path, paths)), lambda record: deserialize(record, label), split
     )
+    _check_counts(builder, split.partition("[")[0], dict(zip(paths, indices, strict=True)))
     files, offsets, lengths, labels = [], [], [], []
     for number, (instruction, index) in enumerate(zip(instructions, indices, strict=True)):
         end = None if instruction.take < 0 else instruction.skip + instruction.take
@@ -186,6 +188,8 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
         lengths.append(index[0][in_split])
         labels.append(index[1][in_split])
     file, offset, length = map(np.concatenate, (files, offsets, lengths))
+    labels = np.concatenate(labels)
+    check_labels(builder, labels, label, split)
 
     # How a record is read.
     # Many threads read from the same open files, with `os.pread`, which has no position. A file
@@ -214,14 +218,54 @@ def of_tfds(builder: tfds.core.DatasetBuilder, split: str, image: str, label: st
     def name(place: int) -> str:
         return f"record {place:,} of {split}"
 
-    return Records(np.concatenate(labels).astype(np.int32), fetch, encoded, name)
+    return Records(labels.astype(np.int32), fetch, encoded, name)
+
+
+def check_labels(
+    builder: tfds.core.DatasetBuilder, labels: np.ndarray, label: str, split: str
+) -> None:
+    """Checks that all labels of a split are those of classes, or -1.
+
+    Raises:
+        UserError: if one is not.
+    """
+    classes = builder.info.features[label].num_classes
+    if len(odd := np.flatnonzero((labels < -1) | (labels >= classes))):
+        raise UserError(
+            f"--dataset={builder.info.full_name}: record {odd[0]:,} of {split} has the label "
+            f"{labels[odd[0]]}, and there are {classes} classes. Remove the folder "
+            f"{builder.data_path}, and it is made again."
+        )
+
+
+def _check_counts(
+    builder: tfds.core.DatasetBuilder, split: str, indices: Mapping[str, np.ndarray]
+) -> None:
+    """Checks that files have as many records as TFDS believes.
+
+    Args:
+        builder: of the dataset.
+        split: a whole one.
+        indices: path of a file -> its index.
+
+    Raises:
+        UserError: if one has not.
+    """
+    facts = builder.info.splits[split]
+    for path, count in zip(map(os.fspath, facts.filepaths), facts.shard_lengths, strict=True):
+        if path in indices and (found := indices[path].shape[1]) != count:
+            raise UserError(
+                f"--dataset={builder.info.full_name}: {path} has {found:,} records, and "
+                f"dataset_info.json beside it says {count:,}. Remove the folder "
+                f"{builder.data_path}, and it is made again."
+            )
 
 
 def _index(paths: Sequence[pathlib.Path], label_of: Callable, split: str) -> list[np.ndarray]:
     """Finds the length and the label of each record of some files.
 
-    They are read from the index file if that was made for files of the same sizes. Else the files
-    are scanned, and the index file is written if the folder can be written to.
+    They are read from the index file if that was made for the same files, by their sizes and times.
+    Else the files are scanned, and the index file is written if the folder can be written to.
 
     Args:
         paths: of the TFRecord files, all in one folder.
@@ -231,12 +275,11 @@ def _index(paths: Sequence[pathlib.Path], label_of: Callable, split: str) -> lis
     Returns:
         For each file int64 (2, records): the lengths in bytes, and the labels.
     """
-    index_file = paths[0].with_name(f"index-{split.partition('[')[0]}.npz")
-    sizes = np.array([path.stat().st_size for path in paths])
-    if index_file.exists():
-        with np.load(index_file) as index:
-            if np.array_equal(index["sizes"], sizes):
-                return np.split(index["records"], index["ends"][:-1], axis=1)
+    index_file = paths[0].with_name(f"index-{split.partition('[')[0]}.safetensors")
+    facts = [path.stat() for path in paths]
+    stamps = np.array([(each.st_size, each.st_mtime_ns) for each in facts], np.int64)
+    if (indices := _read_index(index_file, stamps)) is not None:
+        return indices
 
     def scan(path: pathlib.Path) -> np.ndarray:
         def describe(record):
@@ -250,9 +293,32 @@ def _index(paths: Sequence[pathlib.Path], label_of: Callable, split: str) -> lis
         bar = tqdm.tqdm(scanned, f"indexing {split}", len(paths), unit=" files", leave=False)
         indices = list(bar)
     if os.access(index_file.parent, os.W_OK):
-        # Another process must not read a file that is half written.
-        partial = index_file.with_name(f".{os.getpid()}-{index_file.name}")
         ends = np.cumsum([index.shape[1] for index in indices])
-        np.savez(partial, sizes=sizes, ends=ends, records=np.concatenate(indices, axis=1))
-        partial.replace(index_file)
+        records = np.concatenate(indices, axis=1)
+        write_arrays(index_file, {"stamps": stamps, "ends": ends, "records": records})
     return indices
+
+
+def _read_index(path: pathlib.Path, stamps: np.ndarray) -> list[np.ndarray] | None:
+    """Reads an index file; None where there is none, it is of other files, or it is damaged."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        arrays = read_arrays(path).arrays
+        if not np.array_equal(arrays.get("stamps"), stamps):
+            return None
+        ends, records = (arrays.get(name) for name in ("ends", "records"))
+        whole = ends is not None and records is not None
+        whole = whole and (ends.dtype, ends.shape) == (np.int64, (len(stamps),))
+        whole = whole and (records.dtype, records.shape) == (np.int64, (2, ends[-1]))
+        if not whole or (np.diff(ends, prepend=0) < 0).any() or (records[0] < 0).any():
+            raise DamagedFile(path, "is no index of these files")
+        indices = np.split(records, ends[:-1], axis=1)
+        sizes = [(index[0] + _HEADER + _FOOTER).sum() for index in indices]
+        if not np.array_equal(sizes, stamps[:, 0]):
+            raise DamagedFile(path, "is no index of these files")
+        return indices
+    except DamagedFile as error:
+        if os.access(path.parent, os.W_OK):
+            set_aside(error, print, "the files are indexed again")
+        return None

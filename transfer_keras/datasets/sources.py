@@ -3,18 +3,21 @@
 import contextlib
 import dataclasses
 import os
+import pathlib
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
-from transfer_keras.config import FOLDER, FORMULA_DEFAULT, UserError, one_line
-from transfer_keras.datasets import records
+from transfer_keras.config import FOLDER, FORMULA_DEFAULT, UserError, image_folders
+from transfer_keras.datasets import prepared, records
 from transfer_keras.datasets.bad_images import find_fault, refuse_bad_images, shorten_error
+from transfer_keras.datasets.contents import Contents, read_contents
 from transfer_keras.datasets.division import USUAL, Division
 from transfer_keras.datasets.folder import Folder
 from transfer_keras.datasets.formula_images import FormulaImages
+from transfer_keras.datasets.picture_size import refuse_large
 from transfer_keras.datasets.preprocessing import Preprocessing
 from transfer_keras.datasets.tiny_imagenet import TinyImagenet, TinyImagenetConfig
 
@@ -47,6 +50,8 @@ class Source:
     @property
     def identity(self) -> str:
         """Gives TFDS's name of just these data: dataset, config, version."""
+        if isinstance(self.builder, TinyImagenet):
+            return self.builder.identity
         return self.builder.info.full_name
 
     @property
@@ -84,20 +89,11 @@ class Source:
         """Makes or downloads the files that are not on disk.
 
         Raises:
-            UserError: if TFDS cannot.
+            UserError: if TFDS cannot, or a file is missing.
         """
-        try:
-            self.builder.download_and_prepare()
-        except (
-            OSError,
-            AssertionError,
-            tf.errors.OpError,
-            tfds.download.DownloadError,
-        ) as error:
-            raise UserError(
-                f"--dataset={self.name}: TFDS could not prepare it in {self.builder.data_dir}: "
-                f"{one_line(error)}"
-            ) from error
+        prepared.prepare(self.name, self.builder, print)
+        if isinstance(self.builder, TinyImagenet):
+            self.builder.keep_contents()
 
     @property
     def skipped(self) -> list[str]:
@@ -108,6 +104,19 @@ class Source:
     def size(self, split: str) -> int:
         """Counts the examples of a split."""
         return self.builder.info.splits[split].num_examples
+
+    def contents(self, kept: pathlib.Path) -> Contents:
+        """Gives a digest of the files of both splits; see `contents.read_contents`."""
+        splits = self.builder.info.splits
+        paths = {
+            os.fspath(path): None
+            for split in (self.train, self.test)
+            for path in splits[split.partition("[")[0]].filepaths
+        }
+        files = {
+            os.fsencode(os.path.basename(path)): path for path in paths if os.path.exists(path)
+        }
+        return read_contents(files, kept, where=f"--dataset={self.name}")
 
     def records(self, split: str) -> records.Records:
         """Gives the examples of a split on disk, as `records.of_tfds` does.
@@ -143,15 +152,15 @@ def open_source(
         return Folder(name, bad_images=bad_images, division=division, leave_out=leave_out)
     dataset, _, config = name.partition("/")
     if dataset == "formula_images":
-        builder = _make_builder(
+        builder = prepared.make_builder(
             name, FormulaImages, config=config or FORMULA_DEFAULT, data_dir=data_dir
         )
     elif dataset == "tiny_imagenet":
         config = TinyImagenetConfig.of(data_dir, bad_images)
-        builder = _make_builder(name, TinyImagenet, config=config)
+        builder = prepared.make_builder(name, TinyImagenet, config=config)
     else:
         _check_config(name, dataset, config)
-        builder = _make_builder(name, tfds.builder, name, data_dir=data_dir)
+        builder = prepared.make_builder(name, tfds.builder, name, data_dir=data_dir)
     return Source(name, builder, *_features(name, builder.info))
 
 
@@ -169,25 +178,19 @@ def _check_config(name: str, dataset: str, config: str) -> None:
         )
 
 
-def _make_builder(name: str, make, *args, **kwargs) -> tfds.core.DatasetBuilder:
-    """Makes a builder; an error of TFDS becomes a `UserError` that names the flag."""
-    try:
-        return make(*args, **kwargs)
-    except UserError:
-        raise
-    except (ValueError, tfds.core.registered.DatasetNotFoundError) as error:
-        raise UserError(f"--dataset={name}: {one_line(error)}") from error
-
-
 def _features(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str]:
     """Finds the names of the features that hold the picture and the label."""
     keys = info.supervised_keys or ("image", "label")
-    kinds = [type(info.features[key]) for key in keys if key in info.features]
+    features = info.features or {}
+    kinds = [type(features[key]) for key in keys if key in features]
     if kinds != [tfds.features.Image, tfds.features.ClassLabel]:
         raise UserError(
             f"--dataset={name}: expected pictures with one class label each. Its features: "
-            f"{', '.join(info.features)}"
+            f"{', '.join(features)}"
         )
+    classes, most = features[keys[1]].num_classes or 0, image_folders.MOST_CLASSES
+    if not 2 <= classes <= most:
+        raise UserError(f"--dataset={name}: has {classes:,} classes. Expected 2 to {most:,}.")
     return keys
 
 
@@ -210,9 +213,7 @@ def read(source: Source, split: str, preprocessing: Preprocessing, *, bad_images
     """
     with _files_readable(source):
         try:
-            examples = source.builder.as_dataset(
-                split=split, shuffle_files=False, read_config=_in_order()
-            )
+            examples = _undecoded(source, split).map(lambda e: _decode_picture(source, e))
             images, labels = _decode(source, preprocessing, examples, source.size(split), split)
             return images, labels, []
         except tf.errors.InvalidArgumentError:
@@ -228,7 +229,7 @@ def _files_readable(source: Source):
     """Turns an error of TensorFlow in its block into a `UserError` that names the files."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, OSError) as error:
         raise UserError(
             f"--dataset={source.name}: the files in {source.builder.data_path} cannot be read "
             f"({shorten_error(error)}). Remove that folder, and they are made again."
@@ -241,16 +242,21 @@ def _read_without(source: Source, split: str, preprocessing: Preprocessing, bad,
         [(name, reason) for _, name, reason in bad], bad_images, where=f"--dataset={source.name}"
     )
     places = tf.constant([place for place, _, _ in bad], tf.int64)
-    decode = source.builder.info.features[source.image].decode_example
     examples = (
         _undecoded(source, split)
         .enumerate()
         .filter(lambda place, _: tf.reduce_all(place != places))
-        .map(lambda _, example: {**example, source.image: decode(example[source.image])})
+        .map(lambda _, example: _decode_picture(source, example))
     )
     count = source.size(split) - len(bad)
     images, labels = _decode(source, preprocessing, examples, count, split)
     return images, labels, [f"{name} {reason}" for _, name, reason in bad]
+
+
+def _decode_picture(source: Source, example):
+    """Decodes the picture of an example as TFDS does, but none that would fill the memory."""
+    decode = source.builder.info.features[source.image].decode_example
+    return {**example, source.image: decode(refuse_large(example[source.image]))}
 
 
 def _in_order(**more) -> tfds.ReadConfig:
@@ -258,13 +264,13 @@ def _in_order(**more) -> tfds.ReadConfig:
     return tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1, **more)
 
 
-def _undecoded(source: Source, split: str) -> tf.data.Dataset:
-    """Gives the examples of a split, their pictures encoded, with TFDS's name of each."""
+def _undecoded(source: Source, split: str, **more) -> tf.data.Dataset:
+    """Gives the examples of a split, their pictures encoded."""
     return source.builder.as_dataset(
         split=split,
         shuffle_files=False,
         decoders={source.image: tfds.decode.SkipDecoding()},
-        read_config=_in_order(add_tfds_id=True),
+        read_config=_in_order(**more),
     )
 
 
@@ -281,11 +287,26 @@ def _decode(source: Source, preprocessing: Preprocessing, examples, count: int, 
     images = np.empty((count, size, size, 3), np.uint8)
     labels = np.empty(count, np.int32)
     with tqdm.tqdm(total=count, desc=f"reading {split}", unit=" images", leave=False) as bar:
+        done = 0  # The bar's own count stands still with TQDM_DISABLE.
         for batch, batch_labels in pictures.as_numpy_iterator():
-            images[bar.n : bar.n + len(batch)] = batch
-            labels[bar.n : bar.n + len(batch)] = batch_labels
+            if done + len(batch) > count:
+                raise _miscounted(source, split, count, "more")
+            images[done : done + len(batch)] = batch
+            labels[done : done + len(batch)] = batch_labels
+            done += len(batch)
             bar.update(len(batch))
+        if done < count:
+            raise _miscounted(source, split, count, f"{done:,}")
+    records.check_labels(source.builder, labels, source.label, split)
     return images, labels
+
+
+def _miscounted(source: Source, split: str, count: int, found: str) -> UserError:
+    folder = source.builder.data_path
+    return UserError(
+        f"--dataset={source.name}: {split} has {found} examples, and dataset_info.json in {folder} "
+        f"says {count:,}. Remove that folder, and it is made again."
+    )
 
 
 def _find_faults(source: Source, split: str) -> list[tuple[int, str, str]]:
@@ -294,9 +315,10 @@ def _find_faults(source: Source, split: str) -> list[tuple[int, str, str]]:
     It decodes one picture at a time, which is slow.
     """
     shape = source.builder.info.features[source.image].shape
+    named = _undecoded(source, split, add_tfds_id=True)
     return [
         (place, example["tfds_id"].decode(), reason)
-        for place, example in enumerate(_undecoded(source, split).as_numpy_iterator())
+        for place, example in enumerate(named.as_numpy_iterator())
         if (reason := find_fault(example[source.image], shape))
     ]
 

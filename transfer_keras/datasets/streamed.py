@@ -245,8 +245,10 @@ class StreamedExamples:
         places = in_order(len(self), _READ_AT_ONCE, ALL_ROWS)
         pictures = self._pictures(places, lambda encoded, _: self._stored(encoded))
         with tqdm.tqdm(total=len(self), desc=title, unit=" images", leave=False) as bar:
+            done = 0  # The bar's own count stands still with TQDM_DISABLE.
             for images, _ in pictures.batch(_READ_AT_ONCE).prefetch(2).as_numpy_iterator():
-                yield bar.n, images
+                yield done, images
+                done += len(images)
                 bar.update(len(images))
 
     def _pictures(self, places: tf.data.Dataset, picture: Callable) -> tf.data.Dataset:

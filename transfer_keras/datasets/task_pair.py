@@ -1,6 +1,7 @@
 """Tasks A and B of a dataset, and their pictures: in memory where they fit, else on disk."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from transfer_keras.config import UserError, memory, tasks
 from transfer_keras.datasets import sources
 from transfer_keras.datasets.bad_images import refuse_bad_images
+from transfer_keras.datasets.contents import Contents
 from transfer_keras.datasets.division import USUAL, Division
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.folder import Folder
@@ -69,6 +71,20 @@ class TaskPair:
         self.tasks = {task.name: task for task in divided}
         self.identity = self._source.identity
         self.skipped: list[str] = []
+        self._contents: Contents | None = None
+
+    def contents(self, kept: pathlib.Path) -> Contents:
+        """Gives a digest of what the files of the dataset hold; they are read once.
+
+        Args:
+            kept: see `contents.read_contents`.
+
+        Raises:
+            UserError: if a file cannot be read.
+        """
+        if self._contents is None:
+            self._contents = self._source.contents(kept)
+        return self._contents
 
     @property
     def at_hand(self) -> bool:

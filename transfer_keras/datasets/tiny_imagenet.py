@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import io
+import lzma
+import os
 import pathlib
 import zipfile
 import zlib
@@ -11,21 +13,33 @@ from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
-from transfer_keras.config import UserError
+from transfer_keras.config import UserError, image_folders, printable
 from transfer_keras.datasets.bad_images import find_fault, refuse_bad_images
+from transfer_keras.datasets.contents import KEPT, Contents, read_contents
+
+# Bytes of a file of the layout, unpacked: the largest, of annotations, has half a million.
+_MOST_BYTES = 2**26
+_ZIP_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError),
+    *(lzma.LZMAError, OSError, ValueError, OverflowError),
+)
 
 
 @dataclasses.dataclass
 class TinyImagenetConfig(tfds.core.BuilderConfig):
-    """The copy that is read; its name has a digest of the file list, so no two copies share one.
+    """The copy that is read; its name has a digest of the files, so no two copies share one.
 
     Attributes:
         source: path of the zip or folder.
         bad_images: "error" or "skip", the policy of `bad_images.refuse_bad_images`.
+        identity: the name that version 0.1.0 gave the config, by the names and sizes of the files.
+        contents: what the files hold.
     """
 
     source: str = ""
     bad_images: str = "error"
+    identity: str = ""
+    contents: Contents | None = None
 
     @classmethod
     def of(cls, source: str | pathlib.Path, bad_images: str = "error") -> "TinyImagenetConfig":
@@ -39,12 +53,25 @@ class TinyImagenetConfig(tfds.core.BuilderConfig):
         Raises:
             UserError: if it is neither, is damaged, or lacks a file of the layout.
         """
-        path = pathlib.Path(source).expanduser().resolve()
+        path = pathlib.Path(os.path.expanduser(source)).resolve()
         tree = Tree(path)
-        digest = hashlib.sha256(repr(sorted(tree.sizes.items())).encode()).hexdigest()[:12]
-        name = f"{len(tree.lines('wnids.txt'))}-classes-{digest}"
+        sizes = hashlib.sha256(repr(sorted(tree.sizes.items())).encode()).hexdigest()[:12]
+        contents = tree.contents(_kept(path))
+        image_folders.check_classes(f"--data_dir={path}", wnids := tree.lines("wnids.txt"))
         suffix = "" if bad_images == "error" else f"-{bad_images}"
-        return cls(name=name + suffix, source=str(path), bad_images=bad_images)
+        name = f"{len(wnids)}-classes-{sizes}"
+        return cls(
+            name=f"{name}-{contents.digest[:12]}{suffix}",
+            source=str(path),
+            bad_images=bad_images,
+            identity=f"{name}{suffix}",
+            contents=contents,
+        )
+
+    def keep_contents(self) -> None:
+        """Writes what the files of a folder hold, so that the next run need not read them."""
+        if self.contents.arrays and os.access((kept := _kept(self.source)).parent, os.W_OK):
+            self.contents.keep(kept)
 
 
 class TinyImagenet(tfds.core.GeneratorBasedBuilder):
@@ -57,6 +84,23 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS: ClassVar = []
+
+    def __init__(self, *, config: TinyImagenetConfig, **kwargs):
+        self._config = config
+        super().__init__(config=config, **kwargs)
+
+    def get_builder_config(self, name, version=None) -> TinyImagenetConfig:
+        """Gives the config that was asked for, so that TFDS does not warn that it is not listed."""
+        return self._config
+
+    def keep_contents(self) -> None:
+        """Keeps what the copy holds; see `TinyImagenetConfig.keep_contents`."""
+        self._config.keep_contents()
+
+    @property
+    def identity(self) -> str:
+        """Gives the name by which the workdirs of version 0.1.0 know these data."""
+        return f"{self.name}/{self._config.identity}/{self.version}"
 
     def _info(self) -> tfds.core.DatasetInfo:
         wnids = sorted(Tree(pathlib.Path(self.builder_config.source)).lines("wnids.txt"))
@@ -125,15 +169,18 @@ class Tree:
         self._path = path
         try:
             self._zip = None if path.is_dir() else zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as error:
+        except _ZIP_DAMAGE as error:
             raise UserError(
                 f"--data_dir={path}: not a readable zip or folder ({error}). Fetch it again."
             ) from error
         if self._zip:
-            sizes = {i.filename: i.file_size for i in self._zip.infolist() if not i.is_dir()}
+            members = [member for member in self._zip.infolist() if not member.is_dir()]
+            sizes = {member.filename: member.file_size for member in members}
+            checksums = {member.filename: member.CRC for member in members}
         else:
-            files = (file for file in path.rglob("*") if file.is_file())
-            sizes = {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
+            files = {file.relative_to(path).as_posix(): file for file in _files_below(path)}
+            sizes = {name: file.stat().st_size for name, file in files.items()}
+            checksums = {}
         tops = [n for n in sizes if n.count("/") <= 1 and n.split("/")[-1] == "wnids.txt"]
         if not tops:
             raise UserError(
@@ -141,30 +188,57 @@ class Tree:
                 "layout of tiny-imagenet-200.zip."
             )
         self._root = min(tops, key=len).removesuffix("wnids.txt")
-        self.sizes = {
-            name.removeprefix(self._root): size
-            for name, size in sizes.items()
-            if name.startswith(self._root)
-        }
+        self.sizes, self._checksums = (
+            {
+                name.removeprefix(self._root): value
+                for name, value in of_all.items()
+                if name.startswith(self._root)
+            }
+            for of_all in (sizes, checksums)
+        )
+
+    def contents(self, kept: pathlib.Path) -> Contents:
+        """Gives a digest of what the files hold.
+
+        A zip has the checksums of its files, which are compared when these are read. The files of a
+        folder are read, but for those that did not change since `kept` was written.
+        """
+        if self._zip:
+            facts = repr(sorted(self._checksums.items()))
+            return Contents(hashlib.sha256(facts.encode()).hexdigest(), {}, 0)
+        files = {name: self._path / (self._root + name) for name in sorted(self.sizes)}
+        named = {os.fsencode(name): path for name, path in files.items()}
+        return read_contents(named, kept, where=f"--data_dir={self._path}")
 
     def read(self, name: str) -> bytes:
         """Reads a file.
 
         Raises:
             Damaged: if a file of the zip does not have its checksum.
-            UserError: if there is no such file.
+            UserError: if there is no such file, or it is too large.
         """
         if name not in self.sizes:
-            raise UserError(f"--data_dir={self._path}: {self._root}{name} is missing.")
+            raise UserError(f"--data_dir={self._path}: {printable(self._root + name)} is missing.")
+        if (size := self.sizes[name]) > _MOST_BYTES:
+            raise UserError(
+                f"--data_dir={self._path}: {printable(self._root + name)} has {size:,} bytes, "
+                f"expected at most {_MOST_BYTES:,}. Fetch it again."
+            )
         if self._zip:
             try:
                 return self._zip.read(self._root + name)
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            except _ZIP_DAMAGE as error:
                 raise Damaged(
                     f"--data_dir={self._path}: {self._root}{name} is damaged ({error}). Fetch the "
                     "zip again."
                 ) from error
-        return (self._path / (self._root + name)).read_bytes()
+        try:
+            return (self._path / (self._root + name)).read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"--data_dir={self._path}: {printable(self._root + name)} cannot be read "
+                f"({error.strerror})."
+            ) from error
 
     def lines(self, name: str) -> list[str]:
         """Reads the lines of a text file, without empty ones and space around them.
@@ -173,12 +247,26 @@ class Tree:
             UserError: if there is no such file, or it is no text.
         """
         try:
-            lines = self.read(name).decode().splitlines()
+            lines = self.read(name).decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise UserError(
                 f"--data_dir={self._path}: {self._root}{name} is no text ({error}). Fetch it again."
             ) from error
         return [line.strip() for line in lines if line.strip()]
+
+
+def _kept(source: str | pathlib.Path) -> pathlib.Path:
+    """Gives the path at which the digests of a folder's files are kept."""
+    digest = hashlib.sha256(os.fsencode(source)).hexdigest()[:12]
+    return pathlib.Path(tfds.core.constants.DATA_DIR, "tiny_imagenet", f".{digest}-{KEPT}")
+
+
+def _files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Lists all files in a folder and in those below it; links to folders are not followed."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            if (path := pathlib.Path(root, name)).is_file():
+                yield path
 
 
 def _train(tree: Tree) -> Iterator[tuple[str, str]]:

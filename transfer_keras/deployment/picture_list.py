@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from transfer_keras.config import DECODED, UserError, image_folders, printable
+from transfer_keras.config import DECODED, UserError, image_folders, printable, read_lines
 
 VALIDATION = "validation.txt"  # Beside a network: the pictures that it was validated on.
 _LISTS = (".txt", ".lst")
@@ -23,29 +23,30 @@ def find_pictures(given: str) -> list[str]:
     Raises:
         UserError: if there is nothing, or no picture.
     """
-    path = pathlib.Path(given).expanduser()
-    if path.is_dir():
+    if image_folders.is_url(given):
+        raise UserError(
+            f"--pictures={printable(given)}: expected a path of this machine. Copy them to one."
+        )
+    path = pathlib.Path(os.path.expanduser(given))
+    if os.path.isdir(path):
         found = sorted(_in_folder(path))
         if not found:
             raise UserError(
-                f"--pictures={given}: no file there ends as pictures do "
+                f"--pictures={printable(given)}: no file there ends as pictures do "
                 f"({', '.join(sorted(DECODED))})."
             )
         return found
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(
-            f"--pictures={given}: there is no such file or folder. Expected a picture, a folder, "
-            "or a text file with a path in each line."
+            f"--pictures={printable(given)}: there is no such file or folder. Expected a picture, "
+            "a folder, or a text file with a path in each line."
         )
     if path.suffix.lower() not in _LISTS:
         return [os.fspath(path)]
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"--pictures={given}: is not text in UTF-8.") from error
-    found = [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
+    lines = read_lines(f"--pictures={printable(given)}", path, "the path of a picture")
+    found = [line for line in lines if line.strip()]
     if not found:
-        raise UserError(f"--pictures={given}: has no line. Expected a path in each.")
+        raise UserError(f"--pictures={printable(given)}: has no line. Expected a path in each.")
     return found
 
 
@@ -60,8 +61,9 @@ def labels_of(paths: Sequence[str], classes: Sequence[str]) -> tuple[list[int] |
         Places in `classes`, or None where a folder has no class's name; and where some have one and
         some have not, the first picture that has none.
     """
-    places = {name: place for place, name in enumerate(classes)}
-    labels = [places.get(printable(pathlib.PurePath(path).parent.name)) for path in paths]
+    normal = image_folders.normal_form
+    places = {normal(name): place for place, name in enumerate(classes)}
+    labels = [places.get(normal(printable(pathlib.PurePath(path).parent.name))) for path in paths]
     if None not in labels:
         return labels, None
     some = any(label is not None for label in labels)

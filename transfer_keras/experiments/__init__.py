@@ -20,7 +20,7 @@ from transfer_keras.experiments.kept_features import features_limit, pictures_se
 from transfer_keras.experiments.plan_table import plan_table
 from transfer_keras.experiments.ray_cluster import run_on_ray
 from transfer_keras.experiments.recipes import learning_rates, make_recipe
-from transfer_keras.experiments.run import name_bad_images, run_experiment
+from transfer_keras.experiments.run import facts_of_data, name_bad_images, run_experiment
 from transfer_keras.experiments.slurm import write_slurm_script
 from transfer_keras.experiments.streams import make_streams
 from transfer_keras.experiments.sweep import FlagsOf, estimate_sweep, run_sweep, workdir_in
@@ -42,6 +42,7 @@ __all__ = [
     "donor_notes",
     "estimate_memory",
     "estimate_sweep",
+    "facts_of_data",
     "features_limit",
     "fit_heads",
     "hold_back",

@@ -20,6 +20,7 @@ from transfer_keras.config import (
     UserError,
     parse_treatment,
 )
+from transfer_keras.datasets import KEPT_CONTENTS
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import TaskData, read_data
 from transfer_keras.experiments.devices import (
@@ -204,6 +205,27 @@ def missing_groups(run: Run) -> list[Group]:
     return sorted(groups, key=lambda group: group.treatments[0].donor is not None)
 
 
+def facts_of_data(data: TaskData, workdir: Workdir) -> dict[str, object]:
+    """Describes data, so that a later run knows whether it has the same.
+
+    Args:
+        data: that were read.
+        workdir: that may know the digests of their files already.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    pair = data.pair
+    classes = {name: task.class_names for name, task in pair.tasks.items()}
+    contents = pair.contents(workdir / KEPT_CONTENTS).digest
+    return {
+        "dataset": pair.identity,
+        **classes,
+        "skipped_images": pair.skipped,
+        "contents": contents,
+    }
+
+
 def begin_run(run: Run, flags: str) -> None:
     """Writes what an experiment is into its workdir, which is held by this process.
 
@@ -214,11 +236,11 @@ def begin_run(run: Run, flags: str) -> None:
     Raises:
         UserError: if the workdir's results were made with other data.
     """
-    pair = run.data.pair
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    classes = {name: task.class_names for name, task in pair.tasks.items()}
-    facts = {"dataset": pair.identity, **classes, "skipped_images": pair.skipped}
+    facts = facts_of_data(run.data, run.workdir)
     run.workdir.write_facts(run.experiment.identity, data=facts, versions=versions)
+    kept = run.workdir / KEPT_CONTENTS
+    run.data.pair.contents(kept).keep(kept)
     write_experiment_page(run, versions)
     write_text(run.workdir / "run.flags", flags)
     run.workdir.clean_up(run.log)
