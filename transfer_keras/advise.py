@@ -61,8 +61,9 @@ def main() -> None:
     # Imports TensorFlow: 6 s.
     from transfer_keras.advice import Budget, advise, describe_donor, race_donors
 
-    experiments = [request.complete(describe_donor) for request in requests]
     budget = Budget(_BUDGET.value, _BEGUN)
+    budget.check_seeds(requests[0])
+    experiments = [request.complete(describe_donor) for request in requests]
     fixed = [name for name in _CHOSEN_SETTINGS if from_flags.is_given(name)]
     experiment, prepared, notes = experiments[0], None, ()
     if len(experiments) > 1:

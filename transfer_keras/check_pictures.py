@@ -7,11 +7,13 @@ import pathlib
 
 from absl import flags
 
-from transfer_keras.config import FOLDER, UserError, image_folders, launch
+from transfer_keras.config import FOLDER, UserError, flag_types, image_folders, launch, paths
 from transfer_keras.files import write_text
 
 _LIST = "leave_out.txt"
-_DATASET = flags.DEFINE_string("dataset", None, "folder:PATH, a folder a class.", required=True)
+_DATASET = flag_types.define_path(
+    "dataset", None, "folder:PATH, a folder a class.", prefixes=(FOLDER,), required=True
+)
 _VALIDATION_SPLIT = flags.DEFINE_float(
     "validation_split", 0.2, "Part of the pictures that is tested on, without val/.", 0, 1
 )
@@ -21,9 +23,12 @@ _VALIDATION_SEED = flags.DEFINE_integer(
 _GROUP_BY = flags.DEFINE_string(
     "group_by", None, "Regular expression; pictures of one group stay on one side, see train."
 )
-_LEAVE_OUT = flags.DEFINE_string("leave_out", None, "List of pictures that are not looked at.")
-_OUTPUT = flags.DEFINE_string(
-    "output", "checked", "Folder to write the page to; no folder of pictures is written to."
+_LEAVE_OUT = flag_types.define_path("leave_out", None, "List of pictures that are not looked at.")
+_OUTPUT = flag_types.define_path(
+    "output",
+    "checked",
+    "Folder to write the page to; no folder of pictures is written to.",
+    required=True,
 )
 _FIX = flags.DEFINE_enum(
     "fix", None, ["list"], "list: also write OUTPUT/leave_out.txt, which --leave_out takes."
@@ -38,14 +43,15 @@ def main() -> None:
         raise UserError(
             f"--validation_split={_VALIDATION_SPLIT.value}: expected more than 0, less than 1."
         )
+    output = pathlib.Path(_OUTPUT.value).expanduser()
+    paths.check_output("output", output, is_folder=True)
     from transfer_keras.datasets import HEADING, Division, check_folder  # Imports TensorFlow: 6 s.
 
-    output = pathlib.Path(_OUTPUT.value).expanduser()
     division = Division(_VALIDATION_SPLIT.value, _VALIDATION_SEED.value, group_by=_GROUP_BY.value)
     if output.resolve().is_relative_to(image_folders.path_of(_DATASET.value).resolve()):
         raise UserError(f"--output={output}: lies in the folder of the pictures. Give another.")
     path = output / _LIST
-    if _FIX.value and path.exists() and not path.read_text().startswith(HEADING):
+    if _FIX.value and path.exists() and not path.read_bytes().startswith(HEADING.encode()):
         raise UserError(f"--output={output}: {_LIST} there is not of this program. Give another.")
     found = check_folder(_DATASET.value, division, _LEAVE_OUT.value)
     print(", ".join(f"{count:,} pictures in {split}" for split, count in found.splits.items()))

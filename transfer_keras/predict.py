@@ -7,20 +7,22 @@ import pathlib
 
 from absl import flags
 
-from transfer_keras.config import launch
+from transfer_keras.config import flag_types, launch, paths
 
-_NETWORK = flags.DEFINE_string("network", None, "best.keras, as advise writes it.", required=True)
-_PICTURES = flags.DEFINE_string(
+_NETWORK = flag_types.define_path(
+    "network", None, "best.keras, as advise writes it.", required=True
+)
+_PICTURES = flag_types.define_path(
     "pictures",
     None,
     "A picture; a folder, with all that is in its folders; or a text file with a path a line.",
     required=True,
 )
-_OUTPUT = flags.DEFINE_string("output", "predictions.csv", "CSV file to write.")
+_OUTPUT = flag_types.define_path("output", "predictions.csv", "CSV file to write.", required=True)
 _THRESHOLD = flags.DEFINE_float(
     "threshold", 0.0, "Below this probability the class is 'unknown'.", 0, 1
 )
-_CUSTOM_OBJECTS = flags.DEFINE_string(
+_CUSTOM_OBJECTS = flag_types.define_path(
     "custom_objects",
     None,
     "Python module, or path of a .py file, with the classes of the network that are not Keras's "
@@ -31,12 +33,14 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Pictures that are asked ab
 
 def main() -> None:
     """Turns flags into one call of the library."""
+    output = pathlib.Path(_OUTPUT.value).expanduser()
+    paths.check_output("output", output, is_folder=False)
     from transfer_keras.deployment import predict_pictures  # Imports TensorFlow: 6 s.
 
     predict_pictures(
         pathlib.Path(_NETWORK.value).expanduser(),
         _PICTURES.value,
-        pathlib.Path(_OUTPUT.value).expanduser(),
+        output,
         threshold=_THRESHOLD.value,
         batch_size=_BATCH_SIZE.value,
         custom_objects=_CUSTOM_OBJECTS.value,

@@ -7,13 +7,13 @@ import pathlib
 
 from absl import flags
 
-from transfer_keras.config import launch, margin_flag
+from transfer_keras.config import flag_types, launch, margin_flag, paths
 
 flags.adopt_module_key_flags(margin_flag)
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = flag_types.define_path(
     "workdir", None, "Workdir of an experiment, or folder of a study's workdirs.", required=True
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder to write to (default: WORKDIR/report).")
+_OUTPUT = flag_types.define_path("output", None, "Folder to write to (default: WORKDIR/report).")
 _OVERLAY_PAPER = flags.DEFINE_bool(
     "overlay_paper",
     None,
@@ -30,6 +30,7 @@ def main() -> None:
 
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
     output = pathlib.Path(_OUTPUT.value).expanduser() if _OUTPUT.value else workdir / "report"
+    paths.check_output("output", output, is_folder=True)
     recommendation = page.write_report(
         workdir,
         output,
@@ -41,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.start(main)
+    launch.start(main, kept="What was drawn before is kept.", uses_keras=False)

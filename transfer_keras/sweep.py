@@ -18,6 +18,7 @@ from transfer_keras.config import (
     Request,
     UserError,
     choices,
+    command,
     from_flags,
     launch,
     margin_flag,
@@ -83,7 +84,7 @@ def _train(experiments: Sequence[Experiment], folder: pathlib.Path) -> bool:
             flags=flags_of,
             arguments=[*run_flags.study_flags(), *margin_flag.given()],
         )
-        print(f"{script.read_text()}\nSubmit it: bash {script}")
+        print(f"{script.read_text()}\nSubmit it: {command('bash', script)}")
         return False
     if kind == "ray":
         gpus = _CLUSTER_GPUS.value
@@ -99,7 +100,7 @@ def _print_report(folder: pathlib.Path) -> None:
 
     advice = page.write_report(folder, folder / "report", margin=margin_flag.margin())
     print(f"\n{advice}\n\nThe report: {folder / 'report' / 'report.html'}")
-    print(f"See every unit: tensorboard --logdir {folder}")
+    print(f"See every unit: {command('tensorboard', '--logdir', folder)}")
 
 
 def _describe_donor(request: Request) -> PretrainedArchitecture:

@@ -12,6 +12,7 @@ from transfer_keras.config import (
     Request,
     Treatment,
     UserError,
+    command,
     from_flags,
     launch,
     run_flags,
@@ -68,7 +69,7 @@ def _print_results(workdir: Workdir, treatments: Sequence[Treatment]) -> None:
         print(f"Did not learn: {line}.")
     if (picture := workdir / summary.CURVE).exists():
         print(f"The curve: {picture}")
-    print(f"See every unit: tensorboard --logdir {workdir}")
+    print(f"See every unit: {command('tensorboard', '--logdir', workdir)}")
 
 
 def _list_units(request: Request) -> None:

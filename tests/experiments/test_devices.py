@@ -46,7 +46,8 @@ def train(program):
         (["--devices=cpu:2", "--strategy=multi_worker"], True,
          "--devices=cpu:2: is of one machine; see --strategy."),
         (["--devices=cpu:0"], True,
-         "--devices=cpu:0: expected numbers of GPUs, as 0 or 0,2, or cpu:2."),
+         "--devices=cpu:0: each device of the CPU holds the networks once more. Expected cpu:1 to "
+         "cpu:64."),
     ],
 )  # fmt: skip
 @pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="says what a CPU says")

@@ -1,9 +1,11 @@
 import os
 
 import pytest
+from support.refusals import refuses
 
 from transfer_keras.config import make_experiment, memory
 from transfer_keras.experiments import grouping
+from transfer_keras.experiments.data import open_tasks
 
 
 def memory_limit(**settings):
@@ -53,3 +55,33 @@ def test_no_gpu(driver, script):
 def test_no_driver(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert memory.gpu_memory() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"image_size": 30_000}, r"--batch_size=32: with 30000 pixels a side and 2 classes, base"),
+        ({"batch_size": 10**7}, r"--batch_size=10000000: with 32 pixels a side"),
+    ],
+)
+def test_what_no_machine_holds_is_refused_before_data_are_prepared(tmp_path, settings, message):
+    experiment = make_experiment(["A3B"], data_dir=str(tmp_path), devices="cpu:1", **settings)
+    with refuses(tmp_path, message, "Give a smaller --batch_size or --image_size"):
+        open_tasks(experiment)
+
+
+def test_outputs_count_too(tmp_path):
+    experiment = make_experiment(["A3B"], devices="cpu:1")
+    grouping.check_memory(experiment, 10_000)
+    with refuses(tmp_path, r"and 100,000,000,000 classes, baseA takes at least [\d,.]+ GiB, and"):
+        grouping.check_memory(experiment, 10**11)
+
+
+def test_memory_that_another_machine_has(driver):
+    """Of a batch on GPUs it is not known by how many it is divided."""
+    driver("echo 20000")
+    experiment = make_experiment(["A3B"], batch_size=10**7)
+    grouping.check_memory(experiment)
+    driver("exit 1")
+    memory.gpu_memory.cache_clear()
+    grouping.check_memory(experiment.replace(group_memory=1e6))

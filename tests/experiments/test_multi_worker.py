@@ -173,10 +173,26 @@ def _until_checkpoint(workdir, first, processes):
     ("config", "message"),
     [
         (None, "--strategy=multi_worker: TF_CONFIG is not set."),
-        ("{", "TF_CONFIG cannot be read"),
-        ('{"cluster": {"worker": ["a:1", "b:2"]}}', "TF_CONFIG cannot be read (KeyError: 'task')"),
+        ("{", "TF_CONFIG: cannot be read"),
+        ("[" * 100_000, "TF_CONFIG: cannot be read"),
+        ("[]", "TF_CONFIG: has no cluster."),
+        ('{"cluster": {"worker": ["a:1", "b:2"]}}', "TF_CONFIG: has no task."),
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
          "TF_CONFIG: task worker:1 is none of worker:0."),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "0"}}',
+         'TF_CONFIG: the task\'s index is "0", expected a number.'),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": true}}',
+         "TF_CONFIG: the task's index is true, expected a number."),
+        ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+         'TF_CONFIG: "a" is no address. Give HOST:PORT.'),
+        ('{"cluster": {"worker": ["a:70000"]}, "task": {"type": "worker", "index": 0}}',
+         'TF_CONFIG: "a:70000" is no address.'),
+        ('{"cluster": {"worker": [7]}, "task": {"type": "worker", "index": 0}}',
+         "TF_CONFIG: 7 is no address."),
+        ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
+         'TF_CONFIG: worker is "a:1", expected a list of addresses.'),
+        ('{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+         "TF_CONFIG: names an address twice."),
     ],
 )  # fmt: skip
 def test_bad_configurations(monkeypatch, config, message):
@@ -191,6 +207,6 @@ def test_bad_configurations(monkeypatch, config, message):
 def test_a_bad_configuration_is_one_line_and_nothing_is_written(start, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     (output,) = wait(start(tmp_path / "w", "--strategy=multi_worker"), status=2)
-    assert output.splitlines()[-1].startswith("train: TF_CONFIG cannot be read")
+    assert output.splitlines()[-1].startswith("train: TF_CONFIG: cannot be read")
     assert "Traceback" not in output
     assert not (tmp_path / "w").exists()

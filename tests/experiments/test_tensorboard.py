@@ -1,9 +1,11 @@
 """What TensorBoard shows of a small experiment, against NumPy and Keras."""
 
 import dataclasses
+import html
 import io
 import json
 import os
+import re
 import shutil
 import urllib.parse
 import urllib.request
@@ -16,10 +18,12 @@ from PIL import Image
 from support.cka_oracle import oracle
 from support.event_files import read
 from support.tensorboard_server import serving, until
+from tensorboard.plugin_util import markdown_to_safe_html
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from transfer_keras.config import make_experiment
 from transfer_keras.config.treatments import parse_treatment
+from transfer_keras.experiments import tensorboard
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import read_data
 from transfer_keras.experiments.group_networks import donor_network, treatment_network
@@ -240,7 +244,7 @@ def test_curve(runs, workdir):
 
 def test_the_page_and_the_layout(runs, settings):
     page = runs["experiment"]["experiment"][0][1].item().decode()
-    expected = ["formula_images/6x150x32", "tensorflow", r"contour\_02", "learning_rate"]
+    expected = ["formula_images/6x150x32", "tensorflow", "contour_02", "learning_rate"]
     for text in [settings.title, "A2B, B2B+, R3B", *expected]:
         assert text in page, text
     proto = layout_pb2.Layout.FromString(
@@ -350,3 +354,12 @@ def test_hparams(server, workdir):
         assert values["result/top1"] == pytest.approx(row.top1)
         base = Workdir(workdir).row(f"base{row.target}").top1
         assert values["result/difference_from_base"] == pytest.approx(row.top1 - base)
+
+
+def test_names_are_text_on_the_page():
+    """What TensorBoard makes of the page has no tag of a name."""
+    name = "<img src=http://x onerror=alert(1)>|`[a](javascript:alert(1))"
+    table = tensorboard._markdown_table({name: name})
+    page = markdown_to_safe_html(table)
+    assert not set(re.findall(r"<(\w+)", page)) & {"img", "a", "code"}
+    assert html.unescape(page).count(name) == 2

@@ -4,6 +4,9 @@ import functools
 import re
 
 import pytest
+from support.refusals import refused
+
+from transfer_keras.results import Workdir
 
 # A package of this name that cannot be imported proves that an answer came without it.
 POISON = 'raise RuntimeError("heavy import")\n'
@@ -60,21 +63,17 @@ BAD = [
     ("given", "message"), BAD, ids=lambda x: " ".join(x) if isinstance(x, list) else ""
 )
 def test_bad_flags_answer_in_one_line_before_tensorflow(train, program, given, message):
-    done = train(*given)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert re.search(message, done.stderr), done.stderr
-    assert list(program.folder.iterdir()) == []
+    refused(lambda: train(*given), program.folder, message)
 
 
 def test_a_part_of_what_is_divided_is_refused_before_tensorflow(train, program):
     for split in ("train", "val"):
         (program.folder.parent / "pictures" / split).mkdir(parents=True)
-    done = train("--dataset=folder:../pictures/", "--validation_seed=3")
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert "--validation_seed: folder:../pictures is divided already, in train/ and val/." in line
+    refused(
+        lambda: train("--dataset=folder:../pictures/", "--validation_seed=3"),
+        program.folder.parent,
+        r"--validation_seed: folder:\.\./pictures is divided already, in train/ and val/\.",
+    )
 
 
 def test_help_needs_no_tensorflow(train, program):
@@ -114,7 +113,20 @@ def test_a_run_and_its_files(train, program, data_dir):
     assert "not trained again: baseA, baseB, A2B, B2B+" in again.stdout
     assert rows == [(run / name / "row.json").read_bytes() for name in ("baseA", "A2B")]
 
-    other = train(*small, "--steps=5", "--treatments=A2B")  # Refused before TensorFlow.
-    assert other.returncode == 2
-    assert "steps is 4 there, 5 here" in other.stderr
-    assert len(other.stderr.splitlines()) == 1
+    refused(  # Before TensorFlow.
+        lambda: train(*small, "--steps=5", "--treatments=A2B"),
+        program.folder,
+        "steps is 4 there, 5 here",
+    )
+
+
+def test_a_reader_that_goes_away_stops_nothing(program, data_dir):
+    """Of both outputs, in the middle of a study of several groups."""
+    flags = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]
+    flags += ["--batch_size=8", "--validations=2", "--treatments=A2B", "--workdir=run"]
+    process = program.start("-m", "transfer_keras.train", *flags)
+    assert process.stdout.readline().startswith("alexnet_small on formula_images")
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(120) == 0
+    assert Workdir(program.folder / "run").done == ["A2B", "baseA", "baseB"]

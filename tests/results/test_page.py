@@ -16,7 +16,7 @@ from support.studies import write_experiment, write_study
 from transfer_keras.results import Runs, Workdir, findings, paper, recommend
 from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import compare, compare_families
-from transfer_keras.results.page import write_report
+from transfer_keras.results.page import _flat_row, _write_tables, write_report
 from transfer_keras.results.roles import BASE, Role
 from transfer_keras.results.study import Kind, read_study
 
@@ -43,6 +43,19 @@ def test_files(written):
     ]  # fmt: skip
     ET.parse(output / "transfer_random.svg")
     assert (output / "transfer_random.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_whose_name_is_a_formula(tmp_path):
+    """A spreadsheet shows it; numbers stay numbers."""
+    write_study(tmp_path)
+    networks = read_study(tmp_path).networks
+    rows = [_flat_row(network) | {"folder": "=cmd()"} for network in networks]
+    _write_tables(tmp_path, rows)
+    with (tmp_path / "results.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert {row["folder"] for row in read} == {"'=cmd()"}
+    assert [float(row["loss"]) for row in read] == [row["loss"] for row in rows]
+    assert json.loads((tmp_path / "results.json").read_text()) == rows
 
 
 def test_tables(written, folder):

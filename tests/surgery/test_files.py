@@ -274,6 +274,7 @@ TAKE_A_MODEL = {
     "upper": lambda model: surgery.upper(model, 1),
     "with_channels": lambda model: surgery.with_channels(model, 1),
     "with_input": lambda model: surgery.with_input(model, image_size=32),
+    "with_plain_names": surgery.with_plain_names,
 }
 
 

@@ -314,7 +314,7 @@ DAMAGE = [
     (damage_shape, r"Layer 'b': 'b/kernel:0' \(4, 3\) is in the file where .*kernel \(4, 2\) was"),
     (damage_number, r"Layer 'b': 1 weights are in the file\. Expected 2: .*kernel, .*bias"),
     (damage_names, r"The weights of layer 'b' are missing"),
-    (damage_link, r"'b/kernel:0' is missing in the file, or is a link"),
+    (damage_link, r"'/model_weights/b/b/kernel:0' in it is a link"),
     (damage_own, r"'sequential' has weights of its own"),
 ]
 

@@ -4,6 +4,7 @@ Write it anew with `python tests/surgery/test_messages.py` and read the differen
 """
 
 import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -93,6 +94,17 @@ def unreadable(path):
         raise surgery.UnreadableFile(text) from error
 
 
+def too_large():
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "m.keras"
+        make_donor().save(path)
+        try:
+            surgery.load(path, most_bytes=1000)
+        except surgery.TooLarge as error:
+            error.args = (str(error).replace(folder, "folder"),)
+            raise
+
+
 def features():
     inputs = keras.Input((8, 8, 3))
     x = LAYERS.BatchNormalization(name="bn")(LAYERS.Conv2D(4, 3, name="conv")(inputs))
@@ -128,6 +140,7 @@ CASES = {
     "NotRebuildable, no model": lambda: surgery.units("network.keras"),
     "NotRebuildable, unbuilt": lambda: surgery.units(keras.Sequential(name="donor")),
     "UnreadableFile": lambda: unreadable(EXPECTED),
+    "TooLarge": too_large,
     "UnreadableFile, folder": lambda: unreadable(EXPECTED.parent),
     "FrozenWeightChanged": moved,
     "StaleFlags": stale,

@@ -11,7 +11,9 @@ from transfer_keras.advice.cost import TrainingCost
 from transfer_keras.advice.refinement import spread_evenly
 from transfer_keras.advice.stages import SCRATCH, describe_stage, linear_treatments, treatments_at
 from transfer_keras.config import (
+    MOST_SEEDS,
     Experiment,
+    Request,
     Treatment,
     UserError,
     choices,
@@ -48,6 +50,20 @@ class Budget:
     seconds: float
     begun: float
     seeds: int = 10
+
+    def check_seeds(self, experiment: Request) -> None:
+        """Checks that the last seed that may come is one, where there is time for all.
+
+        Raises:
+            UserError: if it is not.
+        """
+        first, folds = experiment.training.seed, experiment.data.folds or 1
+        most = MOST_SEEDS // folds - self.seeds
+        if first > most:
+            raise UserError(
+                f"--seed={first}: advise goes on to the {self.seeds - 1} seeds after it, each "
+                f"times the folds, as far as time allows. Expected 0 to {most}."
+            )
 
     @property
     def elapsed(self) -> float:

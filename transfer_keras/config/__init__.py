@@ -5,7 +5,16 @@ modules `flags`, `flag_types`, `from_flags`, `launch`, `margin_flag` and `run_fl
 `margin_flag` define flags.
 """
 
-from transfer_keras.config import choices, dataset_names, defaults, image_folders, memory, tasks
+from transfer_keras.config import (
+    choices,
+    dataset_names,
+    defaults,
+    image_folders,
+    memory,
+    paths,
+    tasks,
+    tf_config,
+)
 from transfer_keras.config.architectures import (
     ARCHITECTURES,
     Architecture,
@@ -19,13 +28,13 @@ from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
 from transfer_keras.config.donor_settings import DonorSettings
 from transfer_keras.config.environment import set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
+from transfer_keras.config.escaping import cell, markdown, visible
 from transfer_keras.config.experiment import (
     SEEDS_KEY,
     Experiment,
     Request,
     default_setting,
     make_experiment,
-    suits_split,
 )
 from transfer_keras.config.image_folders import (
     DECODED,
@@ -37,6 +46,7 @@ from transfer_keras.config.image_folders import (
 from transfer_keras.config.list_files import read_lines
 from transfer_keras.config.plan import Group, plan_groups
 from transfer_keras.config.sections import (
+    MOST_SEEDS,
     DataSettings,
     ExecutionSettings,
     TrainingSettings,
@@ -44,6 +54,7 @@ from transfer_keras.config.sections import (
 from transfer_keras.config.tasks import DONOR_SPLIT, NATURAL_SPLIT, WHOLE_SPLIT, Task
 from transfer_keras.config.text import (
     align_columns,
+    command,
     duration,
     first_few,
     one_line,
@@ -58,6 +69,7 @@ from transfer_keras.config.treatments import (
     combine_treatments,
     is_treatment_name,
     parse_treatment,
+    suits_split,
 )
 
 __all__ = [
@@ -68,6 +80,7 @@ __all__ = [
     "FORMULA_DEFAULT",
     "LINEAR",
     "MODES",
+    "MOST_SEEDS",
     "NATURAL_SPLIT",
     "SEEDS_KEY",
     "SOURCES",
@@ -93,8 +106,10 @@ __all__ = [
     "UserError",
     "WorkerLost",
     "align_columns",
+    "cell",
     "choices",
     "combine_treatments",
+    "command",
     "dataset_names",
     "default_setting",
     "defaults",
@@ -105,10 +120,12 @@ __all__ = [
     "is_picture",
     "is_treatment_name",
     "make_experiment",
+    "markdown",
     "memory",
     "one_line",
     "parse_amounts",
     "parse_treatment",
+    "paths",
     "plan_groups",
     "printable",
     "read_lines",
@@ -116,4 +133,6 @@ __all__ = [
     "set_environment",
     "suits_split",
     "tasks",
+    "tf_config",
+    "visible",
 ]

@@ -1,6 +1,7 @@
 """What can be said of data, checked without importing TensorFlow (which takes seconds)."""
 
 import difflib
+import functools
 import importlib.util
 import os
 import pathlib
@@ -96,7 +97,8 @@ def parse_amounts(text: str) -> dict[str, int]:
     """Reads "40x300x32" as {"classes": 40, "images_per_class": 300, "size": 32}.
 
     Raises:
-        ValueError: if it is not three such numbers, or they are too small to be a dataset.
+        ValueError: if it is not three such numbers, or they are too small or too large to be a
+            dataset.
     """
     match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})x([0-9]{1,9})", text)
     if not match:
@@ -133,13 +135,14 @@ def _check_tiny_imagenet(source: pathlib.Path | None) -> None:
         )
 
 
-def _tfds_names() -> set[str]:
+@functools.cache
+def _tfds_names() -> frozenset[str]:
     root = pathlib.Path(importlib.util.find_spec("tensorflow_datasets").origin).parent
     names = {path.name for path in (root / "datasets").iterdir() if path.is_dir()}
     for path in (root / "image_classification").rglob("*.py"):
         classes = re.findall(r"^class (\w+)\(", path.read_text(), re.MULTILINE)
         names |= {_snake_case(c) for c in classes if not c.endswith(("Config", "Info", "Test"))}
-    return {name for name in names if not name.startswith("_")}
+    return frozenset(name for name in names if not name.startswith("_"))
 
 
 def _snake_case(name: str) -> str:

@@ -13,6 +13,7 @@ from transfer_keras.config import choices, defaults, tasks
 from transfer_keras.config.architectures import ARCHITECTURES, Architecture, PretrainedArchitecture
 from transfer_keras.config.donor_settings import DonorSettings
 from transfer_keras.config.errors import UserError
+from transfer_keras.config.paths import short_name
 from transfer_keras.config.plan import with_bases
 from transfer_keras.config.sections import (
     DataSettings,
@@ -20,11 +21,12 @@ from transfer_keras.config.sections import (
     TrainingSettings,
     flags_of,
 )
-from transfer_keras.config.treatments import Treatment, parse_treatment
+from transfer_keras.config.treatments import Treatment, parse_treatment, suits_split
 
 DEFAULT_NETWORK = "alexnet_small"
 SEEDS_KEY = "fresh_weights_by"  # In the identity of an experiment.
 _NO_CHANGE = 1e-30  # A learning rate at which no weight changes.
+_LONGEST = 100  # Bytes of each part of a workdir's name, of which file systems take 255.
 _UNIT_METRICS = 20  # Measurements in a training, where nothing is said.
 
 
@@ -121,13 +123,14 @@ class Request:
         network = self.training.network
         network = "" if network == DEFAULT_NETWORK else f"-{network}"
         dataset = re.sub(r"^folder:(.*/)?", "folder-", self.data.dataset.rstrip("/"))
-        return f"{dataset.replace('/', '-')}{network}"
+        return short_name(f"{dataset.replace('/', '-')}{network}", _LONGEST)
 
     @property
     def variant_name(self) -> str:
         """Writes `variant` as part of a folder's name."""
         split, amount = self.data.split, self.data.examples_per_class
         split = pathlib.Path(split).stem if tasks.is_file(split) else split
+        split = short_name(split, _LONGEST)
         return f"split{split}{f'-{amount}perclass' if amount else ''}-seed{self.training.seed}"
 
     @property
@@ -168,6 +171,8 @@ class Experiment(Request):
                 )
             if why := self.architecture.why_not(treatment.n, treatment.mode):
                 raise UserError(f"--treatments={treatment}: {why}")
+            if treatment.fine_tune:
+                self.training.check_lowest_rate(treatment.n)
             if self.training.head_first and treatment.fine_tune:
                 begun_with = treatment.frozen
                 if why := self.architecture.why_not(begun_with.n, begun_with.mode):
@@ -391,11 +396,3 @@ def make_experiment(
             used.
     """
     return make_request(treatments, **settings).complete(describe_donor)
-
-
-def suits_split(treatment: Treatment, split: str) -> bool:
-    """Tells whether the tasks of a split suffice for a treatment: the whole has no B, and with a
-    donor nothing is trained on A."""
-    if split == tasks.DONOR_SPLIT:
-        return treatment.target == "B"
-    return split != tasks.WHOLE_SPLIT or "B" not in (treatment.target, treatment.donor)

@@ -1,15 +1,84 @@
 """How flags that hold several values are read and written."""
 
-import pathlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 
 from absl import flags
 
-from transfer_keras.config import tasks, treatments
+from transfer_keras.config import paths, tasks, treatments
+
+flags.disclaim_key_flags()  # A flag belongs to the module that calls `define_path`.
 
 ALL = "all"
 _MOST = 1000
+
+
+class Path(flags.ArgumentParser):
+    """A path of this machine, as it was given: `~` stays.
+
+    Args:
+        prefixes: of these one may stand before the path.
+        words: what is no path but has a meaning of its own.
+        others: beginnings of what is no path.
+        several: whether there may be several, with commas.
+        required: whether there has to be one.
+    """
+
+    syntactic_help = "a path"
+
+    def __init__(
+        self,
+        *,
+        prefixes: Sequence[str] = (),
+        words: Sequence[str] = (),
+        others: Sequence[str] = (),
+        several: bool = False,
+        required: bool = False,
+    ):
+        super().__init__()
+        self._prefixes, self._words, self._others = prefixes, words, tuple(others)
+        self._several, self._required = several, required
+
+    def parse(self, argument):
+        if self._required and not argument:
+            raise ValueError(f"expected {self.syntactic_help}")
+        several = self._several and not os.path.exists(argument)
+        for given in map(str.strip, argument.split(",")) if several else (argument,):
+            if given in self._words or given.startswith(self._others):
+                continue
+            prefix = next(filter(given.startswith, self._prefixes), "")
+            if why := paths.why_no_path(given.removeprefix(prefix)):
+                raise ValueError(why)
+        return argument
+
+    def flag_type(self):
+        return "string"
+
+
+def define_path(
+    name: str,
+    default: str | None,
+    help_text: str,
+    *,
+    required: bool = False,
+    **settings: object,
+) -> flags.FlagHolder:
+    """Defines a flag whose value is a path.
+
+    Args:
+        name, default, help_text: of the flag.
+        required: whether there has to be one.
+        settings: those of `Path`.
+    """
+    return flags.DEFINE(
+        Path(required=required, **settings),
+        name,
+        default,
+        help_text,
+        serializer=flags.ArgumentSerializer(),
+        required=required and default is None,
+    )
 
 
 class Duration(flags.ArgumentParser):
@@ -20,7 +89,7 @@ class Duration(flags.ArgumentParser):
     def parse(self, argument):
         if not isinstance(argument, str):
             return float(argument)
-        match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", argument.strip())
+        match = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", argument.strip())
         hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0,) * 3
         if not hours + minutes + seconds:
             raise ValueError(f"expected {self.syntactic_help}")
@@ -78,11 +147,13 @@ class Splits(_Several):
     syntactic_help = "numbers, ranges, natural, whole or files, separated by commas"
 
     def parse(self, argument):
-        if isinstance(argument, str) and pathlib.Path(argument).is_file():
+        if isinstance(argument, str) and os.path.isfile(argument):
             return (argument,)  # Its name may have commas.
         return super().parse(argument)
 
     def values(self, part):
+        if why := paths.why_no_path(part):
+            raise ValueError(why)
         if re.fullmatch(r"\d+(-\d+)?", part):
             yield from map(str, Numbers(0, tasks.MOST_SPLITS - 1).values(part))
         else:

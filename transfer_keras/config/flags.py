@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from transfer_keras.config import choices, flag_types, treatments
+from transfer_keras.config import choices, flag_types, image_folders, treatments
 from transfer_keras.config.architectures import ARCHITECTURES
 from transfer_keras.config.experiment import DEFAULT_NETWORK, default_setting
 
@@ -26,14 +26,15 @@ def _define(parser, name, default, help_text):
     return flags.DEFINE(parser, name, default, help_text, serializer=flag_types.CommaSerializer())
 
 
-flags.DEFINE_string(
+flag_types.define_path(
     "dataset",
     default_setting("dataset"),
     "formula_images (drawn here, no download), tiny_imagenet, or any image-classification "
     "dataset of TFDS, as cifar10 or imagenet_resized/32x32; or folder:PATH, where pictures are in "
     "CLASS/, or in train/CLASS/ and val/CLASS/.",
+    prefixes=(image_folders.FOLDER,),
 )
-flags.DEFINE_string(
+flag_types.define_path(
     "data_dir",
     None,
     "Where TFDS keeps prepared datasets (default: its own); for tiny_imagenet the zip or folder.",
@@ -97,7 +98,7 @@ flags.DEFINE_enum(
     choices.BAD_IMAGES,
     "Whether pictures that cannot be decoded are refused, or left out and counted.",
 )
-flags.DEFINE_string(
+flag_types.define_path(
     "leave_out",
     None,
     "Text file with the paths of a folder's pictures that are not used, one a line, as "
@@ -225,21 +226,25 @@ flags.DEFINE_string(
     "Regular expression: pictures in whose names it (or its first group) matches the same text "
     "stay on one side, as those of one patient or one burst.",
 )
-flags.DEFINE_string(
+flag_types.define_path(
     "donor",
     None,
     "A trained network in the place of baseA: PATH.keras, PATH.h5 (of Keras 2 too), "
     "keras.applications.MobileNetV2 and its like, or keras_hub:PRESET, as "
     "keras_hub:resnet_18_imagenet. Then all classes of the dataset are B. advise takes several, "
     "with commas.",
+    prefixes=(choices.HUB,),
+    others=(choices.APPLICATIONS,),
+    several=True,
 )
-flags.DEFINE_string(
+flag_types.define_path(
     "donor_weights",
     default_setting("donor_weights"),
     "Weights of a donor of keras.applications: imagenet, none, or a path; of a preset of KerasHub "
     "none, or its own.",
+    words=(choices.IMAGENET, choices.NO_WEIGHTS),
 )
-flags.DEFINE_string(
+flag_types.define_path(
     "custom_objects",
     None,
     "Python module, or path of a .py file, with the classes of the donor that are not Keras's own; "
@@ -320,7 +325,7 @@ flags.DEFINE_enum(
     choices.CLASS_WEIGHTS,
     "balanced: classes count the same in training.",
 )
-flags.DEFINE_string(
+flag_types.define_path(
     "workdir",
     None,
     "Folder of the results (default: runs/<dataset>-split<s>-seed<s>; of a sweep "

@@ -1,6 +1,7 @@
 """Makes requests of the flags, in one translation; all of it before TensorFlow is imported."""
 
 import itertools
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -10,8 +11,8 @@ from transfer_keras.config import dataset_names, tasks, treatments
 from transfer_keras.config import flags as experiment_flags
 from transfer_keras.config.architectures import ARCHITECTURES
 from transfer_keras.config.errors import UserError
-from transfer_keras.config.experiment import Request, make_request, suits_split
-from transfer_keras.config.treatments import Treatment
+from transfer_keras.config.experiment import Request, make_request
+from transfer_keras.config.treatments import Treatment, suits_split
 
 FLAGS = flags.FLAGS
 
@@ -42,7 +43,7 @@ def requests_of_donors() -> tuple[Request, ...]:
         UserError: as `request`; or if a donor is named twice.
     """
     given = FLAGS.donor or ""
-    names = [given] if pathlib.Path(given).exists() else [x.strip() for x in given.split(",")]
+    names = [given] if os.path.exists(given) else [x.strip() for x in given.split(",")]
     if len(names) == 1:
         return (request(),)
     if not all(names) or len(set(names)) < len(names):

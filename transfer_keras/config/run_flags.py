@@ -6,11 +6,20 @@ from absl import flags
 
 from transfer_keras.config import choices, flag_types
 from transfer_keras.config import flags as experiment_flags
+from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Experiment
+from transfer_keras.config.paths import why_no_text
+from transfer_keras.config.text import one_line, visible
 
 
 def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
-    """Writes the flags that were given as a flagfile that trains one experiment again."""
+    """Writes the flags that were given as a flagfile that trains one experiment again.
+
+    A flagfile has a flag a line, without quotes, and what is around a line is cut off.
+
+    Raises:
+        UserError: if a value would not be read as it is.
+    """
     spelled_out = (
         *experiment_flags.VARIED,
         *experiment_flags.TREATMENT_FLAGS,
@@ -44,6 +53,9 @@ def flags_as_text(experiment: Experiment, workdir: pathlib.Path) -> str:
         if experiment.data.views:
             own["views"] = experiment.data.views
     lines += [f"--{name}={value}" for name, value in own.items()]
+    for line in lines:
+        if why := why_no_text(line):
+            raise UserError(f"{visible(one_line(line))}: {why}.")
     return "".join(f"{line}\n" for line in lines)
 
 

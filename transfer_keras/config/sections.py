@@ -12,6 +12,10 @@ from transfer_keras.config import choices, tasks
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.image_folders import FOLDER, without_slash
 
+_SMALLEST, LARGEST = 1e-37, 1e38  # Of float32, rounded.
+MOST_SEEDS = 2**31
+_MOST_ON_CPU = 64  # Devices that the CPU plays.
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSettings:
@@ -60,9 +64,8 @@ class DataSettings:
 
     def __post_init__(self):
         object.__setattr__(self, "dataset", without_slash(self.dataset))
-        if self.examples_per_class is not None and self.examples_per_class < 1:
-            raise UserError(f"--examples_per_class={self.examples_per_class}: expected 1 or more.")
-        _check_positive(self, "views")
+        _check_positive(self, "views", "examples_per_class", "folds")
+        _check_most(self, "validation_seed")
         if self.views and not self.augment:
             raise UserError(
                 f"--views={self.views}: without augmentation all views of a picture are the same. "
@@ -160,8 +163,18 @@ class TrainingSettings:
             *("layerwise_decay", "early_stopping", "transferred_learning_rate"),
             "scratch_learning_rate",
         )
-        if not 0 <= self.weight_decay < math.inf:
-            raise UserError(f"--weight_decay={self.weight_decay}: expected 0 or more.")
+        for name in ("learning_rate", "transferred_learning_rate", "scratch_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not _SMALLEST <= value <= LARGEST:
+                raise UserError(
+                    f"--{name}={value}: is none that float32 has. Expected {_SMALLEST} to "
+                    f"{LARGEST}."
+                )
+        if not 0 <= self.weight_decay <= LARGEST:
+            raise UserError(
+                f"--weight_decay={self.weight_decay}: expected 0 or more, up to {LARGEST}."
+            )
+        _check_most(self, "warm_up_head")
         if not 0 <= self.warm_up_head < self.steps:
             raise UserError(
                 f"--warm_up_head={self.warm_up_head}: expected 0 or more, and less than the "
@@ -177,10 +190,23 @@ class TrainingSettings:
                     f"--early_stopping_split={part}: needs --early_stopping, the tests that a "
                     "network waits for a lower loss."
                 )
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"--seed={self.seed}: expected 0 to 2147483647.")
+        if not 0 <= self.seed < MOST_SEEDS:
+            raise UserError(f"--seed={self.seed}: expected 0 to {MOST_SEEDS - 1}.")
         check_choice("precision", self.precision, choices.PRECISIONS)
         check_choice("class_weights", self.class_weights, choices.CLASS_WEIGHTS)
+
+    def check_lowest_rate(self, n: int) -> None:
+        """Checks that the rate of the lowest of n units is one that float32 has; 0 is one.
+
+        Raises:
+            UserError: if it is not.
+        """
+        rate = self.transferred_learning_rate or self.learning_rate
+        if math.log(rate) + n * math.log(self.layerwise_decay) > math.log(LARGEST):
+            raise UserError(
+                f"--layerwise_decay={self.layerwise_decay}: the lowest of {n} units would be "
+                f"trained at a rate above {LARGEST}. Expected 1 or less."
+            )
 
     @property
     def validate_every(self) -> int:
@@ -227,26 +253,34 @@ class ExecutionSettings:
     memory_growth: bool = False
 
     def __post_init__(self):
-        _check_positive(self, "group_memory", "features_memory")
+        _check_positive(self, "group_memory", "features_memory", "group_size")
+        _check_most(self, "metrics_every", "checkpoint_every")
         check_choice("keep_features", self.keep_features, choices.KEEP_FEATURES)
         if self.metrics_every < 0:
             raise UserError(f"--metrics_every={self.metrics_every}: expected 0 or more.")
         if not self.checkpoint_every >= 0:
             raise UserError(f"--checkpoint_every={self.checkpoint_every}: expected 0 or more.")
-        if self.group_size is not None and self.group_size < 1:
-            raise UserError(f"--group_size={self.group_size}: expected 1 or more.")
         check_choice("strategy", self.strategy, choices.STRATEGIES)
+        if self.devices:
+            self._check_devices()
+        if self.strategy == "multi_worker" and self.on_logical_cpu:
+            raise UserError(f"--devices={self.devices}: is of one machine; see --strategy.")
+
+    def _check_devices(self) -> None:
         on_cpu = re.escape(choices.LOGICAL_CPU)
-        if self.devices and not re.fullmatch(rf"{on_cpu}[1-9]\d*|\d+(,\d+)*", self.devices):
+        if not re.fullmatch(rf"{on_cpu}[0-9]{{1,9}}|[0-9]{{1,9}}(,[0-9]{{1,9}})*", self.devices):
             raise UserError(
                 f"--devices={self.devices}: expected numbers of GPUs, as 0 or 0,2, or "
                 f"{choices.LOGICAL_CPU}2."
             )
-        numbers = (self.devices or "").split(",")
+        numbers = [int(number) for number in re.findall(r"\d+", self.devices)]
+        if self.on_logical_cpu and not 1 <= numbers[0] <= _MOST_ON_CPU:
+            raise UserError(
+                f"--devices={self.devices}: each device of the CPU holds the networks once more. "
+                f"Expected {choices.LOGICAL_CPU}1 to {choices.LOGICAL_CPU}{_MOST_ON_CPU}."
+            )
         if len(set(numbers)) < len(numbers):
             raise UserError(f"--devices={self.devices}: names a GPU twice.")
-        if self.strategy == "multi_worker" and self.on_logical_cpu:
-            raise UserError(f"--devices={self.devices}: is of one machine; see --strategy.")
 
     @property
     def on_logical_cpu(self) -> bool:
@@ -267,6 +301,14 @@ def _check_positive(section, *names: str) -> None:
         value = getattr(section, name)
         if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name}={value}: must be positive and finite.")
+    _check_most(section, *(name for name in names if not name.endswith("rate")))
+
+
+def _check_most(section, *names: str) -> None:
+    """Checks that numbers are none that counters of 32 bits do not hold."""
+    for name in names:
+        if (value := getattr(section, name)) is not None and not value < 2**31:
+            raise UserError(f"--{name}={value}: expected at most {2**31 - 1}.")
 
 
 def check_choice(name: str, value: str | None, allowed: tuple) -> None:

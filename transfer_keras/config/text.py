@@ -1,8 +1,12 @@
 """Text for people: one line of an error, the first of many names, tables, durations, templates."""
 
+import pathlib
+import shlex
 from collections.abc import Sequence
 
 import jinja2
+
+from transfer_keras.config.escaping import markdown, visible
 
 
 def one_line(text: object, most: int | None = None) -> str:
@@ -42,11 +46,17 @@ def duration(seconds: float) -> str:
 
 
 def render_template(package: str, name: str, **values: object) -> str:
-    """Fills in a Jinja template of one of our packages; what a page shows is escaped.
+    """Fills in a Jinja template of one of our packages; what a page or a script gets is escaped.
+
+    In a script each value is one word of the shell, whatever is in it; where it is to stand in a
+    comment, it goes through the filter `comment`. In Markdown each value is text without markup;
+    what is to stand in code as it is, and is none of a
+    person's own words, goes through the filter `code`.
 
     Args:
         package: as "results"; the template lies in its folder `templates`.
-        name: of the template's file; those that end in .html are pages.
+        name: of the template's file; those that end in .html are pages, in .sh scripts, in .md
+            Markdown; there are no others.
         values: by their names in the template; all that it names must be there.
 
     Raises:
@@ -58,5 +68,40 @@ def render_template(package: str, name: str, **values: object) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_ESCAPERS[pathlib.PurePath(name).suffix],
     )
+    environment.filters |= {"comment": _Comment, "code": _Code}
     return environment.get_template(name).render(**values)
+
+
+class _Comment(str):
+    """Text that stands in a comment of a script: a line, whatever ends lines in it."""
+
+    def __new__(cls, value):
+        return super().__new__(cls, visible(one_line(value)))
+
+
+def _shell_word(value: object) -> str:
+    return value if isinstance(value, _Comment) else shlex.quote(str(value))
+
+
+class _Code(str):
+    """Text that stands in code, where nothing but the mark of its end is markup."""
+
+    def __new__(cls, value):
+        if "`" in value:
+            raise ValueError(f"Expected text without `. Received: {value!r}")
+        return super().__new__(cls, value)
+
+
+def _markdown(value: object) -> str:
+    return value if isinstance(value, _Code) else markdown(value)
+
+
+# Ending of a template's name -> what becomes of each value; pages are escaped by Jinja itself.
+_ESCAPERS = {".html": None, ".sh": _shell_word, ".md": _markdown}
+
+
+def command(*words: object) -> str:
+    """Writes a command as a person can paste it into a shell, whatever is in its words."""
+    return shlex.join(map(str, words))

@@ -12,6 +12,8 @@ import itertools
 import re
 from collections.abc import Iterable
 
+from transfer_keras.config.tasks import DONOR_SPLIT, WHOLE_SPLIT
+
 MODES = ("frozen", "fine_tune", "random", "linear")
 LINEAR = "-linear"  # Ends the notation of a linear classifier on lower units.
 SOURCES = ("other", "self")
@@ -169,3 +171,11 @@ def combine_treatments(
         donor = "R" if mode == "random" else target if source == "self" else other
         combined.append(Treatment(target, donor, count, mode == "fine_tune", mode == "linear"))
     return tuple(dict.fromkeys(combined))
+
+
+def suits_split(treatment: Treatment, split: str) -> bool:
+    """Tells whether the tasks of a split suffice for a treatment: the whole has no B, and with a
+    donor nothing is trained on A."""
+    if split == DONOR_SPLIT:
+        return treatment.target == "B"
+    return split != WHOLE_SPLIT or "B" not in (treatment.target, treatment.donor)

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 # The layers that a network may have are known to Keras once these are imported.
-from transfer_keras import networks, surgery
-from transfer_keras.config import UserError, one_line
+from transfer_keras import networks
+from transfer_keras.config import UserError
 from transfer_keras.datasets import find_file_fault, find_large_picture, shorten_error
 from transfer_keras.deployment.network_file import NetworkFacts, read_facts
 
@@ -119,13 +119,10 @@ def open_classifier(path: str | os.PathLike, *, custom_objects: str | None = Non
     facts = read_facts(path)
     if custom_objects:
         networks.import_custom_objects(custom_objects)
-    networks.import_hub_of(path)
     try:
-        model = surgery.load(path)
-    except (OSError, surgery.UnreadableFile) as error:
-        raise UserError(
-            f"--network={path}: cannot be opened ({one_line(error, 200)}). Make it anew by advise."
-        ) from error
+        model = networks.open_file(path, "Make it anew by advise", custom_objects=custom_objects)
+    except UserError as error:
+        raise UserError(f"--network={error}") from error
     if model.output_shape[-1] != len(facts.classes):
         raise UserError(
             f"--network={path}: is damaged: {model.output_shape[-1]} outputs, and "

@@ -4,18 +4,24 @@ import dataclasses
 import json
 import pathlib
 import zipfile
+import zlib
+from typing import Annotated, TypeVar
 
 import keras
+import msgspec
 
 from transfer_keras import surgery
 from transfer_keras.config import UserError, choices, one_line
 from transfer_keras.datasets import Preprocessing
-from transfer_keras.files import write_whole
+from transfer_keras.files import DamagedFile, check_json, write_whole
 from transfer_keras.networks import pretrained
 
 _MEMBER = "transfer_keras.json"  # Keras ignores it.
 _VERSION = 1
 _OUTPUT = "probabilities"
+_MOST_PIXELS = 2**16
+_Pixels = Annotated[int, msgspec.Meta(ge=1, le=_MOST_PIXELS)]
+_Kind = TypeVar("_Kind")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +40,14 @@ class NetworkFacts:
     """
 
     classes: tuple[str, ...]
-    image_size: int
-    resize: int
-    pad: int = 0
+    image_size: _Pixels
+    resize: _Pixels
+    pad: Annotated[int, msgspec.Meta(ge=0, le=_MOST_PIXELS)] = 0
     preprocessing: str = choices.MODERN
     upright: bool = True
-    temperature: float = 1.0
-    certainty: tuple[float, ...] = ()
-    right: tuple[int, ...] = ()
+    temperature: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    certainty: tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...] = ()
+    right: tuple[Annotated[int, msgspec.Meta(ge=0, le=1)], ...] = ()
 
     def make_preprocessing(self) -> Preprocessing:
         """Says how pictures become what the network takes."""
@@ -86,8 +92,7 @@ def read_facts(path: pathlib.Path) -> NetworkFacts:
     expected = "Expected the best.keras of advise"
     try:
         with zipfile.ZipFile(path) as archive:
-            content = json.loads(archive.read(_MEMBER))
-            version = content.pop("version")
+            content = surgery.read_member(archive, _MEMBER)
     except OSError as error:
         raise UserError(
             f"--network={path}: cannot be read ({error.strerror}). {expected}."
@@ -97,22 +102,36 @@ def read_facts(path: pathlib.Path) -> NetworkFacts:
             f"--network={path}: has no names of classes in it. {expected}; one of an older version "
             "is made anew by the same command of advise."
         ) from error
-    except (zipfile.BadZipFile, ValueError, AttributeError, TypeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"--network={path}: is no Keras network, or damaged ({error}). {expected}."
+            f"--network={path}: is no Keras network, or damaged ({one_line(error, 200)}). "
+            f"{expected}."
         ) from error
+    version = _check(content, _Versioned, path, expected).version
     if version != _VERSION:
         raise UserError(
             f"--network={path}: was written by another version of transfer_keras (format "
             f"{version}, expected {_VERSION}). Use that version."
         )
+    facts = _check(content, NetworkFacts, path, expected)
     try:
-        lists = {name: tuple(content[name]) for name in ("classes", "certainty", "right")}
-        facts = NetworkFacts(**content | lists)
         facts.make_preprocessing()
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"--network={path}: what is known of it is damaged ({one_line(error, 100)}). "
-            f"{expected}."
-        ) from error
+    except ValueError as error:
+        raise UserError(_damaged(path, error, expected)) from error
     return facts
+
+
+@dataclasses.dataclass(frozen=True)
+class _Versioned:
+    version: int
+
+
+def _check(content: bytes, kind: type[_Kind], path: pathlib.Path, expected: str) -> _Kind:
+    try:
+        return check_json(content, kind, path)
+    except DamagedFile as error:
+        raise UserError(_damaged(path, error.__cause__, expected)) from error
+
+
+def _damaged(path: pathlib.Path, error: BaseException, expected: str) -> str:
+    return f"--network={path}: what is known of it is damaged ({one_line(error, 200)}). {expected}."

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from transfer_keras.config import printable
+from transfer_keras.config import cell, printable
 from transfer_keras.deployment.classifier import Prediction
 from transfer_keras.files import write_whole
 
 UNKNOWN = "unknown"
 _SHOWN = 5  # Most probable classes.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # What a spreadsheet takes for one by its beginning.
 
 
 def write_table(
@@ -40,14 +39,14 @@ def write_table(
         columns.append("fault")
         writer.writerow([*columns, "most_probable"] if threshold else columns)
         for prediction in predictions:
-            cells = [_harmless(printable(prediction.path))]
+            cells = [cell(printable(prediction.path))]
             if prediction.probabilities is None:
-                cells += [""] * (2 * shown) + [_harmless(prediction.fault)]
+                cells += [""] * (2 * shown) + [cell(prediction.fault)]
             else:
                 order = np.argsort(-prediction.probabilities, kind="stable")[:shown]
                 for place in order:
                     value = float(prediction.probabilities[place])
-                    cells += [_harmless(classes[place]), f"{value:.6f}"]
+                    cells += [cell(classes[place]), f"{value:.6f}"]
                 cells.append("")
                 if threshold:
                     cells.append(cells[1])
@@ -55,8 +54,3 @@ def write_table(
                     cells[1] = UNKNOWN
             writer.writerow(cells)
             yield prediction
-
-
-def _harmless(text: str) -> str:
-    """Writes an apostrophe before what a spreadsheet would compute."""
-    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -9,6 +9,7 @@ import numpy as np
 from transfer_keras.config import Experiment, UserError
 from transfer_keras.datasets import AnyExamples, Division, Preprocessing, TaskPair
 from transfer_keras.experiments.feature_store import FeatureStore
+from transfer_keras.experiments.grouping import check_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +38,11 @@ def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
         prepare: see `TaskPair`.
 
     Raises:
-        UserError: see `TaskPair`; or if the examples wanted of each class are less than a batch.
+        UserError: see `TaskPair`; or if the examples wanted of each class are less than a batch, or
+            a network does not fit into the memory.
     """
+    if prepare:
+        check_memory(experiment)
     asked, batch = experiment.data, experiment.training.batch_size
     pair = TaskPair(
         asked.dataset,
@@ -50,6 +54,8 @@ def open_tasks(experiment: Experiment, *, prepare: bool = True) -> TaskPair:
         division=division_of(experiment),
         leave_out=asked.leave_out,
     )
+    if prepare:
+        check_memory(experiment, max(map(len, pair.tasks.values())))
     for task in pair.tasks.values():
         images = len(task) * (asked.examples_per_class or math.inf)
         if images < batch:

@@ -18,7 +18,9 @@ from transfer_keras.config import (
     UserError,
     WorkerLost,
     choices,
+    tf_config,
 )
+from transfer_keras.experiments.rendezvous import meet
 
 _LONGEST = 200  # Characters of TensorFlow's words.
 _LOST = (
@@ -27,9 +29,6 @@ _LOST = (
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
-)
-_EXAMPLE = (
-    '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
 
 
@@ -148,18 +147,18 @@ def hide_gpus() -> None:
 
 @functools.cache
 def _open(kind: str, names: str | None, memory_growth: bool) -> Devices:
-    workers = _workers()
-    if kind == "auto" and workers and len(workers) > 1:
+    cluster = tf_config.read_cluster()
+    if kind == "auto" and cluster and len(cluster.addresses) > 1:
         kind = "multi_worker"
-    if kind == "multi_worker" and not workers:
+    if kind == "multi_worker" and not cluster:
         variable = choices.TF_CONFIG
         raise UserError(
             f"--strategy=multi_worker: {variable} is not set. Set it on each machine, as "
-            f"{variable}='{_EXAMPLE}', with its own index."
+            f"{variable}='{tf_config.EXAMPLE}', with its own index."
         )
     devices, description = _choose(names, memory_growth, first=kind == "one")
     if kind == "multi_worker":
-        return _multi_worker(workers, description)
+        return _multi_worker(cluster, description)
     if kind == "auto":
         kind = "mirrored" if len(devices) > 1 else "one"
     strategy = tf.distribute.MirroredStrategy(devices) if kind == "mirrored" else None
@@ -202,33 +201,10 @@ def _choose(names: str | None, memory_growth: bool, *, first: bool) -> tuple[lis
     return [f"GPU:{k}" for k in range(len(gpus))], f"{count} ({', '.join(sorted(kinds))})"
 
 
-def _workers() -> list[str]:
-    """Lists the tasks that train, as TensorFlow's variable names them, the chief first; none if it
-    is not set."""
-    text = os.environ.get(choices.TF_CONFIG)
-    if not text:
-        return []
-    try:
-        config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        tasks = [
-            f"{kind}:{k}" for kind in ("chief", "worker") for k in range(len(cluster.get(kind, [])))
-        ]
-        known = f"{task['type']}:{int(task['index'])}" in tasks
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{choices.TF_CONFIG} cannot be read ({type(error).__name__}: {error}). Expected "
-            f"{_EXAMPLE}"
-        ) from error
-    if not known:
-        raise UserError(
-            f"{choices.TF_CONFIG}: task {task['type']}:{task['index']} is none of "
-            f"{', '.join(tasks)}. Give each process its own type and index."
-        )
-    return tasks
-
-
-def _multi_worker(workers: list[str], description: str) -> Devices:
+def _multi_worker(cluster: tf_config.Cluster, description: str) -> Devices:
+    workers = list(cluster.addresses)
+    if len(workers) > 1:
+        meet(cluster)
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     resolver = strategy.cluster_resolver
     own = f"{resolver.task_type}:{resolver.task_id}"

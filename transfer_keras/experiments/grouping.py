@@ -3,6 +3,7 @@
 The estimate is made from the table of the network, before anything is built.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sized
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from transfer_keras.config import (
     Experiment,
     Group,
     Treatment,
+    UserError,
     choices,
     memory,
     plan_groups,
@@ -77,6 +79,45 @@ def memory_limit(execution: ExecutionSettings) -> float:
         return execution.group_memory
     gpu = None if execution.on_logical_cpu else memory.gpu_memory()
     return (gpu or memory.process_memory()) / 2**31
+
+
+def check_memory(experiment: Experiment, classes: int = 2) -> None:
+    """Refuses an experiment of which a single network cannot fit into this machine.
+
+    Counted is what no training can do without: weights, their gradients and the optimiser's values,
+    a batch of pictures, and one copy of what is trained makes of it.
+
+    Args:
+        experiment: says which network, on which images, by which optimiser.
+        classes: number of outputs, as far as it is known.
+
+    Raises:
+        UserError: if it does not fit.
+    """
+    execution, training = experiment.execution, experiment.training
+    gpu = None if execution.on_logical_cpu else memory.gpu_memory()
+    available = gpu or memory.process_memory()
+    if execution.group_memory:  # Of a machine of a cluster, perhaps.
+        available = max(available, 2 * execution.group_memory * 2**30)
+    # Several devices share a batch; of GPUs and machines it is not known here how many there are.
+    shared = gpu or os.environ.get(choices.TF_CONFIG)
+    images = 1 if shared else training.batch_size
+    sizes = experiment.architecture.sizes(experiment.image_size, classes)
+    narrow = 1 if training.precision == "float32" else 2
+    for treatment in experiment.all_treatments:
+        upper = () if treatment.linear else sizes[treatment.frozen_units :]
+        weights = sum(size.parameters for size in sizes)
+        weights += (1 + _SLOTS[training.optimizer]) * sum(size.parameters for size in upper)
+        made = sum(size.activations for size in upper) // (2 * narrow)
+        least = _FLOAT * (weights + images * (made + 3 * experiment.image_size**2))
+        if least > available:
+            raise UserError(
+                f"--batch_size={training.batch_size}: with {experiment.image_size} pixels a side "
+                f"and {classes:,} classes, {treatment} takes at least {least / 2**30:,.1f} GiB, "
+                f"and there are {available / 2**30:,.1f}. Give a smaller --batch_size or "
+                "--image_size; or, for a machine that has more, half of its memory by "
+                "--group_memory."
+            )
 
 
 def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple[Group, ...]:

@@ -13,6 +13,7 @@ from transfer_keras.config import Experiment, UserError, set_environment
 from transfer_keras.experiments.devices import hide_gpus
 from transfer_keras.experiments.group_task import GroupTask, begin_experiment, train_group_task
 from transfer_keras.experiments.grouping import memory_limit
+from transfer_keras.experiments.ray_token import protect_token
 from transfer_keras.experiments.sweep import FlagsOf, check_sweep_data
 from transfer_keras.experiments.tensorboard import write_curve
 
@@ -68,6 +69,7 @@ def _connect(address: str | None):
     # Without a token anybody who reaches it may use it.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     own = {}
+    protect_token(make=not address)
     if address:
         _check_reachable(address)
     else:

@@ -4,11 +4,10 @@ import contextlib
 import itertools
 import os
 import pathlib
-import shlex
 import sys
 from collections.abc import Sequence
 
-from transfer_keras.config import Experiment, render_template
+from transfer_keras.config import Experiment, command, render_template
 from transfer_keras.experiments.group_task import begin_experiment, task_waves
 from transfer_keras.experiments.sweep import FlagsOf, check_sweep_data
 from transfer_keras.files import write_text
@@ -46,8 +45,8 @@ def write_slurm_script(
         "slurm.sh",
         tasks=[str(task) for wave in waves for task in wave],
         arrays=[f"{end - len(wave)}-{end - 1}" for wave, end in zip(waves, ends, strict=True)],
-        folder=shlex.quote(os.getcwd()),
-        sweep=shlex.quote(shlex.join(sweep)),
+        folder=os.getcwd(),
+        sweep=command(*sweep),  # A word of the script that is a command itself.
     )
     path = folder / "slurm.sh"
     write_text(path, script)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 
@@ -15,6 +14,7 @@ from transfer_keras.config import (
     Task,
     combine_treatments,
     is_treatment_name,
+    markdown,
     parse_treatment,
 )
 from transfer_keras.experiments.context import Run
@@ -74,7 +74,7 @@ def _page(run: Run, versions: Mapping[str, str]) -> str:
     plan = plan_table(experiment, tasks, run.workdir)
     return "\n\n".join(
         [
-            f"# {experiment.title}",
+            f"# {markdown(experiment.title)}",
             "## Plan",
             "".join(f"    {line}\n" for line in plan.splitlines()),
             "## Settings",
@@ -92,8 +92,7 @@ def _class_names(tasks: Mapping[str, Task]) -> dict[str, str]:
 
 
 def _markdown_table(facts: Mapping[str, str]) -> str:
-    escaped = {name: re.sub(r"([\\`*_|<>])", r"\\\1", value) for name, value in facts.items()}
-    lines = [f"| {name} | {value} |" for name, value in escaped.items()]
+    lines = [f"| {markdown(name)} | {markdown(value)} |" for name, value in facts.items()]
     return "\n".join(["| | |", "|---|---|", *lines])
 
 

@@ -2,13 +2,22 @@
 
 import importlib
 import importlib.util
+import lzma
 import pathlib
 import sys
 import zipfile
+import zlib
 
 import keras
 
+from transfer_keras import surgery
 from transfer_keras.config import UserError, one_line
+
+# What comes of a file that is no zip, or a damaged one.
+_NO_ARCHIVE = (
+    *(OSError, EOFError, KeyError, RuntimeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 def import_hub_of(path: pathlib.Path) -> None:
@@ -19,9 +28,9 @@ def import_hub_of(path: pathlib.Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            needed = b"keras_hub" in archive.read("config.json")
-    except (OSError, KeyError, zipfile.BadZipFile):
-        return
+            needed = b"keras_hub" in surgery.read_member(archive, "config.json")
+    except _NO_ARCHIVE:
+        return  # `surgery.load` says what is wrong with it.
     if needed:
         try:
             import keras_hub  # noqa: F401

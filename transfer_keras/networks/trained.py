@@ -3,31 +3,12 @@
 import itertools
 import pathlib
 import re
-import struct
-import zipfile
-import zlib
 
 import keras
 
 from transfer_keras import surgery
-from transfer_keras.config import UserError, one_line
+from transfer_keras.config import UserError, memory, one_line
 from transfer_keras.networks.custom_classes import import_hub_of
-
-# What Keras, h5py and zipfile raise for a file that is damaged or holds code.
-UNUSABLE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    EOFError,
-    RuntimeError,
-    IndexError,
-    ImportError,
-    struct.error,
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 # How `surgery.load` names what it does not know.
 _UNKNOWN = re.compile(
@@ -86,9 +67,13 @@ def open_file(path: pathlib.Path, advice: str, *, custom_objects: str | None = N
     """
     import_hub_of(path)
     try:
-        return surgery.load(path)
+        return surgery.load(path, most_bytes=memory.most_memory())
     except FileNotFoundError as error:
         raise UserError(f"{path} cannot be used: it is missing. {advice}.") from error
+    except surgery.TooLarge as error:
+        raise UserError(
+            f"{path} cannot be used: {error.finding}. {memory.describe_limit()}."
+        ) from error
     except surgery.UnreadableFile as error:
         reason = one_line(error).removeprefix(f"{path}: ")
         unknown = _UNKNOWN.search(reason)
@@ -98,7 +83,7 @@ def open_file(path: pathlib.Path, advice: str, *, custom_objects: str | None = N
             advice = "Give --custom_objects=MODULE, the Python module or .py file that defines it"
             if custom_objects:
                 advice = f"--custom_objects={custom_objects} does not define it"
-        raise UserError(f"{path} cannot be used: {reason[:500].rstrip('.')}. {advice}.") from error
+        raise UserError(f"{path} cannot be used: {reason.rstrip('.')}. {advice}.") from error
 
 
 def _describe_layers(model: keras.Model) -> list[str]:

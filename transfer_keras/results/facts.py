@@ -1,11 +1,13 @@
 """What `experiment.json` holds: the settings of an experiment, facts of its data, versions."""
 
 import dataclasses
+import json
 import pathlib
 import typing
+from collections.abc import Mapping
 from typing import Any
 
-from transfer_keras.config import DataSettings, TrainingSettings
+from transfer_keras.config import DataSettings, TrainingSettings, one_line
 from transfer_keras.files import DamagedFile, check_type, read_json
 
 # Settings of which `config.Experiment.identity` writes something else than their sections hold.
@@ -16,6 +18,7 @@ _AS_WRITTEN = {
     "donor": str | None,
     "optimizer": str | dict | None,
 }
+_MOST = 100  # Characters of a setting that a message shows.
 _OF_STUDIES = {"dataset", "network", "seed", "split"}
 
 
@@ -56,3 +59,27 @@ def read_facts(path: pathlib.Path, remedy: str, complete: bool = False) -> Exper
     if complete and missing:
         raise DamagedFile(path, f"is damaged: it has no {', '.join(sorted(missing))}", remedy)
     return facts
+
+
+def differing_settings(written: Mapping, given: Mapping) -> list[str]:
+    """Describes each setting that differs, in alphabetical order.
+
+    Args:
+        written: the settings of an earlier run.
+        given: those of this run, before they are written.
+    """
+    given = as_written(given)
+    return [
+        f"{key} is {_shown(written.get(key))} there, {_shown(given.get(key))} here"
+        for key in sorted({*written, *given})
+        if written.get(key) != given.get(key)
+    ]
+
+
+def as_written(facts: Mapping) -> dict:
+    """Gives facts as they are after they were written as JSON: lists in place of tuples."""
+    return json.loads(json.dumps(facts))
+
+
+def _shown(value: object) -> str:
+    return one_line(repr(value), _MOST)

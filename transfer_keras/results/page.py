@@ -9,7 +9,7 @@ import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from transfer_keras.config import DONOR_SPLIT, choices, render_template
+from transfer_keras.config import DONOR_SPLIT, cell, choices, render_template
 from transfer_keras.files import write_text, write_whole
 from transfer_keras.results import charts, findings, paper, planning
 from transfer_keras.results.commands import repeat_commands
@@ -257,6 +257,6 @@ def _write_tables(output: pathlib.Path, rows: Sequence[Mapping]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(_COLUMNS), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     write_text(output / "results.csv", text.getvalue())
     write_text(output / "results.json", json.dumps(rows, indent=2) + "\n")

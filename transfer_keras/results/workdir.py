@@ -14,7 +14,6 @@ Version 0.1.0 wrote .npz in place of .safetensors; these files are read as well.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -27,12 +26,10 @@ from transfer_keras.config import (
     Treatment,
     UserError,
     is_treatment_name,
-    one_line,
     parse_treatment,
 )
 from transfer_keras.files import (
     DamagedFile,
-    is_partial,
     read_arrays,
     read_json,
     remove_files,
@@ -42,7 +39,13 @@ from transfer_keras.files import (
     write_json,
 )
 from transfer_keras.results import group_folders, lock
-from transfer_keras.results.facts import ExperimentFacts, read_facts
+from transfer_keras.results.facts import (
+    ExperimentFacts,
+    as_written,
+    differing_settings,
+    read_facts,
+)
+from transfer_keras.results.new_folder import check_new_folder
 from transfer_keras.results.pixel_statistics import read_pixels
 from transfer_keras.results.rows import Row
 
@@ -59,7 +62,6 @@ _OF_TREATMENT = re.compile(
     r"row\.json|network\.keras|predictions\.(safetensors|npz)|filters\.png"
     r"|events\.out\.tfevents\.\d+\.v2"
 )
-_SHOWN = 100  # Characters of a setting that a message shows.
 _AGAIN = "Remove its folder to train it again."
 
 
@@ -113,29 +115,12 @@ class Workdir:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--workdir={self}: is a file. Give a folder.")
         if not self.has_facts:
-            self._check_usable()
+            check_new_folder(self.path, EXPERIMENT_FILE)
             return
-        written = self.read_facts()["settings"]
-        given = _as_written(identity)
-        differing = [
-            f"{key} is {_shown(written.get(key))} there, {_shown(given.get(key))} here"
-            for key in sorted({*written, *given})
-            if written.get(key) != given.get(key)
-        ]
-        if differing:
+        if differing := differing_settings(self.read_facts()["settings"], identity):
             raise UserError(
                 f"--workdir={self}: holds another experiment: {'; '.join(differing)}. "
                 "Give another --workdir, or the settings that it was begun with."
-            )
-
-    def _check_usable(self) -> None:
-        """Refuses a folder that cannot be written, or that holds files of something else."""
-        if not os.access(_nearest_existing(self.path), os.W_OK):
-            raise UserError(f"--workdir={self}: cannot be written. Give another folder.")
-        if self.path.is_dir() and not all(map(_is_left_over, self.path.iterdir())):
-            raise UserError(
-                f"--workdir={self}: holds other files and no {EXPERIMENT_FILE}. Give a new or "
-                "empty folder, or one of an earlier run."
             )
 
     @property
@@ -189,7 +174,7 @@ class Workdir:
         """
         if not self.has_facts:
             return
-        written, given = self.read_facts()["data"], _as_written(data)
+        written, given = self.read_facts()["data"], as_written(data)
         differing = [key for key in written if written[key] != given.get(key)]
         if differing:
             raise UserError(
@@ -397,23 +382,3 @@ class Workdir:
             UserError: naming that process.
         """
         lock.check_lock(self.path)
-
-
-def _shown(value: object) -> str:
-    """Gives a setting's value for a message, shortened where it is long."""
-    return one_line(repr(value), _SHOWN)
-
-
-def _as_written(facts: Mapping) -> dict:
-    """Gives facts as they are after they were written as JSON: lists in place of tuples."""
-    return json.loads(json.dumps(facts))
-
-
-def _is_left_over(path: pathlib.Path) -> bool:
-    """Tells whether a first run that was killed before it wrote anything may have left a file."""
-    return path.name == lock.NAME or is_partial(path)
-
-
-def _nearest_existing(folder: pathlib.Path) -> pathlib.Path:
-    """Finds the folder, or the nearest one above it that exists."""
-    return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())

@@ -51,6 +51,7 @@ shape = surgery.extract(fused, "shape")
 
 from transfer_keras.surgery.block_names import block_names
 from transfer_keras.surgery.channels import with_channels
+from transfer_keras.surgery.containers import check_weights, limited_weights, read_member
 from transfer_keras.surgery.cut import lower, upper, used_on_both_sides
 from transfer_keras.surgery.editing import insert, outputs, replace
 from transfer_keras.surgery.errors import (
@@ -62,11 +63,13 @@ from transfer_keras.surgery.errors import (
     SharedAcrossCut,
     StaleFlags,
     SurgeryError,
+    TooLarge,
     UnknownLayer,
     UnmatchedLayer,
     UnreadableFile,
+    reason,
 )
-from transfer_keras.surgery.files import load, save
+from transfer_keras.surgery.files import check_config, load, save
 from transfer_keras.surgery.flatten import flatten
 from transfer_keras.surgery.freezing import assert_unchanged, set_trainable, snapshot
 from transfer_keras.surgery.frozen_part import digest_function, frozen_boundary
@@ -77,6 +80,7 @@ from transfer_keras.surgery.heads import swap_head
 from transfer_keras.surgery.input_shape import with_input
 from transfer_keras.surgery.logits import logits
 from transfer_keras.surgery.lora import merge_lora
+from transfer_keras.surgery.names import with_plain_names
 from transfer_keras.surgery.report import Origin, Report
 from transfer_keras.surgery.selection import below
 from transfer_keras.surgery.spectral_norm import moves_while_frozen
@@ -98,6 +102,7 @@ __all__ = [
     "SharedAcrossCut",
     "StaleFlags",
     "SurgeryError",
+    "TooLarge",
     "Transplanted",
     "Unit",
     "Units",
@@ -107,6 +112,8 @@ __all__ = [
     "assert_unchanged",
     "below",
     "block_names",
+    "check_config",
+    "check_weights",
     "digest_function",
     "extract",
     "flat_layers",
@@ -118,6 +125,7 @@ __all__ = [
     "has_kernel",
     "insert",
     "layerwise_decay",
+    "limited_weights",
     "load",
     "logits",
     "lower",
@@ -125,6 +133,8 @@ __all__ = [
     "moves_while_frozen",
     "nodes",
     "outputs",
+    "read_member",
+    "reason",
     "replace",
     "save",
     "set_trainable",
@@ -138,4 +148,5 @@ __all__ = [
     "used_on_both_sides",
     "with_channels",
     "with_input",
+    "with_plain_names",
 ]

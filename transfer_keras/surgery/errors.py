@@ -4,12 +4,60 @@ Every message says what was found, what was expected and what to do.
 """
 
 import difflib
+import re
 from collections.abc import Sequence
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# How Keras names the object whose weights could not be set, and the layer that could not be called.
+_STATE = re.compile(
+    r"Example error message for object <\w+ name=(.*?), built=\w+>:\s*(.*?)\s*"
+    r"List of objects that could not be loaded",
+    re.DOTALL,
+)
+_CALL = re.compile(
+    r"Exception encountered when calling (.+?)\(\)\.\s*(.*?)\s*(?:Arguments received by|$)",
+    re.DOTALL,
+)
+_BACKEND = re.compile(r"\{\{function_node \S+\}\} |\[Op:\w+\] name:")  # TensorFlow's own places.
+_LONG = re.compile(r"\S{60,}")
 
-def one_line(error: Exception | None) -> str:
-    """Folds the message of an error into one line."""
-    return " ".join(str(error).split())
+
+def one_line(error: object) -> str:
+    """Folds a message into one line, without the codes by which Keras colours it."""
+    return " ".join(_COLOURS.sub("", str(error)).split())
+
+
+def reason(error: BaseException, most: int = 300) -> str:
+    """Says in one line why Keras or a backend could not do something.
+
+    Keras quotes whole configs and all arguments around it; long values in it are cut too.
+
+    Args:
+        error: what was raised.
+        most: characters.
+    """
+    text = _COLOURS.sub("", str(error)).rpartition("Exception encountered: ")[2]
+    calling = ""
+    if found := _STATE.search(text):
+        calling, text = f"Layer '{found[1]}': ", found[2]
+    elif found := _CALL.search(text):
+        calling, text = f"{found[1]}: ", found[2]
+    text = one_line(calling + _BACKEND.sub("", text)) or type(error).__name__
+    text = _LONG.sub(lambda found: f"{found[0][:40]}…", text)
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+def digits(number: int) -> str:
+    """Writes a count, a large one by its power of ten."""
+    return f"{number:,}" if number < 10**12 else f"10^{len(str(number)) - 1}"
+
+
+def size(number: int) -> str:
+    """Writes a number of bytes."""
+    for power, unit in ((0, "bytes"), (10, "KiB"), (20, "MiB"), (30, "GiB")):
+        if number < 2 ** (power + 10):
+            return f"{number / 2**power:.4g} {unit}"
+    return f"{digits(number // 2**40)} TiB"
 
 
 def first_few(names: Sequence[str], most: int = 8) -> str:
@@ -67,3 +115,23 @@ class StaleFlags(SurgeryError):
 
 class UnreadableFile(SurgeryError):
     """A file holds no network that can be made without running code from it."""
+
+
+class TooLarge(UnreadableFile):
+    """What a file holds, or says that it holds, would take more memory than it may.
+
+    Args:
+        what: of the file, as the subject of a sentence.
+        found, most: in bytes.
+
+    Attributes:
+        finding: what it would take, as a sentence without its end.
+        most: in bytes.
+    """
+
+    def __init__(self, what: str, found: int, most: int):
+        self.finding, self.most = f"{what} would take {size(found)}", most
+        super().__init__(
+            f"{self.finding}. Expected at most {size(most)}; if it is right, give "
+            f"`surgery.load(path, most_bytes=…)`."
+        )

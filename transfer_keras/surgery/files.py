@@ -4,7 +4,6 @@ import contextlib
 import json
 import pathlib
 import re
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import h5py
 import keras
 
-from transfer_keras.surgery import errors, graph, keras2
+from transfer_keras.surgery import containers, errors, graph, keras2
 from transfer_keras.surgery.configs import config_of, is_of_keras
 from transfer_keras.surgery.freezing import set_flag
 from transfer_keras.surgery.fresh import UNREADABLE
@@ -21,22 +20,9 @@ from transfer_keras.surgery.plain import without_fixed_statistics
 
 # Name of the file inside the `.keras` archive; it lists the flag of each layer.
 _MEMBER = "surgery_flags.json"
+_METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
+_HDF5_NAMES = (".h5", ".hdf5")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-# What Keras, h5py and zipfile raise for a file that is damaged, of something else or holds code.
-_DAMAGED = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    EOFError,
-    RuntimeError,
-    IndexError,
-    ImportError,
-    struct.error,
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def save(model: keras.Model, path: str | pathlib.Path, *, plain: bool = False) -> None:
@@ -127,33 +113,47 @@ def _mended_config(layer: keras.Layer) -> dict | None:
         return config
 
 
-def load(path: str | pathlib.Path, *, custom_objects: Mapping | None = None) -> keras.Model:
+def load(
+    path: str | pathlib.Path,
+    *,
+    custom_objects: Mapping | None = None,
+    most_bytes: int = containers.MOST_BYTES,
+) -> keras.Model:
     """Loads a network, uncompiled, with the flags of all layers if `save` wrote it.
 
     It reads `.keras` files, and HDF5 files (`.h5`) of whole networks; of Keras 2 too, whose
     configs are brought up to date. Code in a file is never run: there is no `safe_mode=False`.
+    Nor does a file fill the memory, or have another one read: what it says of sizes is checked.
 
     Args:
         path: the file.
         custom_objects: name -> class or function, for those that are not registered.
+        most_bytes: what its weights may take, or one of its inputs; 8 GiB.
 
     Raises:
         FileNotFoundError: if there is no such file.
+        TooLarge: if it would take more than `most_bytes`.
         UnreadableFile: if it is damaged or holds no network, or what Keras 3 does not have, or
             code (a Lambda); the message says in which layer, and what to do.
     """
     path = pathlib.Path(path)
     try:
-        return _load(path, custom_objects or {})
+        model = _load(path, custom_objects or {}, most_bytes)
     except (FileNotFoundError, errors.UnreadableFile):
         raise
-    except _DAMAGED as error:
+    except Exception as error:
+        # Anything may come of a config that was edited: what Keras, h5py, zipfile and the backend
+        # raise, and what is no error of theirs, such as a number that no float can hold.
         raise errors.UnreadableFile(f"{path}: {_reason(error)}") from error
+    if not isinstance(model, keras.Model):
+        kind = type(model).__name__
+        raise errors.UnreadableFile(f"{path}: It holds a {kind}. Expected a model.")
+    return model
 
 
 def _reason(error: Exception) -> str:
-    """Says in one line why Keras could not load a file; it quotes whole configs before that."""
-    *_, quoted, reason = errors.one_line(error).rpartition("Exception encountered: ")
+    """Says in one line why Keras could not load a file."""
+    reason = errors.reason(error)
     if unknown := re.search(
         r"(?:Could not locate|Unknown) (class|function|layer):? '(.+?)'", reason
     ):
@@ -162,12 +162,13 @@ def _reason(error: Exception) -> str:
             f"The {kind} '{name}' is neither Keras's own nor registered. Give it: "
             f"custom_objects={{'{name}': {name}}}, or import the module that registers it."
         )
+    quoted = "Exception encountered: " in str(error)
     if quoted or isinstance(error, OSError | ImportError | zipfile.BadZipFile | zlib.error):
-        return reason[:300]
-    return f"It is damaged, or was changed by hand ({type(error).__name__}: {reason[:200]})."
+        return reason
+    return f"It is damaged, or was changed by hand ({type(error).__name__}: {reason.rstrip('.')})."
 
 
-def _load(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
+def _load(path: pathlib.Path, custom_objects: Mapping, most_bytes: int) -> keras.Model:
     if path.is_dir():
         raise errors.UnreadableFile(
             f"{path}: is a folder. Expected a .keras or .h5 file; a SavedModel has no layers that "
@@ -176,45 +177,99 @@ def _load(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
     with path.open("rb") as file:
         is_hdf5 = file.read(len(_HDF5)) == _HDF5
     try:
-        return (_load_h5 if is_hdf5 else _load_keras)(path, custom_objects)
+        return (_load_h5 if is_hdf5 else _load_keras)(path, custom_objects, most_bytes)
+    except errors.TooLarge as error:
+        error.args = (f"{path}: {error}",)
+        raise
     except errors.UnreadableFile as error:
         raise errors.UnreadableFile(f"{path}: {error}") from error.__cause__
 
 
-def _load_h5(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
+def _load_h5(path: pathlib.Path, custom_objects: Mapping, most_bytes: int) -> keras.Model:
     with h5py.File(path) as file:
         if "model_config" not in file.attrs:
             raise errors.UnreadableFile(
                 "It holds weights and no network. Build the network, and call "
                 "`model.load_weights(path)`."
             )
+        stored = containers.check_weights(file, most_bytes)
         of_keras2 = keras2.is_keras2(file.attrs.get("keras_version"))
-        config = file.attrs["model_config"]
-    if of_keras2:
-        return keras2.load_h5(path, custom_objects)
-    _refuse_code(json.loads(config))
-    return keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
+        text = file.attrs["model_config"]
+    config = _config(text, most_bytes)
+    with containers.limited_weights(most_bytes, stored):
+        if of_keras2:
+            return keras2.load_h5(path, custom_objects)
+        _refuse_code(config)
+        if path.suffix not in _HDF5_NAMES:
+            raise errors.UnreadableFile(
+                f"It is an HDF5 file, which Keras reads by its name. Rename it to {path.stem}.h5."
+            )
+        return keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
 
 
-def _load_keras(path: pathlib.Path, custom_objects: Mapping) -> keras.Model:
+def _load_keras(path: pathlib.Path, custom_objects: Mapping, most_bytes: int) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise errors.UnreadableFile("It is neither a .keras nor a .h5 file, or one cut short.")
     with zipfile.ZipFile(path) as archive:
-        if missing := {"metadata.json", "config.json"} - set(archive.namelist()):
+        if missing := {_METADATA, _CONFIG} - set(archive.namelist()):
             raise errors.UnreadableFile(
                 f"It is no .keras file: it holds no {' and no '.join(sorted(missing))}."
             )
-        if keras2.is_keras2(json.loads(archive.read("metadata.json")).get("keras_version")):
+        containers.check_archive(archive, most_bytes)
+        if _WEIGHTS not in archive.namelist():
+            raise errors.UnreadableFile(f"It holds no {_WEIGHTS}, so no weights.")
+        metadata = _document(containers.read_member(archive, _METADATA), _METADATA)
+        of_keras2 = keras2.is_keras2(metadata.get("keras_version"))
+        config = _config(containers.read_member(archive, _CONFIG), most_bytes)
+        with containers.opened_member(archive, _WEIGHTS) as weights, h5py.File(weights) as file:
+            stored = containers.check_weights(file, most_bytes)
+        flags = None
+        if _MEMBER in archive.namelist():
+            flags = json.loads(containers.read_member(archive, _MEMBER))
+    with containers.limited_weights(most_bytes, stored):
+        if of_keras2:
             return keras2.load_keras(path, custom_objects)
-        config = json.loads(archive.read("config.json"))
-        flags = json.loads(archive.read(_MEMBER)) if _MEMBER in archive.namelist() else None
-    _refuse_code(config)
-    model = keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
+        _refuse_code(config)
+        model = keras.saving.load_model(path, custom_objects=dict(custom_objects), compile=False)
     if flags is not None:
         for layer, flag in zip(graph.flat_layers(model), flags, strict=True):
             set_flag(layer, flag)
         graph.let_flags_spread(model)
     return model
+
+
+def check_config(text: str | bytes, most_bytes: int) -> dict:
+    """Reads the config of a network, in which code and sizes that no memory holds are refused.
+
+    Args:
+        text: JSON.
+        most_bytes: what one of its inputs may take.
+
+    Raises:
+        TooLarge: if one would take more.
+        UnreadableFile: if it holds code, is no object, or is too long.
+        RecursionError, ValueError: if it is no JSON.
+    """
+    config = _config(text, most_bytes)
+    _refuse_code(config)
+    return config
+
+
+def _config(text: str | bytes, most_bytes: int) -> dict:
+    """Reads the config of a network, in which sizes that no memory holds are refused."""
+    containers.check_text(text, _CONFIG)
+    config = _document(text, _CONFIG)
+    containers.check_inputs(config, most_bytes)
+    return config
+
+
+def _document(text: str | bytes, name: str) -> dict:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise errors.UnreadableFile(
+            f"It is damaged, or was changed by hand ('{name}' is no JSON object)."
+        )
+    return document
 
 
 def _refuse_code(config, layer: str = "", kind: str = "") -> None:

@@ -75,9 +75,11 @@ def make_layer(entry: Mapping, custom_objects: Mapping, make_model) -> keras.Lay
     updated = _updated(entry, custom_objects, make_model)
     try:
         return keras.saving.deserialize_keras_object(updated, custom_objects=dict(custom_objects))
-    except (TypeError, ValueError) as error:
-        # Keras quotes the whole config before it says what is wrong.
-        reason = errors.one_line(error).rpartition("Exception encountered: ")[2]
+    except errors.UnreadableFile:
+        raise
+    except Exception as error:
+        # Anything may come of a config that was edited.
+        reason = errors.reason(error)
         raise errors.UnreadableFile(
             f"Layer '{_name(entry)}' ({entry['class_name']}) of Keras 2 cannot be made with Keras "
             f"{keras.__version__}: {reason[:300].rstrip('.')}. {BY_HAND}"

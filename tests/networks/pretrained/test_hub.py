@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 
 import keras
 import numpy as np
 import pytest
 from support.hub_networks import BACKBONES, classifier
 from support.networks import answers, ask, network, request, unit_list, write_pictures
+from support.refusals import refuses
 from support.small_network import perturb
 
 from transfer_keras.config.errors import UserError
@@ -120,3 +122,27 @@ def test_from_a_preset_to_a_saved_network_in_another_process(preset, program, tm
         "vit_encoder",
         "predictions",
     ]
+
+
+def test_a_preset_whose_files_are_made_to_do_harm(preset, tmp_path):
+    """They are checked before KerasHub reads them, as a donor's file is."""
+    _, folder = preset
+    edits = {
+        "many filters": ("task.json", lambda c: edit_numbers(c, 10**12), r"would take \S+ TiB"),
+        "no JSON": ("config.json", lambda c: c[:-9], r"config\.json cannot be used: "),
+        "a list": ("config.json", lambda c: "[]", r"config\.json cannot be used: .*JSON object"),
+        "deep": ("config.json", lambda c: "[" * 100_000, r"config\.json cannot be used: .*recurs"),
+        "no weights": ("model.weights.h5", lambda c: "", r"weights\.h5 cannot be used: "),
+    }
+    for name, (file, edit, message) in edits.items():
+        copy = tmp_path / name
+        shutil.copytree(folder, copy)
+        old = "" if file.endswith(".h5") else (copy / file).read_text()
+        (copy / file).write_text(edit(old))
+        with refuses(tmp_path, message):
+            network(request(f"keras_hub:{copy}"))
+
+
+def edit_numbers(text, number):
+    """Replaces the numbers of filters of a network in its config."""
+    return re.sub(r'("stackwise_num_filters": \[)[^\]]*\]', rf"\g<1>{number}, {number}]", text)

@@ -6,11 +6,21 @@ import pathlib
 import random
 from typing import NamedTuple
 
+import h5py
 import keras
 
-from transfer_keras.config import DonorSettings, UserError, choices, first_few, one_line
+from transfer_keras import surgery
+from transfer_keras.config import (
+    DonorSettings,
+    UserError,
+    choices,
+    first_few,
+    memory,
+    one_line,
+)
 from transfer_keras.networks.pretrained.input_scaling import Affine, measure_preprocessing
 
+_MOST_CONFIG = 2**24  # Bytes.
 _CLASSES = 2  # Of a head that is put on a preset without one, and replaced by each task's.
 
 
@@ -63,7 +73,9 @@ def _open(donor: DonorSettings) -> HubNetwork:
             f"{first_few(alike or ['resnet_18_imagenet'], 5)}; a folder is given as "
             f"{choices.HUB}./folder."
         )
-    name = str(pathlib.Path(name).resolve()) if is_local else name
+    if is_local:
+        name = str(pathlib.Path(name).resolve())
+        _check_folder(pathlib.Path(name), donor.path)
     weights = {"load_weights": donor.weights != choices.NO_WEIGHTS}
     classifier = keras_hub.models.ImageClassifier
     # The preprocessing is read by itself, since a preset may have none.
@@ -75,7 +87,12 @@ def _open(donor: DonorSettings) -> HubNetwork:
     ]
     for make in makers:
         try:
-            return _describe(make(), name)
+            with surgery.limited_weights(memory.most_memory()):
+                return _describe(make(), name)
+        except surgery.TooLarge as error:
+            raise UserError(
+                f"--donor={donor.path}: {error.finding}. {memory.describe_limit()}."
+            ) from error
         except (FileNotFoundError, TypeError, ValueError) as error:
             # It has no classifier, or the family has none.
             reason = error
@@ -83,9 +100,35 @@ def _open(donor: DonorSettings) -> HubNetwork:
             reason = error
             break
     raise UserError(
-        f"--donor={donor.path}: the preset could not be had: {one_line(reason, 300).rstrip('.')}. "
+        f"--donor={donor.path}: the preset could not be had: {surgery.reason(reason).rstrip('.')}. "
         f"Fetch it elsewhere and give its folder: --donor={choices.HUB}./folder."
     ) from reason
+
+
+def _check_folder(folder: pathlib.Path, given: str) -> None:
+    """Checks the files of a preset before KerasHub reads them.
+
+    Raises:
+        UserError: if one is damaged, or was made to fill memory.
+    """
+    for path in sorted(folder.glob("*")):
+        try:
+            if path.suffix == ".json":
+                with path.open("rb") as file:
+                    surgery.check_config(file.read(_MOST_CONFIG + 1), memory.most_memory())
+            elif path.suffix == ".h5":
+                with h5py.File(path) as file:
+                    surgery.check_weights(file, memory.most_memory())
+        except surgery.TooLarge as error:
+            raise UserError(
+                f"--donor={given}: {path.name}: {error.finding}. {memory.describe_limit()}."
+            ) from error
+        except Exception as error:  # Anything may lie in the files.
+            raise UserError(
+                f"--donor={given}: {path.name} cannot be used: "
+                f"{surgery.reason(error).rstrip('.')}. Expected a folder that save_to_preset of "
+                "KerasHub wrote."
+            ) from error
 
 
 def _make(kind: type, donor: DonorSettings) -> keras.Model:

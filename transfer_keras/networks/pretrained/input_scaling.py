@@ -57,8 +57,8 @@ def measure_scaling(model: keras.Model) -> Scaling:
         model: flat, of one input (batch, side, side, 3) of pixel values in 0..255.
     """
     tensors, operations = _below_kernels(model)
-    pictures = np.float32(_LEVELS)[:, None, None, None] * np.ones((*model.input_shape[1:],))
-    outputs = keras.Model(model.input, tensors)(pictures.astype(np.float32), training=False)
+    pictures = np.float32(_LEVELS)[:, None, None, None] * np.ones(model.input_shape[1:], np.float32)
+    outputs = keras.Model(model.input, tensors)(pictures, training=False)
     values = [np.float32(keras.ops.convert_to_numpy(x)) for x in keras.tree.flatten(outputs)]
     names = [x.name for x in operations if isinstance(x, _NORMALISING)]
     return Scaling(

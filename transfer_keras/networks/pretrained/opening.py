@@ -15,9 +15,17 @@ import keras
 
 import transfer_keras.networks.alexnet  # noqa: F401  Its layers may be a donor's.
 from transfer_keras import surgery
-from transfer_keras.config import DonorSettings, UserError, choices, first_few, one_line
+from transfer_keras.config import (
+    DonorSettings,
+    UserError,
+    choices,
+    first_few,
+    memory,
+    one_line,
+)
 from transfer_keras.networks import trained
 from transfer_keras.networks.custom_classes import import_custom_objects
+from transfer_keras.networks.pretrained.fitness import check_outputs, check_trainable
 from transfer_keras.networks.pretrained.head import with_logits
 from transfer_keras.networks.pretrained.hub import open_hub
 from transfer_keras.networks.pretrained.input_scaling import (
@@ -28,6 +36,7 @@ from transfer_keras.networks.pretrained.input_scaling import (
     scale_pixels,
 )
 
+_UNSCALED = choices.PIXELS[0]
 _SIDE = 224  # Of the networks of keras.applications that take any.
 
 
@@ -71,9 +80,24 @@ def _open(donor: DonorSettings, identity: tuple, image_size: int | None) -> Pret
     else:
         model, scaling = _open_file(donor), None
     try:
-        return _prepare(model, donor, scaling, image_size)
+        with surgery.limited_weights(memory.most_memory()):
+            return _prepare(model, donor, scaling, image_size)
+    except UserError:
+        raise
+    except surgery.TooLarge as error:
+        raise UserError(
+            f"--donor={donor.path}: {error.finding}. {memory.describe_limit()}."
+        ) from error
     except surgery.SurgeryError as error:
-        raise UserError(f"--donor={donor.path}: {error}") from error
+        raise UserError(f"--donor={donor.path}: {one_line(error)}") from error
+    except Exception as error:
+        # It computes with what a person's file says, and a backend has errors of its own for that.
+        reason = surgery.reason(error).rstrip(".")
+        raise UserError(
+            f"--donor={donor.path}: does not compute with pictures ({type(error).__name__}: "
+            f"{reason}). Expected a network that gives numbers for pictures of 0..255; build it "
+            "again in the program that made it, and save it again."
+        ) from error
 
 
 def _open_file(donor: DonorSettings) -> keras.Model:
@@ -102,38 +126,65 @@ def _holds_weights_only(path: pathlib.Path) -> bool:
 def _open_application(donor: DonorSettings, image_size: int | None) -> tuple[keras.Model, str]:
     """Makes a network of keras.applications without its classifier, and names the module that has
     its preprocessing."""
-    weights = donor.weights
-    make = getattr(keras.applications, donor.name, None)
-    if not callable(make):
-        known = [name for name, value in vars(keras.applications).items() if callable(value)]
+    networks = {
+        name: value
+        for name, value in vars(keras.applications).items()
+        if name[0].isupper() and callable(value)
+    }
+    if donor.name not in networks:
         raise UserError(
-            f"--donor={donor.path}: not there. Expected one of {', '.join(sorted(known))}."
+            f"--donor={donor.path}: not there. Expected one of {', '.join(sorted(networks))}."
         )
-    size = image_size or make(weights=None).input_shape[1] or _SIDE
-    usual = choices.IMAGENET if weights == choices.IMAGENET else None
+    make, weights = networks[donor.name], donor.weights
     try:
+        size = image_size or make(weights=None).input_shape[1] or _SIDE
+        usual = choices.IMAGENET if weights == choices.IMAGENET else None
         model = make(include_top=False, pooling="avg", weights=usual, input_shape=(size, size, 3))
         if weights == choices.NO_WEIGHTS:
             model, _ = surgery.transplant(model, 0, seed=0)  # The same untrained one each time.
-        elif weights != choices.IMAGENET:
-            model.load_weights(weights)
-    except trained.UNUSABLE as error:
-        reason = one_line(error, 300).rstrip(".")
-        raise UserError(
-            f"--donor={donor.path}: {reason} (--image_size={size}, --donor_weights={weights}; "
-            "weights are those without the classifier, `include_top=False`)"
-        ) from error
     except Exception as error:  # Keras raises no other kind where a download fails.
         url = re.search(r"URL fetch failure on (\S+?):? ", str(error))
         if not url:
-            raise
+            raise UserError(
+                f"--donor={donor.path}: cannot be made (--image_size={image_size}, "
+                f"--donor_weights={weights}): {surgery.reason(error)}"
+            ) from error
         raise UserError(
             f"--donor_weights={weights}: {url[1]} could not be downloaded. Fetch it elsewhere and "
             f"put it into {os.environ.get('KERAS_HOME', '~/.keras')}/models, or give its path: "
             "--donor_weights=PATH. With "
             f"--donor_weights={choices.NO_WEIGHTS} the donor is untrained."
         ) from error
+    if weights not in (choices.NO_WEIGHTS, choices.IMAGENET):
+        _load_weights(model, weights, donor.name)
     return model, make.__module__.rpartition(".")[2]
+
+
+def _load_weights(model: keras.Model, path: str, name: str) -> None:
+    """Sets the weights of a network to those of a file.
+
+    Raises:
+        UserError: if they are another network's, or the file is damaged.
+    """
+    expected = (
+        f"Expected those of {name} without its classifier (`include_top=False`), as "
+        "`save_weights` writes them into a .weights.h5 file"
+    )
+    try:
+        if not h5py.is_hdf5(path):
+            raise UserError(f"--donor_weights={path}: is no HDF5 file. {expected}.")
+        with h5py.File(path) as file:
+            surgery.check_weights(file, memory.most_memory())
+        model.load_weights(path)
+    except UserError:
+        raise
+    except surgery.TooLarge as error:
+        raise UserError(
+            f"--donor_weights={path}: {error.finding}. {memory.describe_limit()}."
+        ) from error
+    except Exception as error:  # Anything may lie in the file.
+        reason = surgery.reason(error).rstrip(".")
+        raise UserError(f"--donor_weights={path}: {reason}. {expected}.") from error
 
 
 def _prepare(
@@ -164,17 +215,21 @@ def _prepare(
 
     _check_weights(model, what)
     _compute_in_float32(model)
-    unscaled = choices.PIXELS[0]
+    network = on_pixels(pixels or scaling or _UNSCALED)
+    check_outputs(network, what)
     if pixels is None and scaling is None:
-        _check_scales(measure_scaling(on_pixels(unscaled)), what)
+        _check_scales(measure_scaling(network), what)
     elif pixels and not leaves_pixels(pixels):
-        itself = measure_scaling(on_pixels(unscaled))
+        itself = measure_scaling(on_pixels(_UNSCALED))
         if itself.scaled:
             raise UserError(
                 f"--donor_pixels={pixels}: {what} scales pixels itself (layer {itself.by}). Leave "
                 "--donor_pixels out."
             )
-    return Pretrained(*with_logits(on_pixels(pixels or scaling or unscaled)))
+    network, has_new_head = with_logits(network)
+    network = surgery.with_plain_names(network)
+    check_trainable(network, what)
+    return Pretrained(network, has_new_head)
 
 
 def _check_weights(model: keras.Model, what: str) -> None:

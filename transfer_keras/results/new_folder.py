@@ -1,0 +1,37 @@
+"""Whether a folder can become a workdir."""
+
+import os
+import pathlib
+
+from transfer_keras.config import UserError
+from transfer_keras.files import is_partial
+from transfer_keras.results import lock
+
+
+def check_new_folder(folder: pathlib.Path, expected: str) -> None:
+    """Refuses a folder that cannot be written, or that holds files of something else.
+
+    Args:
+        folder: it need not exist.
+        expected: the name of the file that every workdir has.
+
+    Raises:
+        UserError: then.
+    """
+    if not os.access(_nearest_existing(folder), os.W_OK):
+        raise UserError(f"--workdir={folder}: cannot be written. Give another folder.")
+    if folder.is_dir() and not all(map(_is_left_over, folder.iterdir())):
+        raise UserError(
+            f"--workdir={folder}: holds other files and no {expected}. Give a new or empty "
+            "folder, or one of an earlier run."
+        )
+
+
+def _is_left_over(path: pathlib.Path) -> bool:
+    """Tells whether a first run that was killed before it wrote anything may have left a file."""
+    return path.name == lock.NAME or is_partial(path)
+
+
+def _nearest_existing(folder: pathlib.Path) -> pathlib.Path:
+    """Finds the folder, or the nearest one above it that exists."""
+    return next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
