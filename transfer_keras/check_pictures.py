@@ -20,8 +20,12 @@ _VALIDATION_SPLIT = flags.DEFINE_float(
 _VALIDATION_SEED = flags.DEFINE_integer(
     "validation_seed", 0, "Which of the pictures are tested on, without val/.", 0
 )
-_GROUP_BY = flags.DEFINE_string(
-    "group_by", None, "Regular expression; pictures of one group stay on one side, see train."
+_GROUP_BY = flags.DEFINE(
+    flag_types.Pattern(),
+    "group_by",
+    None,
+    "Regular expression; pictures of one group stay on one side, see train.",
+    serializer=flags.ArgumentSerializer(),
 )
 _LEAVE_OUT = flag_types.define_path("leave_out", None, "List of pictures that are not looked at.")
 _OUTPUT = flag_types.define_path(
@@ -37,7 +41,7 @@ _FIX = flags.DEFINE_enum(
 
 def main() -> None:
     """Looks at every picture, prints what was found, and writes the page."""
-    if not _DATASET.value.startswith(FOLDER):
+    if not _DATASET.value.startswith(FOLDER) or _DATASET.value == FOLDER:
         raise UserError(f"--dataset={_DATASET.value}: expected {FOLDER}PATH, a folder a class.")
     if not 0 < _VALIDATION_SPLIT.value < 1:
         raise UserError(

@@ -22,7 +22,9 @@ from transfer_keras.config import (
     from_flags,
     launch,
     margin_flag,
+    paths,
     run_flags,
+    visible,
 )
 from transfer_keras.config import flags as experiment_flags
 from transfer_keras.results import as_begun, check_study
@@ -133,6 +135,8 @@ def _check(execution: ExecutionSettings) -> None:
             f"--cluster={_CLUSTER.value}: this machine does not know what those of the cluster "
             "hold. Give --group_memory in GiB, half of a GPU's or of a machine's, or --group_size."
         )
+    if _CLUSTER.value == "slurm" and (why := paths.why_no_text(os.getcwd())):
+        raise UserError(f"--cluster=slurm: this folder, {visible(os.getcwd())}: {why}.")
     if _CLUSTER.value != "slurm" and _CLUSTER.value and not importlib.util.find_spec("ray"):
         raise UserError(
             "--cluster=ray: Ray is not installed. Run pip install 'transfer_keras[cluster]', or "

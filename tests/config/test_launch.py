@@ -94,6 +94,7 @@ def test_output_to_a_full_disk(run, program):
         ("raise OSError(errno.ENOSPC, 'No space')", r"No space: the disk is full\. Make room"),
         ("raise OSError('of no\\nsystem')", r"of no system\. What is finished"),
         ("raise OSError(errno.EROFS, 'R', b'run/\\xff')", r"--workdir=run: run/\\udcff: its"),
+        ("os.mkdir('d'); os.chdir('d'); os.rmdir('../d'); open('x', 'w')", r"x: there is no such"),
         ("raise ConnectionError('gone')", r"gone: another machine does not answer\. Try again"),
         ("raise MemoryError('364 TiB')", r"the memory does not suffice \(364 TiB\)\. Give"),
         ("raise UserError('a\\nb \\x1b[31mred')", r"a b \\x1b\[31mred$"),

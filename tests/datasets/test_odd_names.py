@@ -1,7 +1,7 @@
 """Names of folders and files that a person may have, and those that cannot be used."""
 
 import pytest
-from support.forged_datasets import folder_of
+from support.forged_pictures import folder_of
 from support.picture_folders import read
 
 from transfer_keras.config import UserError, dataset_names, image_folders, printable

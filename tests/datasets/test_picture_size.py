@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from support.forged_datasets import animation, claims, encode, folder_of, whole_png
+from support.forged_pictures import animation, claims, encode, folder_of, whole_png
 
 from transfer_keras.config import UserError
 from transfer_keras.datasets import picture_size, task_pair

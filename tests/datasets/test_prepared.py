@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.forged_datasets import encode
+from support.forged_pictures import encode
 
 from transfer_keras.config import UserError
 from transfer_keras.datasets import sources, task_pair

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import zipfile
 
 import keras
 import numpy as np
@@ -13,7 +12,12 @@ import pytest
 from PIL import Image
 from scipy import special
 from sklearn import metrics
+<<<<<<< HEAD
+from support.damaged_classifiers import DAMAGES
 from support.forged_datasets import animation, claims
+=======
+from support.forged_pictures import animation, claims
+>>>>>>> 08a0604620bf9190d67eb98e7541bcf2fa26d697
 
 from transfer_keras.config import DonorSettings, UserError
 from transfer_keras.datasets import Division, TaskPair
@@ -225,6 +229,7 @@ def test_pictures_are_found_and_their_classes(tmp_path):
     assert find_pictures(str(tmp_path / "bom.txt")) == ["x/\u20281.jpg", "y.jpg"]
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -241,8 +246,7 @@ def test_what_is_no_picture_is_refused(tmp_path, given, message):
     with pytest.raises(UserError) as error:
         find_pictures(str(tmp_path / given))
     assert str(error.value).startswith(f"--pictures={tmp_path / given}: {message}")
-
-
+=======
 def changed(network, path, **changes):
     """Writes the network's archive again with other members."""
     with zipfile.ZipFile(network) as old, zipfile.ZipFile(path, "w") as new:
@@ -310,6 +314,7 @@ DAMAGES = {
         "is no Keras network, or damaged",
     ),
 }
+>>>>>>> 08a0604620bf9190d67eb98e7541bcf2fa26d697
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -406,35 +411,3 @@ def test_what_would_fill_the_memory_or_block_is_named(network, tmp_path):
     assert large.startswith("has more than 178,956,970 pixels, which would fill the memory")
     assert long.startswith("is a file of 1,099,511,627,776 bytes")
     assert pipe == "is no file"
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("gs://bucket/set", "expected a path of this machine. Copy them to one."),
-        ("~nosuchuser/set", "there is no such file or folder."),
-        ("a\nb", "there is no such file or folder."),
-    ],
-)
-def test_paths_that_are_no_folder_here(given, message):
-    with pytest.raises(UserError) as error:
-        find_pictures(given)
-    assert message in str(error.value)
-    assert len(str(error.value).splitlines()) == 1
-
-
-def test_lists_that_are_no_text(tmp_path):
-    os.mkfifo(tmp_path / "pipe.txt")
-    with open(tmp_path / "huge.txt", "wb") as file:
-        file.truncate(2**36)
-    (tmp_path / "zero.txt").write_bytes(b"a\0b\n")
-    for name, message in (
-        ("pipe", "there is no such file"), ("huge", "has 68,719,476,736 bytes, more than"),
-        ("zero", "is no text: it has a zero byte"),
-    ):  # fmt: skip
-        with pytest.raises(UserError, match=message):
-            find_pictures(str(tmp_path / f"{name}.txt"))
-
-
-def test_folders_of_another_normal_form_are_the_classes():
-    assert labels_of(["x/cafe\u0301/1.png"], ["caf\u00e9", "b"]) == ([0], None)

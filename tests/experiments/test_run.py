@@ -232,7 +232,7 @@ def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
 
 def test_what_an_early_kill_leaves_is_no_other_experiment(tmp_path):
     (tmp_path / ".lock").touch()
-    (tmp_path / ".partial-run.json").touch()
+    (tmp_path / ".partial-run.flags").touch()
     Workdir(tmp_path).check({})
 
 

@@ -59,6 +59,22 @@ def test_every_flipped_bit_and_every_truncation_is_found(tmp_path):
         read_arrays(path)
 
 
+def test_a_file_that_cannot_be_written(tmp_path):
+    """The limit of a file's size stands for a disk that is full."""
+    code = (
+        "import pathlib, resource, signal, sys, numpy\n"
+        "from transfer_keras.files import write_arrays\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: write_arrays(pathlib.Path(sys.argv[1]), {'a': numpy.zeros(9999)})\n"
+        "except OSError as error: print(error)"
+    )
+    path = tmp_path / "x.safetensors"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert done.stdout == f"[Errno 27] File too large: '{path}'\n", done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_of_others(tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"a": np.zeros(3)}, path)

@@ -80,6 +80,8 @@ FLAGS = {
         ["--early_stopping_split=0.5"], ["--folds=2"], ["--group_by=x"], ["--leave_out=x"],
         ["--warm_up_head=9", "--steps=9"], ["--strategy=multi_worker", "--devices=cpu:2"],
         ["--seed=0,1"], ["--examples_per_class=1,2"], ["--dataset=folder:here", "--group_by=("],
+        ["--dataset=folder:here", "--group_by=a{99999999999}"],
+        ["--dataset=folder:here", f"--group_by={'(' * 5000}"],
     ],
 }  # fmt: skip
 
@@ -101,3 +103,54 @@ TF_CONFIGS = (
         ("worker", -1), ("chief", 0), (None, 0), (7, 0), ("ps", 0),
     )),
 )  # fmt: skip
+
+# What the other programs refuse before they import TensorFlow.
+_SOME_PATHS = ("~nosuchuser", "s3://bucket/a", "a\nb", "a ", "a\udcff", "a" * 300, "loop")
+_ADVISE = ["--donor=keras.applications.MobileNetV2", "--dataset=folder:here"]
+PROGRAMS = {
+    "sweep": [
+        *_named(["workdir", "split", "dataset"], _SOME_PATHS),
+        *_named(["margin"], ("nan", "inf", "0", "100", "-1", "much", "")),
+        *_named(["task", "cluster_gpus"], ("-1", "1.5", "", str(2**63), "all")),
+        *_named(["cluster"], ("", "rey", "ray:", "slurm ", "ray:a\nb")),
+        ["--cluster=slurm"], ["--cluster=ray", "--task=1"], ["--task=0", "--devices=cpu:2"],
+    ],
+    "report": [
+        [], *_named(["workdir"], ("", "none", "file.txt", *_SOME_PATHS)),
+        *([f"--workdir={at}", f"--output={at}"] for at in _SOME_PATHS),
+        *(["--workdir=here", f"--output={at}"] for at in ("file.txt", "file.txt/a")),
+        *(["--workdir=here", f"--margin={margin}"] for margin in ("nan", "0", "1e400")),
+    ],
+    "predict": [
+        [], ["--network=a"], *_named(["network", "pictures"], ("", *_SOME_PATHS)),
+        *(["--network=a", "--pictures=b", flag] for flag in (
+            "--output=", "--output=here", "--output=file.txt/a", "--output=s3://a/b",
+            "--threshold=nan", "--threshold=2", "--threshold=-0.1", "--threshold=",
+            "--batch_size=0", "--batch_size=1e3", f"--batch_size={2**63}",
+        )),
+    ],
+    "export": [
+        [], *_named(["network"], ("", *_SOME_PATHS)),
+        *(["--network=a", flag] for flag in (
+            "--output=file.txt", "--output=file.txt/a", "--output=~nosuchuser", "--format=",
+            "--format=x", "--format=onnx,", "--tolerance=nan", "--tolerance=inf", "--tolerance=-1",
+            "--quantise=int4", "--pictures=gs://a/b",
+        )),
+    ],
+    "check_pictures": [
+        [], *_named(["dataset"], ("", "cifar10", "folder:")),
+        *_named(["dataset"], [f"folder:{at}" for at in _SOME_PATHS]),
+        *(["--dataset=folder:here", flag] for flag in (
+            "--output=", "--output=file.txt", "--validation_split=nan", "--validation_split=0",
+            "--validation_split=1", "--validation_seed=-1", f"--validation_seed={2**63}",
+            "--fix=all", "--leave_out=s3://a/b", "--group_by=(", "--group_by=a{99999999999}",
+        )),
+    ],
+    "advise": [
+        [], *([*_ADVISE, flag] for flag in (
+            "--budget=", "--budget=0m", "--budget=soon", "--budget=-1h", f"--budget={'9' * 400}h",
+            "--budget=nan", "--n=3", "--dry_run", "--seed=0,1", f"--seed={2**31}", "--split=0",
+            "--margin=nan", "--donor=,", "--donor=a,a", "--workdir=~nosuchuser",
+        )),
+    ],
+}  # fmt: skip

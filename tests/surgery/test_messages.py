@@ -4,6 +4,7 @@ Write it anew with `python tests/surgery/test_messages.py` and read the differen
 """
 
 import pathlib
+import re
 import tempfile
 
 import keras
@@ -101,7 +102,9 @@ def too_large():
         try:
             surgery.load(path, most_bytes=1000)
         except surgery.TooLarge as error:
-            error.args = (str(error).replace(folder, "folder"),)
+            # The file's size differs by a few bytes each time.
+            text = str(error).replace(folder, "folder")
+            error.args = (re.sub(r"take [\d.]+ KiB", "take 56 KiB", text),)
             raise
 
 

@@ -62,7 +62,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def _flag_of(path: str, given: Mapping[str, str]) -> str | None:
     """Finds the flag whose path is this one, or the nearest above it."""
-    whole, best, longest = os.path.abspath(path), None, 0
+    try:
+        whole, best, longest = os.path.abspath(path), None, 0
+    except OSError:  # The folder in which the program runs was removed.
+        return None
     for flag, value in given.items():
         candidate = value.removeprefix("folder:") if value else ""
         if not candidate:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from absl import flags
 
 from transfer_keras.config import paths, tasks, treatments
+from transfer_keras.config.sections import why_no_pattern
 
 flags.disclaim_key_flags()  # A flag belongs to the module that calls `define_path`.
 
@@ -79,6 +80,20 @@ def define_path(
         serializer=flags.ArgumentSerializer(),
         required=required and default is None,
     )
+
+
+class Pattern(flags.ArgumentParser):
+    """A regular expression, as text."""
+
+    syntactic_help = "a regular expression"
+
+    def parse(self, argument):
+        if why := why_no_pattern(argument):
+            raise ValueError(f"expected {self.syntactic_help} ({why})")
+        return argument
+
+    def flag_type(self):
+        return "string"
 
 
 class Duration(flags.ArgumentParser):

@@ -220,11 +220,13 @@ flags.DEFINE_integer(
     "each network is trained so many times, and tested on all pictures).",
     2,
 )
-flags.DEFINE_string(
+flags.DEFINE(
+    flag_types.Pattern(),
     "group_by",
     None,
     "Regular expression: pictures in whose names it (or its first group) matches the same text "
     "stay on one side, as those of one patient or one burst.",
+    serializer=flags.ArgumentSerializer(),
 )
 flag_types.define_path(
     "donor",

@@ -83,13 +83,8 @@ class DataSettings:
                     f"--{name}={getattr(self, name)}: is for a folder of pictures, and the dataset "
                     f"is {self.dataset}. Leave it out, or give --dataset={FOLDER}PATH."
                 )
-        if self.group_by is not None:
-            try:
-                re.compile(self.group_by)
-            except re.error as error:
-                raise UserError(
-                    f"--group_by={self.group_by}: expected a regular expression ({error})."
-                ) from error
+        if self.group_by is not None and (why := why_no_pattern(self.group_by)):
+            raise UserError(f"--group_by={self.group_by}: expected a regular expression ({why}).")
         tasks.check_split(self.split)
 
     @property
@@ -309,6 +304,15 @@ def _check_most(section, *names: str) -> None:
     for name in names:
         if (value := getattr(section, name)) is not None and not value < 2**31:
             raise UserError(f"--{name}={value}: expected at most {2**31 - 1}.")
+
+
+def why_no_pattern(text: str) -> str | None:
+    """Says why a text is no regular expression; None where it is one."""
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    return None
 
 
 def check_choice(name: str, value: str | None, allowed: tuple) -> None:

@@ -69,7 +69,8 @@ def _connect(address: str | None):
     # Without a token anybody who reaches it may use it.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     own = {}
-    protect_token(make=not address)
+    if os.environ["RAY_AUTH_MODE"].lower() == "token":
+        protect_token(make=not address)
     if address:
         _check_reachable(address)
     else:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from transfer_keras.files.whole import write_whole
 SUFFIX = ".safetensors"
 # The one entry of the file's metadata; several would be written in any order.
 _KEY = "transfer_keras"
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class _Metadata(msgspec.Struct):
@@ -45,11 +47,21 @@ def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray], facts: An
         path: it ends in .safetensors.
         arrays: of numbers or truth values, each of any shape.
         facts: what else to keep, of types that JSON has.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     dense = {name: _dense(np.asarray(array)) for name, array in arrays.items()}
     metadata = {"sha256": _digest(dense, facts), "facts": facts}
+    text = {_KEY: json.dumps(metadata, allow_nan=False)}
     with write_whole(path) as partial:
-        safetensors.numpy.save_file(dense, partial, {_KEY: json.dumps(metadata, allow_nan=False)})
+        try:
+            safetensors.numpy.save_file(dense, partial, text)
+        except safetensors.SafetensorError as error:
+            # The library names the system's error in its text alone.
+            if not (number := _OS_ERROR.search(str(error))):
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def read_arrays(path: pathlib.Path, remedy: str = "") -> ArraysFile:

@@ -51,7 +51,7 @@ shape = surgery.extract(fused, "shape")
 
 from transfer_keras.surgery.block_names import block_names
 from transfer_keras.surgery.channels import with_channels
-from transfer_keras.surgery.containers import check_weights, limited_weights, read_member
+from transfer_keras.surgery.containers import check_weights_file, limited_weights, read_member
 from transfer_keras.surgery.cut import lower, upper, used_on_both_sides
 from transfer_keras.surgery.editing import insert, outputs, replace
 from transfer_keras.surgery.errors import (
@@ -113,7 +113,7 @@ __all__ = [
     "below",
     "block_names",
     "check_config",
-    "check_weights",
+    "check_weights_file",
     "digest_function",
     "extract",
     "flat_layers",

@@ -7,6 +7,7 @@ read; here sizes, links and members are checked against what is really there.
 import collections
 import contextlib
 import math
+import pathlib
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import keras
 from transfer_keras.surgery import errors
 
 MOST_BYTES = 2**33
+WEIGHTS = "model.weights.h5"
 _MOST_TEXT = 2**24  # Bytes of a config; that of the largest network of Keras has one.
 _MOST_MEMBERS = 10_000
 _FOLDS = 100  # Packed floats do not shrink to a hundredth, unless all are the same.
@@ -97,6 +99,31 @@ def opened_member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
             file.write(piece)
         file.seek(0)
         yield file
+
+
+def check_weights_file(path: pathlib.Path, most_bytes: int) -> int:
+    """Checks the weights in a file, HDF5 or `.keras`; see `check_weights`.
+
+    Raises:
+        UnreadableFile: also if it is neither.
+        OSError, zipfile.BadZipFile: if it is damaged.
+    """
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            return check_weights(file, most_bytes)
+    if not zipfile.is_zipfile(path):
+        raise errors.UnreadableFile("It is neither an HDF5 file nor a .keras file.")
+    with zipfile.ZipFile(path) as archive:
+        check_archive(archive, most_bytes)
+        return check_member(archive, most_bytes)
+
+
+def check_member(archive: zipfile.ZipFile, most_bytes: int) -> int:
+    """Checks the weights in a `.keras` file, after `check_archive`; see `check_weights`."""
+    if WEIGHTS not in archive.namelist():
+        raise errors.UnreadableFile(f"It holds no {WEIGHTS}, so no weights.")
+    with opened_member(archive, WEIGHTS) as weights, h5py.File(weights) as file:
+        return check_weights(file, most_bytes)
 
 
 def check_weights(file: h5py.File, most_bytes: int) -> int:

@@ -20,7 +20,7 @@ from transfer_keras.surgery.plain import without_fixed_statistics
 
 # Name of the file inside the `.keras` archive; it lists the flag of each layer.
 _MEMBER = "surgery_flags.json"
-_METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
+_METADATA, _CONFIG = "metadata.json", "config.json"
 _HDF5_NAMES = (".h5", ".hdf5")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -216,13 +216,10 @@ def _load_keras(path: pathlib.Path, custom_objects: Mapping, most_bytes: int) ->
                 f"It is no .keras file: it holds no {' and no '.join(sorted(missing))}."
             )
         containers.check_archive(archive, most_bytes)
-        if _WEIGHTS not in archive.namelist():
-            raise errors.UnreadableFile(f"It holds no {_WEIGHTS}, so no weights.")
         metadata = _document(containers.read_member(archive, _METADATA), _METADATA)
         of_keras2 = keras2.is_keras2(metadata.get("keras_version"))
         config = _config(containers.read_member(archive, _CONFIG), most_bytes)
-        with containers.opened_member(archive, _WEIGHTS) as weights, h5py.File(weights) as file:
-            stored = containers.check_weights(file, most_bytes)
+        stored = containers.check_member(archive, most_bytes)
         flags = None
         if _MEMBER in archive.namelist():
             flags = json.loads(containers.read_member(archive, _MEMBER))

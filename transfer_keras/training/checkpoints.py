@@ -77,7 +77,7 @@ class Checkpoints:
 
     def _paths(self) -> list[pathlib.Path]:
         """Lists the checkpoints, the earliest first."""
-        paths = (path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
+        paths = (path for path in self._folder.glob("*") if _NAME.fullmatch(path.name))
         return sorted(path for path in paths if path.is_file())
 
 

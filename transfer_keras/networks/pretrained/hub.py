@@ -6,7 +6,6 @@ import pathlib
 import random
 from typing import NamedTuple
 
-import h5py
 import keras
 
 from transfer_keras import surgery
@@ -60,7 +59,7 @@ def _open(donor: DonorSettings) -> HubNetwork:
     import keras_hub
 
     name = donor.path.removeprefix(choices.HUB)
-    kind = getattr(keras_hub.models, name, None)
+    kind = vars(keras_hub.models).get(name)  # Not what every module has, as `__class__`.
     if isinstance(kind, type):
         return _describe(_make(kind, donor))
     backbone = keras_hub.models.Backbone
@@ -117,8 +116,7 @@ def _check_folder(folder: pathlib.Path, given: str) -> None:
                 with path.open("rb") as file:
                     surgery.check_config(file.read(_MOST_CONFIG + 1), memory.most_memory())
             elif path.suffix == ".h5":
-                with h5py.File(path) as file:
-                    surgery.check_weights(file, memory.most_memory())
+                surgery.check_weights_file(path, memory.most_memory())
         except surgery.TooLarge as error:
             raise UserError(
                 f"--donor={given}: {path.name}: {error.finding}. {memory.describe_limit()}."

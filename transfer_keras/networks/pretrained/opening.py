@@ -119,7 +119,7 @@ def _holds_weights_only(path: pathlib.Path) -> bool:
     try:
         with h5py.File(path) as file:
             return "model_config" not in file.attrs
-    except OSError:
+    except (OSError, RuntimeError, KeyError, ValueError):
         return False
 
 
@@ -171,13 +171,8 @@ def _load_weights(model: keras.Model, path: str, name: str) -> None:
         "`save_weights` writes them into a .weights.h5 file"
     )
     try:
-        if not h5py.is_hdf5(path):
-            raise UserError(f"--donor_weights={path}: is no HDF5 file. {expected}.")
-        with h5py.File(path) as file:
-            surgery.check_weights(file, memory.most_memory())
+        surgery.check_weights_file(pathlib.Path(path), memory.most_memory())
         model.load_weights(path)
-    except UserError:
-        raise
     except surgery.TooLarge as error:
         raise UserError(
             f"--donor_weights={path}: {error.finding}. {memory.describe_limit()}."
