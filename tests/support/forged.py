@@ -9,6 +9,7 @@ import zipfile
 import zlib
 
 import numpy as np
+import safetensors
 
 from transfer_keras import files
 
@@ -230,7 +231,10 @@ def _rewrite_arrays(path, name, change):
         facts = dict.fromkeys(facts, "x") if isinstance(facts, dict) else "x"
     else:
         arrays[name] = _changed(arrays[name], change)
-    files.write_arrays(path, arrays, facts)
+    try:
+        files.write_arrays(path, arrays, facts)
+    except (safetensors.SafetensorError, OSError) as error:  # No file can hold such an array.
+        raise NotPossible from error
 
 
 # Archives of Keras.
