@@ -13,7 +13,7 @@ from support.damage import Damage
 from support.farm import Farm
 
 GIB = 1 << 30
-DAMAGES, INPUTS, AT_ONCE = 1700, 300, 2
+DAMAGES, INPUTS = 1600, 400
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ class Judge:
 
     def __init__(self, of, scratch, farm):
         self._material, self._scratch, self._farm = of, scratch, farm
-        self._expected = {}
+        self._expected, self._known = {}, {}
         self._count = 0
 
     def judge(self, damage):
@@ -99,7 +99,7 @@ class Judge:
         expected = self._expected[damage.scenario]
         damaged = [damage.path, *(damage.operation[1:] if "exchange" in damage.operation else ())]
         ignored = tuple(path for path in damaged if before.get(path) == after.get(path))
-        actual = material.results(folder, scenario, ended.out, ignore=ignored)
+        actual = material.results(folder, scenario, ended.out, ignore=ignored, known=self._known)
         different = [
             key
             for key in sorted({*expected, *actual})
