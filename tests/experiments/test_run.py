@@ -10,6 +10,7 @@ import pytest
 from support.event_files import read
 from support.networks import ask as ask_donor
 from support.networks import classifier, write_pictures
+from support.refusals import tree
 
 from transfer_keras import surgery
 from transfer_keras.config import make_experiment
@@ -220,9 +221,23 @@ def test_the_advice_on_a_damaged_donor_helps(settings, tmp_path):
     run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
     before = weights(tmp_path, "B2B")
     shutil.rmtree(tmp_path / "B2B")
-    Workdir(tmp_path).network_path("baseB").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"baseB/network.keras cannot be used: It is neither a"):
-        run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
+    network = Workdir(tmp_path).network_path("baseB").read_bytes()
+    place = len(network) // 2
+    damages = {
+        "network.keras": (b"damaged", network[:-9], network[:place] + b"!" + network[place + 1 :]),
+        "row.json": (b"{",),
+        "predictions.safetensors": (b"",),
+    }
+    for name, contents in damages.items():
+        path = tmp_path / "baseB" / name
+        sound = path.read_bytes()
+        for content in contents:
+            path.write_bytes(content)
+            there = tree(tmp_path)
+            with pytest.raises(UserError, match=f"{name}.* is damaged.* Remove .* train"):
+                run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
+            assert tree(tmp_path) == there, "found before anything is written"
+        path.write_bytes(sound)
     shutil.rmtree(tmp_path / "baseB")
     run_experiment(experiment, Workdir(tmp_path), log=lambda _: None)
     again = weights(tmp_path, "B2B")

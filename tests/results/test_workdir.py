@@ -189,6 +189,10 @@ def test_folders_where_files_are_to_be_written(tmp_path):
         with pytest.raises(UserError, match=rf"{name}: is a folder, expected a file\. Move it"):
             workdir.check_places(treatments)
         folder.rmdir()
+    (tmp_path / "A3B").rmdir()
+    (tmp_path / "A3B").symlink_to(tmp_path / "gone")
+    with pytest.raises(UserError, match="A3B: is no folder, and one is to be made"):
+        workdir.check_places(treatments)
 
 
 def test_pixels_are_measured_once_and_again_if_damaged(tmp_path):

@@ -31,8 +31,8 @@ _DAMAGE = (
 )
 # And where it cannot make them.
 _FAILURES = (
-    OSError, AssertionError, ImportError, ValueError, tf.errors.OpError,
-    tfds.download.DownloadError,
+    OSError, AssertionError, ImportError, ValueError, RuntimeError,
+    tf.errors.OpError, tfds.download.DownloadError,
 )  # fmt: skip
 _Count = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,15}$")]
 

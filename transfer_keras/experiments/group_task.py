@@ -17,7 +17,12 @@ from transfer_keras.experiments.devices import describe_devices, use_devices
 from transfer_keras.experiments.group_training import train_group
 from transfer_keras.experiments.grouping import plan_experiment
 from transfer_keras.experiments.probes import train_probes, treatments_without_probes
-from transfer_keras.experiments.run import begin_run, missing_groups, name_bad_images
+from transfer_keras.experiments.run import (
+    begin_run,
+    check_finished,
+    missing_groups,
+    name_bad_images,
+)
 from transfer_keras.experiments.sweep import FlagsOf, workdir_in
 from transfer_keras.results import Workdir
 from transfer_keras.training import Stop, defer_signals
@@ -143,6 +148,7 @@ def begin_experiment(
     if not workdir.missing(treatments) and not without_probes:
         return []
     workdir.check_places(treatments)
+    check_finished(experiment, workdir)
     data = read_data(experiment)
     workdir.path.mkdir(parents=True, exist_ok=True)
     locks.enter_context(workdir.lock(log=log))

@@ -34,6 +34,7 @@ from transfer_keras.experiments.grouping import plan_experiment
 from transfer_keras.experiments.probes import train_probes, treatments_without_probes
 from transfer_keras.experiments.tensorboard import write_curve, write_experiment_page
 from transfer_keras.files import write_text
+from transfer_keras.networks import check_whole
 from transfer_keras.results import Workdir, as_begun
 from transfer_keras.training import Monitor, defer_signals
 
@@ -124,6 +125,7 @@ def _run_as_chief(
         return treatments
     workdir.check_lock()
     workdir.check_places(treatments)
+    check_finished(experiment, workdir)
     log(describe_devices(devices, experiment.training))
     data = data or read_data(experiment)
     if skipped := data.pair.skipped:
@@ -142,6 +144,26 @@ def _run_as_chief(
             if experiment.execution.probes:
                 train_probes(run, treatments_without_probes(workdir, treatments))
     return treatments
+
+
+def check_finished(experiment: Experiment, workdir: Workdir) -> None:
+    """Checks the files of networks that are done and that others need; writes nothing.
+
+    What they need is their results, to compare with, and of some the network itself.
+
+    Raises:
+        UserError: if one is damaged.
+    """
+    treatments = experiment.all_treatments
+    missing = workdir.missing(treatments)
+    needed = {t.needs for t in missing if t.needs}
+    if experiment.training.head_first:
+        needed |= {t.frozen for t in missing if t.fine_tune}
+    for treatment in treatments:
+        if missing and treatment not in missing:
+            workdir.predictions(treatment.name)
+            if treatment in needed:
+                check_whole(workdir.network_path(treatment.name))
 
 
 def _run_as_worker(experiment: Experiment, workdir: Workdir, devices: Devices) -> None:

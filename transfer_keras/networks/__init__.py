@@ -3,10 +3,11 @@
 from transfer_keras.networks import alexnet, pretrained
 from transfer_keras.networks.custom_classes import import_custom_objects, import_hub_of
 from transfer_keras.networks.feature_pooling import pool_features, put_linear_head
-from transfer_keras.networks.trained import load_trained, open_file, open_trained
+from transfer_keras.networks.trained import check_whole, load_trained, open_file, open_trained
 
 __all__ = [
     "alexnet",
+    "check_whole",
     "import_custom_objects",
     "import_hub_of",
     "load_trained",

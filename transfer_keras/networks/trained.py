@@ -3,6 +3,8 @@
 import itertools
 import pathlib
 import re
+import zipfile
+import zlib
 
 import keras
 
@@ -10,6 +12,10 @@ from transfer_keras import surgery
 from transfer_keras.config import UserError, memory, one_line
 from transfer_keras.networks.custom_classes import import_hub_of
 
+_NO_ARCHIVE = (
+    OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 # How `surgery.load` names what it does not know.
 _UNKNOWN = re.compile(
     r"\w+ '(\S+)' is neither Keras's own|is of class '(\S+)', which Keras does not"
@@ -39,6 +45,21 @@ def load_trained(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
             f"{path} is another network than {blueprint.name}: it has {differing}. {_advice(path)}."
         )
     return donor
+
+
+def check_whole(path: pathlib.Path) -> None:
+    """Checks a network's file by the checksums in it; opens no network.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except _NO_ARCHIVE as error:
+        damaged = one_line(error)
+    if damaged:
+        raise UserError(f"{path} cannot be used: it is damaged ({damaged}). {_advice(path)}.")
 
 
 def open_trained(path: pathlib.Path) -> keras.Model:

@@ -284,7 +284,7 @@ class Workdir:
         write_arrays(self / name / f"{_PREDICTIONS}{_SUFFIXES[0]}", arrays)
 
     def check_places(self, treatments: Iterable[Treatment]) -> None:
-        """Refuses folders that lie where files of treatments are to be written; writes nothing.
+        """Refuses what lies in the way of the files of treatments; writes nothing.
 
         Raises:
             DamagedFile: naming the first.
@@ -292,6 +292,9 @@ class Workdir:
         for treatment in treatments:
             name = treatment.name
             paths = (self / name / _ROW, self.network_path(name), self._predictions_path(name))
+            folder = self / name
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise DamagedFile(folder, "is no folder, and one is to be made", "Move it away.")
             for path in (*paths, self.filters_path(name)):
                 if path.is_dir():
                     raise DamagedFile(path, "is a folder, expected a file", "Move it away.")
