@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -175,7 +176,12 @@ def test_predictions_of_another_row(tmp_path):
         workdir.write_predictions("A3B", arrays)
         with pytest.raises(UserError, match=found):
             workdir.predictions("A3B")
-    write_arrays(tmp_path / "A3B" / "predictions.safetensors", {"label": np.array([0, 1])})
+    write(tmp_path, make_row(treatment="A2B"), [1, 1])
+    path = tmp_path / "A3B" / "predictions.safetensors"
+    shutil.copy(tmp_path / "A2B" / path.name, path)
+    with pytest.raises(UserError, match="holds the predictions of another network"):
+        workdir.predictions("A3B")
+    write_arrays(path, {"label": np.array([0, 1])})
     with pytest.raises(UserError, match="no label and prediction of each image"):
         workdir.predictions("A3B")
 

@@ -79,6 +79,8 @@ def check_output(flag: str, path: pathlib.Path, *, is_folder: bool) -> None:
         raise UserError(f"{given}: is a file. Give a folder.")
     if not is_folder and path.is_dir():
         raise UserError(f"{given}: is a folder. Give the name of a file.")
+    if not is_folder and path.exists() and not path.is_file():
+        raise UserError(f"{given}: is a device or a pipe. Give the name of a file.")
     above = path.absolute() if is_folder else path.absolute().parent
     existing = next(folder for folder in (above, *above.parents) if os.path.lexists(folder))
     if not existing.is_dir():

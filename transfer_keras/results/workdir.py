@@ -273,7 +273,10 @@ class Workdir:
             DamagedFile: if the file is damaged, or does not belong to the row.
         """
         path, row = self._predictions_path(name), row or self.row(name)
-        arrays = read_arrays(path, _AGAIN).arrays
+        arrays, of_network = read_arrays(path, _AGAIN)
+        # Version 0.1.0 did not write whose they are.
+        if of_network not in (None, {"treatment": name}):
+            raise DamagedFile(path, "holds the predictions of another network", _AGAIN)
         label, predicted = arrays.get("label"), arrays.get("predicted")
         if fault := row.fault_of(label, predicted):
             raise DamagedFile(path, fault, _AGAIN)
@@ -281,7 +284,8 @@ class Workdir:
 
     def write_predictions(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes what a network predicts for the test images: arrays with one entry an image."""
-        write_arrays(self / name / f"{_PREDICTIONS}{_SUFFIXES[0]}", arrays)
+        path = self / name / f"{_PREDICTIONS}{_SUFFIXES[0]}"
+        write_arrays(path, arrays, {"treatment": name})
 
     def check_places(self, treatments: Iterable[Treatment]) -> None:
         """Refuses what lies in the way of the files of treatments; writes nothing.
