@@ -272,7 +272,7 @@ def test_rows_are_of_all_validation_pictures(done):
     assert rows["A3B"].trainable_parameters == 9 * 3 + 3
     assert not (run / "baseA").exists()
     facts = Workdir(run).read_facts()
-    assert list(facts["data"]) == ["dataset", "B", "skipped_images"]
+    assert list(facts["data"]) == ["dataset", "B", "skipped_images", "contents"]
     assert facts["settings"]["donor"].startswith("own.keras ")
 
 
