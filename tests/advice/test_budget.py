@@ -5,6 +5,7 @@ import time
 import pytest
 from support.refusals import refuses
 
+from transfer_keras.advice import search
 from transfer_keras.advice.budget import Budget
 from transfer_keras.config import make_experiment
 
@@ -16,6 +17,12 @@ def test_a_part_of_the_time_is_kept_for_the_report_and_the_network():
     assert 0.9 * 1e6 - 400 <= budget.remaining <= 0.99 * 1e6 - 400
     assert Budget(60, time.monotonic()).remaining <= 50, "which takes seconds in any case"
     assert budget.deadline - begun >= 1e6
+
+
+def test_a_budget_that_is_over_before_it_begins(tmp_path):
+    budget = Budget(12, time.monotonic())
+    with refuses(tmp_path, r"--budget=12 s: expected more than 12 s, .* Give a minute or more\."):
+        search.advise(None, tmp_path / "new", budget, fixed=(), flags=None, log=None)
 
 
 @pytest.mark.parametrize(("folds", "most"), [(None, 2**31 - 10), (5, 2**31 // 5 - 10)])

@@ -192,9 +192,19 @@ def test_folders_where_files_are_to_be_written(tmp_path):
     for name in ("row.json", "network.keras", "predictions.safetensors", "filters.png"):
         folder = tmp_path / "A3B" / name
         folder.mkdir(parents=True)
-        with pytest.raises(UserError, match=rf"{name}: is a folder, expected a file\. Move it"):
+        found = "a folder" if name == "filters.png" else "no regular file"
+        with pytest.raises(UserError, match=rf"{name}: is {found}, expected a file\. Move it"):
             workdir.check_places(treatments)
         folder.rmdir()
+    os.mkfifo(tmp_path / "A3B" / "row.json")
+    with pytest.raises(UserError, match=r"row\.json: is no regular file"):
+        workdir.missing(treatments)
+    (tmp_path / "A3B" / "row.json").unlink()
+    lock = workdir.begin_group(["A3B"]) / ".lock"
+    os.mkfifo(lock)
+    with pytest.raises(UserError, match=r"\.lock: is no regular file.* Remove it if no"):
+        workdir.check_places(treatments)
+    lock.unlink()
     (tmp_path / "A3B").rmdir()
     (tmp_path / "A3B").symlink_to(tmp_path / "gone")
     with pytest.raises(UserError, match="A3B: is no folder, and one is to be made"):

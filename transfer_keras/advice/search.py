@@ -100,6 +100,11 @@ def advise(
         Interrupted: after a signal; if any network was done, once all is said of what is there.
     """
     earlier = check_folder(folder)
+    if not earlier and budget.seconds <= budget.closing:
+        raise UserError(
+            f"--budget={duration(budget.seconds)}: expected more than {duration(budget.closing)}, "
+            "which the report and the network take. Give a minute or more."
+        )
     (experiment,) = as_begun([experiment], folder)
 
     # What can be known before any training: the pictures, and what the donor's features of some

@@ -17,7 +17,7 @@ import msgspec
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from transfer_keras.config import UserError, image_folders, one_line
+from transfer_keras.config import UserError, first_few, image_folders, one_line
 from transfer_keras.files import DamagedFile, open_to_append, read_json
 
 _INFO, _FEATURES = "dataset_info.json", "features.json"
@@ -84,8 +84,8 @@ def make_builder(
         if not found:
             raise UserError(f"--dataset={name}: {one_line(error, 300)}") from error
         raise UserError(
-            f"--dataset={name}: what is prepared in {folder} cannot be read "
-            f"({type(error).__name__}: {one_line(error, 200)}). Remove that folder, and it is made "
+            f"--dataset={name}: {first_few([*map(str, found)])} cannot be read "
+            f"({type(error).__name__}: {one_line(error, 200)}). Remove {folder}, and it is made "
             "again."
         ) from error
 

@@ -48,16 +48,17 @@ def load_trained(path: pathlib.Path, blueprint: keras.Model) -> keras.Model:
 
 
 def check_whole(path: pathlib.Path) -> None:
-    """Checks a network's file by the checksums in it; opens no network.
+    """Checks a network's file by the sizes and checksums in it; opens no network.
 
     Raises:
         UserError: if the file is damaged.
     """
     try:
+        surgery.check_weights_file(path, memory.most_memory())
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except _NO_ARCHIVE as error:
-        damaged = one_line(error)
+    except (surgery.UnreadableFile, *_NO_ARCHIVE) as error:
+        damaged = one_line(error).rstrip(".")
     if damaged:
         raise UserError(f"{path} cannot be used: it is damaged ({damaged}). {_advice(path)}.")
 

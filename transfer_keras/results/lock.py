@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from transfer_keras.config import UserError, one_line, printable
-from transfer_keras.files import open_to_append
+from transfer_keras.files import DamagedFile, open_to_append
 
 NAME = ".lock"
 _MOST = 200  # Characters that say who holds it.
@@ -28,6 +28,17 @@ def check_lock(folder: pathlib.Path) -> None:
     if path.exists() or path.is_symlink():
         with open_to_append(path, _REMEDY) as file:
             _take(file, folder)
+
+
+def check_place(folder: pathlib.Path) -> None:
+    """Refuses a folder where something else lies in the place of the lock.
+
+    Raises:
+        DamagedFile: then.
+    """
+    path = folder / NAME
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise DamagedFile(path, "is no regular file, expected a file", _REMEDY)
 
 
 @contextlib.contextmanager

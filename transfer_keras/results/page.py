@@ -52,6 +52,7 @@ def write_report(
         UserError: if the folder holds no study with a network that is done.
     """
     study = read_study(folder)
+    commands = repeat_commands(study.networks)
     if overlay_paper is None:
         overlay_paper = str(study.settings["dataset"]).partition("/")[0] in _IMAGENET
     output.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,7 @@ def write_report(
         columns=_COLUMNS,
         settings=study.settings,
         versions=study.versions,
-        commands=repeat_commands(study.networks),
+        commands=commands,
     )
     write_text(output / "report.html", page)
     lines = [f"Split {one['kind']}: {one['text']}" for one in recommendations]

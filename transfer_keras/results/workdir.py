@@ -215,8 +215,15 @@ class Workdir:
         return read_arrays(path).arrays
 
     def is_done(self, name: str) -> bool:
-        """Tells whether a treatment has all its files."""
+        """Tells whether a treatment has all its files.
+
+        Raises:
+            DamagedFile: if something else lies in the place of one.
+        """
         paths = (self / name / _ROW, self.network_path(name), self._predictions_path(name))
+        for path in paths:
+            if os.path.lexists(path) and not path.is_file():
+                raise DamagedFile(path, "is no regular file, expected a file", "Move it away.")
         return all(path.is_file() for path in paths)
 
     def _predictions_path(self, name: str) -> pathlib.Path:
@@ -294,14 +301,13 @@ class Workdir:
             DamagedFile: naming the first.
         """
         for treatment in treatments:
-            name = treatment.name
-            paths = (self / name / _ROW, self.network_path(name), self._predictions_path(name))
-            folder = self / name
+            folder, filters = self / treatment.name, self.filters_path(treatment.name)
             if os.path.lexists(folder) and not folder.is_dir():
                 raise DamagedFile(folder, "is no folder, and one is to be made", "Move it away.")
-            for path in (*paths, self.filters_path(name)):
-                if path.is_dir():
-                    raise DamagedFile(path, "is a folder, expected a file", "Move it away.")
+            if not self.is_done(treatment.name) and filters.is_dir():
+                raise DamagedFile(filters, "is a folder, expected a file", "Move it away.")
+        for folder in (self.path, *self.checkpoint_folders):
+            lock.check_place(folder)
 
     def clear_treatment(self, name: str) -> None:
         """Removes the files of a treatment that is not done; other files in its folder are left."""
