@@ -44,6 +44,7 @@ from transfer_keras.config.image_folders import (
     printable,
 )
 from transfer_keras.config.list_files import read_lines
+from transfer_keras.config.paths import is_url
 from transfer_keras.config.plan import Group, plan_groups
 from transfer_keras.config.sections import (
     MOST_SEEDS,
@@ -119,6 +120,7 @@ __all__ = [
     "image_folders",
     "is_picture",
     "is_treatment_name",
+    "is_url",
     "make_experiment",
     "markdown",
     "memory",

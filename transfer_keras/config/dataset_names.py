@@ -9,12 +9,12 @@ import re
 import zipfile
 from collections.abc import Sequence
 
+from transfer_keras.config import paths
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.image_folders import (
     FOLDER,
     LAYOUTS,
     MOST_CLASSES,
-    is_url,
     path_of,
     printable,
     split_folders,
@@ -52,7 +52,7 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
                 f"--dataset={text}: expected a path in UTF-8, without line breaks. Rename it, or "
                 "make a link to it."
             )
-        if is_url(name.removeprefix(FOLDER)):
+        if paths.is_url(name.removeprefix(FOLDER)):
             raise UserError(
                 f"--dataset={name}: expected a folder of this machine. Copy the pictures to one, "
                 "or mount that place."
@@ -69,7 +69,7 @@ def check(name: str, data_dir: str | None, division: Sequence[str] = ()) -> None
         return
     dataset, _, config = name.partition("/")
     folder = pathlib.Path(os.path.expanduser(data_dir)) if data_dir else None
-    if data_dir and (is_url(data_dir) or printable(data_dir) != data_dir):
+    if data_dir and (paths.is_url(data_dir) or printable(data_dir) != data_dir):
         raise UserError(
             f"--data_dir={printable(data_dir)}: expected a path of this machine, in UTF-8 and "
             "without line breaks. Copy the data to one."

@@ -2,11 +2,11 @@
 
 import os
 import pathlib
-import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
 from transfer_keras.config.errors import UserError
+from transfer_keras.config.paths import UNPRINTABLE
 from transfer_keras.config.text import first_few
 
 FOLDER = "folder:"  # Before the path of pictures; see `folder.Folder`.
@@ -17,9 +17,6 @@ _TRAIN, _VALIDATION, _TEST = ("train", "training"), ("val", "validation", "valid
 _LEFT_BY_MACS = "__MACOSX"  # In zips: a file of the same name beside each picture.
 # ImageNet-21k has 21,841 classes, iNaturalist 10,000.
 MOST_CLASSES = 100_000
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-# Categories of characters that break a line or command a terminal, and two lines' ends.
-_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 
 
 def path_of(name: str) -> pathlib.Path:
@@ -154,14 +151,9 @@ def printable(path: str | os.PathLike) -> str:
 
 
 def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in _UNPRINTABLE:
+    if unicodedata.category(character) not in UNPRINTABLE:
         return character
     return character.encode("unicode_escape").decode()
-
-
-def is_url(path: str | os.PathLike) -> bool:
-    """Tells whether a path names a place of another kind than a folder, as gs://bucket."""
-    return bool(_URL.match(os.fspath(path)))
 
 
 def normal_form(name: str) -> str:

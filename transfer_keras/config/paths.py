@@ -11,7 +11,7 @@ from transfer_keras.config.errors import UserError
 
 _SERVICE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # As s3:// or gs://.
 # Characters that end a line, steer a screen, or stand for bytes that are no text.
-_NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}
+UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 _MENDS = {
     errno.ELOOP: "its links lead round in a circle. Mend the links",
     errno.ENAMETOOLONG: "a name in it is longer than the file system takes. Give a shorter one",
@@ -24,7 +24,7 @@ def why_no_text(value: str) -> str | None:
     for character in value:
         if unicodedata.category(character) == "Cs":
             return "expected text in UTF-8. Rename what it names, or make a link to it"
-        if unicodedata.category(character) in _NO_TEXT:
+        if unicodedata.category(character) in UNPRINTABLE:
             return (
                 f"has a line break or another control character ({ascii(character)[1:-1]}). Rename "
                 "what it names, or make a link to it"
@@ -51,6 +51,11 @@ def why_no_path(path: str) -> str | None:
     except ValueError as error:  # Not to be written in the file system's encoding.
         return f"cannot be a path here ({error})"
     return None
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    """Tells whether a path names a place of another kind than a folder, as gs://bucket."""
+    return bool(_SERVICE.match(os.fspath(path)))
 
 
 def short_name(name: str, most: int) -> str:

@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from transfer_keras.config import DECODED, UserError, image_folders, printable, read_lines
+from transfer_keras.config import DECODED, UserError, image_folders, is_url, printable, read_lines
 
 VALIDATION = "validation.txt"  # Beside a network: the pictures that it was validated on.
 _LISTS = (".txt", ".lst")
@@ -23,7 +23,7 @@ def find_pictures(given: str) -> list[str]:
     Raises:
         UserError: if there is nothing, or no picture.
     """
-    if image_folders.is_url(given):
+    if is_url(given):
         raise UserError(
             f"--pictures={printable(given)}: expected a path of this machine. Copy them to one."
         )
