@@ -150,8 +150,8 @@ def test_classes_whose_pictures_were_exchanged_are_refused(tmp_path):
     with pytest.raises(UserError) as error:
         train(root, workdir, ("baseA", "baseB"))
     assert str(error.value) == (
-        f"--workdir={workdir}: its networks were trained on other data (contents differ). Give "
-        "another --workdir, or the data that it was begun with."
+        f"--workdir={workdir}: its networks were trained on other data (contents differ), says "
+        "experiment.json. Give another --workdir, or the data that it was begun with."
     )
     lock = workdir / ".lock"
     after = {path: path.stat().st_mtime_ns for path in workdir.rglob("*") if path.is_file()}

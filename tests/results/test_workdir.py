@@ -205,9 +205,14 @@ def test_folders_where_files_are_to_be_written(tmp_path):
     with pytest.raises(UserError, match=r"\.lock: is no regular file.* Remove it if no"):
         workdir.check_places(treatments)
     lock.unlink()
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(UserError, match="checkpoints: is no folder"):
+        workdir.check_places(treatments)
+    (tmp_path / "checkpoints").unlink()
     (tmp_path / "A3B").rmdir()
     (tmp_path / "A3B").symlink_to(tmp_path / "gone")
-    with pytest.raises(UserError, match="A3B: is no folder, and one is to be made"):
+    with pytest.raises(UserError, match="A3B: is a link, expected a folder"):
         workdir.check_places(treatments)
 
 

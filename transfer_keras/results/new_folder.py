@@ -1,10 +1,10 @@
-"""Whether a folder can become a workdir."""
+"""Whether a folder can become a workdir, or a folder in it."""
 
 import os
 import pathlib
 
 from transfer_keras.config import UserError
-from transfer_keras.files import is_partial
+from transfer_keras.files import DamagedFile, is_partial
 from transfer_keras.results import lock
 
 
@@ -25,6 +25,18 @@ def check_new_folder(folder: pathlib.Path, expected: str) -> None:
             f"--workdir={folder}: holds other files and no {expected}. Give a new or empty "
             "folder, or one of an earlier run."
         )
+
+
+def check_folder_place(folder: pathlib.Path) -> None:
+    """Refuses what lies in the place of a folder that is written to; a link is not followed.
+
+    Raises:
+        DamagedFile: then.
+    """
+    if folder.is_symlink():
+        raise DamagedFile(folder, "is a link, expected a folder", "Move it away.")
+    if folder.exists() and not folder.is_dir():
+        raise DamagedFile(folder, "is no folder, and one is to be made", "Move it away.")
 
 
 def _is_left_over(path: pathlib.Path) -> bool:

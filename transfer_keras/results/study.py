@@ -164,11 +164,11 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
         random TargetTask(split='0', target='B') 0 Role(family='AnB', n=3) 0.75
         >>> folder.cleanup()
     """
-    folder = folder.resolve()
+    given, folder = folder, folder.resolve()
     workdirs = _workdirs(folder)
     if not workdirs:
         raise UserError(
-            f"--workdir={folder}: no {EXPERIMENT_FILE} here or one folder below. Give the workdir "
+            f"--workdir={given}: no {EXPERIMENT_FILE} here or one folder below. Give the workdir "
             "of an experiment, or the folder of a study."
         )
 
@@ -195,7 +195,7 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
             answers.append(_Answers(network, label, predicted))
     networks = [each.network for each in answers]
     if not networks:
-        raise UserError(f"--workdir={folder}: no network is done yet. Come back later.")
+        raise UserError(f"--workdir={given}: no network is done yet. Come back later.")
     if len({network.seed for network in networks}) == 1:  # One fold by itself.
         folds = 1
     trained = [each for each in answers if each.network.trained]

@@ -45,7 +45,7 @@ from transfer_keras.results.facts import (
     differing_settings,
     read_facts,
 )
-from transfer_keras.results.new_folder import check_new_folder
+from transfer_keras.results.new_folder import check_folder_place, check_new_folder
 from transfer_keras.results.pixel_statistics import read_pixels
 from transfer_keras.results.rows import Row
 
@@ -56,6 +56,7 @@ _PREDICTIONS = "predictions"
 _PIXELS = "pixels"
 _FILTERS = "filters.png"
 _CHECKPOINTS = "checkpoints"
+_FOLDERS = (_CHECKPOINTS, "experiment", "curve")
 _SUFFIXES = (".safetensors", ".npz")
 # The names of all files that this program writes in a treatment's folder.
 _OF_TREATMENT = re.compile(
@@ -179,8 +180,8 @@ class Workdir:
         if differing:
             raise UserError(
                 f"--workdir={self}: its networks were trained on other data "
-                f"({', '.join(differing)} differ). Give another --workdir, or the data that it was "
-                "begun with."
+                f"({', '.join(differing)} differ), says {EXPERIMENT_FILE}. Give another --workdir, "
+                "or the data that it was begun with."
             )
 
     def network_path(self, name: str) -> pathlib.Path:
@@ -300,12 +301,12 @@ class Workdir:
         Raises:
             DamagedFile: naming the first.
         """
-        for treatment in treatments:
-            folder, filters = self / treatment.name, self.filters_path(treatment.name)
-            if os.path.lexists(folder) and not folder.is_dir():
-                raise DamagedFile(folder, "is no folder, and one is to be made", "Move it away.")
-            if not self.is_done(treatment.name) and filters.is_dir():
-                raise DamagedFile(filters, "is a folder, expected a file", "Move it away.")
+        for treatment in self.missing(treatments):
+            check_folder_place(self / treatment.name)
+            if (path := self.filters_path(treatment.name)).is_dir():
+                raise DamagedFile(path, "is a folder, expected a file", "Move it away.")
+        for name in _FOLDERS:
+            check_folder_place(self / name)
         for folder in (self.path, *self.checkpoint_folders):
             lock.check_place(folder)
 
