@@ -151,6 +151,8 @@ def _refuse(message: str) -> None:
 
 def _exit_with(message: str, status: int) -> None:
     with contextlib.suppress(OSError):  # Nobody may be there to read it.
+        sys.stdout.flush()  # Where both go to one file, this is the last line.
+    with contextlib.suppress(OSError):
         print(message, file=sys.stderr)
     _end(status)
 
