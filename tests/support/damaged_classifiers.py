@@ -1,5 +1,6 @@
 """Classifiers of `advise` that are damaged, each with the beginning of what is said of it."""
 
+import os
 import zipfile
 
 
@@ -28,6 +29,8 @@ def facts_with(name, text):
 
 DAMAGES = {
     "gone": (lambda network, path: path, "cannot be read (No such file or directory)"),
+    "a pipe": (lambda network, path: os.mkfifo(path), "is no regular file, expected a file"),
+    "a folder": (lambda network, path: path.mkdir(), "is a folder, expected a file"),
     "text": (lambda network, path: path.write_text("no network"), "is no Keras network"),
     "older": (lambda n, path: changed(n, path, transfer_keras=None), "has no names of classes"),
     "no JSON": (lambda n, path: changed(n, path, transfer_keras=b"{"), "what is known of it is d"),

@@ -13,7 +13,7 @@ import msgspec
 from transfer_keras import surgery
 from transfer_keras.config import UserError, choices, one_line
 from transfer_keras.datasets import Preprocessing
-from transfer_keras.files import DamagedFile, check_json, write_whole
+from transfer_keras.files import DamagedFile, check_json, open_regular, write_whole
 from transfer_keras.networks import pretrained
 
 _MEMBER = "transfer_keras.json"  # Keras ignores it.
@@ -91,8 +91,11 @@ def read_facts(path: pathlib.Path) -> NetworkFacts:
     """
     expected = "Expected the best.keras of advise"
     try:
-        with zipfile.ZipFile(path) as archive:
+        # A pipe would block.
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             content = surgery.read_member(archive, _MEMBER)
+    except DamagedFile as error:
+        raise UserError(f"--network={path}: {error.found}. {expected}.") from error
     except OSError as error:
         raise UserError(
             f"--network={path}: cannot be read ({error.strerror}). {expected}."

@@ -87,6 +87,8 @@ def open_file(path: pathlib.Path, advice: str, *, custom_objects: str | None = N
     Raises:
         UserError: if the file is damaged or holds code, or a class is not known.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # A pipe would block.
+        raise UserError(f"{path} cannot be used: it is no regular file. {advice}.")
     import_hub_of(path)
     try:
         return surgery.load(path, most_bytes=memory.most_memory())
