@@ -14,7 +14,7 @@ from transfer_keras import surgery
 from transfer_keras.config import UserError, one_line
 
 # What comes of a file that is no zip, or a damaged one.
-_NO_ARCHIVE = (
+NO_ARCHIVE = (
     *(OSError, EOFError, KeyError, RuntimeError, ValueError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
@@ -29,7 +29,7 @@ def import_hub_of(path: pathlib.Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             needed = b"keras_hub" in surgery.read_member(archive, "config.json")
-    except _NO_ARCHIVE:
+    except NO_ARCHIVE:
         return  # `surgery.load` says what is wrong with it.
     if needed:
         try:

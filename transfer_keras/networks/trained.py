@@ -4,18 +4,13 @@ import itertools
 import pathlib
 import re
 import zipfile
-import zlib
 
 import keras
 
 from transfer_keras import surgery
 from transfer_keras.config import UserError, memory, one_line
-from transfer_keras.networks.custom_classes import import_hub_of
+from transfer_keras.networks.custom_classes import NO_ARCHIVE, import_hub_of
 
-_NO_ARCHIVE = (
-    OSError, EOFError, NotImplementedError, RuntimeError, ValueError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 # How `surgery.load` names what it does not know.
 _UNKNOWN = re.compile(
     r"\w+ '(\S+)' is neither Keras's own|is of class '(\S+)', which Keras does not"
@@ -57,7 +52,7 @@ def check_whole(path: pathlib.Path) -> None:
         surgery.check_weights_file(path, memory.most_memory())
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (surgery.UnreadableFile, *_NO_ARCHIVE) as error:
+    except (surgery.UnreadableFile, *NO_ARCHIVE) as error:
         damaged = one_line(error).rstrip(".")
     if damaged:
         raise UserError(f"{path} cannot be used: it is damaged ({damaged}). {_advice(path)}.")
