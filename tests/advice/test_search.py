@@ -249,7 +249,7 @@ def test_few_pictures_have_no_estimates(tmp_path, monkeypatch):
             path.unlink()
     logged = []
     with pytest.raises(Planned):
-        run(experiment, tmp_path / "advice", seconds=1, fixed=(), logged=logged)
+        run(experiment, tmp_path / "advice", fixed=(), logged=logged)
     says = "No transferability estimates: they need 4 pictures of two classes, or more."
     assert says in logged
 
