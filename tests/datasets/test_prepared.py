@@ -1,5 +1,6 @@
 import fcntl
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -166,6 +167,11 @@ def make_folder(path):
     path.mkdir()
 
 
+def make_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 EVEN = [k % 4 for k in range(40)]
 INFO, FEATURES = "dataset_info.json", "features.json"
 DAMAGES = [
@@ -174,6 +180,11 @@ DAMAGES = [
         r"/dataset_info\.json: is damaged: Input data was trunc",
     ),
     (lambda f: make_folder(f / INFO), r"/dataset_info\.json: is a folder, expected a file"),
+    *(
+        (lambda f, name=name: make_pipe(f / name), rf"/{re.escape(name)}: is no regular file")
+        for name in (INFO, FEATURES, "label.labels.txt")
+    ),
+    (lambda f: make_pipe(next(f.glob("*-train.tfrecord*"))), r"-train\.tfrecord.* is no file"),
     (
         lambda f: change(f / INFO, lambda info: info["splits"][0].update(shardLengths=["-1"])),
         r"/dataset_info\.json: is damaged: Expected `str` matching .*shardLengths",

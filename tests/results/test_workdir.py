@@ -196,6 +196,11 @@ def test_folders_where_files_are_to_be_written(tmp_path):
         with pytest.raises(UserError, match=rf"{name}: is {found}, expected a file\. Move it"):
             workdir.check_places(treatments)
         folder.rmdir()
+    for name in ("run.flags", "curve.png"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(UserError, match=rf"{name}: is a folder, expected a file\. Move it"):
+            workdir.check_places(treatments)
+        (tmp_path / name).rmdir()
     os.mkfifo(tmp_path / "A3B" / "row.json")
     with pytest.raises(UserError, match=r"row\.json: is no regular file"):
         workdir.missing(treatments)

@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from transfer_keras.config import UserError, first_few, image_folders, one_line
-from transfer_keras.files import DamagedFile, open_to_append, read_json
+from transfer_keras.files import DamagedFile, open_regular, open_to_append, read_json
 
 _INFO, _FEATURES = "dataset_info.json", "features.json"
 # TFDS imports the module of any class that a file of features names.
@@ -70,6 +70,9 @@ def make_builder(
     """
     root = pathlib.Path(os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR))
     folder = root / name.partition("/")[0]
+    # TFDS opens these as it makes the builder, and would wait for a pipe without end.
+    for path in (*_find_files(folder, "*.json"), *_find_files(folder, "*.txt")):
+        open_regular(path, _remedy(path)).close()
     _check_features(folder)
     try:
         return make(*args, data_dir=data_dir, **kwargs)
@@ -245,7 +248,8 @@ def _check_feature(path: pathlib.Path, feature: object) -> None:
 
 
 def _find_files(folder: pathlib.Path, name: str) -> list[pathlib.Path]:
-    """Finds files of a name in the folders of a dataset's versions: dataset/[config/]version."""
+    """Finds files of a name, or pattern, in the folders of a dataset's versions:
+    dataset/[config/]version."""
     return sorted([*folder.glob(f"*/{name}"), *folder.glob(f"*/*/{name}")])
 
 

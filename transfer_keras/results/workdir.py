@@ -57,6 +57,7 @@ _PIXELS = "pixels"
 _FILTERS = "filters.png"
 _CHECKPOINTS = "checkpoints"
 _FOLDERS = (_CHECKPOINTS, "experiment", "curve")
+_FILES = ("run.flags", "curve.png")  # That are written without a look at what was there.
 _SUFFIXES = (".safetensors", ".npz")
 # The names of all files that this program writes in a treatment's folder.
 _OF_TREATMENT = re.compile(
@@ -301,12 +302,12 @@ class Workdir:
         Raises:
             DamagedFile: naming the first.
         """
-        for treatment in self.missing(treatments):
-            check_folder_place(self / treatment.name)
-            if (path := self.filters_path(treatment.name)).is_dir():
-                raise DamagedFile(path, "is a folder, expected a file", "Move it away.")
-        for name in _FOLDERS:
+        names = [treatment.name for treatment in self.missing(treatments)]
+        for name in (*names, *_FOLDERS):
             check_folder_place(self / name)
+        for path in (*map(self.filters_path, names), *(self / name for name in _FILES)):
+            if path.is_dir():
+                raise DamagedFile(path, "is a folder, expected a file", "Move it away.")
         for folder in (self.path, *self.checkpoint_folders):
             lock.check_place(folder)
 
