@@ -54,7 +54,7 @@ def main(_) -> None:
         if _SCENARIO.value:
             every = [each for each in every if each.scenario in _SCENARIO.value]
         counted = run(every, folder, pathlib.Path(scratch))
-    write(counted)
+    print(f"\n{write(counted)}")
     sys.exit(any(outcome.outcome in outcomes.BAD for _, outcome in counted))
 
 
@@ -78,16 +78,20 @@ def run(every, folder, scratch):
             print(f"{seen.total()} {outcome.outcome}: {each} {outcome.why}"[:900], flush=True)
         return each, outcome
 
+    counted = []
     with concurrent.futures.ThreadPoolExecutor(len(farms)) as pool:
-        counted = [pair for pair in pool.map(judge, every) if pair]
+        for pair in filter(None, pool.map(judge, every)):
+            counted.append(pair)
+            if not len(counted) % 500:  # What is counted stays if this ends too early.
+                write(counted)
     for farm in farms:
         with farm:
             pass
     return counted
 
 
-def write(counted) -> None:
-    """Writes the tables and the damages that did not end well."""
+def write(counted) -> str:
+    """Writes the tables and the damages that did not end well; gives the table by kind."""
     tables = [
         outcomes.table(counted, key)
         for key in (lambda one: one.kind, lambda one: one.operation[0], lambda one: one.scenario)
@@ -108,7 +112,7 @@ def write(counted) -> None:
         by_kind[each.kind][outcome.outcome] += 1
     facts = {"examples": len(counted), "totals": totals, "by kind": by_kind, "bad": bad}
     pathlib.Path(f"{_OUTPUT.value}.json").write_text(json.dumps(facts, indent=1) + "\n")
-    print(f"\n{tables[0]}\n\n{dict(totals)}")
+    return f"{tables[0]}\n\n{dict(totals)}"
 
 
 if __name__ == "__main__":

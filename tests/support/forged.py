@@ -105,6 +105,11 @@ class _Code:
         return (exec, ("import pathlib; pathlib.Path('outside/ran').touch()",))
 
 
+def _large(dtype):
+    """Gives a number that no index, label or count is."""
+    return min(10**9, np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 10**9
+
+
 def _changed(array, change):
     """Gives another array in place of one."""
     flat = np.asarray(array)
@@ -115,8 +120,9 @@ def _changed(array, change):
         "shorter": lambda: flat[:-1] if flat.ndim and len(flat) else flat[None],
         "another axis": lambda: flat[None],
         "empty": lambda: flat[:0] if flat.ndim else np.zeros(0, flat.dtype),
-        "negative": lambda: -1 - np.abs(flat) if number else flat[None],
-        "out of range": lambda: flat + (10**9 if number else 0) if number else flat[None],
+        # Integers without a sign wrap around.
+        "negative": lambda: -np.abs(flat) - np.ones_like(flat) if number else flat[None],
+        "out of range": lambda: flat + _large(flat.dtype) if number else flat[None],
         "nan": lambda: np.full(flat.shape, np.nan),
         "complex": lambda: np.full(flat.shape, 1j),
     }
