@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -80,6 +81,38 @@ def test_a_truncated_one_is_set_aside(tmp_path, length):
     assert len(warnings) == 2
 
 
+@pytest.mark.parametrize("name", ["0000000002.safetensors", "0000000002.npz"])
+@pytest.mark.parametrize("kind", ["a folder", "a link to a folder", "a link to nothing", "a pipe"])
+def test_what_lies_in_the_place_of_one_is_set_aside(tmp_path, kind, name):
+    folder, elsewhere = tmp_path / "group", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "mine").touch()
+    checkpoints, warnings = made(folder)
+    for step in (1, 2):
+        checkpoints.save(step, ARRAYS, {"step": step})
+    (folder / "0000000002.safetensors").unlink()
+    path = folder / name
+    if kind == "a folder":
+        path.mkdir()
+        (path / "mine").touch()
+    elif kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(elsewhere if kind == "a link to a folder" else "nothing")
+    assert checkpoints.latest()[1]["step"] == 1
+    assert len(warnings) == 1
+    assert re.search(rf"{name} is .*: set aside as 0000000002\.damaged\.$", warnings[0])
+    assert (elsewhere / "mine").exists()
+    assert (folder / "0000000002.damaged" / "mine").exists() == (
+        kind in ("a folder", "a link to a folder")
+    )
+    checkpoints.save(2, ARRAYS, {"step": 2})
+    checkpoints.save(3, ARRAYS, {"step": 3})
+    assert checkpoints.latest()[1]["step"] == 3
+    assert len(warnings) == 1
+
+
 def test_a_write_that_fails_leaves_the_old_ones(tmp_path, monkeypatch):
     checkpoints, _ = made(tmp_path)
     checkpoints.save(1, ARRAYS, {"step": 1})
@@ -120,8 +153,7 @@ def test_what_is_no_checkpoint_is_left(tmp_path):
     checkpoints, warnings = made(tmp_path)
     for name in ("notes.npz", ".DS_Store", "mine.safetensors"):
         (tmp_path / name).write_text("mine")
-    for step in (0, 4):
-        (tmp_path / f"{step:010d}.safetensors").mkdir()
+    (tmp_path / "0000000000.safetensors").mkdir()
     for step in (1, 2, 3):
         checkpoints.save(step, ARRAYS, {"step": step})
     assert checkpoints.latest()[1] == {"step": 3}

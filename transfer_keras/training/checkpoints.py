@@ -53,7 +53,7 @@ class Checkpoints:
         named = {f"{place:06d}": array for place, array in enumerate(arrays)}
         write_arrays(self._folder / f"{step:010d}.safetensors", named, _as_json(facts))
         _flush_folder(self._folder)
-        for old in self._paths()[:-_KEPT]:
+        for old in [path for path in self._paths() if path.is_file()][:-_KEPT]:
             old.unlink()
         self._last = time.monotonic()
 
@@ -70,15 +70,20 @@ class Checkpoints:
                     raise DamagedFile(path, "is damaged: it does not tell its step")
                 return [arrays[name] for name in sorted(arrays)], _from_json(facts)
             except DamagedFile as error:
-                aside = path.with_suffix(".damaged")
-                path.replace(aside)
-                self._warn(f"Checkpoint {path} {error.found}: set aside as {aside.name}.")
+                self._set_aside(path, error.found)
+            except FileNotFoundError:
+                self._set_aside(path, "is a link to nothing")
         return None
+
+    def _set_aside(self, path: pathlib.Path, found: str) -> None:
+        """Renames what cannot be read, be it a folder or a link, which lose nothing by that."""
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        self._warn(f"Checkpoint {path} {found}: set aside as {aside.name}.")
 
     def _paths(self) -> list[pathlib.Path]:
         """Lists the checkpoints, the earliest first."""
-        paths = (path for path in self._folder.glob("*") if _NAME.fullmatch(path.name))
-        return sorted(path for path in paths if path.is_file())
+        return sorted(path for path in self._folder.glob("*") if _NAME.fullmatch(path.name))
 
 
 def _as_json(value: Any) -> Any:
