@@ -6,6 +6,7 @@ from support.studies import SETTINGS, write_experiment, write_study
 from transfer_keras.config import UserError
 from transfer_keras.results import Workdir, study
 from transfer_keras.results.comparison import TargetTask
+from transfer_keras.results.page import write_report
 from transfer_keras.results.roles import BASE, Role
 from transfer_keras.results.study import Kind, check_study, read_study
 
@@ -61,6 +62,22 @@ def test_nothing_there(tmp_path):
         read_study(tmp_path)
     write_experiment(tmp_path / "one", split="0", seed=0, levels={})
     with pytest.raises(UserError, match="no network is done yet"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["predictions.safetensors", "network.keras"])
+def test_networks_of_which_a_file_was_removed(tmp_path, name):
+    write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseB": 0.5, "A2B": 0.4})
+    assert not read_study(tmp_path).incomplete
+    path = tmp_path / "one" / "A2B" / name
+    path.unlink()
+    read = read_study(tmp_path)
+    assert read.incomplete == [path]
+    assert [network.row.treatment for network in read.networks] == ["baseB"]
+    text = write_report(tmp_path, tmp_path / "report")
+    assert text.startswith(f"Left out, because a file is missing that was there: {path}\n")
+    (tmp_path / "one" / "baseB" / name).unlink()
+    with pytest.raises(UserError, match=rf"no network has all its files; .*A2B/{name} is missing"):
         read_study(tmp_path)
 
 

@@ -3,9 +3,9 @@
 import hashlib
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from transfer_keras.files import DamagedFile, read_json, remove_folder
+from transfer_keras.files import DamagedFile, read_json, remove_folder, set_aside
 
 # The names of the treatments of the group.
 NAMES = "group.json"
@@ -40,6 +40,27 @@ def read_names(folder: pathlib.Path) -> tuple[str, ...]:
     if not names or folder_of(folder.parent, names) != folder:
         raise DamagedFile(path, "names other treatments than its folder is for")
     return names
+
+
+def may_go_on(
+    folder: pathlib.Path, is_done: Callable[[str], bool], log: Callable[[str], None]
+) -> bool:
+    """Tells whether a group's checkpoints may still be needed; a damaged file of names is renamed.
+
+    Args:
+        folder: of the group.
+        is_done: tells of a treatment's name whether it has all its files.
+        log: called with a line for a damaged file.
+    """
+    path = folder / NAMES
+    try:
+        if path.exists():
+            return not all(map(is_done, read_names(folder)))
+    except DamagedFile as error:
+        set_aside(error, log, "the group is planned again")
+        return True
+    is_aside = path.with_name(f"{path.name}.damaged").exists()
+    return is_aside and not is_done(folder.name.partition("-")[0])
 
 
 def remove_group_folder(folder: pathlib.Path) -> None:

@@ -9,7 +9,14 @@ import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from transfer_keras.config import DONOR_SPLIT, cell, choices, render_template
+from transfer_keras.config import (
+    DONOR_SPLIT,
+    cell,
+    choices,
+    first_few,
+    printable,
+    render_template,
+)
 from transfer_keras.files import write_text, write_whole
 from transfer_keras.results import charts, findings, paper, planning
 from transfer_keras.results.commands import repeat_commands
@@ -46,7 +53,8 @@ def write_report(
         notes: lines for the page, on how the networks were trained.
 
     Returns:
-        The recommendation, a sentence for each kind of split, and the plan.
+        The recommendation, a sentence for each kind of split, and the plan; before it, what of the
+        networks is missing.
 
     Raises:
         UserError: if the folder holds no study with a network that is done.
@@ -91,6 +99,9 @@ def write_report(
     write_text(output / "report.html", page)
     lines = [f"Split {one['kind']}: {one['text']}" for one in recommendations]
     lines = lines or ["No frozen transfer (AnB) yet, of which advice could be given."]
+    if study.incomplete:
+        missing = first_few([printable(path) for path in study.incomplete])
+        lines.insert(0, f"Left out, because a file is missing that was there: {missing}")
     for one in plans:
         lines += [f"\nSplit {one['kind']}, with a margin of {points(margin)}:", one["table"]]
     return "\n".join(lines)

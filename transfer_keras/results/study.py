@@ -16,6 +16,7 @@ from transfer_keras.config import (
     defaults,
     is_treatment_name,
     parse_treatment,
+    printable,
 )
 from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask
 from transfer_keras.results.measure import TOP1, image_scores
@@ -106,6 +107,7 @@ class Study(NamedTuple):
         networks: all that are done, by workdir and treatment.
         runs: kind of split -> the results of its networks that learned.
         all_runs: the same with those that did not, as they were tested.
+        incomplete: files that someone removed from networks that were done and are left out.
     """
 
     settings: Mapping[str, object]
@@ -113,6 +115,7 @@ class Study(NamedTuple):
     networks: list[Network]
     runs: Mapping[Kind, Runs]
     all_runs: Mapping[Kind, Runs]
+    incomplete: Sequence[pathlib.Path] = ()
 
     def runs_of(self, kind: Kind) -> Runs:
         """Gives the results of one kind of split; empty where none of its networks learned."""
@@ -194,13 +197,24 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
             _check_images(network, expected, label)
             answers.append(_Answers(network, label, predicted))
     networks = [each.network for each in answers]
+    incomplete = [
+        path
+        for workdir in workdirs
+        for name in filter(is_treatment_name, workdir.with_row)
+        for path in workdir.missing_files(name)
+    ]
+    if not networks and incomplete:
+        raise UserError(
+            f"--workdir={given}: no network has all its files; {printable(incomplete[0])} is "
+            "missing. Repeat the training, which makes again what is missing."
+        )
     if not networks:
         raise UserError(f"--workdir={given}: no network is done yet. Come back later.")
     if len({network.seed for network in networks}) == 1:  # One fold by itself.
         folds = 1
     trained = [each for each in answers if each.network.trained]
     by_kind, all_by_kind = (_make_runs(each, folds, measure) for each in (trained, answers))
-    return Study(settings, facts[0]["versions"], networks, by_kind, all_by_kind)
+    return Study(settings, facts[0]["versions"], networks, by_kind, all_by_kind, incomplete)
 
 
 class _Answers(NamedTuple):

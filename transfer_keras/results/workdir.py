@@ -217,7 +217,11 @@ class Workdir:
         return read_arrays(path).arrays
 
     def is_done(self, name: str) -> bool:
-        """Tells whether a treatment has all its files.
+        """Tells whether a treatment has all its files; raises as `missing_files`."""
+        return not self.missing_files(name)
+
+    def missing_files(self, name: str) -> list[pathlib.Path]:
+        """Lists the files that a treatment lacks; without its row, it is not done yet.
 
         Raises:
             DamagedFile: if something else lies in the place of one.
@@ -226,7 +230,7 @@ class Workdir:
         for path in paths:
             if os.path.lexists(path) and not path.is_file():
                 raise DamagedFile(path, "is no regular file, expected a file", "Move it away.")
-        return all(path.is_file() for path in paths)
+        return [path for path in paths if not path.is_file()]
 
     def _predictions_path(self, name: str) -> pathlib.Path:
         return self._arrays_path(f"{name}/{_PREDICTIONS}")
@@ -239,8 +243,12 @@ class Workdir:
     @property
     def done(self) -> list[str]:
         """Lists the names of all treatments that are done, in alphabetical order."""
-        names = (path.parent.name for path in self.path.glob(f"*/{_ROW}"))
-        return sorted(name for name in names if self.is_done(name))
+        return [name for name in self.with_row if self.is_done(name)]
+
+    @property
+    def with_row(self) -> list[str]:
+        """Lists those with a row, whose other files someone may have removed since."""
+        return sorted(path.parent.name for path in self.path.glob(f"*/{_ROW}"))
 
     def missing(self, treatments: Iterable[Treatment]) -> list[Treatment]:
         """Lists those treatments that are not done yet, in the order given."""
@@ -360,15 +368,7 @@ class Workdir:
         """
         remove_files(self.path)
         for folder in self.checkpoint_folders:
-            path = folder / group_folders.NAMES
-            try:
-                if path.exists() and not all(map(self.is_done, group_folders.read_names(folder))):
-                    continue
-            except DamagedFile as error:
-                set_aside(error, log, "the group is planned again")
-                continue
-            is_aside = not path.exists() and path.with_name(f"{path.name}.damaged").exists()
-            if not is_aside or self.is_done(folder.name.partition("-")[0]):
+            if not group_folders.may_go_on(folder, self.is_done, log):
                 group_folders.remove_group_folder(folder)
 
     @property
