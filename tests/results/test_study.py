@@ -1,3 +1,7 @@
+import os
+import pathlib
+import shutil
+
 import numpy as np
 import pytest
 from support.rows import make_row
@@ -79,6 +83,22 @@ def test_networks_of_which_a_file_was_removed(tmp_path, name):
     (tmp_path / "one" / "baseB" / name).unlink()
     with pytest.raises(UserError, match=rf"no network has all its files; .*A2B/{name} is missing"):
         read_study(tmp_path)
+
+
+def test_what_lies_in_the_place_of_a_networks_files_is_named(tmp_path):
+    write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseB": 0.5, "A2B": 0.4})
+    row = tmp_path / "one" / "A2B" / "row.json"
+    row.rename(tmp_path / "row")
+    row.symlink_to("nothing")
+    with pytest.raises(UserError, match=r"A2B/row\.json: is no regular file, expected a file"):
+        read_study(tmp_path)
+    shutil.rmtree(row.parent)
+    for make in (os.mkfifo, pathlib.Path.touch, lambda path: path.symlink_to("nothing")):
+        make(row.parent)
+        with pytest.raises(UserError, match="A2B: is no folder, expected that of a network"):
+            read_study(tmp_path)
+        row.parent.unlink()
+    assert len(read_study(tmp_path).networks) == 1
 
 
 def test_a_damaged_experiment(tmp_path):

@@ -1,9 +1,9 @@
-"""Whether a folder can become a workdir, or a folder in it."""
+"""Whether a folder can become a workdir, or a folder in it; and which of these there are."""
 
 import os
 import pathlib
 
-from transfer_keras.config import UserError
+from transfer_keras.config import UserError, is_treatment_name
 from transfer_keras.files import DamagedFile, is_partial
 from transfer_keras.results import lock
 
@@ -37,6 +37,21 @@ def check_folder_place(folder: pathlib.Path) -> None:
         raise DamagedFile(folder, "is a link, expected a folder", "Move it away.")
     if folder.exists() and not folder.is_dir():
         raise DamagedFile(folder, "is no folder, and one is to be made", "Move it away.")
+
+
+def names_of_folders(folder: pathlib.Path, file: str) -> list[str]:
+    """Lists the names of the folders in a workdir that have a file of a name, sorted.
+
+    Raises:
+        DamagedFile: if something else lies in the place of a network's folder.
+    """
+    names = []
+    for path in folder.glob("*"):
+        if is_treatment_name(path.name) and not path.is_dir():
+            raise DamagedFile(path, "is no folder, expected that of a network", "Move it away.")
+        if os.path.lexists(path / file):
+            names.append(path.name)
+    return sorted(names)
 
 
 def _is_left_over(path: pathlib.Path) -> bool:

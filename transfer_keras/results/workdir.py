@@ -45,7 +45,7 @@ from transfer_keras.results.facts import (
     differing_settings,
     read_facts,
 )
-from transfer_keras.results.new_folder import check_folder_place, check_new_folder
+from transfer_keras.results.new_folder import check_folder_place, check_new_folder, names_of_folders
 from transfer_keras.results.pixel_statistics import read_pixels
 from transfer_keras.results.rows import Row
 
@@ -248,7 +248,7 @@ class Workdir:
     @property
     def with_row(self) -> list[str]:
         """Lists those with a row, whose other files someone may have removed since."""
-        return sorted(path.parent.name for path in self.path.glob(f"*/{_ROW}"))
+        return names_of_folders(self.path, _ROW)
 
     def missing(self, treatments: Iterable[Treatment]) -> list[Treatment]:
         """Lists those treatments that are not done yet, in the order given."""
