@@ -8,6 +8,7 @@ from support.rows import make_row
 from support.studies import SETTINGS, write_experiment, write_study
 
 from transfer_keras.config import UserError
+from transfer_keras.files import read_arrays, write_arrays
 from transfer_keras.results import Workdir, study
 from transfer_keras.results.comparison import TargetTask
 from transfer_keras.results.page import write_report
@@ -83,6 +84,24 @@ def test_networks_of_which_a_file_was_removed(tmp_path, name):
     (tmp_path / "one" / "baseB" / name).unlink()
     with pytest.raises(UserError, match=rf"no network has all its files; .*A2B/{name} is missing"):
         read_study(tmp_path)
+
+
+def test_experiments_whose_files_were_exchanged_are_named(tmp_path):
+    write_study(tmp_path, splits=["0"], seeds=[0, 1])
+    one, other = (tmp_path / name / "experiment.json" for name in ("split0-seed0", "split0-seed1"))
+    texts = one.read_text(), other.read_text()
+    one.write_text(texts[1])
+    other.write_text(texts[0])
+    says = r"another experiment than experiment\.json says: its seed is 0, expected 1\. Put back"
+    with pytest.raises(UserError, match=says):
+        read_study(tmp_path)
+
+
+def test_predictions_that_do_not_say_their_experiment_are_read(tmp_path):
+    write_experiment(tmp_path / "one", split="0", seed=0, levels={"baseB": 0.5})
+    path = tmp_path / "one" / "baseB" / "predictions.safetensors"
+    write_arrays(path, read_arrays(path).arrays, {"treatment": "baseB"})
+    assert len(read_study(tmp_path).networks) == 1
 
 
 def test_what_lies_in_the_place_of_a_networks_files_is_named(tmp_path):

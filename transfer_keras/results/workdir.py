@@ -47,6 +47,7 @@ from transfer_keras.results.facts import (
 )
 from transfer_keras.results.new_folder import check_folder_place, check_new_folder, names_of_folders
 from transfer_keras.results.pixel_statistics import read_pixels
+from transfer_keras.results.predictions import read_predictions, write_predictions
 from transfer_keras.results.rows import Row
 
 EXPERIMENT_FILE = "experiment.json"
@@ -290,19 +291,16 @@ class Workdir:
             DamagedFile: if the file is damaged, or does not belong to the row.
         """
         path, row = self._predictions_path(name), row or self.row(name)
-        arrays, of_network = read_arrays(path, _AGAIN)
-        # Version 0.1.0 did not write whose they are.
-        if of_network not in (None, {"treatment": name}):
-            raise DamagedFile(path, "holds the predictions of another network", _AGAIN)
-        label, predicted = arrays.get("label"), arrays.get("predicted")
-        if fault := row.fault_of(label, predicted):
-            raise DamagedFile(path, fault, _AGAIN)
-        return label, predicted
+        return read_predictions(path, self._settings, row, _AGAIN)
 
     def write_predictions(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes what a network predicts for the test images: arrays with one entry an image."""
         path = self / name / f"{_PREDICTIONS}{_SUFFIXES[0]}"
-        write_arrays(path, arrays, {"treatment": name})
+        write_predictions(path, name, self._settings, arrays)
+
+    @property
+    def _settings(self) -> Mapping[str, object]:
+        return self.read_facts()["settings"] if self.has_facts else {}
 
     def check_places(self, treatments: Iterable[Treatment]) -> None:
         """Refuses what lies in the way of the files of treatments; writes nothing.
