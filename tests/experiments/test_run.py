@@ -197,6 +197,16 @@ def test_the_same_again_is_bit_equal_whatever_else_was_asked(workdir, settings, 
     assert not any(np.array_equal(first[key], again[key]) for key in first)
 
 
+def test_a_file_that_was_removed_is_made_again_and_told(workdir, settings, tmp_path):
+    copy, lines = Workdir(shutil.copytree(workdir, tmp_path / "copy")), []
+    path = copy / "baseB" / "predictions.safetensors"
+    path.unlink()
+    run_experiment(make_experiment(["baseB"], **settings), copy, log=lines.append)
+    assert f"baseB is trained again, because this is missing that was there: {path}" in lines
+    before, after = (f.predictions("baseB") for f in (Workdir(workdir), copy))
+    assert all(map(np.array_equal, before, after))
+
+
 def test_another_dataset_under_the_same_settings_is_refused(workdir, settings):
     path = workdir / "experiment.json"
     before = path.read_text()

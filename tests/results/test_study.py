@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -92,8 +93,27 @@ def test_experiments_whose_files_were_exchanged_are_named(tmp_path):
     texts = one.read_text(), other.read_text()
     one.write_text(texts[1])
     other.write_text(texts[0])
-    says = r"another experiment than experiment\.json says: its seed is 0, expected 1\. Put back"
+    says = r"experiment\.json do not belong together: seed is 0 here, 1 there\. Put back"
     with pytest.raises(UserError, match=says):
+        read_study(tmp_path)
+
+
+def test_rows_that_were_exchanged_are_named(tmp_path):
+    """Though the networks are right as often."""
+    for seed, loss in ((0, 0.5), (1, 0.25)):
+        folder = tmp_path / f"split0-seed{seed}"
+        write_experiment(folder, split="0", seed=seed, levels={"baseB": 1.1})
+        workdir = Workdir(folder)
+        row = dataclasses.replace(workdir.row("baseB"), loss=loss)
+        label, predicted = workdir.predictions("baseB")
+        workdir.write_predictions("baseB", {"label": label, "predicted": predicted}, loss)
+        workdir.write_row(row)
+    assert len(read_study(tmp_path).networks) == 2
+    one, other = (tmp_path / f"split0-seed{seed}" / "baseB" / "row.json" for seed in (0, 1))
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(
+        UserError, match=r"row\.json do not belong together: loss is 0\.5 here, 0\.25"
+    ):
         read_study(tmp_path)
 
 

@@ -209,7 +209,7 @@ def _save_network(workdir: Workdir, row: Row, network: keras.Model, trained: Tra
         with write_whole(workdir.filters_path(row.treatment)) as partial:
             picture = draw_filters(keras.ops.convert_to_numpy(kernel))
             partial.write_bytes(tf.io.encode_png(picture).numpy())
-    workdir.write_predictions(row.treatment, trained.predictions._asdict())
+    workdir.write_predictions(row.treatment, trained.predictions._asdict(), row.loss)
 
 
 def _make_row(

@@ -14,7 +14,11 @@ _VARIANT = ("split", "seed", "examples_per_class")
 
 
 def write_predictions(
-    path: pathlib.Path, name: str, settings: Mapping, arrays: Mapping[str, np.ndarray]
+    path: pathlib.Path,
+    name: str,
+    settings: Mapping,
+    arrays: Mapping[str, np.ndarray],
+    loss: float | None,
 ) -> None:
     """Writes arrays with one entry an image.
 
@@ -23,8 +27,10 @@ def write_predictions(
         name: of the treatment.
         settings: of the experiment.
         arrays: "label" and "predicted", and what else there is.
+        loss: of the row that they belong to, if it has one.
     """
-    write_arrays(path, arrays, _owner(name, settings))
+    of_row = {} if loss is None else {"loss": loss}
+    write_arrays(path, arrays, _owner(name, settings) | of_row)
 
 
 def read_predictions(
@@ -49,14 +55,16 @@ def read_predictions(
         expected = _owner(row.treatment, settings)
         if not isinstance(owner, Mapping) or owner.get("treatment") != row.treatment:
             raise DamagedFile(path, "holds the predictions of another network", remedy)
-        if differing := [key for key in expected if owner.get(key, expected[key]) != expected[key]]:
-            found = ", ".join(f"{key} is {owner[key]!r}" for key in differing)
-            raise DamagedFile(
-                path,
-                f"is of another experiment than experiment.json says: its {found}, expected "
-                f"{', '.join(repr(expected[key]) for key in differing)}",
-                "Put back the file that is in the wrong folder.",
-            )
+        expected["loss"] = row.loss
+        for key in expected.keys() & owner.keys():
+            if owner[key] != expected[key]:
+                other = "row.json" if key == "loss" else "experiment.json"
+                raise DamagedFile(
+                    path,
+                    f"and {other} do not belong together: {key} is {owner[key]!r} here, "
+                    f"{expected[key]!r} there",
+                    f"Put back the one that is in the wrong folder. {remedy}",
+                )
     label, predicted = arrays.get("label"), arrays.get("predicted")
     if fault := row.fault_of(label, predicted):
         raise DamagedFile(path, fault, remedy)

@@ -293,10 +293,12 @@ class Workdir:
         path, row = self._predictions_path(name), row or self.row(name)
         return read_predictions(path, self._settings, row, _AGAIN)
 
-    def write_predictions(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes what a network predicts for the test images: arrays with one entry an image."""
+    def write_predictions(
+        self, name: str, arrays: Mapping[str, np.ndarray], loss: float | None = None
+    ) -> None:
+        """Writes what a network predicts for the test images; see `predictions`."""
         path = self / name / f"{_PREDICTIONS}{_SUFFIXES[0]}"
-        write_predictions(path, name, self._settings, arrays)
+        write_predictions(path, name, self._settings, arrays, loss)
 
     @property
     def _settings(self) -> Mapping[str, object]:
