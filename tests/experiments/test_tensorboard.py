@@ -256,6 +256,13 @@ def test_the_page_and_the_layout(runs, settings):
     assert r"^top1/AnB\+$" in charts["top-1"]
 
 
+def change_result(workdir, name):
+    label, predicted = workdir.predictions(name)
+    row = dataclasses.replace(workdir.row(name), loss=0.125)
+    workdir.write_predictions(name, {"label": label, "predicted": predicted}, row.loss)
+    workdir.write_row(row)
+
+
 def test_a_curve_that_is_missing_or_old_is_drawn_again(settings, workdir, tmp_path):
     copy = tmp_path / "run"
     shutil.copytree(workdir, copy)
@@ -267,7 +274,7 @@ def test_a_curve_that_is_missing_or_old_is_drawn_again(settings, workdir, tmp_pa
         (lambda: shutil.rmtree(copy / "curve"), True),
         (lambda: (copy / "A2B" / "row.json").touch(), False),
         (lambda: os.utime(drawn, (2**33, 2**33)), False),
-        (lambda: other.write_row(dataclasses.replace(other.row("A2B"), loss=0.125)), True),
+        (lambda: change_result(other, "A2B"), True),
         (lambda: None, False),
     ):
         spoil()
