@@ -199,8 +199,9 @@ def _report_done(experiment: Experiment, workdir: Workdir, log: Callable[[str], 
         log(f"On disk already, not trained again: {', '.join(done)}")
     with_row = workdir.with_row
     for name in [t.name for t in workdir.missing(treatments) if t.name in with_row]:
-        removed = ", ".join(map(str, workdir.missing_files(name)))
-        log(f"{name} is trained again, because this is missing that was there: {removed}")
+        for path in workdir.missing_files(name):
+            older = f" (of version 0.1.0: {path.stem}.npz)" if path.suffix == ".safetensors" else ""
+            log(f"{name} is trained again, because this is missing that was there: {path}{older}")
     probes_missing = experiment.execution.probes and treatments_without_probes(workdir, treatments)
     return not probes_missing and len(done) == len(treatments)
 
