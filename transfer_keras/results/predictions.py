@@ -56,7 +56,7 @@ def read_predictions(
         if not isinstance(owner, Mapping) or owner.get("treatment") != row.treatment:
             raise DamagedFile(path, "holds the predictions of another network", remedy)
         expected["loss"] = row.loss
-        for key in expected.keys() & owner.keys():
+        for key in [key for key in expected if key in owner]:
             if owner[key] != expected[key]:
                 other = "row.json" if key == "loss" else "experiment.json"
                 raise DamagedFile(

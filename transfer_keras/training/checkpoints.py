@@ -72,7 +72,8 @@ class Checkpoints:
             except DamagedFile as error:
                 self._set_aside(path, error.found)
             except FileNotFoundError:
-                self._set_aside(path, "is a link to nothing")
+                if path.is_symlink():  # Else another process has removed it.
+                    self._set_aside(path, "is a link to nothing")
         return None
 
     def _set_aside(self, path: pathlib.Path, found: str) -> None:
