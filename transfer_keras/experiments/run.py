@@ -194,16 +194,17 @@ def name_bad_images(data: TaskData) -> Iterator[None]:
 def _report_done(experiment: Experiment, workdir: Workdir, log: Callable[[str], None]) -> bool:
     """Logs what is on disk already, and tells whether that is all."""
     treatments = experiment.all_treatments
-    done = [treatment.name for treatment in treatments if workdir.is_done(treatment.name)]
+    missing = workdir.missing(treatments)
+    done = [treatment.name for treatment in treatments if treatment not in missing]
     if done:
         log(f"On disk already, not trained again: {', '.join(done)}")
     with_row = workdir.with_row
-    for name in [t.name for t in workdir.missing(treatments) if t.name in with_row]:
+    for name in [treatment.name for treatment in missing if treatment.name in with_row]:
         for path in workdir.missing_files(name):
             older = f" (of version 0.1.0: {path.stem}.npz)" if path.suffix == ".safetensors" else ""
             log(f"{name} is trained again, because this is missing that was there: {path}{older}")
     probes_missing = experiment.execution.probes and treatments_without_probes(workdir, treatments)
-    return not probes_missing and len(done) == len(treatments)
+    return not probes_missing and not missing
 
 
 def _finish_clean_up(experiment: Experiment, workdir: Workdir, log: Callable[[str], None]) -> None:

@@ -197,12 +197,7 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
             _check_images(network, expected, label)
             answers.append(_Answers(network, label, predicted))
     networks = [each.network for each in answers]
-    incomplete = [
-        path
-        for workdir in workdirs
-        for name in filter(is_treatment_name, workdir.with_row)
-        for path in workdir.missing_files(name)
-    ]
+    incomplete = _removed_files(workdirs)
     if not networks and incomplete:
         raise UserError(
             f"--workdir={given}: no network has all its files; {printable(incomplete[0])} is "
@@ -215,6 +210,12 @@ def read_study(folder: pathlib.Path, *, measure: str = TOP1) -> Study:
     trained = [each for each in answers if each.network.trained]
     by_kind, all_by_kind = (_make_runs(each, folds, measure) for each in (trained, answers))
     return Study(settings, facts[0]["versions"], networks, by_kind, all_by_kind, incomplete)
+
+
+def _removed_files(workdirs: Sequence[Workdir]) -> list[pathlib.Path]:
+    """Lists what is missing of networks that were done, since their rows are there."""
+    pairs = [(w, name) for w in workdirs for name in w.with_row if is_treatment_name(name)]
+    return [path for workdir, name in pairs for path in workdir.missing_files(name)]
 
 
 class _Answers(NamedTuple):
