@@ -186,11 +186,11 @@ def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
     import keras
     import tensorflow as tf
 
-    from transfer_keras.networks import alexnet
+    from transfer_keras import networks
 
     train_set, test_set = data.train[treatment.target], data.test[treatment.target]
     mean, variance = ([120.0] * 3, [4000.0] * 3)
-    model = alexnet.build(
+    model = networks.build(
         settings.training.network,
         image_size=settings.image_size,
         classes=len(data.pair.tasks[treatment.target]),

@@ -118,10 +118,9 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
     import numpy as np
     import tensorflow as tf
 
-    from transfer_keras import surgery
+    from transfer_keras import networks, surgery
     from transfer_keras.config import defaults
     from transfer_keras.datasets import Examples, Preprocessing
-    from transfer_keras.networks import alexnet
     from transfer_keras.training import (
         Recipe,
         Schedule,
@@ -133,7 +132,7 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
     table, made = ARCHITECTURES[network], {**defaults.NETWORKS[network]}
     made.pop("preprocessing")
     recipe = Recipe(**{**made, "steps": 2 * steps, "batch_size": _BATCH.value})
-    blueprint = alexnet.build(network, image_size=table.image_size, classes=_CLASSES[network])
+    blueprint = networks.build(network, image_size=table.image_size, classes=_CLASSES[network])
     networks = {
         f"n{seed}": surgery.transplant(blueprint, 0, seed=seed, name=f"n{seed}").model
         for seed in range(_GROUP.value if contender == "group" else 1)

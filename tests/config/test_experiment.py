@@ -92,9 +92,9 @@ def test_settings_are_replaced_together():
 
 
 def test_the_last_image_size_that_fits_builds():
-    from transfer_keras.networks import alexnet
+    from transfer_keras import networks
 
     for name, size in (("alexnet_small", 15), ("alexnet", 67)):
-        assert alexnet.build(name, image_size=size, classes=2).output.shape == (None, 2)
+        assert networks.build(name, image_size=size, classes=2).output.shape == (None, 2)
         with pytest.raises(ValueError, match=str(size)):
-            alexnet.build(name, image_size=size - 1, classes=2)
+            networks.build(name, image_size=size - 1, classes=2)

@@ -3,11 +3,10 @@ import math
 
 import pytest
 
-from transfer_keras import surgery
+from transfer_keras import networks, surgery
 from transfer_keras.config import make_experiment
 from transfer_keras.config.treatments import combine_treatments, parse_treatment
 from transfer_keras.experiments.grouping import estimate_memory, plan_experiment
-from transfer_keras.networks import alexnet
 
 TASKS = {"A": range(5), "B": range(7)}
 WHOLE = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self"], ["A", "B"])
@@ -17,7 +16,7 @@ WHOLE = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self
     ("network", "size"), [("alexnet_small", 32), ("alexnet_small", 64), ("alexnet", 227)]
 )
 def test_sizes_are_those_of_the_built_network(network, size):
-    model = alexnet.build(network, image_size=size, classes=7)
+    model = networks.build(network, image_size=size, classes=7)
     architecture = make_experiment(WHOLE, network=network).architecture
     for estimate, unit in zip(architecture.sizes(size, 7), surgery.units(model), strict=True):
         layers = [x for x in unit.layers if x.name not in ("pixels", "flatten")]
@@ -32,7 +31,7 @@ def names(experiment):
 
 
 def test_parameters_are_those_of_the_networks():
-    model = alexnet.build("alexnet_small", image_size=32, classes=7)
+    model = networks.build("alexnet_small", image_size=32, classes=7)
     treatments = [parse_treatment(name) for name in ("A2B", "A5B+", "R7B", "baseB")]
     total = trained = 0
     for t in treatments:

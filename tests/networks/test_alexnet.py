@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from transfer_keras import surgery
+from transfer_keras import networks, surgery
 from transfer_keras.config import architectures
 from transfer_keras.networks import alexnet
 
@@ -45,7 +45,7 @@ def test_grouped_convolution():
 
 
 def test_the_papers_network():
-    model = alexnet.build("alexnet", image_size=227, classes=500)
+    model = networks.build("alexnet", image_size=227, classes=500)
     counts = {unit.name: unit.parameters for unit in surgery.units(model)}
     # kernel height x width x channels in (per group) x filters + biases
     assert counts == {
@@ -82,7 +82,7 @@ def test_the_papers_network():
 
 
 def test_small_network_has_the_same_units_and_reloads_without_this_package(tmp_path):
-    model = alexnet.build("alexnet_small", image_size=32, classes=7)
+    model = networks.build("alexnet_small", image_size=32, classes=7)
     assert [u.name for u in surgery.units(model)] == [u.name for u in architectures.ALEXNET.units]
     assert all(type(layer).__module__.startswith("keras.") for layer in model.layers)
     model.save(tmp_path / "m.keras")
@@ -98,11 +98,11 @@ def test_pixels_are_normalised_inside():
     kinds = {"alexnet_small": np.sqrt(variance), "alexnet": 1.0}
     for name, divisor in kinds.items():
         size = architectures.ARCHITECTURES[name].image_size
-        model = alexnet.build(name, image_size=size, classes=2, mean=mean, variance=variance)
+        model = networks.build(name, image_size=size, classes=2, mean=mean, variance=variance)
         outputs = model.get_layer("pixels")(x)
         np.testing.assert_allclose(outputs, (x - mean) / divisor, rtol=1e-5, atol=1e-5)
 
 
 def test_unknown_network():
     with pytest.raises(ValueError, match="Expected one of"):
-        alexnet.build("alexnet9", image_size=32, classes=2)
+        networks.build("alexnet9", image_size=32, classes=2)

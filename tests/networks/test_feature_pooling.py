@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from transfer_keras.networks import alexnet, pool_features, put_linear_head
+from transfer_keras import networks
+from transfer_keras.networks import pool_features, put_linear_head
 
 SHAPES = [
     ((9, 9, 200), 1024, (2, 2)),
@@ -41,7 +42,7 @@ def test_features_are_averaged_to_few_positions(shape, most, size):
 
 def test_a_linear_head_on_lower_units_has_names_of_its_own():
     """The donor has a layer `flatten` below the cut, and others that are called as the new ones."""
-    model = alexnet.build("alexnet_small", image_size=32, classes=4)
+    model = networks.build("alexnet_small", image_size=32, classes=4)
     keras.utils.clear_session()  # Automatic names begin anew.
     linear = put_linear_head(model, 6, 3)
     assert linear.output_shape == (None, 3)

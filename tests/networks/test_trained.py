@@ -3,12 +3,13 @@ import zipfile
 import keras
 import pytest
 
+from transfer_keras import networks
 from transfer_keras.config.errors import UserError
-from transfer_keras.networks import alexnet, trained
+from transfer_keras.networks import trained
 
 
 def build(**changes):
-    return alexnet.build("alexnet_small", **{"image_size": 32, "classes": 4, **changes})
+    return networks.build("alexnet_small", **{"image_size": 32, "classes": 4, **changes})
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from transfer_keras import surgery
 from transfer_keras.datasets import formula
 from transfer_keras.datasets.examples import Examples
 from transfer_keras.datasets.preprocessing import Preprocessing
-from transfer_keras.networks import alexnet
+from transfer_keras.networks import build
 from transfer_keras.training.optimizers import Recipe
 from transfer_keras.training.step import make_train_step
 
@@ -32,7 +32,7 @@ NAMES = formula.class_names(6)
 def donor(seed):
     """Makes a base with weights of its own everywhere, biases and statistics included."""
     rng = np.random.default_rng(seed)
-    model = alexnet.build(
+    model = build(
         "alexnet_small", image_size=32, classes=4, mean=rng.uniform(90, 130, 3), variance=[4e3] * 3
     )
     for weight in model.weights:

@@ -14,15 +14,13 @@ from transfer_keras.config import (
     paths,
     tasks,
     tf_config,
+    unit_kinds,
 )
 from transfer_keras.config.architectures import (
     ARCHITECTURES,
     Architecture,
-    Conv,
-    Dense,
     NamedUnit,
     PretrainedArchitecture,
-    UnitSize,
 )
 from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
 from transfer_keras.config.donor_settings import DonorSettings
@@ -72,6 +70,7 @@ from transfer_keras.config.treatments import (
     parse_treatment,
     suits_split,
 )
+from transfer_keras.config.unit_kinds import Conv, Dense, UnitSize
 
 __all__ = [
     "ARCHITECTURES",
@@ -136,5 +135,6 @@ __all__ = [
     "suits_split",
     "tasks",
     "tf_config",
+    "unit_kinds",
     "visible",
 ]

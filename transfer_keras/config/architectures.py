@@ -1,48 +1,24 @@
-"""The networks as data: a table of units that `alexnet.build` walks.
+"""The networks as data: a table of units that `networks.build` walks.
 
-A unit is one of the paper's "layers": a weighted layer together with the pooling,
-normalisation and dropout that follow it. This module imports no Keras, so that a program
-can check `--n` and `--image_size` against a network before TensorFlow is loaded.
+This module imports no Keras, so that a program can check `--n` and `--image_size` against a
+network before TensorFlow is loaded.
 """
 
 import dataclasses
+import itertools
 from typing import NamedTuple
 
-
-@dataclasses.dataclass(frozen=True)
-class Conv:
-    """A convolution, ReLU, then (where asked for) 3x3/2 max-pooling, then LRN."""
-
-    name: str
-    filters: int
-    kernel: int
-    stride: int = 1
-    padding: str = "same"
-    groups: int = 1
-    pool: bool = False
-    norm: bool = False
-    stddev: float | None = None
-    bias: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """A dense layer, ReLU, dropout. The last of a network has neither and `units=None`."""
-
-    name: str
-    units: int | None
-    dropout: float = 0.0
-    stddev: float | None = None
-    bias: float = 0.0
-
-
-class UnitSize(NamedTuple):
-    """What a unit holds and does: weights, values of one image between its layers, and
-    multiplications for one image."""
-
-    parameters: int
-    activations: int
-    macs: int
+from transfer_keras.config.unit_kinds import (
+    Conv,
+    Dense,
+    EncoderBlock,
+    Head,
+    PatchEmbedding,
+    ResidualBlock,
+    Stem,
+    UnitKind,
+    UnitSize,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,44 +34,33 @@ class Architecture:
         standardise: divide each channel by its standard deviation, after the mean is taken off.
     """
 
-    units: tuple[Conv | Dense, ...]
+    units: tuple[UnitKind, ...]
     image_size: int
     resize: int | None = None
     pad: int = 0
     standardise: bool = False
 
     def side(self, image_size: int) -> int:
-        """Gives the side of the map that the first dense layer sees; below 1, none is left."""
+        """Gives the side of the map that the last unit takes; below 1, none is left."""
         side = image_size
-        for unit in self.units:
-            if isinstance(unit, Conv):
-                side = _pooled(unit, _convolved(unit, side))
-                if side < 1:
-                    return 0
+        for unit in self.units[:-1]:
+            side = unit.side_after(side)
+            if side < 1:
+                return 0
         return side
 
     def sizes(self, image_size: int, classes: int) -> tuple[UnitSize, ...]:
         """Gives the size of each unit, for images that are large enough and an output a class."""
         sizes, side, channels = [], image_size, 3
         for unit in self.units:
-            if isinstance(unit, Conv):
-                kernel = unit.kernel**2 * channels // unit.groups * unit.filters
-                wide = _convolved(unit, side)
-                side, channels = _pooled(unit, wide), unit.filters
-                values = 2 * wide**2 * channels  # Of the convolution and of its ReLU.
-                values += (unit.pool + unit.norm) * side**2 * channels
-                sizes.append(UnitSize(kernel + unit.filters, values, kernel * wide**2))
-            else:
-                inputs, channels = side**2 * channels, unit.units or classes
-                side = 1
-                weights = inputs * channels
-                sizes.append(UnitSize(weights + channels, 3 * channels, weights))
+            sizes.append(unit.size(side, channels, classes))
+            side, channels = unit.side_after(side), unit.channels_after(classes)
         return tuple(sizes)
 
     @property
     def cuts(self) -> tuple[int, ...]:
-        """Numbers the units: n is a cut after n of them."""
-        return tuple(range(1, len(self.units) + 1))
+        """Gives, for each unit, how many of those that `surgery.units` finds lie below its end."""
+        return tuple(itertools.accumulate(unit.cuts for unit in self.units))
 
     def why_not(self, n: int, mode: str) -> None:
         """Says that any n can be transferred, in any mode."""
@@ -107,7 +72,7 @@ class Architecture:
 
 
 class NamedUnit(NamedTuple):
-    """A unit of a network that was given; see `Conv` and `Dense`."""
+    """A unit of a network that was given and not made of a table."""
 
     name: str
 
@@ -166,16 +131,6 @@ class PretrainedArchitecture:
         return self.given_sizes
 
 
-def _convolved(unit: Conv, side: int) -> int:
-    if unit.padding == "valid":
-        side = side - unit.kernel + 1
-    return -(-side // unit.stride)
-
-
-def _pooled(unit: Conv, side: int) -> int:
-    return (side - 3) // 2 + 1 if unit.pool else side
-
-
 # Krizhevsky et al. (2012) as the Caffe reference network has it, on which Yosinski et al.
 # (2014) built: initialisers and biases of its `train_val.prototxt`.
 ALEXNET = Architecture(
@@ -212,4 +167,77 @@ ALEXNET_SMALL = Architecture(
     standardise=True,
 )
 
-ARCHITECTURES = {"alexnet": ALEXNET, "alexnet_small": ALEXNET_SMALL}
+
+def _residual(
+    filters: tuple[int, ...], blocks: int, *, kernel: int, stride: int, pool: bool
+) -> tuple[UnitKind, ...]:
+    """Lists the units of a residual network: a stem, stages of blocks, and a head.
+
+    Args:
+        filters: of each stage; each but the first halves the side of its maps.
+        blocks: in each stage.
+        kernel, stride, pool: of the stem.
+    """
+    units: list[UnitKind] = [Stem("stem", filters[0], kernel, stride=stride, pool=pool)]
+    last = len(filters) * blocks
+    for place in range(last):
+        stage, block = divmod(place, blocks)
+        stride = 2 if stage and not block else 1
+        name, average = f"block{place + 1}", place + 1 == last
+        units.append(ResidualBlock(name, filters[stage], stride=stride, average=average))
+    return (*units, Head("head"))
+
+
+def _transformer(
+    width: int, blocks: int, *, patch: int, heads: int, mlp: int, dropout: float = 0.0
+) -> tuple[UnitKind, ...]:
+    """Lists the units of a vision transformer: patch embedding, encoder blocks, and a head."""
+    encoder = [
+        EncoderBlock(f"block{n}", width, heads, mlp, dropout=dropout, last=n == blocks)
+        for n in range(1, blocks + 1)
+    ]
+    return (PatchEmbedding("patches", width, patch), *encoder, Head("head"))
+
+
+# He et al. (2016), "Deep Residual Learning for Image Recognition", table 1: 18 layers, 10 units.
+RESNET18 = Architecture(
+    units=_residual((64, 128, 256, 512), 2, kernel=7, stride=2, pool=True),
+    image_size=224,
+    resize=256,
+    standardise=True,
+)
+
+# The same ten units for pictures of 32 to 64 pixels: a small kernel first, no pooling after it,
+# and a quarter of the filters.
+RESNET18_SMALL = Architecture(
+    units=_residual((16, 32, 64, 128), 2, kernel=3, stride=2, pool=False),
+    image_size=64,
+    pad=8,
+    standardise=True,
+)
+
+# ViT-S/16: Dosovitskiy et al. (2021), "An Image is Worth 16x16 Words", in the size of Touvron et
+# al. (2021), "Training data-efficient image transformers & distillation through attention".
+VIT_SMALL = Architecture(
+    units=_transformer(384, 12, patch=16, heads=6, mlp=1536),
+    image_size=224,
+    resize=256,
+    standardise=True,
+)
+
+# A transformer for pictures of 64 pixels: 64 patches, half the blocks, a third of the width.
+VIT_MINI = Architecture(
+    units=_transformer(128, 6, patch=8, heads=4, mlp=256),
+    image_size=64,
+    pad=8,
+    standardise=True,
+)
+
+ARCHITECTURES = {
+    "alexnet": ALEXNET,
+    "alexnet_small": ALEXNET_SMALL,
+    "resnet18": RESNET18,
+    "resnet18_small": RESNET18_SMALL,
+    "vit_small": VIT_SMALL,
+    "vit_mini": VIT_MINI,
+}

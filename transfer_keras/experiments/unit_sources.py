@@ -7,11 +7,12 @@ from typing import Protocol
 import keras
 import numpy as np
 
+from transfer_keras import networks
 from transfer_keras.config import Experiment, PretrainedArchitecture, Request, Treatment, choices
 from transfer_keras.datasets import Pixels
 from transfer_keras.experiments.data import TaskData, image_preprocessing
 from transfer_keras.experiments.devices import hide_gpus, use_devices
-from transfer_keras.networks import alexnet, load_trained, pretrained, put_linear_head
+from transfer_keras.networks import load_trained, pretrained, put_linear_head
 from transfer_keras.results import Workdir
 
 _TEST_BATCH = 256  # Fits the networks that are made here; donors may be of any size.
@@ -120,7 +121,7 @@ class TrainedBases:
             if mean.ndim == 3:
                 mean = image_preprocessing(self.experiment).centre(mean[None])[0]
             statistics = {"mean": mean, "variance": pixels.variance}
-        return alexnet.build(
+        return networks.build(
             self.experiment.training.network,
             image_size=self.experiment.image_size,
             classes=len(self.data.pair.tasks[target]),

@@ -1,13 +1,12 @@
-"""Builds a network from its table (`config/architectures.py`)."""
+"""Builds the units of AlexNet; owns its layers, which saved files name by this module."""
 
 import base64
-from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from transfer_keras.config import ARCHITECTURES, Conv, Dense
+from transfer_keras.config import Conv, Dense
 
 
 @keras.saving.register_keras_serializable(package="transfer_keras")
@@ -89,56 +88,16 @@ class MeanImage(keras.layers.Layer):
         return {**super().get_config(), "mean": mean}
 
 
-def build(
-    name: str,
-    *,
-    image_size: int,
-    classes: int,
-    mean: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
-    variance: Sequence[float] = (1.0, 1.0, 1.0),
-) -> keras.Model:
-    """Builds a network with initial weights from Keras's global random state.
+def add_convolution(unit: Conv, x: keras.KerasTensor) -> keras.KerasTensor:
+    """Adds a convolution with what follows it.
 
     Args:
-        name: a key of `config.ARCHITECTURES`.
-        image_size: side of the square input, in pixels.
-        classes: number of outputs.
-        mean, variance: per channel, of pixel values in 0..255; or a mean image (image_size,
-            image_size, 3), and then no variance. The network takes raw pixels and normalises them
-            itself, so that the lower units carry the statistics of the task that they were
-            trained on, as the paper's networks did.
+        unit: what it is.
+        x: (batch, side, side, channels).
 
     Returns:
-        An uncompiled functional model: float32 (batch, image_size, image_size, 3) of pixel
-        values in 0..255 -> logits, float32 (batch, classes).
-
-    Raises:
-        ValueError: if the name is not known or the image is too small for the network.
+        (batch, side, side, filters), of the side that `unit.side_after` gives.
     """
-    if name not in ARCHITECTURES:
-        raise ValueError(f"Expected one of {sorted(ARCHITECTURES)}. Received: {name!r}")
-    table = ARCHITECTURES[name]
-    if table.side(image_size) < 1:
-        raise ValueError(
-            f"{name} needs images of at least {table.smallest_image} pixels. "
-            f"Received: image_size={image_size}"
-        )
-    if not table.standardise:
-        variance = [1.0] * len(variance)
-    inputs = keras.Input((image_size, image_size, 3), name="image")
-    if np.ndim(mean) == 3:
-        pixels = MeanImage(mean, name="pixels")
-    else:
-        pixels = keras.layers.Normalization(
-            mean=[float(m) for m in mean], variance=[float(v) for v in variance], name="pixels"
-        )
-    x = pixels(inputs)
-    for unit in table.units:
-        x = _conv(unit, x) if isinstance(unit, Conv) else _dense(unit, x, classes)
-    return keras.Model(inputs, x, name=name)
-
-
-def _conv(unit: Conv, x):
     convolution = GroupedConv2D if unit.groups > 1 else keras.layers.Conv2D
     x = convolution(
         unit.filters,
@@ -157,7 +116,17 @@ def _conv(unit: Conv, x):
     return x
 
 
-def _dense(unit: Dense, x, classes: int):
+def add_dense(unit: Dense, x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+    """Adds a dense layer with what follows it.
+
+    Args:
+        unit: what it is.
+        x: (batch, ...), of which each value is an input.
+        classes: number of outputs where the unit has no number of its own.
+
+    Returns:
+        (batch, outputs).
+    """
     if len(x.shape) > 2:
         x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dense(unit.units or classes, name=unit.name, **_initializers(unit))(x)

@@ -16,8 +16,8 @@ from support.networks import (
     unit_list,
 )
 
+from transfer_keras import networks
 from transfer_keras.config.errors import UserError
-from transfer_keras.networks import alexnet
 
 layers = keras.layers
 
@@ -123,7 +123,7 @@ def test_an_untrained_donor_is_the_same_each_time(tmp_path):
 def test_a_network_of_the_paper_can_be_a_donor(program, tmp_path):
     """In a process of its own: its layers are known without being asked for."""
     mean = np.full((67, 67, 3), 110.0)
-    alexnet.build("alexnet", image_size=67, classes=2, mean=mean).save(tmp_path / "own.keras")
+    networks.build("alexnet", image_size=67, classes=2, mean=mean).save(tmp_path / "own.keras")
     done = program("-m", "transfer_keras.train", "--donor=own.keras", "--list_units", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "own: 8 units, pictures of 67 x 67 pixels" in done.stdout
