@@ -22,7 +22,9 @@ from transfer_keras.results import Workdir, as_begun
 
 flags.adopt_module_key_flags(experiment_flags)
 _LIST_UNITS = flags.DEFINE_bool(
-    "list_units", False, "Print the units of the --donor, of which --n chooses, and do no more."
+    "list_units",
+    False,
+    "Print the units of the --donor or --network, of which --n chooses, and do no more.",
 )
 
 
@@ -73,15 +75,17 @@ def _print_results(workdir: Workdir, treatments: Sequence[Treatment]) -> None:
 
 
 def _list_units(request: Request) -> None:
-    if not request.donor:
-        raise UserError("--list_units: of which network? Give --donor.")
+    if not request.opened:
+        raise UserError(
+            "--list_units: of which network? Give --donor, or --network=keras.applications.NAME."
+        )
     from transfer_keras import experiments  # Imports TensorFlow: 6 s.
 
     print(experiments.list_units(request))
 
 
 def _describe_donor(request: Request) -> PretrainedArchitecture:
-    print(f"Opening {request.donor.path} …")
+    print(f"Opening {request.opened.path} …")
     from transfer_keras import experiments  # Imports TensorFlow: 6 s.
 
     return experiments.describe_donor(request)

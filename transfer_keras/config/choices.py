@@ -6,11 +6,11 @@ FROZEN = "frozen"
 BATCH_NORM = (FROZEN, "statistics_frozen", "train")
 UNWEIGHTED, BALANCED = CLASS_WEIGHTS = ("none", "balanced")
 MEANS = ("source", "target")
-OPTIMIZERS = ("sgd", "adam")
+SGD, ADAM, ADAMW = OPTIMIZERS = ("sgd", "adam", "adamw")
 PIXELS = ("0..255", "0..1", "-1..1")  # What a network takes of a picture.
 PRECISIONS = ("float32", "mixed_bfloat16")
 PAPER, MODERN = PREPROCESSING = ("paper", "modern")
-SCHEDULES = ("step", "cosine")
+_, COSINE = SCHEDULES = ("step", "cosine")
 SAVED_MODEL, LITERT, ONNX = EXPORTS = ("saved_model", "litert", "onnx")
 AUTO, ONE, MIRRORED, MULTI_WORKER = STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 _, ALWAYS, NEVER = KEEP_FEATURES = (AUTO, "always", "never")

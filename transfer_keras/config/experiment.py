@@ -11,7 +11,13 @@ from collections.abc import Callable, Sequence
 
 from transfer_keras.config import choices, defaults, tasks
 from transfer_keras.config.architectures import ARCHITECTURES, Architecture, PretrainedArchitecture
-from transfer_keras.config.donor_settings import DonorSettings
+from transfer_keras.config.donor_settings import (
+    NO_DONOR,
+    DonorSettings,
+    NetworkSettings,
+    make_donor,
+    make_network,
+)
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.paths import short_name
 from transfer_keras.config.plan import with_bases
@@ -38,6 +44,7 @@ class Request:
         treatments: without the bases that they need, which are trained anyway.
         data, training, execution: settings in their sections.
         donor: a trained network in the place of base A; None: A is a part of the dataset.
+        given_network: what is trained in place of a table's network; None: that.
         seeds_by_split: whether fresh weights depend on the split. If they did not, those of one
             seed would be one draw in all splits, as by version 0.1.0, whose folders go on so.
 
@@ -50,6 +57,7 @@ class Request:
     training: TrainingSettings
     execution: ExecutionSettings
     donor: DonorSettings | None
+    given_network: NetworkSettings | None = dataclasses.field(default=None, kw_only=True)
     seeds_by_split: bool = dataclasses.field(default=True, kw_only=True)
 
     def __post_init__(self):
@@ -80,15 +88,20 @@ class Request:
         """Makes the experiment, with the architecture of its network.
 
         Args:
-            describe_donor: gives the architecture of the request's donor; it has to open it.
+            describe_donor: gives the architecture of `opened`; it has to open it.
 
         Raises:
             UserError: see `Experiment`; or if the donor cannot be used.
         """
         known = ARCHITECTURES.get(self.training.network)
-        architecture = describe_donor(self) if self.donor else known
+        architecture = describe_donor(self) if self.opened else known
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(Request)}
         return Experiment(**fields, architecture=architecture)
+
+    @property
+    def opened(self) -> DonorSettings | None:
+        """Gives what its networks are made of, where no table says it: it has to be opened."""
+        return self.donor or self.given_network
 
     @property
     def given_bases(self) -> tuple[str, ...]:
@@ -120,7 +133,7 @@ class Request:
     @property
     def subject(self) -> str:
         """Joins dataset and network, as part of a folder's name."""
-        network = self.training.network
+        network = self.opened.name if self.opened else self.training.network
         network = "" if network == DEFAULT_NETWORK else f"-{network}"
         dataset = re.sub(r"^folder:(.*/)?", "folder-", self.data.dataset.rstrip("/"))
         return short_name(f"{dataset.replace('/', '-')}{network}", _LONGEST)
@@ -162,7 +175,7 @@ class Experiment(Request):
             raise UserError(
                 f"--image_size={self.image_size}: {network} needs at least {smallest} pixels."
             )
-        units, kind = len(self.architecture.units), self.donor.units if self.donor else "unit"
+        units, kind = len(self.architecture.units), self.opened.units if self.opened else "unit"
         for treatment in self.treatments:
             if treatment.n >= units:
                 raise UserError(
@@ -238,7 +251,8 @@ class Experiment(Request):
 
         Heads that are fitted have one step, which changes no weight: it leads to their test.
         """
-        unchanged = {"learning_rate": _NO_CHANGE, "weight_decay": 0.0, "warm_up_head": 0}
+        unchanged = {"learning_rate": _NO_CHANGE, "weight_decay": 0.0}
+        unchanged |= {"warm_up_head": 0, "learning_rate_warm_up": 0}
         fits = all(map(self.fits_head, treatments))
         return self.replace(steps=1, **unchanged) if fits else self
 
@@ -258,18 +272,20 @@ class Experiment(Request):
             fields.pop("validations")
         # Version 0.1.0 does not know them.
         new = ("head_first", "fit_head", "scratch_learning_rate", "early_stopping_split", "exif")
-        for name in (*new, "folds", "group_by"):
+        for name in (*new, "folds", "group_by", "learning_rate_warm_up"):
             if not fields[name]:
                 fields.pop(name)
         if tasks.is_file(self.data.split):
             fields["split"] = tasks.read_class_list(self.data.split)
         if self._has_seeds_by_split:
             fields[SEEDS_KEY] = "seed and split"
-        fields |= self.donor.identity if self.donor else _NO_DONOR
+        fields |= self.donor.identity if self.donor else NO_DONOR
         fields.pop("custom_objects", None)
         if not self.donor:
             fields.pop("frozen_dropout")
             fields["batch_norm"] = None
+        if self.given_network:
+            fields |= self.given_network.identity
         return fields
 
     @property
@@ -285,12 +301,6 @@ class Experiment(Request):
         return self.seeds_by_split and not self.donor  # With a donor, there is one split.
 
 
-# What the flags of a donor are without one. They have no effect then: the networks that are made
-# here have no BatchNorm.
-_NO_DONOR = {
-    flag: DonorSettings.__dataclass_fields__[name].default if name != "path" else None
-    for flag, name in flags_of(DonorSettings).items()
-}
 _SECTIONS = {
     flag: section
     for section in (DataSettings, TrainingSettings, ExecutionSettings)
@@ -300,8 +310,8 @@ _SECTIONS = {
 
 def default_setting(flag: str):
     """Gives the default of a setting, by its flag's name; None where it depends on others."""
-    if flag in _NO_DONOR:
-        return _NO_DONOR[flag]
+    if flag in NO_DONOR:
+        return NO_DONOR[flag]
     default = _SECTIONS[flag].__dataclass_fields__[flag].default
     return None if default is dataclasses.MISSING else default
 
@@ -318,21 +328,28 @@ def make_request(treatments: Sequence[Treatment | str], **settings) -> Request:
         UserError: if one is out of range, or two do not go together.
     """
     given = {flag: value for flag, value in settings.items() if value is not None}
-    if unknown := given.keys() - _SECTIONS.keys() - _NO_DONOR.keys():
+    if unknown := given.keys() - _SECTIONS.keys() - NO_DONOR.keys():
         raise TypeError(f"Expected names of settings. Received: {sorted(unknown)}")
 
     # What depends on other settings: of the network, of the dataset, of the steps.
-    donor = _make_donor(given)
+    donor, given_network = make_donor(given), make_network(given)
     network = donor.name if donor else given.get("network", DEFAULT_NETWORK)
     if donor:
         usual = defaults.DONORS | {"split": tasks.DONOR_SPLIT}
+    elif given_network:
+        usual = defaults.GIVEN_NETWORKS
     elif network in ARCHITECTURES:
         usual = defaults.NETWORKS[network]
     else:
-        raise UserError(f"--network={network}: expected one of {', '.join(ARCHITECTURES)}.")
+        raise UserError(
+            f"--network={network}: expected one of {', '.join(ARCHITECTURES)}, or "
+            f"{choices.APPLICATIONS}NAME or {choices.HUB}NAME."
+        )
     dataset = given.get("dataset", default_setting("dataset"))
     usual = usual | {"augment": dataset.partition("/")[0] != "formula_images"}
     chosen = usual | given | {"network": network}
+    warm_up = math.floor(usual.get("warm_up_share", 0) * max(chosen["steps"], 0))
+    chosen.setdefault("learning_rate_warm_up", warm_up)
     chosen.setdefault("metrics_every", math.ceil(max(chosen["steps"], 1) / _UNIT_METRICS))
 
     # Every setting into its section, which checks it.
@@ -341,34 +358,7 @@ def make_request(treatments: Sequence[Treatment | str], **settings) -> Request:
         for section in (DataSettings, TrainingSettings, ExecutionSettings)
     )
     named = tuple(parse_treatment(t) if isinstance(t, str) else t for t in treatments)
-    return Request(named, data, training, execution, donor)
-
-
-def _make_donor(given: dict) -> DonorSettings | None:
-    """Makes the section of a donor, checked against what goes with one."""
-    if "donor" not in given:
-        if given.get("split") == tasks.DONOR_SPLIT:
-            raise UserError(f"--split={given['split']}: is that of a training with --donor.")
-        for flag, usual in (*_NO_DONOR.items(), ("scratch_learning_rate", None)):
-            if given.get(flag, usual) != usual:
-                raise UserError(
-                    f"--{flag}={given[flag]}: is about a --donor, and none is given. Leave "
-                    f"--{flag} out."
-                )
-        return None
-    names = flags_of(DonorSettings)
-    donor = DonorSettings(**{names[flag]: given[flag] for flag in names.keys() & given.keys()})
-    split = given.get("split", tasks.DONOR_SPLIT)
-    if split != tasks.DONOR_SPLIT:
-        raise UserError(
-            f"--split={split}: with --donor all classes of the dataset are B. Leave --split out."
-        )
-    if given.get("preprocessing") == choices.PAPER:
-        raise UserError(
-            "--preprocessing=paper takes a mean image off the pictures; a donor brings its own "
-            "scaling of pixels. Leave --preprocessing out."
-        )
-    return donor
+    return Request(named, data, training, execution, donor, given_network=given_network)
 
 
 def make_experiment(

@@ -53,11 +53,15 @@ _define(
     [default_setting("examples_per_class")],
     "Train on the first so many of each class; tests keep all. A sweep takes several, as 5,25,all.",
 )
-flags.DEFINE_enum(
+flag_types.define_path(
     "network",
     DEFAULT_NETWORK,
-    sorted(ARCHITECTURES),
-    "The network, eight units each; or see --donor.",
+    f"The network, trained from scratch: {', '.join(sorted(ARCHITECTURES))}; or an architecture "
+    "of keras.applications or KerasHub without its weights, as keras.applications.MobileNetV2 or "
+    "keras_hub:PRESET. To take from one that is trained, see --donor.",
+    prefixes=(choices.HUB,),
+    words=tuple(ARCHITECTURES),
+    others=(choices.APPLICATIONS,),
 )
 flags.DEFINE_integer(
     "image_size", None, "Side in pixels (default: what the network was made for).", 1
@@ -67,7 +71,18 @@ flags.DEFINE_integer("batch_size", None, "Images an update (by network).", 1)
 flags.DEFINE_float("learning_rate", None, "The highest (by network).", 0)
 flags.DEFINE_enum("optimizer", None, choices.OPTIMIZERS, "The optimiser (by network).")
 flags.DEFINE_enum("schedule", None, choices.SCHEDULES, "How the learning rate falls (by network).")
-flags.DEFINE_float("weight_decay", None, "L2 of kernels, inside the gradient (by network).", 0)
+flags.DEFINE_float(
+    "weight_decay",
+    None,
+    "Of kernels: L2, inside the gradient; with adamw decoupled from it (by network).",
+    0,
+)
+flags.DEFINE_integer(
+    "learning_rate_warm_up",
+    None,
+    "Steps in which the learning rate rises from 0 (default: a share of the steps, by network).",
+    0,
+)
 flags.DEFINE_enum(
     "preprocessing",
     None,
@@ -258,7 +273,12 @@ flags.DEFINE_string(
     "What the donor takes, where it does not scale pixels itself: 0..255, 0..1, -1..1, or a module "
     "of keras.applications, as mobilenet_v2.",
 )
-flags.DEFINE_enum("units", default_setting("units"), choices.UNITS, "What --n counts in the donor.")
+flags.DEFINE_enum(
+    "units",
+    default_setting("units"),
+    choices.UNITS,
+    "What --n counts in a donor, or in a --network of keras.applications or KerasHub.",
+)
 flags.DEFINE_enum(
     "batch_norm",
     None,

@@ -106,11 +106,11 @@ def _treatments() -> tuple[Treatment, ...]:
         raise UserError(
             f"--treatments and --{chosen[0]} both say what to train. Give one or the other."
         )
-    units = len(ARCHITECTURES[FLAGS.network].units)
-    if not (FLAGS.treatments or FLAGS.donor) and max(FLAGS.n) >= units:
+    known = ARCHITECTURES.get(FLAGS.network)
+    if known and not (FLAGS.treatments or FLAGS.donor) and max(FLAGS.n) >= len(known.units):
         raise UserError(
-            f"--n={max(FLAGS.n)}: {FLAGS.network} has {units} units, and at least one must be "
-            f"left to train. Expected 1 to {units - 1}."
+            f"--n={max(FLAGS.n)}: {FLAGS.network} has {len(known.units)} units, and at least one "
+            f"must be left to train. Expected 1 to {len(known.units) - 1}."
         )
     return FLAGS.treatments or treatments.combine_treatments(
         FLAGS.n, FLAGS.mode, FLAGS.source, FLAGS.target

@@ -98,9 +98,11 @@ class TrainingSettings:
     """Which network, and how it is trained.
 
     Attributes:
-        network: a key of `architectures.ARCHITECTURES`, or the name of a donor.
+        network: a key of `architectures.ARCHITECTURES`, the name of a donor, or what
+            `NetworkSettings` opens.
         image_size: side of the network's input in pixels; None: what it was made for.
-        steps, batch_size, learning_rate, optimizer, schedule, weight_decay: see `training.Recipe`.
+        steps, batch_size, learning_rate, optimizer, schedule, weight_decay, learning_rate_warm_up:
+            see `training.Recipe`.
         fit_head: whether a last unit on frozen ones is fitted by penalised logistic regression, in
             place of being trained step by step; see `experiments.fit_heads`.
         seed: all that is random follows from it.
@@ -137,6 +139,7 @@ class TrainingSettings:
     optimizer: str
     schedule: str
     weight_decay: float
+    learning_rate_warm_up: int = 0
     fit_head: bool = False
     seed: int = 0
     validations: int = 20
@@ -169,12 +172,13 @@ class TrainingSettings:
             raise UserError(
                 f"--weight_decay={self.weight_decay}: expected 0 or more, up to {LARGEST}."
             )
-        _check_most(self, "warm_up_head")
-        if not 0 <= self.warm_up_head < self.steps:
-            raise UserError(
-                f"--warm_up_head={self.warm_up_head}: expected 0 or more, and less than the "
-                f"{self.steps} steps."
-            )
+        for name in ("warm_up_head", "learning_rate_warm_up"):
+            _check_most(self, name)
+            if not 0 <= getattr(self, name) < self.steps:
+                raise UserError(
+                    f"--{name}={getattr(self, name)}: expected 0 or more, and less than the "
+                    f"{self.steps} steps."
+                )
         if (part := self.early_stopping_split) is not None:
             if not 0 < part < 1:
                 raise UserError(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from transfer_keras.config import Experiment, Treatment
 from transfer_keras.experiments.data import TaskData
 from transfer_keras.experiments.devices import Devices
-from transfer_keras.experiments.unit_sources import DonorAndBase, TrainedBases, UnitSource
+from transfer_keras.experiments.unit_sources import OpenedNetworks, TrainedBases, UnitSource
 from transfer_keras.results import Workdir
 from transfer_keras.training import Monitor, Stop
 
@@ -37,7 +37,7 @@ class Run:
     @functools.cached_property
     def source(self) -> UnitSource:
         """Gives what the lower units of its networks come from."""
-        kind = DonorAndBase if self.experiment.donor else TrainedBases
+        kind = OpenedNetworks if self.experiment.opened else TrainedBases
         return kind(self.experiment, self.workdir, self.data, self.log)
 
     @property

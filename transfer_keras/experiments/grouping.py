@@ -20,7 +20,7 @@ from transfer_keras.config import (
 
 _FLOAT = 4  # Bytes of a float32.
 _PROCESS = 2**30  # Bytes of TensorFlow itself and of pictures on their way, by measurement.
-_SLOTS = {"sgd": 1, "adam": 2}  # Values that an optimiser keeps for each weight.
+_SLOTS = {"sgd": 1, "adam": 2, "adamw": 2}  # Values that an optimiser keeps for each weight.
 
 
 class Estimate(NamedTuple):

@@ -35,6 +35,7 @@ def make_recipe(
         optimizer=training.optimizer,
         schedule=training.schedule,
         weight_decay=training.weight_decay,
+        learning_rate_warm_up=training.learning_rate_warm_up,
         class_weights=weights,
         learning_rates=learning_rates(experiment, fused, treatments),
         chance_loss=chance_loss(labels, weights),

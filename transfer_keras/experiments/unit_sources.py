@@ -72,7 +72,7 @@ class TrainedBases:
     data: TaskData
     log: Callable[[str], None] = print
     test_batch = _TEST_BATCH
-    batch_norm = None  # These networks have none.
+    batch_norm = None  # By the mode: fine-tuned units train theirs.
     frozen_dropout = True  # As in the paper.
 
     def prepare(self, treatments: Iterable[Treatment]) -> None:
@@ -130,10 +130,11 @@ class TrainedBases:
 
 
 @dataclasses.dataclass(frozen=True)
-class DonorAndBase:
-    """Base A is a donor, and base B is of its architecture; see `UnitSource`.
+class OpenedNetworks:
+    """Networks of an architecture that is opened and not made of a table; see `UnitSource`.
 
-    A donor brings its own scaling of pixels, so no mean is taken off.
+    It is a donor's, which is base A; or that of a `NetworkSettings`, of which both bases are
+    trained here. It brings its own scaling of pixels, so no mean is taken off.
     """
 
     experiment: Experiment
@@ -143,21 +144,21 @@ class DonorAndBase:
 
     @property
     def test_batch(self) -> int:
-        """Gives the batch of training, which the donor fits in."""
+        """Gives the batch of training, which the network fits in."""
         return self.experiment.training.batch_size
 
     @property
     def batch_norm(self) -> str | None:
-        """Gives what is asked for of the donor's BatchNorm."""
-        return self.experiment.donor.batch_norm
+        """Gives what is asked for of a donor's BatchNorm."""
+        return self.experiment.opened.batch_norm
 
     @property
     def frozen_dropout(self) -> bool:
-        """Tells what is asked for of the donor's dropout."""
-        return self.experiment.donor.frozen_dropout is not False
+        """Tells what is asked for of a donor's dropout."""
+        return self.experiment.opened.frozen_dropout is not False
 
     def prepare(self, treatments: Iterable[Treatment]) -> None:
-        """Writes nothing: the donor's file is all that is needed."""
+        """Writes nothing: each process opens the network by itself."""
 
     def finished(self, treatment: Treatment) -> keras.Model:
         """Gives the donor, or loads a finished network of its architecture."""
@@ -167,25 +168,25 @@ class DonorAndBase:
         return load_trained(path, _as_treated(self._network, self, treatment))
 
     def donor(self, treatment: Treatment) -> keras.Model:
-        """Gives the donor, or base B for a selffer."""
+        """Gives the donor, or the base that was trained here."""
         return self.finished(treatment.needs)
 
     def untrained(self, treatment: Treatment) -> keras.Model:
-        """Gives the donor, of which only the architecture is used."""
+        """Gives the network that was opened, of which only the architecture is used."""
         return self._network
 
     def mean_image(self, treatments: Iterable[Treatment]) -> None:
-        """Gives none: a donor scales pixels itself."""
+        """Gives none: the network scales pixels itself."""
 
     @property
     def _network(self) -> keras.Model:
-        """Gives the donor, which is not to be changed."""
-        donor, image_size = self.experiment.donor, self.experiment.training.image_size
-        return pretrained.open_pretrained(donor, image_size).model
+        """Gives what was opened, which is not to be changed."""
+        opened, image_size = self.experiment.opened, self.experiment.training.image_size
+        return pretrained.open_pretrained(opened, image_size).model
 
 
 def _as_treated(
-    network: keras.Model, source: TrainedBases | DonorAndBase, treatment: Treatment
+    network: keras.Model, source: TrainedBases | OpenedNetworks, treatment: Treatment
 ) -> keras.Model:
     """Gives the architecture of a treatment's network, from that of its donor."""
     if not treatment.linear:
@@ -195,10 +196,10 @@ def _as_treated(
 
 
 def describe_donor(request: Request, *, train_here: bool = True) -> PretrainedArchitecture:
-    """Opens the donor of a request and describes its architecture.
+    """Opens the donor, or other network, of a request and describes its architecture.
 
     Args:
-        request: with a donor.
+        request: whose network is opened.
         train_here: whether this process will train, and not only say what others shall: its
             devices are then chosen before they are used.
 
@@ -209,7 +210,7 @@ def describe_donor(request: Request, *, train_here: bool = True) -> PretrainedAr
         use_devices(request.training, request.execution)
     else:
         hide_gpus()
-    return pretrained.describe_architecture(request.donor, request.training.image_size)
+    return pretrained.describe_architecture(request.opened, request.training.image_size)
 
 
 def donor_notes(request: Request) -> list[str]:
@@ -222,9 +223,9 @@ def donor_notes(request: Request) -> list[str]:
 
 
 def list_units(request: Request) -> str:
-    """Draws a table of what n counts in the donor of a request, to choose n from.
+    """Draws a table of what n counts in the network of a request, to choose n from.
 
     Raises:
-        UserError: if the donor cannot be used.
+        UserError: if the network cannot be used.
     """
-    return pretrained.list_units(request.donor, request.training.image_size)
+    return pretrained.list_units(request.opened, request.training.image_size)

@@ -73,6 +73,16 @@ def _is_norm(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
+# Names of weights that have rank 2 or more and are no kernels: biases of attention heads, and what
+# is looked up, as positions and class tokens.
+_NO_KERNELS = ("bias", "embeddings", "class_token", "position_embedding")
+
+
+def is_kernel(variable: keras.Variable) -> bool:
+    """Tells whether a variable is decayed: scales, biases, positions and class tokens are not."""
+    return len(variable.shape) >= 2 and variable.name not in _NO_KERNELS
+
+
 @contextlib.contextmanager
 def inference_mode(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
     """Makes BatchNormalization layers use their statistics and not update them.
@@ -122,9 +132,45 @@ class _ByVariable:
         super().update_step(gradient, variable, learning_rate)
 
 
+class _DecoupledDecay:
+    """Takes a part of each kernel off at each step; stands before the class of a Keras optimizer.
+
+    Args:
+        *args, **kwargs: passed on to the Keras optimizer.
+        decoupled_decay: times the learning rate, the part.
+    """
+
+    def __init__(self, *args, decoupled_decay: float, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._decoupled_decay = decoupled_decay
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable after its decay, as Keras's AdamW does."""
+        if self._decoupled_decay and is_kernel(variable):
+            rate = keras.ops.cast(learning_rate, variable.dtype)
+            self.assign_sub(variable, variable * self._decoupled_decay * rate)
+        super().update_step(gradient, variable, learning_rate)
+
+
 class SGD(_ByVariable, keras.optimizers.SGD):
     """SGD, whose momentum contains the learning rate: it stays zero for a frozen variable."""
 
 
 class Adam(_ByVariable, keras.optimizers.Adam):
     """Adam, whose moments do not contain the learning rate: a frozen variable's are updated."""
+
+
+class AdamW(keras.optimizers.AdamW):
+    """Keras's AdamW, whose weight decay takes nothing off what is no kernel."""
+
+    def build(self, variables):
+        """Makes the state of the optimizer for the variables."""
+        self.exclude_from_weight_decay([v for v in variables if not is_kernel(v)])
+        super().build(variables)
+
+
+class DecoupledAdam(_ByVariable, _DecoupledDecay, keras.optimizers.Adam):
+    """AdamW whose decay follows the learning rate of each variable, as Keras's does not.
+
+    A variable that is frozen in the warm-up is not decayed in it.
+    """

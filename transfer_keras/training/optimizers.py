@@ -1,7 +1,6 @@
-"""The optimizers: the paper's SGD, and Adam."""
+"""The optimizers: the paper's SGD, Adam, and AdamW."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -9,10 +8,15 @@ import keras
 import tensorflow as tf
 
 from transfer_keras.config import choices
-from transfer_keras.training.learning_rates import SGD, Adam, LearningRates
-
-# The paper's training: the rate falls to a tenth every 100,000 of 450,000 steps.
-_DROP_EVERY = 100 / 450
+from transfer_keras.training.learning_rates import (
+    SGD,
+    Adam,
+    AdamW,
+    DecoupledAdam,
+    LearningRates,
+    is_kernel,
+)
+from transfer_keras.training.schedules import make_schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +27,12 @@ class Recipe:
         steps: number of updates.
         batch_size: examples an update, over all devices.
         learning_rate: the highest.
-        optimizer: "sgd" has momentum 0.9 and, as Caffe, twice the rate for biases; or "adam".
-        schedule: "step" divides the rate by ten after each 100/450 of the steps; "cosine"
-            lets it fall to zero.
-        weight_decay: factor of the kernels that is added to their gradient before momentum (L2).
+        optimizer: "sgd" has momentum 0.9 and, as Caffe, twice the rate for biases, and for all
+            else of rank 1; "adam"; or "adamw" (Loshchilov and Hutter 2019).
+        schedule: "step" or "cosine"; see `schedules.make_schedule`.
+        weight_decay: of the kernels alone. With "adamw" each step takes the learning rate times so
+            much off them; else so much of them is added to their gradient before momentum (L2).
+        learning_rate_warm_up: steps in which the rate rises from 0 to `learning_rate`.
         class_weights: one for each class; in the gradient, and only there, the loss of an example
             is multiplied by the weight of its label's class. None: all are one.
         learning_rates: how those of single variables differ; None: all are the same.
@@ -40,6 +46,7 @@ class Recipe:
     optimizer: str = "sgd"
     schedule: str = "step"
     weight_decay: float = 0.0
+    learning_rate_warm_up: int = 0
     class_weights: tuple[float, ...] | None = None
     learning_rates: LearningRates | None = None
     chance_loss: float | None = None
@@ -53,6 +60,11 @@ class Recipe:
                 raise ValueError(f"{name}: expected {expected}. Received: {getattr(self, name)!r}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative. Received: {self.weight_decay}")
+        if not 0 <= self.learning_rate_warm_up < self.steps:
+            raise ValueError(
+                "learning_rate_warm_up must leave at least one step. Received: "
+                f"{self.learning_rate_warm_up} of {self.steps} steps"
+            )
         wrong = [w for w in self.class_weights or () if not 0 <= w < math.inf]
         if wrong:
             raise ValueError(f"class_weights: finite, not negative. Received: {wrong[:3]}")
@@ -64,17 +76,8 @@ class Recipe:
 
     def make_schedule(self) -> keras.optimizers.schedules.LearningRateSchedule:
         """Makes the learning rate by step, as Keras takes it."""
-        if self.schedule == "cosine":
-            return keras.optimizers.schedules.CosineDecay(self.learning_rate, self.steps)
-        drops = itertools.takewhile(
-            lambda step: step < self.steps,
-            (round(self.steps * _DROP_EVERY * k) for k in itertools.count(1)),
-        )
-        boundaries = [max(drop, 1) for drop in drops]
-        rates = [self.learning_rate * 0.1**k for k in range(len(boundaries) + 1)]
-        # Keras changes the rate after its boundary, Caffe at it.
-        return keras.optimizers.schedules.PiecewiseConstantDecay(
-            [boundary - 1 for boundary in boundaries], rates
+        return make_schedule(
+            self.schedule, self.learning_rate, self.steps, self.learning_rate_warm_up
         )
 
     def make_optimizer(self, learning_rate: float | None = None) -> keras.optimizers.Optimizer:
@@ -84,7 +87,13 @@ class Recipe:
             learning_rate: in place of the recipe's schedule; it can be set from step to step.
         """
         schedule, rates = learning_rate or self.make_schedule(), self.learning_rates
-        if self.optimizer == "adam":
+        if self.optimizer == choices.ADAMW:
+            if rates:
+                return DecoupledAdam(
+                    schedule, decoupled_decay=self.weight_decay, learning_rates=rates
+                )
+            return AdamW(schedule, weight_decay=self.weight_decay)
+        if self.optimizer == choices.ADAM:
             return (
                 Adam(schedule, learning_rates=rates) if rates else keras.optimizers.Adam(schedule)
             )
@@ -104,18 +113,20 @@ class Recipe:
     def adjust(self, gradients: Sequence, variables: Sequence) -> list:
         """Adds weight decay to the kernels' gradients and, with SGD, doubles the biases'.
 
-        With SGD and momentum, twice the gradient is the same as twice the learning rate.
+        With SGD and momentum, twice the gradient is the same as twice the learning rate. The decay
+        of AdamW is none of the gradient.
 
         Args:
             gradients: of the loss, one a variable.
-            variables: the Keras variables; those of rank 2 or more count as kernels.
+            variables: the Keras variables; see `learning_rates.is_kernel`.
         """
+        adds_decay = self.weight_decay and self.optimizer != choices.ADAMW
         adjusted = []
         for gradient, variable in zip(gradients, variables, strict=True):
             if len(variable.shape) >= 2:
-                if self.weight_decay:
+                if adds_decay and is_kernel(variable):
                     gradient = gradient + self.weight_decay * tf.convert_to_tensor(variable)
-            elif self.optimizer == "sgd":
+            elif self.optimizer == choices.SGD:
                 gradient = 2.0 * gradient
             adjusted.append(gradient)
         return adjusted

@@ -63,7 +63,8 @@ def make_train_step(
             losses = [cross_entropy(labels, logits[name]) for name in model.output]
             weighed = [tf.reduce_sum(weigh(loss, labels)) for loss in losses]
             total = tf.add_n(weighed) / recipe.batch_size
-        gradients = tape.gradient(total, variables)
+        # Those of an `Embedding` are `IndexedSlices`.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(total, variables)]
         hits = [_is_right(labels, logits[name]) for name in model.output]
         sums = [
             tf.stack([tf.reduce_sum(loss), tf.reduce_sum(tf.cast(hit, loss.dtype))])

@@ -45,9 +45,7 @@ def describe_architecture(donor: DonorSettings, image_size: int | None) -> Pretr
     model = open_pretrained(donor, image_size).model
     counted = count_units(donor, image_size)
     if not counted.cut_points:
-        raise UserError(
-            f"--donor={donor.path}: cannot be cut at any n: its layers are used again above."
-        )
+        raise UserError(f"{donor.what}: cannot be cut at any n: its layers are used again above.")
     sizes = _unit_sizes(model)
     begins = [0, *counted.ends[:-1]]
     return PretrainedArchitecture(
@@ -76,7 +74,7 @@ def count_units(donor: DonorSettings, image_size: int | None) -> CountedUnits:
         units = surgery.units(model, blocks=surgery.block_names(model))
     if len(units) < 2:
         raise UserError(
-            f"--donor={donor.path}: has a single {donor.units}; at least two are "
+            f"{donor.what}: has a single {donor.units}; at least two are "
             "needed: one to take, and one that is new."
         )
     index_of_last = {id(unit.layers[-1]): unit.index for unit in own_units}

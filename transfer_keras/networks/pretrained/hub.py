@@ -68,13 +68,13 @@ def _open(donor: DonorSettings) -> HubNetwork:
     if not (is_local or "://" in name or name in known):
         alike = sorted(preset for preset in known if name.split("_")[0] in preset)
         raise UserError(
-            f"--donor={donor.path}: KerasHub has no preset or class of this name. Expected one as "
+            f"{donor.what}: KerasHub has no preset or class of this name. Expected one as "
             f"{first_few(alike or ['resnet_18_imagenet'], 5)}; a folder is given as "
             f"{choices.HUB}./folder."
         )
     if is_local:
         name = str(pathlib.Path(name).resolve())
-        _check_folder(pathlib.Path(name), donor.path)
+        _check_folder(pathlib.Path(name), donor.what)
     weights = {"load_weights": donor.weights != choices.NO_WEIGHTS}
     classifier = keras_hub.models.ImageClassifier
     # The preprocessing is read by itself, since a preset may have none.
@@ -89,9 +89,7 @@ def _open(donor: DonorSettings) -> HubNetwork:
             with surgery.limited_weights(memory.most_memory()):
                 return _describe(make(), name)
         except surgery.TooLarge as error:
-            raise UserError(
-                f"--donor={donor.path}: {error.finding}. {memory.describe_limit()}."
-            ) from error
+            raise UserError(f"{donor.what}: {error.finding}. {memory.describe_limit()}.") from error
         except (FileNotFoundError, TypeError, ValueError) as error:
             # It has no classifier, or the family has none.
             reason = error
@@ -99,12 +97,12 @@ def _open(donor: DonorSettings) -> HubNetwork:
             reason = error
             break
     raise UserError(
-        f"--donor={donor.path}: the preset could not be had: {surgery.reason(reason).rstrip('.')}. "
-        f"Fetch it elsewhere and give its folder: --donor={choices.HUB}./folder."
+        f"{donor.what}: the preset could not be had: {surgery.reason(reason).rstrip('.')}. "
+        f"Fetch it elsewhere and give its folder: {donor.flag}={choices.HUB}./folder."
     ) from reason
 
 
-def _check_folder(folder: pathlib.Path, given: str) -> None:
+def _check_folder(folder: pathlib.Path, what: str) -> None:
     """Checks the files of a preset before KerasHub reads them.
 
     Raises:
@@ -119,11 +117,11 @@ def _check_folder(folder: pathlib.Path, given: str) -> None:
                 surgery.check_weights_file(path, memory.most_memory())
         except surgery.TooLarge as error:
             raise UserError(
-                f"--donor={given}: {path.name}: {error.finding}. {memory.describe_limit()}."
+                f"{what}: {path.name}: {error.finding}. {memory.describe_limit()}."
             ) from error
         except Exception as error:  # Anything may lie in the files.
             raise UserError(
-                f"--donor={given}: {path.name} cannot be used: "
+                f"{what}: {path.name} cannot be used: "
                 f"{surgery.reason(error).rstrip('.')}. Expected a folder that save_to_preset of "
                 "KerasHub wrote."
             ) from error
@@ -145,7 +143,7 @@ def _make(kind: type, donor: DonorSettings) -> keras.Model:
     except (TypeError, ValueError) as error:
         listed = first_few([choices.HUB + preset for preset in presets], 5)
         raise UserError(
-            f"--donor={donor.path}: cannot be made without arguments: "
+            f"{donor.what}: cannot be made without arguments: "
             f"{one_line(error, 200).rstrip('.')}. Give a preset"
             + (f", as {listed}." if listed else ".")
         ) from error

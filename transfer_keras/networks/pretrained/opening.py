@@ -85,16 +85,14 @@ def _open(donor: DonorSettings, identity: tuple, image_size: int | None) -> Pret
     except UserError:
         raise
     except surgery.TooLarge as error:
-        raise UserError(
-            f"--donor={donor.path}: {error.finding}. {memory.describe_limit()}."
-        ) from error
+        raise UserError(f"{donor.what}: {error.finding}. {memory.describe_limit()}.") from error
     except surgery.SurgeryError as error:
-        raise UserError(f"--donor={donor.path}: {one_line(error)}") from error
+        raise UserError(f"{donor.what}: {one_line(error)}") from error
     except Exception as error:
         # It computes with what a person's file says, and a backend has errors of its own for that.
         reason = surgery.reason(error).rstrip(".")
         raise UserError(
-            f"--donor={donor.path}: does not compute with pictures ({type(error).__name__}: "
+            f"{donor.what}: does not compute with pictures ({type(error).__name__}: "
             f"{reason}). Expected a network that gives numbers for pictures of 0..255; build it "
             "again in the program that made it, and save it again."
         ) from error
@@ -132,9 +130,7 @@ def _open_application(donor: DonorSettings, image_size: int | None) -> tuple[ker
         if name[0].isupper() and callable(value)
     }
     if donor.name not in networks:
-        raise UserError(
-            f"--donor={donor.path}: not there. Expected one of {', '.join(sorted(networks))}."
-        )
+        raise UserError(f"{donor.what}: not there. Expected one of {', '.join(sorted(networks))}.")
     make, weights = networks[donor.name], donor.weights
     try:
         size = image_size or make(weights=None).input_shape[1] or _SIDE
@@ -146,7 +142,7 @@ def _open_application(donor: DonorSettings, image_size: int | None) -> tuple[ker
         url = re.search(r"URL fetch failure on (\S+?):? ", str(error))
         if not url:
             raise UserError(
-                f"--donor={donor.path}: cannot be made (--image_size={image_size}, "
+                f"{donor.what}: cannot be made (--image_size={image_size}, "
                 f"--donor_weights={weights}): {surgery.reason(error)}"
             ) from error
         raise UserError(
@@ -196,7 +192,7 @@ def _prepare(
         scaling: what it is known to take otherwise.
         image_size: see `open_pretrained`.
     """
-    what, pixels = f"--donor={donor.path}", donor.pixels
+    what, pixels = donor.what, donor.pixels
     side, channels, dtype = _input(model, what, image_size)
     if not isinstance(model, keras.Sequential):
         # One tensor each; and no class that trains in its own way, for the step here is another.
@@ -213,7 +209,11 @@ def _prepare(
     network = on_pixels(pixels or scaling or _UNSCALED)
     check_outputs(network, what)
     if pixels is None and scaling is None:
-        _check_scales(measure_scaling(network), what)
+        itself = measure_scaling(network)
+        if donor.unknown_pixels and not itself.scaled:
+            network = on_pixels(donor.unknown_pixels)
+        else:
+            _check_scales(itself, what)
     elif pixels and not leaves_pixels(pixels):
         itself = measure_scaling(on_pixels(_UNSCALED))
         if itself.scaled:
