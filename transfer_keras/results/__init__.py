@@ -5,6 +5,7 @@
 
 from transfer_keras.results import statistics
 from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask, compare
+from transfer_keras.results.convergence import last_gain
 from transfer_keras.results.donor_recommendation import (
     Price,
     best_role,
@@ -21,6 +22,7 @@ from transfer_keras.results.measure import BALANCED, TOP1, measure_accuracy
 from transfer_keras.results.recommendation import recommend
 from transfer_keras.results.roles import (
     BASE,
+    BASE_TRAINED_ON,
     FROZEN_TRANSFER,
     LINEAR_TRANSFER,
     TUNED_TRANSFER,
@@ -35,6 +37,7 @@ from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 __all__ = [
     "BALANCED",
     "BASE",
+    "BASE_TRAINED_ON",
     "EXPERIMENT_FILE",
     "FROZEN_TRANSFER",
     "LINEAR_TRANSFER",
@@ -57,6 +60,7 @@ __all__ = [
     "contenders",
     "hold_lock",
     "infer_levels",
+    "last_gain",
     "mean_top1",
     "measure_accuracy",
     "read_study",
