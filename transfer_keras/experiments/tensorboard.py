@@ -21,7 +21,7 @@ from transfer_keras.config import (
 )
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.plan_table import plan_table
-from transfer_keras.results import Row, Workdir, figures, last_gain, summary
+from transfer_keras.results import Row, Workdir, convergence, figures, summary
 from transfer_keras.training import (
     DIFFERENCE_TAG,
     TOP1_TAG,
@@ -123,7 +123,7 @@ def write_result(run: Run, events: Events, row: Row) -> None:
     title = f"{row.treatment}, top-1 {row.top1:.3f}"
     picture = figures.confusion.draw(label, predicted, class_names, title=title)
     results = {TOP1_TAG: row.top1}
-    if (gain := last_gain(row)) is not None:
+    if (gain := convergence.last_gain(row)) is not None:
         results[LAST_GAIN_TAG] = gain
     if not treatment.donor:
         results[DIFFERENCE_TAG] = 0.0

@@ -3,9 +3,8 @@
 `page`, `charts`, `summary` and `figures` load Matplotlib, so they are imported where they are used.
 """
 
-from transfer_keras.results import statistics
+from transfer_keras.results import convergence, statistics
 from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask, compare
-from transfer_keras.results.convergence import last_gain
 from transfer_keras.results.donor_recommendation import (
     Price,
     best_role,
@@ -58,9 +57,9 @@ __all__ = [
     "check_study",
     "compare",
     "contenders",
+    "convergence",
     "hold_lock",
     "infer_levels",
-    "last_gain",
     "mean_top1",
     "measure_accuracy",
     "read_study",

@@ -52,9 +52,11 @@ def last_gain(row: Row) -> float | None:
 
 
 def control_of(row: Row) -> str:
-    """Names the treatment that trains a base on for as long again."""
-    units = "n" if row.units is None else row.units
-    return f"{row.target}{units}{row.target}+"
+    """Names the treatment that trains a base on for as long again; "base+" where the units of the
+    network are not known."""
+    if row.units is None:
+        return BASE_TRAINED_ON.family
+    return f"{row.target}{row.units}{row.target}+"
 
 
 def describe(
@@ -74,9 +76,13 @@ def describe(
         One sentence or two; None where nothing is known.
 
     Example:
-        >>> print(describe("baseB", 0.004, Interval(0.023, 0.001, 0.045), control="B8B+"))
-        baseB: +0.4 points in the last tenth of its training. B8B+, the same trained on for as long
-        again: +2.3 points [+0.1, +4.5]; so differences from it include longer training.
+        >>> import textwrap
+        >>> from transfer_keras.results import Interval
+        >>> text = describe("baseB", 0.004, Interval(0.023, 0.001, 0.045), control="B8B+")
+        >>> print(textwrap.fill(text, 80))
+        baseB: +0.4 points in the last tenth of its training. B8B+, the same trained on
+        for as long again: +2.3 points [+0.1, +4.5]; so differences from it include
+        longer training.
     """
     if gain is None and difference is None:
         return None

@@ -68,7 +68,7 @@ def result_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
 
 
 def convergence_lines(workdir: Workdir, treatments: Iterable[Treatment]) -> list[str]:
-    """Says of each base how far it has converged, and what differences from it include.
+    """Describes how far each base has converged, and what differences from it include.
 
     Args:
         workdir: of all of them.
