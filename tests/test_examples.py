@@ -9,6 +9,7 @@ from transfer_keras.experiments import plan_experiment, run_experiment
 from transfer_keras.results import (
     Workdir,
     compare,
+    convergence,
     read_study,
     recommend,
     recommend_for_donor,
@@ -20,7 +21,7 @@ from transfer_keras.training import Monitor
 DOCUMENTED = [
     make_experiment, plan_experiment, run_experiment, Workdir, read_study,
     compare, recommend, recommend_for_donor, table_for_donor, statistics.paired_difference,
-    statistics.over_seeds_and_images, Monitor,
+    statistics.over_seeds_and_images, Monitor, convergence.last_gain, convergence.describe,
 ]  # fmt: skip
 
 

@@ -67,6 +67,8 @@ def _print_results(workdir: Workdir, treatments: Sequence[Treatment]) -> None:
     print(f"\n{summary.result_table(workdir, treatments)}\n")
     if probes := summary.probe_table(workdir, treatments):
         print(f"{probes}\n")
+    for line in summary.convergence_lines(workdir, treatments):
+        print(line)
     for line in summary.failure_lines(workdir, treatments):
         print(f"Did not learn: {line}.")
     if (picture := workdir / summary.CURVE).exists():

@@ -71,7 +71,7 @@ def test_identity_leaves_out_the_slash_after_a_folder(path):
         ({"scratch_learning_rate": 0.1}, r"--scratch_learning_rate=0\.1: is about a --donor"),
         ({"batch_norm": "train"}, r"--batch_norm=train: is about a --donor"),
         ({"treatments": ()}, r"--treatments: none"),
-        ({"treatments": (parse_treatment("A8B"),)}, r"--treatments=A8B: .* 8 units, so 1 to 7"),
+        ({"treatments": (parse_treatment("A9B"),)}, r"--treatments=A9B: .* 8 units, so 1 to 7"),
     ],
 )
 def test_bad_settings(change, message):

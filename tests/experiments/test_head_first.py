@@ -48,7 +48,8 @@ def names(treatments):
 
 def test_the_frozen_networks_come_first_and_are_trained_once():
     asked = list(map(parse_treatment, ["A3B+", "B3A+", "A1B", "A1B+", "baseA"]))
-    assert names(with_bases(asked, heads=True)) == [
+    begun_with = [treatment.frozen for treatment in asked if treatment.fine_tune]
+    assert names(with_bases(asked, begun_with=begun_with)) == [
         "baseA", "baseB", "B3A", "B3A+", "A1B", "A3B", "A3B+", "A1B+",
     ]  # fmt: skip
     assert names(with_bases(asked)) == ["baseA", "baseB", "B3A+", "A3B+", "A1B", "A1B+"]

@@ -44,15 +44,15 @@ def experiments(program, *flags):
 
 # Of each flagfile: splits, amounts, seeds, and the treatments of an experiment with two tasks.
 STUDIES = {
-    "cifar10": (["0", "1", "2", "3", "natural"], [None], [0, 1], 56),
-    "cifar100": (["0", "1", "2", "3"], [None], [0, 1], 56),
+    "cifar10": (["0", "1", "2", "3", "natural"], [None], [0, 1], 58),
+    "cifar100": (["0", "1", "2", "3"], [None], [0, 1], 58),
     "demo": (["0", "1"], [None], [0], 32),
-    "imagenet32": (["0", "1", "2", "3", "natural"], [None], [0], 56),
-    "paper": (["0", "1", "2", "3", "natural", "whole"], [None], [0], 70),
+    "imagenet32": (["0", "1", "2", "3", "natural"], [None], [0], 58),
+    "paper": (["0", "1", "2", "3", "natural", "whole"], [None], [0], 72),
     "paper_reduced": (
         ["whole"], [1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300], [0], 1,
     ),
-    "tiny_imagenet": (["0", "1", "natural"], [None], [0, 1], 56),
+    "tiny_imagenet": (["0", "1", "natural"], [None], [0, 1], 58),
     "whole_figure": (["0"], [None], [0], 28),
 }  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_committed_flagfiles_are_studies(program, path, request):
     for split, _, _, names, *_ in study:
         of_a = {"baseA"} if amounts != [None] else {
             f"{donor}{n}A{plus}" for n in range(1, 8) for donor, plus in ("A ", "A+", "R ")
-        }  # fmt: skip
+        } | {"A8A+"}  # fmt: skip
         expected = {name.replace(" ", "") for name in of_a}
         assert set(names) == expected if split == "whole" else len(names) == treatments
     run_by_sweep = "transfer_keras.sweep" in path.read_text()
@@ -90,6 +90,22 @@ def test_the_paper_is_all_that_it_ran_and_what_it_left_out(program):
         assert everything <= of_split[split]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], {"A8A+", "B8B+"}),
+        (["--target=B"], {"B8B+"}),
+        (["--n=1-7"], set()),
+        (["--mode=frozen"], set()),
+        (["--n=7,8", "--mode=fine_tune", "--source=self", "--target=A"], {"A8A+"}),
+    ],
+)
+def test_bases_are_trained_on_beside_the_whole_figure(program, given, expected):
+    ((*_, names, _, _, _),) = experiments(program, *given)
+    assert {name for name in names if "8" in name} == expected
+    assert len(names) == len(set(names))
+
+
 def test_every_combination_once_and_seeds_last(program):
     flags = ["--split=1,natural,1", "--seed=3,0-1", "--examples_per_class=all,4"]
     combinations = [tuple(e[:3]) for e in experiments(program, *flags)]
@@ -104,6 +120,7 @@ BAD = [
     (["--examples_per_class=few"], r"--examples_per_class=few: expected numbers from 1 up, or all"),
     (["--split=whole", "--target=B"], r"--split=whole: there is no task B, which all of"),
     (["--n=8"], r"--n=8: alexnet_small has 8 units"),
+    (["--mode=linear", "--source=statistics"], r"--mode=linear --source=statistics: a linear"),
     (
         ["--split=5000000000"],
         r"--split=5000000000: a range begins at 0 or above, ascends and ends at",
@@ -199,7 +216,7 @@ def test_dry_run_of_what_is_not_at_hand(program, tmp_path):
     flags = [f"--flagfile={ROOT / 'flags' / 'cifar10.flags'}", f"--data_dir={tmp_path}"]
     done = program(*SWEEP, *flags, "--dry_run", "--split=0-3")
     assert done.returncode == 0, done.stderr
-    assert "8 experiments: 464 networks in" in done.stdout
+    assert "8 experiments: 480 networks in" in done.stdout
     assert "No estimate of the time: the data have to be downloaded first." in done.stdout
     done = program(*SWEEP, *flags, "--dry_run", "--split=natural")
     assert done.returncode == 2

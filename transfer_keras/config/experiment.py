@@ -27,6 +27,7 @@ from transfer_keras.config.sections import (
     TrainingSettings,
     flags_of,
 )
+from transfer_keras.config.treatment_checks import check_units, continues_base
 from transfer_keras.config.treatments import Treatment, parse_treatment, suits_split
 
 DEFAULT_NETWORK = "alexnet_small"
@@ -109,16 +110,6 @@ class Request:
         return ("baseA",) if self.donor else ()
 
     @property
-    def all_treatments(self) -> tuple[Treatment, ...]:
-        """Lists all that it trains: its treatments, and the bases that they need."""
-        return with_bases(
-            self.treatments,
-            self.given_bases,
-            compare=self.execution.scratch,
-            heads=self.training.head_first,
-        )
-
-    @property
     def title(self) -> str:
         """Says what it is, for people."""
         return f"{self.training.network} on {self.data.dataset}, {self.variant}"
@@ -175,21 +166,30 @@ class Experiment(Request):
             raise UserError(
                 f"--image_size={self.image_size}: {network} needs at least {smallest} pixels."
             )
-        units, kind = len(self.architecture.units), self.opened.units if self.opened else "unit"
+        kind = self.opened.units if self.opened else "unit"
         for treatment in self.treatments:
-            if treatment.n >= units:
-                raise UserError(
-                    f"--treatments={treatment}: {network} has {units} {kind}s, so 1 "
-                    f"to {units - 1} can be transferred."
-                )
-            if why := self.architecture.why_not(treatment.n, treatment.mode):
-                raise UserError(f"--treatments={treatment}: {why}")
-            if treatment.fine_tune:
+            check_units(treatment, self.architecture, network, kind, self.begins_with(treatment))
+            if treatment.fine_tune and not self.continues_base(treatment):
                 self.training.check_lowest_rate(treatment.n)
-            if self.training.head_first and treatment.fine_tune:
-                begun_with = treatment.frozen
-                if why := self.architecture.why_not(begun_with.n, begun_with.mode):
-                    raise UserError(f"--head_first: {treatment} begins with {begun_with}: {why}")
+
+    @property
+    def all_treatments(self) -> tuple[Treatment, ...]:
+        """Lists all that it trains: its treatments, and the bases that they need."""
+        return with_bases(
+            self.treatments,
+            self.given_bases,
+            compare=self.execution.scratch,
+            begun_with=tuple(filter(None, map(self.begins_with, self.treatments))),
+        )
+
+    def continues_base(self, treatment: Treatment) -> bool:
+        """Tells whether a treatment is the base of its target, trained on for as long again."""
+        return continues_base(treatment, len(self.architecture.units))
+
+    def begins_with(self, treatment: Treatment) -> Treatment | None:
+        """Gives the frozen network with whose upper units another begins, by `head_first`."""
+        begins = self.training.head_first and treatment.fine_tune
+        return treatment.frozen if begins and not self.continues_base(treatment) else None
 
     def replace(self, **changes) -> "Experiment":
         """Makes the same experiment with other treatments or settings, by their flags' names.
@@ -239,10 +239,12 @@ class Experiment(Request):
     def units_at_transferred_rate(self, treatment: Treatment) -> int:
         """Counts the units of a network that are trained with the rate of transferred ones.
 
-        A head that was fitted before is one of them, if it is all that is new.
+        A head that was fitted before is one of them, if it is all that is new. A base that is
+        trained on has none.
         """
-        begun = self.training.head_first and treatment.fine_tune
-        if begun and self.fits_head(treatment.frozen):
+        if self.continues_base(treatment):
+            return 0
+        if (begun := self.begins_with(treatment)) and self.fits_head(begun):
             return self.units_transferred(treatment) + 1
         return self.units_transferred(treatment)
 

@@ -371,12 +371,13 @@ _define(
     flag_types.Choices(treatments.SOURCES),
     "source",
     "other",
-    "Where they come from: the other task (transfer), or the target itself (selffer).",
+    "Where they come from: the other task (transfer), or the target itself (selffer); statistics: "
+    "they are drawn at random, with mean and deviation of each tensor of the other task's.",
 )
 _define(flag_types.Choices(treatments.TARGETS), "target", "B", "The task trained on.")
 _define(
     flag_types.Treatments(),
     "treatments",
     None,
-    "The paper's names, in place of --n, --mode, --source and --target: A3B,B3B+,R2B,baseA.",
+    "The paper's names, in place of --n, --mode, --source and --target: A3B,B3B+,R2B,S3B,baseA.",
 )

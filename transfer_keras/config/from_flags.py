@@ -12,6 +12,7 @@ from transfer_keras.config import flags as experiment_flags
 from transfer_keras.config.architectures import ARCHITECTURES
 from transfer_keras.config.errors import UserError
 from transfer_keras.config.experiment import Request, make_request
+from transfer_keras.config.treatment_checks import continues_base
 from transfer_keras.config.treatments import Treatment, suits_split
 
 FLAGS = flags.FLAGS
@@ -56,12 +57,13 @@ def requests_of_donors() -> tuple[Request, ...]:
 def requests() -> tuple[Request, ...]:
     """Makes the requests of a study: every split, number of examples and seed of the flags.
 
-    Of the split "whole", which has no task B, only the treatments that need none.
+    Of the split "whole", which has no task B, only the treatments that need none. Without `--n` and
+    `--treatments`, bases that are trained on come besides, to compare what is fine-tuned with.
 
     Raises:
         UserError: as `request`.
     """
-    chosen, splits = _treatments(), _splits()
+    chosen, splits = (*_treatments(), *_trained_on()), _splits()
     made = []
     for seed, amount, split in itertools.product(FLAGS.seed, FLAGS.examples_per_class, splits):
         suited = tuple(treatment for treatment in chosen if suits_split(treatment, split))
@@ -106,15 +108,38 @@ def _treatments() -> tuple[Treatment, ...]:
         raise UserError(
             f"--treatments and --{chosen[0]} both say what to train. Give one or the other."
         )
-    known = ARCHITECTURES.get(FLAGS.network)
-    if known and not (FLAGS.treatments or FLAGS.donor) and max(FLAGS.n) >= len(known.units):
+    if FLAGS.treatments:
+        return FLAGS.treatments
+    combined = treatments.combine_treatments(FLAGS.n, FLAGS.mode, FLAGS.source, FLAGS.target)
+    if not combined:
         raise UserError(
-            f"--n={max(FLAGS.n)}: {FLAGS.network} has {len(known.units)} units, and at least one "
-            f"must be left to train. Expected 1 to {len(known.units) - 1}."
+            "--mode=linear --source=statistics: a linear classifier is for units of a donor. "
+            "Expected --source=other or self, or --mode=frozen or fine_tune."
         )
-    return FLAGS.treatments or treatments.combine_treatments(
-        FLAGS.n, FLAGS.mode, FLAGS.source, FLAGS.target
-    )
+    known = ARCHITECTURES.get(FLAGS.network)  # A given network is opened later.
+    if FLAGS.donor or not known:
+        return combined
+    units, n = len(known.units), max(FLAGS.n)
+    if n > units or any(t.n == units and not continues_base(t, units) for t in combined):
+        raise UserError(
+            f"--n={n}: {FLAGS.network} has {units} units, and at least one must be "
+            f"left to train. Expected 1 to {units - 1}; or, to train a base on, --n={units} "
+            "--source=self --mode=fine_tune."
+        )
+    return combined
+
+
+def _trained_on() -> tuple[Treatment, ...]:
+    """Gives, where the whole figure is asked for, the bases of its targets that are trained on.
+
+    What was fine-tuned has been trained for longer than its base; they have been for as long.
+    """
+    is_default = not (FLAGS.treatments or FLAGS.donor or FLAGS["n"].present)
+    known = ARCHITECTURES.get(FLAGS.network)  # A given network is opened later.
+    if not is_default or not known or "fine_tune" not in FLAGS.mode:
+        return ()
+    n = [len(known.units)]
+    return treatments.combine_treatments(n, ["fine_tune"], ["self"], FLAGS.target)
 
 
 def _splits() -> tuple[str, ...]:

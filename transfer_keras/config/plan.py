@@ -30,7 +30,7 @@ def with_bases(
     given: Collection[str] = (),
     *,
     compare: bool = True,
-    heads: bool = False,
+    begun_with: Collection[Treatment] = (),
 ) -> tuple[Treatment, ...]:
     """Adds to treatments those that they need, as donor or to compare with, once each.
 
@@ -38,22 +38,20 @@ def with_bases(
         treatments: what is asked for.
         given: names of bases that are there and not trained here.
         compare: whether a base is added only to compare with.
-        heads: whether what is fine-tuned begins with the upper units of a frozen network.
+        begun_with: frozen networks with whose upper units others begin that are fine-tuned.
 
     Returns:
         The bases in alphabetical order, then the others by target, else in the order given; with
-        `heads`, of each target those first that others begin with.
+        `begun_with`, of each target those that are fine-tuned last.
     """
-    treatments = tuple(dict.fromkeys(treatments))
-    if heads:
-        begun_with = [t.frozen for t in treatments if t.fine_tune]
-        treatments = tuple(dict.fromkeys((*treatments, *begun_with)))
+    treatments = tuple(dict.fromkeys((*treatments, *begun_with)))
     needed = {t for t in treatments if not t.donor} | {t.needs for t in treatments if t.needs}
     if compare:
         needed |= {t.base for t in treatments}
     bases = {base for base in needed if base.name not in given}
     transfers = sorted(
-        (t for t in treatments if t.donor), key=lambda t: (t.target, heads and t.fine_tune)
+        (t for t in treatments if t.donor),
+        key=lambda t: (t.target, bool(begun_with) and t.fine_tune),
     )
     return (*sorted(bases, key=lambda base: base.name), *transfers)
 

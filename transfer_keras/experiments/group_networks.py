@@ -6,7 +6,7 @@ from typing import NamedTuple
 import keras
 
 from transfer_keras import surgery
-from transfer_keras.config import Treatment, choices
+from transfer_keras.config import STATISTICS, Treatment, choices
 from transfer_keras.experiments.context import Run
 from transfer_keras.networks import put_linear_head
 
@@ -59,12 +59,15 @@ def make_networks(run: Run, treatments: Sequence[Treatment]) -> GroupNetworks:
 
 
 def donor_network(run: Run, treatment: Treatment) -> keras.Model:
-    """Gives what the treatment's network is made of: a trained base, or an untrained network."""
+    """Gives what the treatment's network is made of: a trained base, an untrained network, or one
+    with drawn values."""
+    random_seed = treatment.random_donor_seed(*run.experiment.fresh_weights)
+    if treatment.donor == STATISTICS:  # One drawn donor, whose lower part all of them share.
+        return surgery.draw_like(run.source.donor(treatment), seed=random_seed)
     if treatment.needs:
         return run.source.donor(treatment)
     untrained = run.source.untrained(treatment)
-    if treatment.mode == "random":  # One untrained donor, whose lower part all of them share.
-        random_seed = treatment.random_donor_seed(*run.experiment.fresh_weights)
+    if treatment.mode == "random":  # One untrained donor, too.
         return surgery.transplant(untrained, 0, seed=random_seed).model
     return untrained
 
@@ -72,13 +75,15 @@ def donor_network(run: Run, treatment: Treatment) -> keras.Model:
 def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> keras.Model:
     """Makes the treatment's network before its first step.
 
-    With `head_first`, one that is fine-tuned begins with the weights of the frozen network.
+    With `head_first`, one that is fine-tuned begins with the weights of the frozen network. A base
+    that is trained on begins with all of its weights, and trains all of them.
 
     Its BatchNorm layers average over a tenth of the steps at the most: with the momentum of .99 or
     .999 that most have, a short training would be tested with statistics of its beginning.
     """
     training = run.experiment.training
     count = run.experiment.units_transferred(treatment)
+    continues = run.experiment.continues_base(treatment)
     classes = len(run.data.pair.tasks[treatment.target])
     if treatment.linear:
         donor = put_linear_head(donor, count, classes)
@@ -88,13 +93,14 @@ def treatment_network(run: Run, treatment: Treatment, donor: keras.Model) -> ker
         head={_head_name(donor): classes},
         mode="fine_tune" if treatment.mode == "fine_tune" else "frozen",
         seed=treatment.seed(*run.experiment.fresh_weights),
-        batch_norm=run.source.batch_norm,
+        batch_norm="train" if continues else run.source.batch_norm,
         dropout=run.source.frozen_dropout,
         unfreeze=True,
         name=treatment.name,
     )
-    if treatment.fine_tune and training.head_first and _may_begin_with(run, treatment.frozen):
-        begins_with = run.source.finished(treatment.frozen)
+    begun_with = run.experiment.begins_with(treatment)
+    if begun_with and _may_begin_with(run, begun_with):
+        begins_with = run.source.finished(begun_with)
         for layer in model.layers:
             layer.set_weights(begins_with.get_layer(layer.name).get_weights())
     momentum = max(0.0, 1 - 1 / (_AVERAGED * training.steps))

@@ -45,8 +45,7 @@ class GroupTask(NamedTuple):
         """Names what has to be done before it: bases, and networks that others begin with."""
         treatments, experiment = self.group.treatments, self.experiment
         before = {base for t in treatments for base in (t.needs, t.base) if base}
-        if experiment.training.head_first:
-            before |= {t.frozen for t in treatments if t.fine_tune}
+        before |= {begun for t in treatments if (begun := experiment.begins_with(t))}
         before &= {*experiment.all_treatments}  # A donor is there, and scratch may be left out.
         return sorted({t.name for t in before} - set(self.group.names))
 

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from transfer_keras import surgery
-from transfer_keras.config import Group, Treatment, UserError, parse_treatment
+from transfer_keras.config import TARGETS, Group, Treatment, UserError, parse_treatment
 from transfer_keras.experiments import tensorboard
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.fitted_heads import fit_heads
@@ -216,7 +216,7 @@ def _make_row(
     run: Run, treatment: Treatment, network: keras.Model, trained: Trained, group: int
 ) -> Row:
     """Makes the row of a network; `group` networks were trained together."""
-    is_given = bool(treatment.needs) and treatment.needs.name in run.experiment.given_bases
+    is_given = treatment.donor in TARGETS and treatment.needs.name in run.experiment.given_bases
 
     def scalars(weights: Iterable) -> int:
         return sum(int(tf.size(w.value)) for w in weights)
@@ -243,6 +243,7 @@ def _make_row(
         trainable_parameters=scalars(network.trainable_weights),
         validation=tuple((step, _finite(nats), right) for step, nats, right in trained.tests),
         fitted=is_given and run.experiment.fits_head(treatment),
+        units=len(run.experiment.architecture.units),
     )
 
 

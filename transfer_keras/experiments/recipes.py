@@ -57,11 +57,11 @@ def learning_rates(
 ) -> LearningRates | None:
     """Sets the rates of what is not trained with the recipe's.
 
-    That is training from scratch, with a donor; and transferred units that are fine-tuned, which
-    stay as they are until the warm-up ends. Their rate is `transferred_learning_rate`, times
-    `layerwise_decay` for each unit, or block, from the lowest new one down to them (Howard and
-    Ruder 2018, "Universal Language Model Fine-tuning for Text Classification", section 3.2, whose
-    decay is 1 / 2.6).
+    That is training from scratch with a donor, be it a base that is trained on; and transferred
+    units that are fine-tuned, which stay as they are until the warm-up ends. Their rate is
+    `transferred_learning_rate`, times `layerwise_decay` for each unit, or block, from the lowest
+    new one down to them (Howard and Ruder 2018, "Universal Language Model Fine-tuning for Text
+    Classification", section 3.2, whose decay is 1 / 2.6).
 
     Returns:
         None where that changes nothing.
@@ -85,7 +85,7 @@ def learning_rates(
     from_scratch = {
         id(variable): scratch
         for treatment in treatments
-        if treatment.mode == "base" and scratch != 1
+        if scratch != 1 and (treatment.mode == "base" or experiment.continues_base(treatment))
         for unit in surgery.fused_units(fused, treatment.name)
         for layer in unit.layers
         for variable in layer.trainable_variables

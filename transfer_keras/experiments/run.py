@@ -157,8 +157,7 @@ def check_finished(experiment: Experiment, workdir: Workdir) -> None:
     treatments = experiment.all_treatments
     missing = workdir.missing(treatments)
     needed = {t.needs for t in missing if t.needs}
-    if experiment.training.head_first:
-        needed |= {t.frozen for t in missing if t.fine_tune}
+    needed |= {begun for t in missing if (begun := experiment.begins_with(t))}
     for treatment in treatments:
         if missing and treatment not in missing:
             workdir.predictions(treatment.name)

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from transfer_keras.config import (
     MODES,
     NATURAL_SPLIT,
+    RANDOM,
     SOURCES,
+    STATISTICS,
     TARGETS,
     WHOLE_SPLIT,
     Task,
@@ -19,7 +21,7 @@ from transfer_keras.config import (
 )
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.plan_table import plan_table
-from transfer_keras.results import Row, Workdir, figures, summary
+from transfer_keras.results import Row, Workdir, convergence, figures, summary
 from transfer_keras.training import (
     DIFFERENCE_TAG,
     TOP1_TAG,
@@ -32,6 +34,7 @@ from transfer_keras.training import (
     text_summary,
 )
 
+LAST_GAIN_TAG = "result/last_gain"  # Of top-1, over the last tenth of the training.
 _EXPERIMENT_RUN, _CURVE_RUN = "experiment", "curve"  # Runs beside those of the treatments.
 
 
@@ -49,7 +52,7 @@ def write_experiment_page(run: Run, versions: Mapping[str, str]) -> None:
     families = dict.fromkeys(treatment.family for treatment in every)
     splits = [*map(str, range(10)), NATURAL_SPLIT, WHOLE_SPLIT, experiment.data.split]
     choices = {
-        "donor": ("A", "B", "R", "none"),
+        "donor": ("A", "B", RANDOM, STATISTICS, "none"),
         "target": TARGETS,
         "mode": ("base", *MODES),
         "split": tuple(dict.fromkeys(splits)),
@@ -59,7 +62,7 @@ def write_experiment_page(run: Run, versions: Mapping[str, str]) -> None:
             0,
             text_summary("experiment", _page(run, versions)),
             custom_scalars_layout([*units, *linear], [f"top1/{family}" for family in families]),
-            hparams_columns(choices, ("seed", "examples_per_class"), len(units) - 1),
+            hparams_columns(choices, ("seed", "examples_per_class"), len(units)),
         )
 
 
@@ -120,6 +123,8 @@ def write_result(run: Run, events: Events, row: Row) -> None:
     title = f"{row.treatment}, top-1 {row.top1:.3f}"
     picture = figures.confusion.draw(label, predicted, class_names, title=title)
     results = {TOP1_TAG: row.top1}
+    if (gain := convergence.last_gain(row)) is not None:
+        results[LAST_GAIN_TAG] = gain
     if not treatment.donor:
         results[DIFFERENCE_TAG] = 0.0
     elif difference := summary.difference_from_base(run.workdir, treatment, row):
@@ -138,6 +143,8 @@ def write_curve(workdir: Workdir, title: str) -> None:
 
     The steps of the picture count the treatments that are done; those of the points are n, with
     the base, where there is one, at 0.
+
+    With it goes what differences from the bases include, as text.
 
     Nothing is written where it is up to date, or there are only bases, and so no curve.
     """
@@ -160,3 +167,7 @@ def write_curve(workdir: Workdir, title: str) -> None:
             at_n = {family: points[n] for family, points in lines.items() if n in points}
             events.write(n, *(scalar_summary(f"top1/{f}", top1) for f, top1 in at_n.items()))
         events.write(len(done), png_summary("transfer_curve", path.read_bytes()))
+        if converged := summary.convergence_lines(workdir, done):
+            events.write(
+                len(done), text_summary("convergence", "\n\n".join(map(markdown, converged)))
+            )

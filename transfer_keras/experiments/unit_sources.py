@@ -88,9 +88,9 @@ class TrainedBases:
     def donor(self, treatment: Treatment) -> keras.Model:
         """Loads the base that a treatment needs, with the mean that its network takes off."""
         model, task = self.finished(treatment.needs), self.experiment.pixels_of(treatment)
-        if task == treatment.donor:
+        if task == treatment.needs.target:
             return model
-        other = self._build(treatment.donor, self.pixels(task))
+        other = self._build(treatment.needs.target, self.pixels(task))
         other.set_weights(model.get_weights())
         return other
 

@@ -3,7 +3,7 @@
 `page`, `charts`, `summary` and `figures` load Matplotlib, so they are imported where they are used.
 """
 
-from transfer_keras.results import statistics
+from transfer_keras.results import convergence, statistics
 from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask, compare
 from transfer_keras.results.donor_recommendation import (
     Price,
@@ -21,6 +21,7 @@ from transfer_keras.results.measure import BALANCED, TOP1, measure_accuracy
 from transfer_keras.results.recommendation import recommend
 from transfer_keras.results.roles import (
     BASE,
+    BASE_TRAINED_ON,
     FROZEN_TRANSFER,
     LINEAR_TRANSFER,
     TUNED_TRANSFER,
@@ -35,6 +36,7 @@ from transfer_keras.results.workdir import EXPERIMENT_FILE, Workdir
 __all__ = [
     "BALANCED",
     "BASE",
+    "BASE_TRAINED_ON",
     "EXPERIMENT_FILE",
     "FROZEN_TRANSFER",
     "LINEAR_TRANSFER",
@@ -55,6 +57,7 @@ __all__ = [
     "check_study",
     "compare",
     "contenders",
+    "convergence",
     "hold_lock",
     "infer_levels",
     "mean_top1",

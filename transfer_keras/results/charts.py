@@ -16,24 +16,28 @@ from transfer_keras.results.comparison import (
 from transfer_keras.results.figures import dissimilar, reduced, transfer
 from transfer_keras.results.figures.drawing import Mean
 from transfer_keras.results.figures.styles import STYLES
+from transfer_keras.results.findings import LEVEL
 from transfer_keras.results.roles import (
     BASE,
+    BASE_TRAINED_ON,
     FROZEN_SELFFER,
+    FROZEN_STATISTICS,
     FROZEN_TRANSFER,
     RANDOM_UNITS,
     TUNED_SELFFER,
+    TUNED_STATISTICS,
     TUNED_TRANSFER,
     Role,
 )
 from transfer_keras.results.study import RANDOM, Kind, Network, Study
 
 _REDUCED = Role("reduced")
-_LEVEL = 0.05  # Of the p-values, after Holm's correction, of gaps that are named.
 # The gaps that the paper names: the label, and the families above and below.
+_HELPS = "transfer, fine-tuned, helps: AnB+ - {}"
 _NAMED_GAPS = (
     ("fragile co-adaptation: base - BnB", BASE.family, FROZEN_SELFFER),
     ("specificity: BnB - AnB", FROZEN_SELFFER, FROZEN_TRANSFER),
-    ("transfer, fine-tuned, helps: AnB+ - base", TUNED_TRANSFER, BASE.family),
+    (_HELPS.format(BASE.family), TUNED_TRANSFER, BASE.family),
 )
 # The families of figure 3.
 _FROZEN = (FROZEN_TRANSFER, RANDOM_UNITS)
@@ -62,7 +66,7 @@ def transfer_curve(runs: Runs, failed: Sequence[Network], paper_runs: Runs) -> t
     failed_n: dict[str, list[int]] = {}
     for network in failed:
         if network.row.n:
-            failed_n.setdefault(network.role.family, []).append(network.row.n)
+            failed_n.setdefault(network.role.family, []).append(network.role.n)
     means = {family: _means(runs, family, base) for family in STYLES if family in points}
     mean_base = None if base is None else _level(runs, BASE, base)
     overlay = None
@@ -77,15 +81,19 @@ def transfer_curve(runs: Runs, failed: Sequence[Network], paper_runs: Runs) -> t
 
 
 def _paired_gaps(runs: Runs) -> dict[str, tuple[str, dict[int, Mean]]]:
-    """Collects the differences between transfer and selffer, in points."""
+    """Collects the differences of transfer from selffer and from drawn values, in points; each in
+    the style of one of the two."""
     gaps = {}
-    for family, other in (
-        (FROZEN_TRANSFER, FROZEN_SELFFER), (TUNED_TRANSFER, TUNED_SELFFER),
-    ):  # fmt: skip
+    for family, other, style in (
+        (FROZEN_TRANSFER, FROZEN_SELFFER, FROZEN_TRANSFER),
+        (TUNED_TRANSFER, TUNED_SELFFER, TUNED_TRANSFER),
+        (FROZEN_TRANSFER, FROZEN_STATISTICS, FROZEN_STATISTICS),
+        (TUNED_TRANSFER, TUNED_STATISTICS, TUNED_STATISTICS),
+    ):
         comparisons = compare_families(runs, family, other)
         if comparisons:
             by_n = {n: _from_comparison(c, 0.0, 100) for n, c in comparisons.items()}
-            gaps[f"{family} - {other}"] = family, by_n
+            gaps[f"{family} - {other}"] = style, by_n
     return gaps
 
 
@@ -97,23 +105,31 @@ def _arrows(
         return []
     levels = {family: {n: mean.value for n, mean in by_n.items()} for family, by_n in means.items()}
     arrows = []
-    for label, upper, lower in _NAMED_GAPS:
+    named = list(_NAMED_GAPS)
+    trained_on = BASE_TRAINED_ON.family
+    if BASE_TRAINED_ON.n in levels.get(trained_on, {}):  # Then its training time counts for none.
+        named[-1] = _HELPS.format(trained_on), TUNED_TRANSFER, trained_on
+    at_bases = {BASE.family: base, trained_on: levels.get(trained_on, {}).get(0)}
+    for label, upper, lower in named:
         # Compared as findings are: the other way round from the label for the first two.
-        family, other = (upper, lower) if lower == BASE.family else (lower, upper)
+        family, other = (upper, lower) if lower in at_bases else (lower, upper)
         sign = 1 if family == upper else -1
         comparisons = compare_families(runs, family, other)
         adjusted = statistics.adjust_holm([c.p_value for c in comparisons.values()])
         there = {
             n: sign * comparison.mean
             for (n, comparison), p in zip(comparisons.items(), adjusted, strict=True)
-            if p < _LEVEL and sign * comparison.mean > 0
+            if p < LEVEL and sign * comparison.mean > 0
         }
         if there:
             widest = max(there, key=there.get)
             # From one of the two means, by the paired gap.
-            anchor = base if BASE.family in (upper, lower) else levels[upper].get(widest)
+            anchor = next(
+                (at_bases[end] for end in (upper, lower) if end in at_bases),
+                levels.get(upper, {}).get(widest),
+            )
             if anchor is not None:
-                low = anchor if lower == BASE.family else anchor - there[widest]
+                low = anchor if lower in at_bases else anchor - there[widest]
                 arrows.append(transfer.Arrow(label, widest, low, low + there[widest]))
     return arrows
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from transfer_keras.results import statistics
 from transfer_keras.results.measure import TOP1
-from transfer_keras.results.roles import BASE, Role
+from transfer_keras.results.roles import Role, role_at
 
 # The samples that an interval can be taken over; see `Comparison.over`.
 OVER_SPLITS = "splits"
@@ -247,7 +247,7 @@ def compare_families(runs: Runs, family: str, other: str) -> dict[int, Compariso
 
     Args:
         runs: of one kind of split.
-        family, other: names of families; `other` may be that of the bases.
+        family, other: names of families; `other` may be that of the bases, trained on or not.
 
     Returns:
         n -> the comparison, as `compare` makes it.
@@ -259,10 +259,7 @@ def compare_families(runs: Runs, family: str, other: str) -> dict[int, Compariso
 
 def family_contrasts(runs: Runs, family: str, other: str) -> dict[int, Contrast]:
     """Gives n -> the contrast of two families, at every n where the first trained."""
-    return {
-        n: Contrast((Role(family, n),), (BASE if other == BASE.family else Role(other, n),))
-        for n in runs.trained_n(family)
-    }
+    return {n: Contrast((Role(family, n),), (role_at(other, n),)) for n in runs.trained_n(family)}
 
 
 def compare_together(runs: Runs, contrasts: Sequence[Contrast]) -> list[Comparison | None]:

@@ -16,21 +16,26 @@ from transfer_keras.results.comparison import (
 )
 from transfer_keras.results.roles import (
     BASE,
+    BASE_TRAINED_ON,
     FROZEN_SELFFER,
+    FROZEN_STATISTICS,
     FROZEN_TRANSFER,
     LINEAR_SELFFER,
     LINEAR_TRANSFER,
     RANDOM_UNITS,
     TUNED_SELFFER,
+    TUNED_STATISTICS,
     TUNED_TRANSFER,
     Role,
 )
 
+LEVEL = 0.05  # Of the p-values, after Holm's correction, of gaps that are named.
 # Ranges of n in the paper's table 1.
 _RANGES = ((1, 7), (3, 7), (5, 7))
 # Families in the order of a table's columns.
 _FAMILIES = (
     BASE.family,
+    BASE_TRAINED_ON.family,
     FROZEN_SELFFER,
     TUNED_SELFFER,
     FROZEN_TRANSFER,
@@ -38,7 +43,11 @@ _FAMILIES = (
     LINEAR_SELFFER,
     LINEAR_TRANSFER,
     RANDOM_UNITS,
+    FROZEN_STATISTICS,
+    TUNED_STATISTICS,
 )
+# The gaps of what is fine-tuned from the base that was trained on for as long again.
+_HELPS = "transfer helps (AnB+ - base+)"
 # Name of each gap -> the families whose difference it is.
 GAPS = {
     "co-adaptation (BnB - base)": (FROZEN_SELFFER, BASE.family),
@@ -48,6 +57,13 @@ GAPS = {
     "transfer, fine-tuned (AnB+ - base)": (TUNED_TRANSFER, BASE.family),
     "transfer against selffer, fine-tuned (AnB+ - BnB+)": (TUNED_TRANSFER, TUNED_SELFFER),
     "random (RnB - base)": (RANDOM_UNITS, BASE.family),
+    "longer training (base+ - base)": (BASE_TRAINED_ON.family, BASE.family),
+    _HELPS: (TUNED_TRANSFER, BASE_TRAINED_ON.family),
+    "selffer beyond longer training (BnB+ - base+)": (TUNED_SELFFER, BASE_TRAINED_ON.family),
+    "features against scale, frozen (AnB - SnB)": (FROZEN_TRANSFER, FROZEN_STATISTICS),
+    "features against scale, fine-tuned (AnB+ - SnB+)": (TUNED_TRANSFER, TUNED_STATISTICS),
+    "scale, frozen (SnB - RnB)": (FROZEN_STATISTICS, RANDOM_UNITS),
+    "scale, fine-tuned (SnB+ - base)": (TUNED_STATISTICS, BASE.family),
 }
 
 
@@ -104,6 +120,38 @@ def find_gaps(runs: Runs, all_runs: Runs) -> list[Finding]:
             worst = with_failures[n].mean if tried > comparison.pairs else None
             findings.append(Finding(gap, n, comparison, p_adjusted, tried, worst))
     return findings
+
+
+def describe_help(findings: Sequence[Finding]) -> str | None:
+    """Says whether transfer with fine-tuning helps more than training the base on does.
+
+    Args:
+        findings: of one kind of split; see `find_gaps`.
+
+    Returns:
+        A sentence; None where no base was trained on.
+    """
+    helps = {f.n: f for f in findings if f.gap == _HELPS}
+    if not helps:
+        return None
+    shown = {n: f for n, f in helps.items() if f.p_adjusted < LEVEL}
+    better, worse = (
+        [f"n = {n}: {f.points}" for n, f in shown.items() if sign * f.comparison.mean > 0]
+        for sign in (1, -1)
+    )
+    against = "the base trained on for as long again (AnB+ - base+, points)"
+    parts = []
+    if better:
+        parts.append(f"transfer with fine-tuning helps beyond {against}: {'; '.join(better)}")
+    if worse:
+        parts.append(f"transfer with fine-tuning loses against {against}: {'; '.join(worse)}")
+    if not parts:
+        all_points = "; ".join(f"n = {n}: {f.points}" for n, f in helps.items())
+        parts.append(
+            f"it is not shown that transfer with fine-tuning differs from {against}: {all_points}"
+        )
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 class Level(NamedTuple):

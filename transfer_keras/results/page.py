@@ -18,7 +18,7 @@ from transfer_keras.config import (
     render_template,
 )
 from transfer_keras.files import write_text, write_whole
-from transfer_keras.results import charts, findings, paper, planning
+from transfer_keras.results import charts, convergence, findings, paper, planning
 from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import Runs
 from transfer_keras.results.donor_recommendation import mean_top1, recommend_for_donor
@@ -53,8 +53,8 @@ def write_report(
         notes: lines for the page, on how the networks were trained.
 
     Returns:
-        The recommendation, a sentence for each kind of split, and the plan; before it, what of the
-        networks is missing.
+        The recommendation, a sentence for each kind of split; what longer training explains; and
+        the plan. Before it, what of the networks is missing.
 
     Raises:
         UserError: if the folder holds no study with a network that is done.
@@ -67,6 +67,7 @@ def write_report(
     judged = study  # As `advise` judges: where classes count the same, by balanced accuracy.
     if study.settings.get("donor") and study.settings.get("class_weights") == choices.BALANCED:
         judged = read_study(folder, measure=BALANCED)
+    sections = [_section(kind, study, output, overlay_paper) for kind in _with_section(study)]
     recommendations = [
         {"kind": str(kind), "text": _recommendation(kind, judged, margin)}
         for kind in _with_frozen(study)
@@ -78,7 +79,7 @@ def write_report(
         "results",
         "report.html",
         title=_title(study),
-        sections=[_section(kind, study, output, overlay_paper) for kind in _with_section(study)],
+        sections=sections,
         recommendations=recommendations,
         plans=plans,
         margin=points(margin),
@@ -99,6 +100,7 @@ def write_report(
     write_text(output / "report.html", page)
     lines = [f"Split {one['kind']}: {one['text']}" for one in recommendations]
     lines = lines or ["No frozen transfer (AnB) yet, of which advice could be given."]
+    lines += [f"Split {one['kind']}: {text}" for one in sections for text in one["longer"]]
     if study.incomplete:
         missing = first_few([printable(path) for path in study.incomplete])
         lines.insert(0, f"Left out, because a file is missing that was there: {missing}")
@@ -173,10 +175,14 @@ def _section(kind: Kind, study: Study, output: pathlib.Path, overlay: bool) -> d
         )
     all_runs = study.all_runs.get(kind, Runs())
     levels = findings.levels(runs, all_runs)
+    found = findings.find_gaps(runs, all_runs)
+    trained = [network.row for network in networks if network.trained]
+    longer = convergence.describe_study(runs, trained), findings.describe_help(found)
     return {
         "kind": str(kind),
         "figure": figure,
-        "findings": findings.find_gaps(runs, all_runs),
+        "longer": list(filter(None, longer)),
+        "findings": found,
         "levels": levels,
         "units": sorted({n for by_n in levels.values() for n in by_n}),
         "table_1": findings.table_1(runs),
@@ -244,6 +250,7 @@ _COLUMNS = {
     "target": "task trained on",
     "top1": "fraction of the test images that are right, after the last step",
     "top1_best": "mean of the best tests, 10 of 450 as in the paper, at least one; optimistic",
+    "last_gain": "how much top-1 gained over the last tenth of the training; empty: not known",
     "loss": "mean cross-entropy on the test images, nats",
     "outcome": "trained, diverged, or at chance",
     "test_images": "number of test images",
@@ -261,6 +268,7 @@ def _flat_row(network: Network) -> dict:
         "seed": network.seed,
         "role": network.role.family,
         "top1_best": best_tests(network.row),
+        "last_gain": convergence.last_gain(network.row),
     }
     return {name: facts[name] for name in _COLUMNS}
 

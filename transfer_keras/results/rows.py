@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
-from transfer_keras.config import choices
+from transfer_keras.config import choices, parse_treatment
+from transfer_keras.results.roles import BASE_TRAINED_ON, Role
 
 # Of top-1, which is computed in float32 or better.
 _TOLERANCE = 1e-6
@@ -21,7 +22,8 @@ class Row:
 
     Attributes:
         treatment: its name, as `A3B+`.
-        donor: task that the lower units come from, "A" or "B"; "R": untrained; None for a base.
+        donor: task that the lower units come from, "A" or "B"; "R": untrained; "S": drawn with the
+            statistics of the other task's; None for a base.
         n: number of units that come from the donor; 0 for a base.
         target: task that it was trained on, "A" or "B".
         mode: "base", "frozen", "fine_tune", "random" or "linear".
@@ -48,10 +50,11 @@ class Row:
             that of its best test.
         fitted: whether its head was fitted to units of a given donor, so that it is the same with
             any seed.
+        units: number of units of the network; None: not known, as in rows of version 0.1.0.
     """
 
     treatment: str
-    donor: Literal["A", "B", "R"] | None
+    donor: Literal["A", "B", "R", "S"] | None
     n: _Count
     target: Literal["A", "B"]
     mode: Literal["base", "frozen", "fine_tune", "random", "linear"]
@@ -71,6 +74,15 @@ class Row:
     best_step: _Count | None = None
     chance_loss: float | None = None
     fitted: bool = False
+    units: _Count | None = None
+
+    @property
+    def role(self) -> Role:
+        """Gives its family and n, as its target sees them."""
+        named = parse_treatment(self.treatment)
+        if named.fine_tune and self.donor == self.target and self.n == self.units:
+            return BASE_TRAINED_ON
+        return Role(named.role, self.n)
 
     def fault_of(self, label: np.ndarray | None, predicted: np.ndarray | None) -> str | None:
         """Finds out why predictions cannot be those of this result.

@@ -15,7 +15,6 @@ from transfer_keras.config import (
     choices,
     defaults,
     is_treatment_name,
-    parse_treatment,
     printable,
 )
 from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask
@@ -90,7 +89,7 @@ class Network(NamedTuple):
     @property
     def role(self) -> Role:
         """Gives its family and n, as its target sees them."""
-        return Role(parse_treatment(self.row.treatment).role, self.row.n)
+        return self.row.role
 
     @property
     def trained(self) -> bool:

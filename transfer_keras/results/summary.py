@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from transfer_keras.config import Treatment, UserError, align_columns, choices
+from transfer_keras.config import Treatment, UserError, align_columns, choices, parse_treatment
 from transfer_keras.files import write_whole
-from transfer_keras.results import statistics
+from transfer_keras.results import convergence, statistics
 from transfer_keras.results.figures import curve
+from transfer_keras.results.roles import BASE, BASE_TRAINED_ON
 from transfer_keras.results.rows import Row
 from transfer_keras.results.workdir import Workdir
 
@@ -66,6 +67,30 @@ def result_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
     return align_columns(lines)
 
 
+def convergence_lines(workdir: Workdir, treatments: Iterable[Treatment]) -> list[str]:
+    """Describes how far each base has converged, and what differences from it include.
+
+    Args:
+        workdir: of all of them.
+        treatments: that are done.
+
+    Returns:
+        A line for each base of which something is known; see `convergence.describe`.
+    """
+    rows = [workdir.row(treatment.name) for treatment in treatments]
+    learned = [row for row in rows if not _failed(row)]
+    trained_on = {row.target: row.treatment for row in learned if row.role == BASE_TRAINED_ON}
+    lines = []
+    for row in (row for row in learned if row.role == BASE):
+        control, difference = trained_on.get(row.target), None
+        if control:
+            difference = difference_from_base(workdir, parse_treatment(control))
+        control = control or convergence.control_of(row)
+        gain = convergence.last_gain(row)
+        lines.append(convergence.describe(row.treatment, gain, difference, control=control))
+    return list(filter(None, lines))
+
+
 def probe_table(workdir: Workdir, treatments: Iterable[Treatment]) -> str:
     """Draws a table of the top-1 of linear probes by unit.
 
@@ -101,19 +126,23 @@ def draw_curve(workdir: Workdir, treatments: Sequence[Treatment], *, title: str)
         False, and nothing is drawn, where there are only bases.
     """
     series: dict[str, dict[str, list[curve.Point]]] = defaultdict(lambda: defaultdict(list))
+    trained_on: dict[str, float] = {}
     for treatment in treatments:
-        if treatment.mode != "base":
-            top1 = workdir.row(treatment.name).top1
+        row = workdir.row(treatment.name)
+        if row.role == BASE_TRAINED_ON:
+            trained_on[treatment.target] = row.top1
+        elif treatment.mode != "base":
+            top1 = row.top1
             _, low, high = difference_from_base(workdir, treatment) or (None, None, None)
             point = curve.Point(treatment.n, top1, low, high)
             series[treatment.target][treatment.role].append(point)
-    if not series:
+    if not (series or trained_on):
         return False
     panels = []
-    for target, lines in sorted(series.items()):
+    for target in sorted({*series, *trained_on}):
         base = f"base{target}"
         top1 = workdir.row(base).top1 if workdir.is_done(base) else None
-        panels.append(curve.Panel(target, top1, lines))
+        panels.append(curve.Panel(target, top1, series[target], trained_on.get(target)))
     with write_whole(workdir / CURVE) as partial:
         curve.draw(panels, partial, title=title, digest=_digest(workdir, treatments, title))
     return True

@@ -84,6 +84,7 @@ from transfer_keras.surgery.names import with_plain_names
 from transfer_keras.surgery.report import Origin, Report
 from transfer_keras.surgery.selection import below
 from transfer_keras.surgery.spectral_norm import moves_while_frozen
+from transfer_keras.surgery.statistics import draw_like
 from transfer_keras.surgery.transplant import Transplanted, transplant
 from transfer_keras.surgery.unfreezing import GradualUnfreezing, freeze, unfreeze
 from transfer_keras.surgery.unit_rates import layerwise_decay, unit_learning_rates
@@ -115,6 +116,7 @@ __all__ = [
     "check_config",
     "check_weights_file",
     "digest_function",
+    "draw_like",
     "extract",
     "flat_layers",
     "flatten",

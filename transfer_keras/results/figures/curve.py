@@ -12,6 +12,7 @@ import PIL.Image
 from matplotlib import pyplot
 
 from transfer_keras.results.figures.styles import STYLES
+from transfer_keras.results.roles import BASE_TRAINED_ON
 
 _DIGEST = "Digest of the results"
 
@@ -29,11 +30,13 @@ class Point(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """All networks of one target: its name, the top-1 of its base, and points by family."""
+    """All networks of one target: its name, the top-1 of its base, and points by family; and the
+    top-1 of the base that was trained on for as long again, where there is one."""
 
     target: str
     base: float | None
     series: Mapping[str, Sequence[Point]]
+    trained_on: float | None = None
 
 
 def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str, digest: str = "") -> None:
@@ -53,6 +56,10 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str, digest: str
         if panel.base is not None:
             axis.axhline(panel.base, color="0.6", linewidth=1, zorder=0)
             axis.plot([0], [panel.base], "D", color="0.4", label=f"{name}, from scratch")
+        if panel.trained_on is not None:
+            label, colour, marker, _ = STYLES[BASE_TRAINED_ON.family]
+            axis.axhline(panel.trained_on, color=colour, linewidth=1, linestyle="--", zorder=0)
+            axis.plot([0], [panel.trained_on], marker, color=colour, label=label)
         for family, points in panel.series.items():
             label, colour, marker, line = STYLES[family]
             points = sorted(points)

@@ -3,12 +3,15 @@
 from typing import NamedTuple
 
 from transfer_keras.results.roles import (
+    BASE_TRAINED_ON,
     FROZEN_SELFFER,
+    FROZEN_STATISTICS,
     FROZEN_TRANSFER,
     LINEAR_SELFFER,
     LINEAR_TRANSFER,
     RANDOM_UNITS,
     TUNED_SELFFER,
+    TUNED_STATISTICS,
     TUNED_TRANSFER,
 )
 
@@ -22,8 +25,9 @@ class Style(NamedTuple):
     line: str
 
 
-# Family -> its style. The colours are those of Okabe and Ito (2008), which the colour-blind can
-# distinguish; markers and dashes distinguish the families in black and white too.
+# Family -> its style. The colours are those of Okabe and Ito (2008), and of Tol's muted scheme for
+# what the paper has not, which the colour-blind can distinguish; markers and dashes distinguish the
+# families in black and white too.
 STYLES = {
     FROZEN_SELFFER: Style("selffer, frozen", "#0072B2", "^", "--"),
     TUNED_SELFFER: Style("selffer, fine-tuned", "#56B4E9", "v", "--"),
@@ -32,6 +36,9 @@ STYLES = {
     LINEAR_SELFFER: Style("selffer, linear classifier", "#009E73", "<", "--"),
     LINEAR_TRANSFER: Style("transfer, linear classifier", "#E69F00", "P", "-"),
     RANDOM_UNITS: Style("random, frozen", "#000000", "x", ":"),
+    FROZEN_STATISTICS: Style("drawn by the donor's statistics, frozen", "#882255", "d", ":"),
+    TUNED_STATISTICS: Style("drawn by the donor's statistics, fine-tuned", "#999933", "h", ":"),
+    BASE_TRAINED_ON.family: Style("base, trained on for as long again", "#44AA99", "D", "none"),
 }
 
 # Marker and dashes of each kind of split, in turn.

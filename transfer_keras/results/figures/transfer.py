@@ -9,7 +9,7 @@ from matplotlib import pyplot
 from transfer_keras.results.figures import drawing
 from transfer_keras.results.figures.drawing import Mean
 from transfer_keras.results.figures.styles import STYLES
-from transfer_keras.results.roles import BASE
+from transfer_keras.results.roles import BASE, BASE_TRAINED_ON
 
 # Distance on the horizontal axis between the families at one n.
 _DODGE = 0.09
@@ -48,7 +48,8 @@ class Transfer(NamedTuple):
         means: family -> n -> the mean base plus the paired mean difference from it; without bases,
             the mean of the networks.
         mean_base: the mean of the bases with its interval; None where there are none.
-        gaps: label -> (family, n -> paired mean difference in points) of transfer from selffer.
+        gaps: label -> (family, n -> paired mean difference in points) of transfer from selffer, or
+            from drawn values; the family gives the style.
         arrows: gaps to name between the means.
         overlay: (mean base, family -> n -> mean) of another study, drawn faintly; None: none.
     """
@@ -86,6 +87,9 @@ def draw(contents: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> No
     for axis in (upper, lower):
         if contents.bases:
             axis.axhline(contents.base, color=drawing.BASE, linewidth=0.8, zorder=0)
+        for mean in contents.means.get(BASE_TRAINED_ON.family, {}).values():
+            colour = STYLES[BASE_TRAINED_ON.family].colour
+            axis.axhline(mean.value, color=colour, linewidth=0.8, linestyle="--", zorder=0)
         axis.set_ylabel("top-1 on the target's test images")
     for axis in more:
         _draw_gaps(axis, contents)
@@ -99,7 +103,9 @@ def draw(contents: Transfer, paths: Sequence[pathlib.Path], *, title: str) -> No
 
 
 def _shift(family: str) -> float:
-    families = list(STYLES)
+    families = [each for each in STYLES if each != BASE_TRAINED_ON.family]
+    if family not in families:  # It stands beside the base, at 0.
+        return 0.0
     return (families.index(family) - (len(families) - 1) / 2) * _DODGE
 
 
@@ -181,7 +187,8 @@ def _name_gaps(axis, arrows: Sequence[Arrow]) -> None:
 
 
 def _draw_gaps(axis, contents: Transfer) -> None:
-    """Draws what transfer from the other task changes against transfer from the same task."""
+    """Draws what transfer from the other task changes against transfer from the same task, or
+    against drawn values."""
     means = [mean for _, by_n in contents.gaps.values() for mean in by_n.values()]
     drawing.fit(axis, [0.0, *(mean.value for mean in means)], means)
     axis.axhline(0, color=drawing.BASE, linewidth=0.8, zorder=0)
@@ -190,5 +197,5 @@ def _draw_gaps(axis, contents: Transfer) -> None:
         dodged = {n + _shift(family) / 2: mean for n, mean in by_n.items()}
         drawing.draw_line(axis, dodged, colour=colour, marker=marker, dashes=line, label=label)
     axis.set_ylabel("points of top-1")
-    title = "transfer less selffer, in pairs of one target"
+    title = "transfer less what it is compared with, in pairs of one target"
     axis.set_title(f"{title}\n{drawing.describe_bars(means)}", fontsize=10)

@@ -1,0 +1,152 @@
+"""Controls of transfer: a base that is trained on, and units that are drawn."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import pytest
+from support.networks import ask, classifier, write_pictures
+
+from transfer_keras import surgery
+from transfer_keras.config import make_experiment, parse_treatment
+from transfer_keras.experiments.context import Run
+from transfer_keras.experiments.data import read_data
+from transfer_keras.experiments.devices import use_devices
+from transfer_keras.experiments.group_networks import make_networks
+from transfer_keras.experiments.recipes import learning_rates
+from transfer_keras.experiments.run import run_experiment
+from transfer_keras.results import BASE_TRAINED_ON, Role, Workdir
+
+NAMES = ["B8B+", "S3B", "S3B+"]
+
+
+@pytest.fixture(scope="module")
+def run(data_dir, tmp_path_factory):
+    experiment = make_experiment(
+        NAMES, dataset="formula_images/6x30x32", data_dir=data_dir, steps=5, batch_size=8,
+        validations=2, metrics_every=0, augment=True,
+    )  # fmt: skip
+    workdir = Workdir(tmp_path_factory.mktemp("controls") / "run")
+    run_experiment(experiment, workdir, log=lambda line: None)
+    return begin(experiment, workdir)
+
+
+def begin(experiment, workdir):
+    devices = use_devices(experiment.training, experiment.execution)
+    return Run(experiment, workdir, read_data(experiment), devices)
+
+
+@pytest.fixture(scope="module")
+def begun(run):
+    """The networks before their first step, by name."""
+    names = [*NAMES, "S2B"]
+    experiment = run.experiment.replace(treatments=tuple(map(parse_treatment, names)))
+    run = dataclasses.replace(run, experiment=experiment)
+    fused = make_networks(run, experiment.treatments).fused
+    return {name: surgery.extract(fused, name) for name in names}
+
+
+def weights(model):
+    return {f"{x.name}/{w.name}": w.numpy() for x in model.layers for w in x.weights}
+
+
+def saved(run, name):
+    return weights(keras.saving.load_model(run.workdir.network_path(name)))
+
+
+def equal_layers(one, other):
+    """Names the layers that are the same in two networks, of their kernels."""
+    kernels = [name for name in one if name.endswith("kernel")]
+    return [name.split("/")[0] for name in kernels if np.array_equal(one[name], other[name])]
+
+
+def test_a_base_that_is_trained_on_begins_with_all_that_the_base_has(run, begun):
+    base, model = saved(run, "baseB"), begun["B8B+"]
+    at_first = weights(model)
+    assert base.keys() == at_first.keys()
+    assert all(np.array_equal(at_first[name], base[name]) for name in base)
+    assert all(layer.trainable for layer in model.layers if layer.weights)
+    assert len(model.trainable_weights) == 16
+    after = saved(run, "B8B+")
+    assert not any(np.array_equal(after[name], base[name]) for name in base)
+
+
+def test_rows_know_the_units_and_so_the_role(run):
+    row = run.workdir.row("B8B+")
+    assert (row.units, row.role, row.mode) == (8, BASE_TRAINED_ON, "fine_tune")
+    assert row.trainable_parameters == row.parameters == run.workdir.row("baseB").parameters
+    assert row.steps == run.workdir.row("baseB").steps
+    assert run.workdir.row("S3B").role == Role("SnB", 3)
+    assert run.workdir.row("S3B+").role == Role("SnB+", 3)
+
+
+def test_drawn_units_have_the_statistics_of_the_donor_and_none_of_its_values(run, begun):
+    donor, drawn = saved(run, "baseA"), weights(begun["S3B"])
+    assert equal_layers(donor, drawn) == []
+    for layer in ("conv1", "conv2", "conv3"):
+        old, new = donor[f"{layer}/kernel"], drawn[f"{layer}/kernel"]
+        standard_error = old.std() / old.size**0.5
+        assert abs(new.mean() - old.mean()) < 5 * standard_error
+        assert abs(new.std() - old.std()) < 5 * standard_error
+
+
+def test_drawn_units_are_compared_with_what_they_were_taken_from(run, begun):
+    experiment = run.experiment.replace(metrics_every=2)
+    (drawn,) = (t for t in experiment.treatments if t.name == "S3B")
+    networks = make_networks(dataclasses.replace(run, experiment=experiment), [drawn])
+    references = networks.references["S3B"]
+    donor, base = weights(references["donor"]), weights(references["base"])
+    assert equal_layers(donor, weights(begun["S3B"])) == ["conv1", "conv2", "conv3"]
+    assert len(equal_layers(base, saved(run, "baseB"))) == 8
+
+
+def test_drawn_units_are_the_same_for_all_n_and_modes(run, begun):
+    first, more, tuned = (weights(begun[name]) for name in ("S2B", "S3B", "S3B+"))
+    assert equal_layers(first, more) == ["conv1", "conv2"]
+    assert equal_layers(more, tuned) == ["conv1", "conv2", "conv3"]
+    assert equal_layers(more, saved(run, "S3B")) == ["conv1", "conv2", "conv3"]
+    assert equal_layers(tuned, saved(run, "S3B+")) == []
+
+
+@pytest.fixture
+def with_donor(tmp_path):
+    """Gives the function that makes an experiment with a donor."""
+    classifier(perturbed=False).save(tmp_path / "own.keras")
+    dataset = write_pictures(tmp_path / "pictures")
+    settings = {"steps": 3, "batch_size": 4, "learning_rate": 0.01, "metrics_every": 0}
+    return functools.partial(ask, tmp_path / "own.keras", dataset=dataset, **settings)
+
+
+def train(experiment, tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    run_experiment(experiment, workdir, log=lambda line: None)
+    return begin(experiment, workdir)
+
+
+def test_with_a_donor_its_statistics_are_taken(tmp_path, with_donor):
+    """And two seeds are two networks, even if the head is fitted."""
+    run = train(with_donor("S1B", fit_head=True), tmp_path)
+    assert run.workdir.done == ["S1B", "baseB"]
+    donor = weights(keras.saving.load_model(tmp_path / "own.keras"))
+    drawn = saved(run, "S1B")
+    shared = [name for name in donor if name in drawn and donor[name].shape == drawn[name].shape]
+    assert shared
+    assert equal_layers({name: donor[name] for name in shared}, drawn) == []
+    assert not run.workdir.row("S1B").fitted
+
+
+def test_with_a_donor_a_base_that_is_trained_on_has_the_rate_of_training_from_scratch(
+    tmp_path, with_donor
+):
+    units = len(with_donor("B1B+").architecture.units)
+    name = f"B{units}B+"
+    experiment = with_donor(name, scratch_learning_rate=0.03, transferred_learning_rate=0.001)
+    assert experiment.continues_base(experiment.treatments[0])
+    run = train(experiment, tmp_path)
+    fused = make_networks(run, experiment.treatments).fused
+    rates = learning_rates(experiment, fused, experiment.treatments)
+    assert rates.factors == pytest.approx([3.0] * len(fused.trainable_variables))
+    assert not any(rates.frozen_in_warm_up)
+    base, begun = saved(run, "baseB"), weights(surgery.extract(fused, name))
+    assert all(np.array_equal(base[key], begun[key]) for key in base)
