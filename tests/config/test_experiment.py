@@ -56,8 +56,8 @@ def test_identity_leaves_out_the_slash_after_a_folder(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"network": "alexnett"}, r"--network=alexnett: expected one of alexnet, alexnet_small"),
-        ({"image_size": 8}, r"--image_size=8: alexnet_small needs at least 15 pixels"),
+        ({"network": "alexnett"}, r"--network=alexnett: expected one of alexnet, alexnet_mini, alexnet_small"),
+        ({"image_size": 8}, r"--image_size=8: alexnet_mini needs at least 13 pixels"),
         ({"network": "alexnet", "image_size": 60}, r"alexnet needs at least 67 pixels"),
         ({"steps": 0}, r"--steps=0: must be positive"),
         ({"batch_size": -1}, r"--batch_size=-1: must be positive"),
@@ -94,7 +94,7 @@ def test_settings_are_replaced_together():
 def test_the_last_image_size_that_fits_builds():
     from transfer_keras import networks
 
-    for name, size in (("alexnet_small", 15), ("alexnet", 67)):
+    for name, size in (("alexnet_mini", 13), ("alexnet_small", 15), ("alexnet", 67)):
         assert networks.build(name, image_size=size, classes=2).output.shape == (None, 2)
         with pytest.raises(ValueError, match=str(size)):
             networks.build(name, image_size=size - 1, classes=2)

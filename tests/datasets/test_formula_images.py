@@ -1,3 +1,4 @@
+import colorsys
 import itertools
 
 import numpy as np
@@ -23,13 +24,31 @@ def test_drawing_is_a_function_of_its_arguments(name):
     assert all(not np.array_equal(a, b) for a, b in itertools.combinations(one, 2))
 
 
-def test_colour_tells_nothing_about_the_class():
-    """The mean colours of any two classes differ no more than chance has it."""
-    means = np.array(
-        [formula.draw_class(n, 200, 16).mean(axis=(1, 2)) for n in formula.class_names(8)]
+def test_the_surface_has_the_hue_of_its_class():
+    """The hue of the strongest colours of each picture is one and the same in a class."""
+    for name in formula.class_names(6):
+        picture = formula.draw_class(name, 30, 32) / 255
+        chroma = picture.max(axis=-1) - picture.min(axis=-1)
+        strongest = np.argsort(chroma.reshape(30, -1), axis=1)[:, -20:]
+        colours = np.take_along_axis(picture.reshape(30, -1, 3), strongest[..., None], axis=1)
+        hues = [colorsys.rgb_to_hsv(*pixel)[0] for pixel in colours.reshape(-1, 3)]
+        direction = np.exp(2j * np.pi * np.array(hues)).mean()  # Of length 1 if all are the same.
+        assert abs(direction) > 0.8, name
+
+
+def test_the_ground_has_the_spectrum_of_photographs_and_no_class():
+    """Its power falls with the square of the frequency; its colours differ by chance alone."""
+    ground = formula._ground(np.random.default_rng(0), 400, 32)
+    power = (np.abs(np.fft.fft2(ground.mean(axis=-1), axes=(1, 2))) ** 2).mean(axis=0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(32), np.fft.fftfreq(32)))
+    within = (frequency > 0) & (frequency < 0.5)
+    slope, _ = np.polyfit(np.log(frequency[within]), np.log(power[within]), 1)
+    assert slope == pytest.approx(-2, abs=0.1)
+    corners = np.array(
+        [formula.draw_class(n, 200, 32)[:, 0, 0] for n in formula.class_names(8)], float
     )
-    between = means.mean(axis=1).std(axis=0)
-    expected = means.std(axis=1).mean(axis=0) / np.sqrt(200)
+    between = corners.mean(axis=1).std(axis=0)
+    expected = corners.std(axis=1).mean(axis=0) / np.sqrt(200)
     assert (between < 4 * expected).all()
 
 

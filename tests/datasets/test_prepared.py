@@ -26,7 +26,7 @@ print(len(train["A"]))
 
 
 def version_folder(folder):
-    return pathlib.Path(folder) / NAME / "1.1.0"
+    return pathlib.Path(folder) / NAME / "2.0.0"
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_two_processes_prepare_one_dataset_at_once(program):
     assert len(waited) <= 1
     assert len(generated) == 1
     left = [path.name for path in version_folder(folder).parent.iterdir()]
-    assert sorted(left) == [".1.1.0.preparing", "1.1.0"]
+    assert sorted(left) == [".2.0.0.preparing", "2.0.0"]
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
@@ -66,7 +66,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     others = [
         folder.with_name(name)
         for name in (
-            "incomplete.ABC123_1.1.0",
+            "incomplete.ABC123_2.0.0",
             "incomplete.XYZ789_1.0.0",
             "incomplete.mine",
             "1.0.0",
@@ -75,9 +75,9 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     for other in others:
         other.mkdir(parents=True)
     # As a process has it that was killed while TFDS was writing.
-    lock = folder.with_name(".1.1.0.preparing")
+    lock = folder.with_name(".2.0.0.preparing")
     lock.write_text(json.dumps([others[0].name]))
-    dead = folder.with_name("incomplete.DEAD00_1.1.0")
+    dead = folder.with_name("incomplete.DEAD00_2.0.0")
     dead.mkdir()
     (dead / "part").touch()
     source.prepare()
@@ -89,7 +89,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
 
 def test_what_is_left_is_removed_though_all_is_prepared_since(prepared):
     folder, data_dir = prepared
-    lock, dead = folder.with_name(".1.1.0.preparing"), folder.with_name("incomplete.DEAD00_1.1.0")
+    lock, dead = folder.with_name(".2.0.0.preparing"), folder.with_name("incomplete.DEAD00_2.0.0")
     lock.write_text("[]")
     dead.mkdir()
     read(data_dir)
@@ -100,7 +100,7 @@ def test_what_is_left_is_removed_though_all_is_prepared_since(prepared):
 @pytest.mark.parametrize("content", ["{", "null", '{"a": 1}', ""])
 def test_a_lock_that_says_nothing_removes_nothing(prepared, content):
     folder, data_dir = prepared
-    lock, other = folder.with_name(".1.1.0.preparing"), folder.with_name("incomplete.OTHER0_1.1.0")
+    lock, other = folder.with_name(".2.0.0.preparing"), folder.with_name("incomplete.OTHER0_2.0.0")
     lock.write_text(content)
     other.mkdir()
     read(data_dir)
@@ -112,7 +112,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
     folder.parent.mkdir(parents=True)
     mine = tmp_path / "mine.txt"
     mine.write_text("mine")
-    folder.with_name(".1.1.0.preparing").symlink_to(mine)
+    folder.with_name(".2.0.0.preparing").symlink_to(mine)
     with pytest.raises(UserError, match=r"\.1\.1\.0\.preparing: is a link, expected a file"):
         sources.open_source(NAME, str(tmp_path)).prepare()
     assert mine.read_text() == "mine"
@@ -121,7 +121,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
 
 def test_nothing_is_waited_for_once_a_dataset_is_prepared(prepared):
     folder, data_dir = prepared
-    with open(folder.with_name(".1.1.0.preparing"), "w") as file:
+    with open(folder.with_name(".2.0.0.preparing"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         read(data_dir)
 

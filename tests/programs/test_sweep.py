@@ -119,7 +119,7 @@ BAD = [
     (["--split=3-1"], r"--split=3-1: a range begins at 0"),
     (["--examples_per_class=few"], r"--examples_per_class=few: expected numbers from 1 up, or all"),
     (["--split=whole", "--target=B"], r"--split=whole: there is no task B, which all of"),
-    (["--n=8"], r"--n=8: alexnet_small has 8 units"),
+    (["--n=8"], r"--n=8: alexnet_mini has 8 units"),
     (["--mode=linear", "--source=statistics"], r"--mode=linear --source=statistics: a linear"),
     (
         ["--split=5000000000"],

@@ -19,7 +19,7 @@ def train(program):
 
 
 BAD = [
-    (["--n=8"], r"--n=8: alexnet_small has 8 units"),
+    (["--n=8"], r"--n=8: alexnet_mini has 8 units"),
     (["--n=1-99999999999"], r"ends at 999 or below"),
     (["--n=0"], r"--n=0: a range begins at 1"),
     (["--n=3-1"], r"--n=3-1: a range begins at 1 or above, ascends"),
@@ -29,7 +29,7 @@ BAD = [
     (["--target=C"], r"--target=C: expected one or several of A, B"),
     (["--treatments=A3C"], r"--treatments=A3C: 'A3C' is no treatment"),
     (["--treatments=A3B", "--n=2"], r"--treatments and --n both say"),
-    (["--treatments=A9B"], r"--treatments=A9B: alexnet_small has 8 units"),
+    (["--treatments=A9B"], r"--treatments=A9B: alexnet_mini has 8 units"),
     (["--dataset=cifar11"], r"--dataset=cifar11: no such image dataset. Did you mean cifar10"),
     (["--dataset=formula_images/9"], r"--dataset=formula_images/9: after the slash, expected"),
     (["--dataset=tiny_imagenet"], r"--dataset=tiny_imagenet needs --data_dir=PATH"),
@@ -37,7 +37,7 @@ BAD = [
     (["--data_dir=nowhere"], r"--data_dir=nowhere: no such folder"),
     (["--split=halves"], r"--split=halves: expected a number"),
     (["--network=resnet"], r"--network=resnet: value should be one of"),
-    (["--image_size=9"], r"--image_size=9: alexnet_small needs at least"),
+    (["--image_size=9"], r"--image_size=9: alexnet_mini needs at least"),
     (["--steps=0"], r"--steps=0: 0 is not a positive integer"),
     (["--seed=-1"], r"--seed=-1: expected numbers and ranges"),
     (["--seed=0-9999"], r"--seed=0-9999: a range has at most 1000 numbers"),
@@ -125,7 +125,7 @@ def test_a_reader_that_goes_away_stops_nothing(program, data_dir):
     flags = ["--dataset=formula_images/6x30x32", f"--data_dir={data_dir}", "--steps=4"]
     flags += ["--batch_size=8", "--validations=2", "--treatments=A2B", "--workdir=run"]
     process = program.start("-m", "transfer_keras.train", *flags)
-    assert process.stdout.readline().startswith("alexnet_small on formula_images")
+    assert process.stdout.readline().startswith("alexnet_mini on formula_images")
     process.stdout.close()
     process.stderr.close()
     assert process.wait(120) == 0

@@ -120,7 +120,7 @@ def _tiny_imagenets() -> Iterator[Forgery]:
 def _edited(prepared: pathlib.Path, edit: Callable[[pathlib.Path], object], fits: bool = True):
     def make(folder):
         shutil.copytree(prepared / "formula_images", folder / "tfds" / "formula_images")
-        edit(folder / "tfds" / "formula_images" / CONFIG / "1.1.0")
+        edit(folder / "tfds" / "formula_images" / CONFIG / "2.0.0")
         name = f"formula_images/{CONFIG}"
         return {"dataset": name, "data_dir": str(folder / "tfds"), "fits": fits}
 
@@ -189,8 +189,8 @@ def _prepared_facts(prepared: pathlib.Path) -> Iterator[Forgery]:
         yield Forgery("features.json", name, make)
 
         def own(folder, change=change):
-            target = folder / "tfds" / "my_own" / "1.1.0"
-            source = prepared / "formula_images" / CONFIG / "1.1.0"
+            target = folder / "tfds" / "my_own" / "2.0.0"
+            source = prepared / "formula_images" / CONFIG / "2.0.0"
             shutil.copytree(source, target)
             for file in target.iterdir():
                 file.rename(target / file.name.replace("formula_images", "my_own"))
@@ -202,7 +202,7 @@ def _prepared_facts(prepared: pathlib.Path) -> Iterator[Forgery]:
 
         yield Forgery("features.json", f"{name}, own dataset", own)
     whole = {
-        name: (prepared / "formula_images" / CONFIG / "1.1.0" / name).read_bytes()
+        name: (prepared / "formula_images" / CONFIG / "2.0.0" / name).read_bytes()
         for name in ("dataset_info.json", "features.json", "label.labels.txt")
     }
     for name, data in whole.items():

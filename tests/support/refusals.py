@@ -42,7 +42,7 @@ def refused(run, folder, *words, others=()):
         The line.
 
     Example:
-        refused(lambda: train("--n=8"), program.folder, r"--n=8: alexnet_small has 8 units")
+        refused(lambda: train("--n=8"), program.folder, r"--n=8: alexnet_mini has 8 units")
     """
     before = tree(folder, *others)
     done = run()

@@ -167,6 +167,26 @@ ALEXNET_SMALL = Architecture(
     standardise=True,
 )
 
+# The same eight units again, for few steps on two cores. A kernel of 7x7 at every second place
+# shows in conv1 what larger pictures show in 11x11 at every fourth; small values at the beginning
+# leave it the shape that training gives it. It sees each picture some twenty times, which is too
+# few to overfit: it has no dropout.
+ALEXNET_MINI = Architecture(
+    units=(
+        Conv("conv1", 32, 7, stride=2, stddev=0.02),
+        Conv("conv2", 48, 3, pool=True),
+        Conv("conv3", 64, 3),
+        Conv("conv4", 64, 3),
+        Conv("conv5", 64, 3, pool=True),
+        Dense("fc6", 256),
+        Dense("fc7", 256),
+        Dense("fc8", None),
+    ),
+    image_size=32,
+    pad=4,
+    standardise=True,
+)
+
 
 def _residual(
     filters: tuple[int, ...], blocks: int, *, kernel: int, stride: int, pool: bool
@@ -235,6 +255,7 @@ VIT_MINI = Architecture(
 
 ARCHITECTURES = {
     "alexnet": ALEXNET,
+    "alexnet_mini": ALEXNET_MINI,
     "alexnet_small": ALEXNET_SMALL,
     "resnet18": RESNET18,
     "resnet18_small": RESNET18_SMALL,

@@ -22,6 +22,17 @@ NETWORKS = {
         "weight_decay": 0.0,
         "preprocessing": "modern",
     },
+    # Half of these steps again gain less than a point of top-1 on `formula_images`.
+    "alexnet_mini": {
+        "steps": 1400,
+        "batch_size": 64,
+        "learning_rate": 3e-3,
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "weight_decay": 0.3,
+        "warm_up_share": 0.06,
+        "preprocessing": "modern",
+    },
     # He et al. (2016), with a cosine and a warm-up in place of their drops, as Loshchilov and
     # Hutter (2017) and Goyal et al. (2017) have them: 90 epochs of ImageNet, 180 of a half of it.
     "resnet18": {

@@ -30,7 +30,7 @@ from transfer_keras.config.sections import (
 from transfer_keras.config.treatment_checks import check_units, continues_base
 from transfer_keras.config.treatments import Treatment, parse_treatment, suits_split
 
-DEFAULT_NETWORK = "alexnet_small"
+DEFAULT_NETWORK = "alexnet_mini"
 SEEDS_KEY = "fresh_weights_by"  # In the identity of an experiment.
 _NO_CHANGE = 1e-30  # A learning rate at which no weight changes.
 _LONGEST = 100  # Bytes of each part of a workdir's name, of which file systems take 255.
@@ -381,7 +381,7 @@ def make_experiment(
         >>> [treatment.name for treatment in experiment.all_treatments]
         ['baseA', 'baseB', 'A3B', 'A3B+']
         >>> experiment.title
-        'alexnet_small on cifar10, split 0, seed 0'
+        'alexnet_mini on cifar10, split 0, seed 0'
 
     Raises:
         UserError: if a setting is out of range, two do not go together, or the donor cannot be

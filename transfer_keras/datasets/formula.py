@@ -1,11 +1,18 @@
 """Draws pictures by formula: fractals (natural-like) and contours (man-made-like).
 
-Every class is one formula with its own constants; within a class the constants vary a
-little, and position, rotation, scale, colours and background vary a lot, so that only the
-shape tells the class. The fractals are attractors of iterated function systems, chosen by
-how much of the picture they fill, after Kataoka et al. (2020), "Pre-training without Natural
-Images". The contours are closed curves r(angle): polygons, stars and sums of harmonics.
+A class is told by its shape and by the surface of the shape, as things in photographs are. The
+shape is one formula with its own constants. The surface is stripes of a hue, a width and a
+direction. Within a class the constants vary a little, and position, rotation, scale, brightness
+and ground vary a lot. The ground has the power spectrum of photographs, which falls with the square
+of the frequency (Field 1987, "Relations between the statistics of natural images and the response
+properties of cortical cells"). Edges, hues and wavelengths are what a first layer finds there.
+
+The fractals are attractors of iterated function systems, chosen by how much of the picture they
+fill, after Kataoka et al. (2020), "Pre-training without Natural Images". The contours are closed
+curves r(angle): polygons, stars and sums of harmonics.
 """
+
+import colorsys
 
 import numpy as np
 
@@ -40,13 +47,17 @@ def draw_class(name: str, images: int, size: int, *, seed: int = 0) -> np.ndarra
     fine = size * _SUPERSAMPLING
     shape = (_fractals if family == "fractal" else _contours)(constants, rng, images, fine)
     coarse = (images, size, _SUPERSAMPLING, size, _SUPERSAMPLING)
-    return _paint(rng, shape.reshape(coarse).mean(axis=(2, 4)))
+    cover = shape.reshape(coarse).mean(axis=(2, 4))[..., None]
+    surface = _surface(constants, rng, images, size)
+    picture = cover * surface + (1 - cover) * _ground(rng, images, size)
+    picture = picture + rng.normal(0, 0.03, picture.shape)
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def _place(rng, images: int):
     """Draws rotation, scale and centre of each picture's shape, in units of half the side."""
-    angle = rng.uniform(-1.6, 1.6, images)
-    scale = rng.uniform(0.55, 0.95, images)
+    angle = rng.uniform(-1, 1, images)
+    scale = rng.uniform(0.65, 0.95, images)
     centre = rng.uniform(-1, 1, (images, 2)) * (1 - scale)[:, None]
     return angle, scale, centre
 
@@ -61,7 +72,7 @@ def _fractals(constants, rng, images: int, size: int) -> np.ndarray:
     angle, scale, centre = _place(rng, images)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = np.einsum("xyi,ipy->ipx", rotation, points) * scale[:, None, None]
-    return np.minimum(1, _raster(points + centre[:, None], size) / 2)
+    return np.minimum(1, _raster(points + centre[:, None], size))
 
 
 def _choose_maps(constants) -> np.ndarray:
@@ -133,10 +144,10 @@ def _contours(constants, rng, images: int, size: int) -> np.ndarray:
     edge = radius(theta) * scale[:, None, None]
     distance = (edge - np.hypot(x, y)) * (size / 2)
     filled = np.clip(distance + 0.5, 0, 1)
-    # Half of the pictures show the outline only.
+    # Three in ten pictures show the outline only.
     width = rng.uniform(0.15, 0.3, images) * scale * (size / 2)
     hole = np.clip(distance - width[:, None, None] + 0.5, 0, 1)
-    return filled - hole * (rng.random(images) < 0.5)[:, None, None]
+    return filled - hole * (rng.random(images) < 0.3)[:, None, None]
 
 
 def _polygon(constants, rng, images):
@@ -188,31 +199,37 @@ def _segments(theta, angles, radii):
     return r0 * r1 * np.sin(a1 - a0) / (r0 * np.sin(theta - a0) + r1 * np.sin(a1 - theta))
 
 
-# Colours.
+# Surfaces and grounds.
 
 
-def _paint(rng, shape: np.ndarray) -> np.ndarray:
-    """Paints shapes in random colours on a random ground.
+def _surface(constants, rng, images: int, size: int) -> np.ndarray:
+    """Draws stripes from a light to a dark tone of a hue: float (images, size, size, 3), 0..1."""
+    hue, cycles, direction = constants.uniform((0, 4, 0), (1, 10, np.pi))  # Cycles a picture.
+    hues = hue + rng.normal(0, 0.025, images)
+    saturation = rng.uniform(0.45, 0.95, images)
+    light, dark = rng.uniform(0.7, 1, images), rng.uniform(0.05, 0.3, images)
+    tones = [
+        np.array([colorsys.hsv_to_rgb(*hsv) for hsv in zip(hues % 1, saturation, value)])
+        for value in (light, dark)
+    ]
+    angle = direction + rng.normal(0, 0.15, images)
+    frequency = 2 * np.pi * cycles / size * np.exp(rng.normal(0, 0.08, images))
+    phase = rng.uniform(0, 2 * np.pi, images)
+    axis = np.arange(size)
+    x = np.einsum("i,w->iw", frequency * np.cos(angle), axis)[:, None, :]
+    y = np.einsum("i,h->ih", frequency * np.sin(angle), axis)[:, :, None]
+    wave = (0.5 + 0.5 * np.sin(x + y + phase[:, None, None]))[..., None]
+    return wave * tones[0][:, None, None] + (1 - wave) * tones[1][:, None, None]
 
-    Args:
-        rng: NumPy generator.
-        shape: (images, size, size), how much of each pixel the shape covers, 0..1.
 
-    Returns:
-        uint8 (images, size, size, 3).
-    """
-    images, size, _ = shape.shape
-    front = rng.uniform(0, 1, (images, 3))
-    # Opposite to the front in brightness, so that each shape can be seen.
-    back = np.where(front.mean(1, keepdims=True) > 0.5, 0.0, 0.6) + rng.uniform(0, 0.4, (images, 3))
-    axis = np.linspace(-1, 1, size)
-    slope = rng.normal(0, 0.12, (images, 2, 3))
-    ramp = (
-        axis[None, :, None, None] * slope[:, None, None, 0]
-        + axis[None, None, :, None] * slope[:, None, None, 1]
-    )
-    ground = back[:, None, None] + ramp
-    cover = shape[..., None]
-    picture = cover * front[:, None, None] + (1 - cover) * ground
-    picture = picture + rng.normal(0, 0.04, picture.shape)
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+def _ground(rng, images: int, size: int) -> np.ndarray:
+    """Draws clouds whose amplitude falls with the frequency: float (images, size, size, 3)."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    frequency[0, 0] = np.inf  # The mean is drawn apart.
+    noise = np.fft.rfft2(rng.normal(0, 1, (images, 3, size, size)))
+    clouds = np.fft.irfft2(noise / frequency, (size, size))
+    clouds = np.moveaxis(clouds / clouds.std(axis=(2, 3), keepdims=True), 1, -1)
+    # Most of the contrast is in brightness, which the channels share.
+    clouds = 0.08 * clouds[..., :1] + 0.03 * clouds
+    grey = rng.uniform(0.3, 0.7, (images, 1, 1, 1))
+    return grey + rng.uniform(-0.12, 0.12, (images, 1, 1, 3)) + clouds

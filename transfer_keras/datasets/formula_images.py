@@ -31,7 +31,7 @@ class FormulaImagesConfig(tfds.core.BuilderConfig):
 class FormulaImages(tfds.core.GeneratorBasedBuilder):
     """Pictures drawn by formula: fractals and contours, as `formula` draws them."""
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("2.0.0")
 
     def __init__(self, *, config: str | FormulaImagesConfig = FORMULA_DEFAULT, **kwargs):
         if isinstance(config, str):
