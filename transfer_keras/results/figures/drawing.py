@@ -20,6 +20,8 @@ _BARS = {
     OVER_SEEDS_AND_IMAGES: ("dashed", "--"),
     OVER_IMAGES: ("dotted", ":"),
 }
+# Colours of Okabe and Ito (2008), which the colour-blind can distinguish.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Colour of bases, and opacity of another study.
 BASE = "#666666"
 FAINT = 0.3
