@@ -97,11 +97,14 @@ def _missing(selection: Selection, kinds: Collection[str], store: Store) -> list
             for pair in selection.pairs
             if not store.find(Interpolation, pair.names)
         ]
-    for kind, compute in ((Reinitialisation, reinitialise), (Probes, train_probes_of_tasks)):
+    for kind, compute, networks in (
+        (Reinitialisation, reinitialise, selection.networks),
+        (Probes, train_probes_of_tasks, selection.probed),
+    ):
         if kind.KIND in kinds:
             tasks += [
                 _Task([one], functools.partial(compute, treatment=one, store=store))
-                for one in selection.networks
+                for one in networks
                 if not store.find(kind, (one.name,))
             ]
     return tasks
@@ -122,7 +125,14 @@ def train_probes_of_tasks(run: Run, treatment: Treatment, store: Store) -> Probe
     network = run.source.finished(treatment)
     seed, test = run.experiment.training.seed, run.data.test
     tasks = {
-        task: probe_accuracies(network, run.data.train[task], test[task], seed=seed, stop=run.stop)
+        task: probe_accuracies(
+            network,
+            run.data.train[task],
+            test[task],
+            seed=seed,
+            stop=run.stop,
+            title=f"the linear probes of task {task} on {treatment}",
+        )
         for task in sorted(test)
     }
     return Probes(

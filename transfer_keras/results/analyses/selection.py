@@ -17,6 +17,8 @@ from transfer_keras.results.workdir import Workdir
 # At most so many networks and pairs of a workdir are analysed.
 MOST_NETWORKS = 10
 MOST_PAIRS = 12
+MOST_PROBED = 4  # A probe takes minutes.
+_PROBED = (FROZEN_TRANSFER, TUNED_TRANSFER)
 _FAMILIES = (FROZEN_TRANSFER, FROZEN_SELFFER, TUNED_TRANSFER, TUNED_SELFFER)
 
 
@@ -61,12 +63,14 @@ class Selection(NamedTuple):
         workdir: where the networks are.
         networks: their treatments, bases first.
         pairs: those between which weights are interpolated.
+        probed: those of which linear probes are trained.
         done: how many networks the workdir has to choose from.
     """
 
     workdir: Workdir
     networks: tuple[Treatment, ...]
     pairs: tuple[Pair, ...]
+    probed: tuple[Treatment, ...]
     done: int
 
     @property
@@ -74,8 +78,9 @@ class Selection(NamedTuple):
         """Says in a line which networks are analysed, of how many."""
         names = ", ".join(treatment.name for treatment in self.networks) or "none that learned"
         return (
-            f"Analysed of {self.workdir.path.name}: {names}; {len(self.pairs)} pairs. It has "
-            f"{self.done} networks that can be (--analyses_networks)."
+            f"Analysed of {self.workdir.path.name}: {names}, of {self.done} networks; "
+            f"{len(self.pairs)} pairs of them; probes of {len(self.probed)}. Others: "
+            "--analyses_networks."
         )
 
 
@@ -98,7 +103,8 @@ def select_networks(
     the largest n. The pairs are those of two fine-tuned networks of one family at neighbouring n of
     the lowest, middle and largest; the base with each family at the middle n; both families at the
     middle n; and the base with that of another seed. Where a donor is given, of which every seed
-    has the same, also its fine-tuned network with that of another seed.
+    has the same, also its fine-tuned network with that of another seed. Probed are the bases, and
+    the frozen and the fine-tuned transfer at the middle n.
 
     Args:
         study: that the workdir belongs to.
@@ -122,9 +128,10 @@ def select_networks(
             for other in networks[place + 1 :]
             if one.target == other.target and not (one.linear or other.linear)
         ]
-        return Selection(workdir, tuple(networks), tuple(pairs[:MOST_PAIRS]), len(done))
+        networks = tuple(networks)
+        return Selection(workdir, networks, tuple(pairs[:MOST_PAIRS]), networks, len(done))
     if not done:
-        return Selection(workdir, (), (), 0)
+        return Selection(workdir, (), (), (), 0)
     target = next((t.target for t in done if t.donor), done[0].target)
     others = [t for t in done if t.target == target]
     n = _three({t.n for t in others if t.role in _FAMILIES})
@@ -140,7 +147,10 @@ def select_networks(
         again += [by_role.get((TUNED_TRANSFER, n[-1]))] if given_donor and n else []
         folder = f"../{sibling.path.name}"
         pairs += [Pair(t, t, folder, given_donor) for t in again if t and t.name in theirs]
-    return Selection(workdir, tuple(networks[:MOST_NETWORKS]), tuple(pairs[:MOST_PAIRS]), len(done))
+    networks, pairs = tuple(networks[:MOST_NETWORKS]), tuple(pairs[:MOST_PAIRS])
+    middle = n[len(n) // 2] if n else 0
+    probed = [t for t in networks if not t.donor or (t.n == middle and t.role in _PROBED)]
+    return Selection(workdir, networks, pairs, tuple(probed[:MOST_PROBED]), len(done))
 
 
 def _usual_pairs(
