@@ -1,14 +1,17 @@
 """The part of a report that says what explains the gaps, from the analyses that are kept."""
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Callable, Sequence
 
+from transfer_keras.config import parse_treatment
 from transfer_keras.results import charts
 from transfer_keras.results.analyses import (
     ClassComparison,
     Interpolation,
     Probes,
+    Record,
     Reinitialisation,
     Store,
     words,
@@ -18,6 +21,22 @@ from transfer_keras.results.figures.embedding import embed
 from transfer_keras.results.margin import points
 from transfer_keras.results.study import Study
 from transfer_keras.results.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class _Figures:
+    """The figures of one workdir: where they go, and what stands above them."""
+
+    study: Study
+    workdir: Workdir
+    output: pathlib.Path
+
+    def draw(self, kind: str, draw: Callable[..., None], records: Sequence[Record]) -> str:
+        """Draws a figure into the output, and gives it for the page."""
+        folder, settings = self.workdir.path.name, self.study.settings
+        path = self.output / f"{kind}_{re.sub(r'[^A-Za-z0-9_]+', '_', folder)}.svg"
+        title = f"{settings['network']} on {settings['dataset']}: {folder}"
+        return embed(path, draw, records, title=title)
 
 
 def explain(
@@ -41,20 +60,19 @@ def explain(
     )
     sections = []
     for workdir in workdirs:
-        store = Store(workdir, log)
+        store, figures = Store(workdir, log), _Figures(study, workdir, output)
         parts = [
             part
             for kind, make in _PARTS.items()
-            if (records := store.kept(kind)) and (part := make(records, workdir, output, margin))
+            if (records := sorted(store.kept(kind), key=_order))
+            and (part := make(records, figures, margin))
         ]
         if parts:
             sections.append({"folder": workdir.path.name, "parts": parts})
     return sections
 
 
-def _interpolation(
-    records: Sequence[Interpolation], workdir: Workdir, output: pathlib.Path, margin: float
-) -> dict:
+def _interpolation(records: Sequence[Interpolation], figures: "_Figures", margin: float) -> dict:
     rows = [
         [
             r.first,
@@ -64,11 +82,12 @@ def _interpolation(
             _percent(r.top1[-1]),
             _percent(min(r.top1)),
             f"{100 * r.barrier:.1f}",
+            "" if r.barrier_share is None else f"{100 * r.barrier_share:.0f} %",
             "yes" if words.has_barrier(r, margin) else "no",
         ]
         for r in sorted(records, key=lambda r: (not r.shared_units, r.barrier))
     ]
-    figure = _draw(output, workdir, "interpolation", line_between.draw, records)
+    figure = figures.draw("interpolation", line_between.draw, records)
     return {
         "heading": "On the straight line between two networks",
         "method": (
@@ -91,14 +110,14 @@ def _interpolation(
         ),
         "columns": [
             "first", "second", "units that began equal", "top-1 of the first",
-            "of the second", "lowest", "barrier, points", "counts",
+            "of the second", "lowest", "barrier, points", "of what is above chance", "counts",
         ],
         "rows": rows,
     }  # fmt: skip
 
 
 def _reinitialisation(
-    records: Sequence[Reinitialisation], workdir: Workdir, output: pathlib.Path, margin: float
+    records: Sequence[Reinitialisation], figures: "_Figures", margin: float
 ) -> dict:
     rows = [
         [
@@ -123,7 +142,7 @@ def _reinitialisation(
             "(--margin), critical where they lose half or more of what lies above chance. A star: "
             "the unit was not trained, so that its initial values are its own."
         ),
-        "figure": _draw(output, workdir, "reinitialisation", panels.draw_put_back, records),
+        "figure": figures.draw("reinitialisation", panels.draw_put_back, records),
         "sentences": words.say_reinitialisation(records, margin) + words.differing_ends(records),
         "limits": (
             "A robust unit need not be useless: it says that training did not have to move it, "
@@ -139,9 +158,7 @@ def _reinitialisation(
     }  # fmt: skip
 
 
-def _classes(
-    records: Sequence[ClassComparison], workdir: Workdir, output: pathlib.Path, margin: float
-) -> dict:
+def _classes(records: Sequence[ClassComparison], figures: "_Figures", margin: float) -> dict:
     rows = [
         [
             r.treatment,
@@ -167,7 +184,7 @@ def _classes(
             "dots: p < 0.05."
             + left_out
         ),
-        "figure": _draw(output, workdir, "classes", panels.draw_classes, records),
+        "figure": figures.draw("classes", panels.draw_classes, records),
         "sentences": words.say_classes(records),
         "limits": (
             "These are single networks on these test images: another seed or split may differ on "
@@ -181,9 +198,7 @@ def _classes(
     }  # fmt: skip
 
 
-def _probes(
-    records: Sequence[Probes], workdir: Workdir, output: pathlib.Path, margin: float
-) -> dict:
+def _probes(records: Sequence[Probes], figures: "_Figures", margin: float) -> dict:
     tasks = sorted({task for r in records for task in r.tasks})
     rows = [
         [r.treatment, unit, *(_percent(r.tasks.get(task, {}).get(unit)) for task in tasks)]
@@ -197,7 +212,7 @@ def _probes(
             "unit (Alain and Bengio 2016): how much of a task can be read off linearly. Features "
             "are averaged to 1024 at most."
         ),
-        "figure": _draw(output, workdir, "probes", panels.draw_probes, records),
+        "figure": figures.draw("probes", panels.draw_probes, records),
         "sentences": words.say_probes(records),
         "limits": (
             "Where a task cannot be read off linearly, units above may still compute it. The two "
@@ -217,11 +232,10 @@ _PARTS = {
 }
 
 
-def _draw(
-    output: pathlib.Path, workdir: Workdir, kind: str, draw: Callable, records: Sequence
-) -> str:
-    name = re.sub(r"\W+", "_", workdir.path.name)
-    return embed(output / f"{kind}_{name}.svg", draw, records, title=workdir.path.name)
+def _order(record: Record) -> tuple:
+    """Gives what networks are sorted by: bases, then by family and n."""
+    treatments = [parse_treatment(name.rpartition("/")[2]) for name in record.names]
+    return tuple((t.donor is not None, t.target != "B", t.role, t.n) for t in treatments)
 
 
 def _percent(top1: float | None) -> str:

@@ -1,6 +1,7 @@
 """A network that is tested again and again while its weights are set to other values."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from transfer_keras.config import Interrupted, Treatment
@@ -46,6 +47,11 @@ class Tester:
         self._done += 1
         self._bar.advance(self._done)
         return predictions["network"]
+
+
+def chance_top1(predictions: Predictions) -> float:
+    """Computes the top-1 of the answer that is always the most frequent class."""
+    return float(np.bincount(predictions.label).max() / len(predictions.label))
 
 
 def network_file(treatment: Treatment, folder: str = "") -> str:

@@ -11,17 +11,16 @@ import keras
 import numpy as np
 
 from transfer_keras.config import UserError
-from transfer_keras.experiments.analyses.evaluation import Tester, network_file
+from transfer_keras.experiments.analyses.evaluation import Tester, chance_top1, network_file
 from transfer_keras.experiments.context import Run
 from transfer_keras.networks import alexnet, open_trained
-from transfer_keras.results import Workdir
-from transfer_keras.results.analyses import Interpolation, Pair, Store
+from transfer_keras.results import Workdir, analyses
 from transfer_keras.training import Progress
 
 _POINTS = 11
 
 
-def interpolate(run: Run, pair: Pair, store: Store) -> Interpolation:
+def interpolate(run: Run, pair: analyses.Pair, store: analyses.Store) -> analyses.Interpolation:
     """Tests networks on the straight line between two, both ends included.
 
     All weights are interpolated, the moving statistics of BatchNorm too, which are not estimated
@@ -57,10 +56,11 @@ def interpolate(run: Run, pair: Pair, store: Store) -> Interpolation:
                 values = [_between(a, b, t) for a, b in zip(*constants, strict=True)]
                 _set_constants(network, values)
                 test.renew()  # Its graph holds the constants.
-            found.append(test().scores)
+            predictions = test()
+            found.append(predictions.scores)
     rows = run.workdir.row(pair.first.name), other.row(pair.second.name)
     files = [network_file(pair.first), network_file(pair.second, pair.folder)]
-    return Interpolation(
+    return analyses.Interpolation(
         sources=store.digests(files),
         target=pair.first.target,
         test_images=len(run.data.test[pair.first.target]),
@@ -70,11 +70,12 @@ def interpolate(run: Run, pair: Pair, store: Store) -> Interpolation:
         positions=tuple(map(float, positions)),
         top1=tuple(scores.accuracy for scores in found),
         loss=tuple(s.loss if math.isfinite(s.loss) else None for s in found),
+        chance=chance_top1(predictions),
         tested=tuple(row.top1 for row in rows),
     )
 
 
-def _check_alike(first: keras.Model, second: keras.Model, pair: Pair) -> None:
+def _check_alike(first: keras.Model, second: keras.Model, pair: analyses.Pair) -> None:
     shapes = [
         [(layer.name, [tuple(w.shape) for w in layer.weights]) for layer in model.layers]
         for model in (first, second)
@@ -87,7 +88,7 @@ def _check_alike(first: keras.Model, second: keras.Model, pair: Pair) -> None:
 
 
 def _between(first: np.ndarray, second: np.ndarray, t: float) -> np.ndarray:
-    """Interpolates; whole numbers, such as counts, are those of the nearer end."""
+    """Mixes two arrays; whole numbers, such as counts, are those of the nearer end."""
     if t in (0, 1) or not np.issubdtype(first.dtype, np.floating):
         return second if t > 0.5 else first
     mixed = (1 - t) * first.astype(np.float64) + t * second.astype(np.float64)

@@ -10,14 +10,16 @@ import numpy as np
 
 from transfer_keras import surgery
 from transfer_keras.config import Treatment
-from transfer_keras.experiments.analyses.evaluation import Tester, network_file
+from transfer_keras.experiments.analyses.evaluation import Tester, chance_top1, network_file
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.group_networks import donor_network, treatment_network
-from transfer_keras.results.analyses import Reinitialisation, Reset, Store
+from transfer_keras.results import analyses
 from transfer_keras.training import Progress
 
 
-def reinitialise(run: Run, treatment: Treatment, store: Store) -> Reinitialisation:
+def reinitialise(
+    run: Run, treatment: Treatment, store: analyses.Store
+) -> analyses.Reinitialisation:
     """Tests a network after each of its units was put back, to two kinds of values.
 
     Initial values are those that training began with: from the seeds of the experiment where they
@@ -51,20 +53,20 @@ def reinitialise(run: Run, treatment: Treatment, store: Store) -> Reinitialisati
             _set_weights(trained.layers, before)
             distance = _distance(before, at_begin)
             resets.append(
-                Reset(unit=trained.name, distance=distance, initial=top1[0], fresh=top1[1])
+                analyses.Reset(unit=trained.name, distance=distance, initial=top1[0], fresh=top1[1])
             )
     files = [network_file(treatment)]
     if treatment.needs and treatment.needs.name not in run.experiment.given_bases:
         files.append(network_file(treatment.needs))
     if run.experiment.training.head_first and treatment.fine_tune:
         files.append(network_file(treatment.frozen))
-    return Reinitialisation(
+    return analyses.Reinitialisation(
         sources=store.digests(files),
         target=treatment.target,
         test_images=len(whole.label),
         treatment=treatment.name,
         top1=whole.scores.accuracy,
-        chance=float(np.bincount(whole.label).max() / len(whole.label)),
+        chance=chance_top1(whole),
         resets=tuple(resets),
         tested=run.workdir.row(treatment.name).top1,
     )

@@ -13,14 +13,7 @@ from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.probes import probe_accuracies
 from transfer_keras.experiments.run import name_bad_images
 from transfer_keras.networks import check_whole
-from transfer_keras.results.analyses import (
-    Interpolation,
-    Probes,
-    Reinitialisation,
-    Selection,
-    Store,
-)
-from transfer_keras.results.analyses.records import Record
+from transfer_keras.results import analyses
 from transfer_keras.training import Stop, defer_signals
 
 
@@ -33,11 +26,11 @@ class _Task(NamedTuple):
     """
 
     treatments: Sequence[Treatment]
-    compute: Callable[[Run], Record]
+    compute: Callable[[Run], analyses.Record]
 
 
 def analyse_networks(
-    selections: Sequence[Selection],
+    selections: Sequence[analyses.Selection],
     kinds: Collection[str],
     *,
     data_dir: str | None = None,
@@ -64,14 +57,14 @@ def analyse_networks(
 
 
 def _analyse(
-    selection: Selection,
+    selection: analyses.Selection,
     kinds: Collection[str],
     data_dir: str | None,
     log: Callable[[str], None],
     stop: Stop,
 ) -> None:
     """Computes what is missing of one workdir."""
-    workdir, store = selection.workdir, Store(selection.workdir, log)
+    workdir, store = selection.workdir, analyses.Store(selection.workdir, log)
     store.check_place()
     missing = _missing(selection, kinds, store)
     if not missing:
@@ -85,21 +78,23 @@ def _analyse(
             store.write(task.compute(run))
 
 
-def _missing(selection: Selection, kinds: Collection[str], store: Store) -> list[_Task]:
+def _missing(
+    selection: analyses.Selection, kinds: Collection[str], store: analyses.Store
+) -> list[_Task]:
     """Lists the analyses that are not on disk, of networks as they are now."""
     tasks = []
-    if Interpolation.KIND in kinds:
+    if analyses.Interpolation.KIND in kinds:
         tasks += [
             _Task(
                 [pair.first] if pair.folder else [pair.first, pair.second],
                 functools.partial(interpolate, pair=pair, store=store),
             )
             for pair in selection.pairs
-            if not store.find(Interpolation, pair.names)
+            if not store.find(analyses.Interpolation, pair.names)
         ]
     for kind, compute, networks in (
-        (Reinitialisation, reinitialise, selection.networks),
-        (Probes, train_probes_of_tasks, selection.probed),
+        (analyses.Reinitialisation, reinitialise, selection.networks),
+        (analyses.Probes, train_probes_of_tasks, selection.probed),
     ):
         if kind.KIND in kinds:
             tasks += [
@@ -110,7 +105,7 @@ def _missing(selection: Selection, kinds: Collection[str], store: Store) -> list
     return tasks
 
 
-def train_probes_of_tasks(run: Run, treatment: Treatment, store: Store) -> Probes:
+def train_probes_of_tasks(run: Run, treatment: Treatment, store: analyses.Store) -> analyses.Probes:
     """Trains linear probes of every task on each unit of a finished network.
 
     Args:
@@ -135,7 +130,7 @@ def train_probes_of_tasks(run: Run, treatment: Treatment, store: Store) -> Probe
         )
         for task in sorted(test)
     }
-    return Probes(
+    return analyses.Probes(
         sources=store.digests([network_file(treatment)]),
         target=treatment.target,
         test_images=len(test[treatment.target]),

@@ -8,6 +8,7 @@ from transfer_keras.results.analyses.records import (
     ClassDifference,
     Interpolation,
     Probes,
+    Record,
     Reinitialisation,
     Reset,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Interpolation",
     "Pair",
     "Probes",
+    "Record",
     "Reinitialisation",
     "Reset",
     "Selection",

@@ -40,6 +40,7 @@ class Interpolation(Record, frozen=True, kw_only=True):
         positions: places on the line, 0 at the first network and 1 at the second, ascending.
         top1: fraction of the test images that are right, at each.
         loss: mean cross-entropy in nats, at each; None where it is no number.
+        chance: fraction of the test images in the most frequent class.
         tested: top-1 of both networks in their rows.
     """
 
@@ -51,6 +52,7 @@ class Interpolation(Record, frozen=True, kw_only=True):
     positions: tuple[_Fraction, ...]
     top1: tuple[_Fraction, ...]
     loss: tuple[float | None, ...]
+    chance: _Fraction
     tested: tuple[_Fraction, _Fraction]
 
     def __post_init__(self):
@@ -76,6 +78,18 @@ class Interpolation(Record, frozen=True, kw_only=True):
     def barrier(self) -> float:
         """Computes the largest drop of top-1 below the straight line between the ends."""
         return max(self.depths)
+
+    @property
+    def barrier_share(self) -> float | None:
+        """Computes the barrier as a part of what lies above chance on the line between the ends.
+
+        Returns:
+            None where that line is at chance or below, at the place of the barrier.
+        """
+        depths = self.depths
+        place = depths.index(max(depths))
+        above = depths[place] + self.top1[place] - self.chance
+        return depths[place] / above if above > 0 else None
 
 
 class Reset(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from transfer_keras.results.margin import points
 
 ROBUST, CRITICAL, BETWEEN, UNTRAINED = "robust", "critical", "between", "not trained"
 _LEVEL = 0.05
+_FEW_MARGINS = 5  # A network that is less above chance has little to lose.
 
 
 def chance_bound(record: Interpolation) -> float:
@@ -36,16 +37,16 @@ def robustness(reset: Reset, record: Reinitialisation, margin: float) -> str:
     """Names how much a network needs what training made of a unit.
 
     Returns:
-        "not trained" where the unit is as training began; "robust" where putting it back loses no
-        more than the margin; "critical" where it loses half or more of what is above chance; else
+        "not trained" where the unit is as training began; "critical" where putting it back loses
+        half or more of what is above chance; "robust" where it loses no more than the margin; else
         "between".
     """
     if reset.distance == 0:
         return UNTRAINED
     lost = record.top1 - reset.initial
-    if lost <= margin:
-        return ROBUST
-    return CRITICAL if lost >= (record.top1 - record.chance) / 2 else BETWEEN
+    if lost > 0 and lost >= (record.top1 - record.chance) / 2:
+        return CRITICAL
+    return ROBUST if lost <= margin else BETWEEN
 
 
 def say_interpolation(records: Sequence[Interpolation], margin: float) -> list[str]:
@@ -62,11 +63,13 @@ def say_interpolation(records: Sequence[Interpolation], margin: float) -> list[s
         with_barrier = [r for r in group if has_barrier(r, margin)]
         drops = [r.barrier for r in group]
         deepest = max(group, key=lambda r: r.barrier)
+        share = deepest.barrier_share
+        of_all = "" if share is None else f" ({100 * share:.0f} % of what lies above chance there)"
         sentences.append(
             f"Of {len(group)} pair{'s' * (len(group) > 1)} {kind}, {len(with_barrier)} "
             f"{'have' if len(with_barrier) != 1 else 'has'} a barrier: top-1 falls by "
             f"{_range(drops)} below the line between the ends, most between {deepest.first} and "
-            f"{deepest.second}."
+            f"{deepest.second}{of_all}."
         )
     if shared and apart:
         lowest, highest = (float(np.median([r.barrier for r in g])) for g in (shared, apart))
@@ -98,6 +101,12 @@ def say_reinitialisation(records: Sequence[Reinitialisation], margin: float) -> 
             if kind in by_kind
         ]
         sentences.append(f"{record.treatment} ({_percent(record.top1)}): {'; '.join(parts)}.")
+    low = [r.treatment for r in records if r.top1 - r.chance < _FEW_MARGINS * margin]
+    if low:
+        sentences.append(
+            f"{first_few(low)} {'are' if len(low) > 1 else 'is'} less than "
+            f"{points(_FEW_MARGINS * margin)} above chance: there, single units say little."
+        )
     return sentences
 
 
@@ -134,8 +143,8 @@ def say_probes(records: Sequence[Probes]) -> list[str]:
             last = list(known)[-1]
             own = "its own task" if task == record.target else "the other task"
             parts.append(
-                f"{own}, {task}, is read off best from {best} ({_percent(known[best])}) and from "
-                f"{last} with {_percent(known[last])}"
+                f"{own}, {task}, is read off best from {best} ({_percent(known[best])}); from the "
+                f"last unit, {last}, with {_percent(known[last])}"
             )
         if parts:
             sentences.append(f"{record.treatment}: {'; '.join(parts)}.")

@@ -31,7 +31,8 @@ def draw(records: Sequence[Interpolation], paths: Sequence[pathlib.Path], *, tit
     for axis, (name, group) in zip(axes[0], panels.items(), strict=True):
         for number, record in enumerate(group):
             label = f"{record.first} to {record.second}"
-            label += f" ({record.shared_units} units)" if record.shared_units else ""
+            if shared := record.shared_units:
+                label += f" ({shared} unit{'s' * (shared > 1)})"
             axis.plot(
                 record.positions, record.top1, marker=".", label=label,
                 linestyle=_LINES[number // 7 % len(_LINES)],

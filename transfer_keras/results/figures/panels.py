@@ -24,7 +24,7 @@ def draw_put_back(
         paths: files to write; their endings give the formats.
         title: text above the figure.
     """
-    figure, axes = _grid(len(records), height=2.6)
+    figure, axes = _grid(len(records), height=2.6, sharey=True)
     for axis, record in zip(axes, records, strict=False):
         places = np.arange(len(record.resets))
         initial, fresh = ([getattr(r, k) for r in record.resets] for k in ("initial", "fresh"))
@@ -99,6 +99,7 @@ def draw_classes(
         axis.set_ylim(-0.7, len(classes) - 0.3)
         axis.set_title(f"{record.treatment} - base{record.target}", fontsize=9)
         axis.set_xlabel("points", fontsize=8)
+        axis.tick_params(axis="x", labelsize=7)
         axis.grid(alpha=0.3, axis="x")
     drawing.save(figure, paths, title=title)
 
