@@ -138,7 +138,7 @@ def select_networks(
     by_role = {(t.role, t.n): t for t in others}
     networks = [t for t in done if not t.donor]
     networks += [
-        by_role[family, k] for family in _FAMILIES for k in n[1:] if (family, k) in by_role
+        by_role[family, k] for family in _FAMILIES for k in n[-2:] if (family, k) in by_role
     ]
     pairs = _usual_pairs(by_role, n, given_donor)
     if sibling := _sibling(study, here[0]):
