@@ -64,17 +64,18 @@ def test_a_barrier_counts_beyond_the_margin_and_chance():
 def test_what_is_said_of_lines():
     flat, deep = line((0.8, 0.795, 0.8)), line((0.8, 0.3, 0.7), "baseB", "A3B+", 0)
     assert words.say_interpolation([flat, deep], MARGIN) == [
-        "Of 1 pair that began with some lower units of the same values, 0 have a barrier: top-1 "
+        "Of 1 pair of which some lower units began equal, 0 have a barrier: top-1 "
         "falls by 0.5 points below the line between the ends, most between A3B+ and A5B+ (1 % of "
         "what lies above chance there).",
-        "Of 1 pair that share no values at their beginning, 1 has a barrier: top-1 falls by 45 "
+        "Of 1 pair of which nothing began equal, 1 has a barrier: top-1 falls by 45 "
         "points below the line between the ends, most between baseB and A3B+ (69 % of what lies "
         "above chance there).",
-        "The median barrier is 0.5 points with a common beginning and 45 points without: as "
-        "Neyshabur et al. (2020) found, a common beginning leads into one basin of the loss.",
+        "The median barrier is 0.5 points where some units began equal and 45 points where nothing "
+        "did: the direction that Neyshabur et al. (2020) found, who saw no barrier where all units "
+        "but the head began equal.",
     ]
     against = words.say_interpolation([line((0.8, 0.3, 0.8)), line((0.8, 0.8), shared=0)], MARGIN)
-    assert "they do not differ by more than the margin in the direction" in against[-1]
+    assert "not the direction that" in against[-1]
     assert words.differing_ends([flat]) == []
     assert (
         "Here A3B+ did not give" in words.differing_ends([line((0.8, 0.8), tested=(0.7, 0.8))])[0]

@@ -8,6 +8,8 @@ import keras
 from transfer_keras.config import (
     SEEDS_KEY,
     Experiment,
+    PretrainedArchitecture,
+    Request,
     Treatment,
     UserError,
     choices,
@@ -17,7 +19,7 @@ from transfer_keras.config import (
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import read_data
 from transfer_keras.experiments.run import facts_of_data
-from transfer_keras.experiments.unit_sources import describe_donor
+from transfer_keras.networks import pretrained
 from transfer_keras.results import Workdir, as_begun, read_flags
 from transfer_keras.training import Stop
 
@@ -84,8 +86,8 @@ def _read_experiment(
     return experiment
 
 
-def _describe(request):
-    return describe_donor(request, train_here=False)
+def _describe(request: Request) -> PretrainedArchitecture:
+    return pretrained.describe_architecture(request.donor, request.training.image_size)
 
 
 def _is_setting(name: str) -> bool:

@@ -55,8 +55,8 @@ def say_interpolation(records: Sequence[Interpolation], margin: float) -> list[s
     shared = [r for r in records if r.shared_units]
     apart = [r for r in records if not r.shared_units]
     for kind, group in (
-        ("that began with some lower units of the same values", shared),
-        ("that share no values at their beginning", apart),
+        ("of which some lower units began equal", shared),
+        ("of which nothing began equal", apart),
     ):
         if not group:
             continue
@@ -73,17 +73,12 @@ def say_interpolation(records: Sequence[Interpolation], margin: float) -> list[s
         )
     if shared and apart:
         lowest, highest = (float(np.median([r.barrier for r in g])) for g in (shared, apart))
-        less = lowest < highest
+        fits = highest - lowest > margin
         sentences.append(
-            f"The median barrier is {_points(lowest)} with a common beginning and "
-            f"{_points(highest)} without: "
-            + (
-                "as Neyshabur et al. (2020) found, a common beginning leads into one basin of the "
-                "loss."
-                if less and highest - lowest > margin
-                else "they do not differ by more than the margin in the direction that Neyshabur "
-                "et al. (2020) found."
-            )
+            f"The median barrier is {_points(lowest)} where some units began equal and "
+            f"{_points(highest)} where nothing did: {'' if fits else 'not '}the direction that "
+            "Neyshabur et al. (2020) found, who saw no barrier where all units but the head began "
+            "equal."
         )
     return sentences
 

@@ -38,8 +38,9 @@ def draw_put_back(
             markeredgewidth=0.5,
         )  # fmt: skip
         _name_units(axis, [r.unit for r in record.resets])
-        axis.set_ylim(0, None)
         axis.set_title(record.treatment, fontsize=9)
+    highest = max(top1 for r in records for top1 in (r.top1, *(x.initial for x in r.resets)))
+    axes[0].set_ylim(0, 1.05 * highest or 1)  # All panels have the same.
     _finish(figure, axes, paths, "top-1", title)
 
 
