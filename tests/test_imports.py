@@ -25,7 +25,7 @@ MAY_IMPORT = {
     # A program checks the folder of its results before it imports its package.
     "train": {"config", "results", "experiments"},
     "sweep": {"config", "results", "experiments"},
-    "report": {"config", "results"},
+    "report": {"config", "results", "experiments"},
     "check_pictures": {"config", "files", "datasets"},
     "predict": {"config", "deployment"},
     "export": {"config", "deployment"},

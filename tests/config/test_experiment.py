@@ -56,7 +56,10 @@ def test_identity_leaves_out_the_slash_after_a_folder(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"network": "alexnett"}, r"--network=alexnett: expected one of alexnet, alexnet_mini, alexnet_small"),
+        (
+            {"network": "alexnett"},
+            r"--network=alexnett: expected one of alexnet, alexnet_mini, alexnet_small",
+        ),
         ({"image_size": 8}, r"--image_size=8: alexnet_mini needs at least 13 pixels"),
         ({"network": "alexnet", "image_size": 60}, r"alexnet needs at least 67 pixels"),
         ({"steps": 0}, r"--steps=0: must be positive"),

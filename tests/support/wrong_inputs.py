@@ -120,6 +120,12 @@ PROGRAMS = {
         *([f"--workdir={at}", f"--output={at}"] for at in _SOME_PATHS),
         *(["--workdir=here", f"--output={at}"] for at in ("file.txt", "file.txt/a")),
         *(["--workdir=here", f"--margin={margin}"] for margin in ("nan", "0", "1e400")),
+        *(["--workdir=here", f"--analyses={kinds}"] for kinds in ("", "x", "all,", "probe", "all")),
+        *(["--workdir=here", "--analyses=all", f"--analyses_networks={names}"]
+          for names in ("", "A9", "A3B,", "baseC")),
+        *(["--workdir=here", "--analyses=all", f"--data_dir={at}"]
+          for at in ("none", *_SOME_PATHS)),
+        ["--workdir=here", "--data_dir=folder"], ["--workdir=here", "--analyses_networks=A3B"],
     ],
     "predict": [
         [], ["--network=a"], *_named(["network", "pictures"], ("", *_SOME_PATHS)),

@@ -24,7 +24,7 @@ from transfer_keras.config.architectures import (
 )
 from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
 from transfer_keras.config.donor_settings import DonorSettings
-from transfer_keras.config.environment import set_environment
+from transfer_keras.config.environment import check_keras_file, set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.escaping import cell, markdown, visible
 from transfer_keras.config.experiment import (
@@ -111,6 +111,7 @@ __all__ = [
     "WorkerLost",
     "align_columns",
     "cell",
+    "check_keras_file",
     "choices",
     "combine_treatments",
     "command",

@@ -24,3 +24,5 @@ TF_CONFIG = "TF_CONFIG"  # TensorFlow's variable that names all machines.
 
 # How the training of a network can end; see `training.outcome`.
 TRAINED, DIVERGED, AT_CHANCE = "trained", "diverged", "at chance"
+# Of `report --analyses`: what is computed of trained networks to explain a gap.
+ANALYSES = ("interpolation", "reinitialisation", "classes", "probes")

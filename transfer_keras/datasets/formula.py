@@ -209,7 +209,9 @@ def _surface(constants, rng, images: int, size: int) -> np.ndarray:
     saturation = rng.uniform(0.45, 0.95, images)
     light, dark = rng.uniform(0.7, 1, images), rng.uniform(0.05, 0.3, images)
     tones = [
-        np.array([colorsys.hsv_to_rgb(*hsv) for hsv in zip(hues % 1, saturation, value)])
+        np.array(
+            [colorsys.hsv_to_rgb(*hsv) for hsv in zip(hues % 1, saturation, value, strict=True)]
+        )
         for value in (light, dark)
     ]
     angle = direction + rng.normal(0, 0.15, images)

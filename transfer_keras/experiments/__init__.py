@@ -1,5 +1,6 @@
 """Owns the running of one experiment, and of many: groups, sweep, Ray, Slurm, timing."""
 
+from transfer_keras.experiments.analyses import analyse_networks
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import (
     TaskData,
@@ -36,6 +37,7 @@ __all__ = [
     "FlagsOf",
     "Run",
     "TaskData",
+    "analyse_networks",
     "count_test_passes",
     "describe_donor",
     "division_of",

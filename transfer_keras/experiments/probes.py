@@ -68,6 +68,7 @@ def probe_accuracies(
     *,
     seed: int,
     stop: Stop,
+    title: str | None = None,
 ) -> dict[str, float | None]:
     """Measures the top-1 on the test images that a logistic classifier reaches from each unit.
 
@@ -81,6 +82,7 @@ def probe_accuracies(
         train, test: the task's pictures, of which centre crops are taken.
         seed: which 20,000 pictures are fitted to, where there are more.
         stop: looked at after each batch and each fit.
+        title: of the progress bar; None: one with the network's name.
 
     Returns:
         Unit -> top-1; None where a feature is no number.
@@ -91,7 +93,8 @@ def probe_accuracies(
     fitted = choose_pictures(len(train), seed)
     heads = {unit.name: _features_of(unit.output) for unit in surgery.units(network)}
     passes = list(_passes(heads, len(fitted) + len(test)))
-    title, top1, steps = f"the linear probes of {network.name}", {}, itertools.count(1)
+    title = title or f"the linear probes of {network.name}"
+    top1, steps = {}, itertools.count(1)
     batches = sum(-(-len(part) // _BATCH) for part in (train, test)) * len(passes)
     with Progress(title, batches + len(heads)) as bar:
 

@@ -3,7 +3,8 @@
 `page`, `charts`, `summary` and `figures` load Matplotlib, so they are imported where they are used.
 """
 
-from transfer_keras.results import convergence, statistics
+from transfer_keras.results import analyses, convergence, statistics
+from transfer_keras.results.commands import read_flags
 from transfer_keras.results.comparison import NetworkResult, Runs, TargetTask, compare
 from transfer_keras.results.donor_recommendation import (
     Price,
@@ -52,6 +53,7 @@ __all__ = [
     "TargetTask",
     "Workdir",
     "accuracy_of_choice",
+    "analyses",
     "as_begun",
     "best_role",
     "check_study",
@@ -62,6 +64,7 @@ __all__ = [
     "infer_levels",
     "mean_top1",
     "measure_accuracy",
+    "read_flags",
     "read_study",
     "recommend",
     "recommend_for_donor",

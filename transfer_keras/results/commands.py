@@ -36,7 +36,7 @@ def repeat_commands(networks: Sequence[Network]) -> list[str]:
     for workdir, names in names_by_workdir.items():
         path = workdir / "run.flags"
         if path.exists():
-            common = {k: v for k, v in _read_flags(path).items() if k not in _CHOICE}
+            common = {k: v for k, v in read_flags(path).items() if k not in _CHOICE}
             experiments.append({**common, "--treatments": ",".join(names)})
     if sweep := _one_sweep(experiments):
         return [f"python -m transfer_keras.sweep {_join(sweep)}"]
@@ -71,7 +71,7 @@ def _one_sweep(experiments: Sequence[Flags]) -> dict[str, str | None] | None:
     }
 
 
-def _read_flags(path: pathlib.Path) -> dict[str, str | None]:
+def read_flags(path: pathlib.Path) -> dict[str, str | None]:
     """Reads the flags of a run; an empty value is one too, and the flag keeps its `=`."""
     flags: dict[str, str | None] = {}
     for line in filter(None, map(str.strip, read_text(path, _REMOVE).split("\n"))):

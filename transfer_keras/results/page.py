@@ -7,7 +7,7 @@ import io
 import json
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from transfer_keras.config import (
     DONOR_SPLIT,
@@ -17,12 +17,20 @@ from transfer_keras.config import (
     printable,
     render_template,
 )
-from transfer_keras.files import write_text, write_whole
-from transfer_keras.results import charts, convergence, findings, paper, planning
+from transfer_keras.files import write_text
+from transfer_keras.results import (
+    charts,
+    convergence,
+    explanations,
+    findings,
+    paper,
+    planning,
+)
 from transfer_keras.results.commands import repeat_commands
 from transfer_keras.results.comparison import Runs
 from transfer_keras.results.donor_recommendation import mean_top1, recommend_for_donor
 from transfer_keras.results.figures import dissimilar, power, reduced, transfer
+from transfer_keras.results.figures.embedding import embed
 from transfer_keras.results.margin import MARGIN, points
 from transfer_keras.results.measure import BALANCED
 from transfer_keras.results.recommendation import recommend
@@ -54,7 +62,8 @@ def write_report(
 
     Returns:
         The recommendation, a sentence for each kind of split; what longer training explains; and
-        the plan. Before it, what of the networks is missing.
+        the plan. Before it, what of the networks is missing, and which records of analyses are
+        damaged.
 
     Raises:
         UserError: if the folder holds no study with a network that is done.
@@ -73,6 +82,7 @@ def write_report(
         for kind in _with_frozen(study)
     ]
     plans = [_plan(kind, study, output, margin) for kind in _with_section(study)] if plan else []
+    damaged: list[str] = []
     rows = [_flat_row(network) for network in study.networks]
     _write_tables(output, rows)
     page = render_template(
@@ -90,6 +100,7 @@ def write_report(
             if not network.trained
         ],
         figures=_figures_over_kinds(study, output, overlay=overlay_paper),
+        explanations=explanations.explain(study, output, margin, log=damaged.append),
         filters=_first_filters(study),
         rows=rows,
         columns=_COLUMNS,
@@ -104,6 +115,7 @@ def write_report(
     if study.incomplete:
         missing = first_few([printable(path) for path in study.incomplete])
         lines.insert(0, f"Left out, because a file is missing that was there: {missing}")
+    lines = [*damaged, *lines]
     for one in plans:
         lines += [f"\nSplit {one['kind']}, with a margin of {points(margin)}:", one["table"]]
     return "\n".join(lines)
@@ -142,7 +154,7 @@ def _plan(kind: Kind, study: Study, output: pathlib.Path, margin: float) -> dict
     }
     figure = ""
     if curves:
-        figure = _draw(
+        figure = embed(
             output / f"power_{_file_name(kind)}.svg", power.draw, curves, target=planning.POWER,
             title=f"{_title(study)}, {kind}: power of a margin of {points(margin)}",
         )  # fmt: skip
@@ -170,7 +182,7 @@ def _section(kind: Kind, study: Study, output: pathlib.Path, overlay: bool) -> d
     figure = ""
     if curve.bases or curve.points:
         title = f"{_title(study)}, {kind} split"
-        figure = _draw(
+        figure = embed(
             output / f"transfer_{_file_name(kind)}.svg", transfer.draw, curve, title=title
         )
     all_runs = study.all_runs.get(kind, Runs())
@@ -197,27 +209,14 @@ def _figures_over_kinds(study: Study, output: pathlib.Path, *, overlay: bool) ->
     title = _title(study)
     if splits := charts.dissimilar_splits(study, overlay=overlay):
         path = output / "splits.svg"
-        figure = _draw(path, dissimilar.draw, splits, title=f"{title}, all splits")
+        figure = embed(path, dissimilar.draw, splits, title=f"{title}, all splits")
         figures.append({"heading": "Splits side by side", "figure": figure})
     if lines := charts.reduced_data(study):
         path = output / "reduced_data.svg"
         of_paper = charts.reduced_data_of_paper() if overlay else {}
-        figure = _draw(path, reduced.draw, lines, of_paper, title=f"{title}, reduced data")
+        figure = embed(path, reduced.draw, lines, of_paper, title=f"{title}, reduced data")
         figures.append({"heading": "Fewer examples of each class", "figure": figure})
     return figures
-
-
-def _draw(path: pathlib.Path, draw: Callable[..., None], *contents: object, **options) -> str:
-    """Draws a figure as SVG and PNG.
-
-    Returns:
-        The SVG for the page, without its prolog and without the comments in which Matplotlib
-        repeats every text.
-    """
-    with write_whole(path) as svg, write_whole(path.with_suffix(".png")) as png:
-        draw(*contents, [svg, png], **options)
-    text = path.read_text()
-    return re.sub(r"<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
 def _first_filters(study: Study) -> list[dict]:

@@ -227,13 +227,14 @@ class Workdir:
         Raises:
             DamagedFile: if something else lies in the place of one.
         """
-        paths = (self / name / _ROW, self.network_path(name), self._predictions_path(name))
+        paths = (self / name / _ROW, self.network_path(name), self.predictions_path(name))
         for path in paths:
             if os.path.lexists(path) and not path.is_file():
                 raise DamagedFile(path, "is no regular file, expected a file", "Move it away.")
         return [path for path in paths if not path.is_file()]
 
-    def _predictions_path(self, name: str) -> pathlib.Path:
+    def predictions_path(self, name: str) -> pathlib.Path:
+        """Gives the path of a network's predictions."""
         return self._arrays_path(f"{name}/{_PREDICTIONS}")
 
     def _arrays_path(self, name: str) -> pathlib.Path:
@@ -290,7 +291,7 @@ class Workdir:
         Raises:
             DamagedFile: if the file is damaged, or does not belong to the row.
         """
-        path, row = self._predictions_path(name), row or self.row(name)
+        path, row = self.predictions_path(name), row or self.row(name)
         return read_predictions(path, self._settings, row, _AGAIN)
 
     def write_predictions(

@@ -36,6 +36,7 @@ from transfer_keras.training.rate_search import Trial, search_rates
 from transfer_keras.training.scores import Predictions, Scores, Trained, chance_loss, outcome
 from transfer_keras.training.signals import Stop, defer_signals
 from transfer_keras.training.step import as_input, make_train_step
+from transfer_keras.training.testing import make_test
 from transfer_keras.training.unit_metrics import UnitMeasurement, UnitMetrics
 
 __all__ = [
@@ -78,6 +79,7 @@ __all__ = [
     "hparams_row",
     "is_image_kernel",
     "linear_cka",
+    "make_test",
     "make_train_step",
     "outcome",
     "png_summary",

@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot
+from matplotlib.container import ErrorbarContainer
 
 from transfer_keras.results.comparison import OVER_IMAGES, OVER_SEEDS_AND_IMAGES, OVER_SPLITS
 
@@ -20,6 +21,8 @@ _BARS = {
     OVER_SEEDS_AND_IMAGES: ("dashed", "--"),
     OVER_IMAGES: ("dotted", ":"),
 }
+# Colours of Okabe and Ito (2008), which the colour-blind can distinguish.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 # Colour of bases, and opacity of another study.
 BASE = "#666666"
 FAINT = 0.3
@@ -95,7 +98,7 @@ def describe_bars(means: Iterable[Mean]) -> str:
 def _mark_cut_bars(axis) -> None:
     """Marks the bars that go on beyond the axis, by a triangle where they leave it."""
     low, high = axis.get_ylim()
-    for container in axis.containers:
+    for container in (c for c in axis.containers if isinstance(c, ErrorbarContainer)):
         for lines in container[2]:
             for (place, bottom), (_, top) in lines.get_segments():
                 for leaves, at, marker in ((bottom < low, low, "v"), (top > high, high, "^")):
