@@ -18,7 +18,11 @@ from transfer_keras.training.monitors.events import (
     scalar_summary,
     text_summary,
 )
-from transfer_keras.training.monitors.filters import draw_filters, is_image_kernel
+from transfer_keras.training.monitors.filters import (
+    draw_filters,
+    is_image_kernel,
+    structure_of_filters,
+)
 from transfer_keras.training.monitors.layout import (
     DIFFERENCE_TAG,
     PROBE_TAG,
@@ -85,6 +89,7 @@ __all__ = [
     "png_summary",
     "scalar_summary",
     "search_rates",
+    "structure_of_filters",
     "summarise_activations",
     "text_summary",
     "train_networks",

@@ -39,6 +39,26 @@ def draw_filters(kernel: np.ndarray) -> np.ndarray:
     return picture
 
 
+def structure_of_filters(kernel: np.ndarray) -> float:
+    """Computes which part of the filters' power lies at middle frequencies.
+
+    Filters that look like edges and blobs have most of it there. That of filters of independent
+    values is the part of all frequencies that are middle ones.
+
+    Args:
+        kernel: (height, width, channels, filters), at least 5x5.
+
+    Returns:
+        The power at the frequencies above 0 and up to a third of a cycle a pixel in both directions,
+        as a part of that at all frequencies, 0..1.
+    """
+    power = (np.abs(np.fft.fft2(kernel, axes=(0, 1))) ** 2).sum(axis=(2, 3))
+    rows, columns = (np.fft.fftfreq(side)[:, None] for side in kernel.shape[:2])
+    middle = (abs(rows) <= 1 / 3) & (abs(columns.T) <= 1 / 3)
+    middle[0, 0] = False
+    return float(power[middle].sum() / power.sum())
+
+
 def is_image_kernel(kernel_shape: tuple[int, ...]) -> bool:
     """Tells whether a kernel takes grey or coloured pictures.
 
