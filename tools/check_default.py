@@ -124,7 +124,7 @@ def train(split: int, seed: int) -> dict[str, float]:
 
 
 def structure(network: pathlib.Path) -> float:
-    """Compares the filters of a network's first unit with fresh ones; see `structure_of_filters`."""
+    """Compares the structure of a network's first filters with that of fresh ones."""
     import keras
 
     from transfer_keras import surgery

@@ -49,7 +49,7 @@ def structure_of_filters(kernel: np.ndarray) -> float:
         kernel: (height, width, channels, filters), at least 5x5.
 
     Returns:
-        The power at the frequencies above 0 and up to a third of a cycle a pixel in both directions,
+        The power at frequencies above 0 and up to a third of a cycle a pixel in both directions,
         as a part of that at all frequencies, 0..1.
     """
     power = (np.abs(np.fft.fft2(kernel, axes=(0, 1))) ** 2).sum(axis=(2, 3))
