@@ -131,6 +131,7 @@ def _ours(network: str, images, labels, steps: int, contender: str) -> float:
 
     table, made = ARCHITECTURES[network], {**defaults.NETWORKS[network]}
     made.pop("preprocessing")
+    made.pop("warm_up_share", None)
     recipe = Recipe(**{**made, "steps": 2 * steps, "batch_size": _BATCH.value})
     blueprint = networks.build(network, image_size=table.image_size, classes=_CLASSES[network])
     networks = {

@@ -193,6 +193,22 @@ def test_every_cut_can_be_transplanted(name):
         assert above == {unit.name for unit in table.units[n:]}
 
 
+def test_batch_norm_of_frozen_random_units_is_as_it_was_made():
+    untrained = surgery.transplant(made("resnet18_small", size=32), 0, seed=1).model
+    model = surgery.transplant(untrained, 2, head={"head": 5}, mode="frozen", seed=2).model
+    x = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    model(x, training=True)
+    norms = {
+        layer.name: [np.unique(w).tolist() for w in layer.weights]
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    }
+    initial = [[1], [0], [0], [1]]  # Scale, shift, moving mean and variance.
+    still = {name for name, weights in norms.items() if weights == initial}
+    assert still == {"stem_norm", "block1_norm1", "block1_norm2"}
+    assert len(norms) == 20
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_saved_networks_open_without_this_package(name, tmp_path):
     model = made(name, size=32)

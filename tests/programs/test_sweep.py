@@ -52,7 +52,11 @@ STUDIES = {
     "paper_reduced": (
         ["whole"], [1, 2, 5, 10, 25, 50, 100, 250, 500, 750, 1000, 1300], [0], 1,
     ),
+    "resnet18_gpu": (["0", "1"], [None], [0], 40),
+    "resnet18_small": (["0", "1"], [None], [0], 40),
     "tiny_imagenet": (["0", "1", "natural"], [None], [0, 1], 58),
+    "vit_mini": (["0", "1"], [None], [0], 24),
+    "vit_small_gpu": (["0", "1"], [None], [0], 40),
     "whole_figure": (["0"], [None], [0], 28),
 }  # fmt: skip
 
@@ -60,7 +64,7 @@ STUDIES = {
 @pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
 def test_committed_flagfiles_are_studies(program, path, request):
     extra = []
-    if path.stem == "tiny_imagenet":
+    if path.stem in ("tiny_imagenet", "resnet18_small", "vit_mini"):
         extra = [f"--data_dir={request.getfixturevalue('tiny_imagenet_zip')}"]
     if path.stem == "whole_figure":  # Of a training, which trains towards B where nothing is said.
         extra = ["--target=B"]

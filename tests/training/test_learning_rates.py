@@ -28,19 +28,29 @@ def numpy_sgd(rate, gradients, value):
     return value
 
 
-def numpy_adam(rate, gradients, value):
+def numpy_adam(rate, gradients, value, decoupled=False):
     """Computes Kingma and Ba (2015), with epsilon outside the correction, as Keras has it."""
     m = v = 0.0
     for t, (now, gradient) in enumerate(zip(rate, gradients, strict=True), 1):
-        gradient = gradient + 0.01 * value if value.ndim > 1 else gradient
+        if value.ndim > 1 and decoupled:
+            value = value - now * 0.01 * value
+        elif value.ndim > 1:
+            gradient = gradient + 0.01 * value
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
         alpha = now * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
         value = value - alpha * m / (np.sqrt(v) + 1e-7)
     return value
 
 
+def numpy_adamw(rate, gradients, value):
+    """Computes Loshchilov and Hutter (2019), the decay with the rate of the variable."""
+    return numpy_adam(rate, gradients, value, decoupled=True)
+
+
 @pytest.mark.parametrize("warm_up", [0, 7])
-@pytest.mark.parametrize(("optimizer", "oracle"), [("sgd", numpy_sgd), ("adam", numpy_adam)])
+@pytest.mark.parametrize(
+    ("optimizer", "oracle"), [("sgd", numpy_sgd), ("adam", numpy_adam), ("adamw", numpy_adamw)]
+)
 def test_twenty_steps_in_numpy(optimizer, oracle, warm_up):
     """Each variable by itself, with a rate of its own, weight decay included."""
     rates = LearningRates(FACTORS, FROZEN, warm_up)
@@ -69,6 +79,7 @@ def test_twenty_steps_in_numpy(optimizer, oracle, warm_up):
 def test_without_rates_the_optimizers_are_those_of_keras():
     for name, kind in (("sgd", keras.optimizers.SGD), ("adam", keras.optimizers.Adam)):
         assert type(Recipe(5, 4, 0.1, name).make_optimizer()) is kind
+    assert isinstance(Recipe(5, 4, 0.1, "adamw").make_optimizer(), keras.optimizers.AdamW)
 
 
 STEPS, WARM_UP, BATCH = 9, 4, 8

@@ -23,7 +23,7 @@ from transfer_keras.config.architectures import (
     PretrainedArchitecture,
 )
 from transfer_keras.config.dataset_names import FORMULA_DEFAULT, parse_amounts
-from transfer_keras.config.donor_settings import DonorSettings
+from transfer_keras.config.donor_settings import DonorSettings, NetworkSettings
 from transfer_keras.config.environment import check_keras_file, set_environment
 from transfer_keras.config.errors import Interrupted, StoppedAtOnce, UserError, WorkerLost
 from transfer_keras.config.escaping import cell, markdown, visible
@@ -100,6 +100,7 @@ __all__ = [
     "Group",
     "Interrupted",
     "NamedUnit",
+    "NetworkSettings",
     "PretrainedArchitecture",
     "Request",
     "StoppedAtOnce",

@@ -132,26 +132,6 @@ class _ByVariable:
         super().update_step(gradient, variable, learning_rate)
 
 
-class _DecoupledDecay:
-    """Takes a part of each kernel off at each step; stands before the class of a Keras optimizer.
-
-    Args:
-        *args, **kwargs: passed on to the Keras optimizer.
-        decoupled_decay: times the learning rate, the part.
-    """
-
-    def __init__(self, *args, decoupled_decay: float, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._decoupled_decay = decoupled_decay
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Updates one variable after its decay, as Keras's AdamW does."""
-        if self._decoupled_decay and is_kernel(variable):
-            rate = keras.ops.cast(learning_rate, variable.dtype)
-            self.assign_sub(variable, variable * self._decoupled_decay * rate)
-        super().update_step(gradient, variable, learning_rate)
-
-
 class SGD(_ByVariable, keras.optimizers.SGD):
     """SGD, whose momentum contains the learning rate: it stays zero for a frozen variable."""
 
@@ -169,8 +149,33 @@ class AdamW(keras.optimizers.AdamW):
         super().build(variables)
 
 
-class DecoupledAdam(_ByVariable, _DecoupledDecay, keras.optimizers.Adam):
-    """AdamW whose decay follows the learning rate of each variable, as Keras's does not.
+class _DecoupledDecay:
+    """Takes a part of each kernel off before each step, as AdamW does; stands before Adam's class.
 
-    A variable that is frozen in the warm-up is not decayed in it.
+    Args:
+        *args, **kwargs: passed on to the Keras optimizer.
+        weight_decay: times the learning rate of the variable, the part.
+    """
+
+    def __init__(self, *args, weight_decay: float, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._part = weight_decay
+
+    def build(self, variables):
+        """Makes the state of the optimizer for the variables."""
+        self._decayed_places = {k for k, variable in enumerate(variables) if is_kernel(variable)}
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable, after its decay."""
+        if variable_index(self, variable) in self._decayed_places:
+            part = keras.ops.cast(self._part * learning_rate, variable.dtype)
+            self.assign_sub(variable, variable * part)
+        super().update_step(gradient, variable, learning_rate)
+
+
+class AdamWByVariable(_ByVariable, _DecoupledDecay, keras.optimizers.Adam):
+    """AdamW whose decay follows the learning rate of each variable.
+
+    That of Keras has one rate for all decay: it would move what is frozen in the warm-up.
     """

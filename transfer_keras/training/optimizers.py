@@ -12,7 +12,7 @@ from transfer_keras.training.learning_rates import (
     SGD,
     Adam,
     AdamW,
-    DecoupledAdam,
+    AdamWByVariable,
     LearningRates,
     is_kernel,
 )
@@ -89,9 +89,8 @@ class Recipe:
         schedule, rates = learning_rate or self.make_schedule(), self.learning_rates
         if self.optimizer == choices.ADAMW:
             if rates:
-                return DecoupledAdam(
-                    schedule, decoupled_decay=self.weight_decay, learning_rates=rates
-                )
+                decay = self.weight_decay
+                return AdamWByVariable(schedule, weight_decay=decay, learning_rates=rates)
             return AdamW(schedule, weight_decay=self.weight_decay)
         if self.optimizer == choices.ADAM:
             return (

@@ -17,6 +17,7 @@ import transfer_keras.networks.alexnet  # noqa: F401  Its layers may be a donor'
 from transfer_keras import surgery
 from transfer_keras.config import (
     DonorSettings,
+    NetworkSettings,
     UserError,
     choices,
     first_few,
@@ -141,9 +142,11 @@ def _open_application(donor: DonorSettings, image_size: int | None) -> tuple[ker
     except Exception as error:  # Keras raises no other kind where a download fails.
         url = re.search(r"URL fetch failure on (\S+?):? ", str(error))
         if not url:
+            asked = f"--image_size={image_size}"
+            if not isinstance(donor, NetworkSettings):
+                asked += f", --donor_weights={weights}"
             raise UserError(
-                f"{donor.what}: cannot be made (--image_size={image_size}, "
-                f"--donor_weights={weights}): {surgery.reason(error)}"
+                f"{donor.what}: cannot be made ({asked}): {surgery.reason(error)}"
             ) from error
         raise UserError(
             f"--donor_weights={weights}: {url[1]} could not be downloaded. Fetch it elsewhere and "
