@@ -144,6 +144,8 @@ def test_with_a_donor_its_statistics_are_taken_and_a_base_is_trained_on(tmp_path
     rates = learning_rates(experiment, fused, experiment.treatments[1:])
     assert rates.factors == pytest.approx([3.0] * len(fused.trainable_variables))
     assert not any(rates.frozen_in_warm_up)
+    trained = [workdir.row(name).trainable_parameters for name in (longer, "baseB")]
+    assert trained[0] == trained[1]  # BatchNorm too.
     base, begun = saved(run, "baseB"), weights(surgery.extract(fused, longer))
     assert all(np.array_equal(base[key], begun[key]) for key in base)
 
