@@ -6,16 +6,17 @@ import functools
 import keras
 import numpy as np
 import pytest
-from support.networks import ask, classifier, write_pictures
+from support.networks import ask, classifier, request, write_pictures
 
 from transfer_keras import surgery
-from transfer_keras.config import make_experiment, parse_treatment
+from transfer_keras.config import UserError, make_experiment, parse_treatment
 from transfer_keras.experiments.context import Run
 from transfer_keras.experiments.data import read_data
 from transfer_keras.experiments.devices import use_devices
 from transfer_keras.experiments.group_networks import make_networks
 from transfer_keras.experiments.recipes import learning_rates
 from transfer_keras.experiments.run import run_experiment
+from transfer_keras.experiments.unit_sources import describe_donor
 from transfer_keras.results import BASE_TRAINED_ON, Role, Workdir
 
 NAMES = ["B8B+", "S3B", "S3B+"]
@@ -118,35 +119,41 @@ def with_donor(tmp_path):
     return functools.partial(ask, tmp_path / "own.keras", dataset=dataset, **settings)
 
 
-def train(experiment, tmp_path):
+def test_with_a_donor_its_statistics_are_taken_and_a_base_is_trained_on(tmp_path, with_donor):
+    """The base with the rate of training from scratch; two seeds draw two networks, so that what
+    is drawn is not the same with any seed even if its head is fitted."""
+    units = len(with_donor("B1B+").architecture.units)
+    drawn, longer = f"S{units - 1}B", f"B{units}B+"
+    rates = {"scratch_learning_rate": 0.03, "transferred_learning_rate": 0.001}
+    experiment = with_donor(drawn, longer, fit_head=True, **rates)
+    assert [experiment.continues_base(t) for t in experiment.treatments] == [False, True]
+    assert experiment.fits_head(experiment.treatments[0])
     workdir = Workdir(tmp_path / "run")
     run_experiment(experiment, workdir, log=lambda line: None)
-    return begin(experiment, workdir)
+    run = begin(experiment, workdir)
+    assert workdir.done == sorted([drawn, longer, "baseB"])
 
-
-def test_with_a_donor_its_statistics_are_taken(tmp_path, with_donor):
-    """And two seeds are two networks, even if the head is fitted."""
-    run = train(with_donor("S1B", fit_head=True), tmp_path)
-    assert run.workdir.done == ["S1B", "baseB"]
     donor = weights(keras.saving.load_model(tmp_path / "own.keras"))
-    drawn = saved(run, "S1B")
-    shared = [name for name in donor if name in drawn and donor[name].shape == drawn[name].shape]
+    made = saved(run, drawn)
+    shared = [name for name in donor if name in made and donor[name].shape == made[name].shape]
+    assert equal_layers({name: donor[name] for name in shared}, made) == []
     assert shared
-    assert equal_layers({name: donor[name] for name in shared}, drawn) == []
-    assert not run.workdir.row("S1B").fitted
+    assert not workdir.row(drawn).fitted
 
-
-def test_with_a_donor_a_base_that_is_trained_on_has_the_rate_of_training_from_scratch(
-    tmp_path, with_donor
-):
-    units = len(with_donor("B1B+").architecture.units)
-    name = f"B{units}B+"
-    experiment = with_donor(name, scratch_learning_rate=0.03, transferred_learning_rate=0.001)
-    assert experiment.continues_base(experiment.treatments[0])
-    run = train(experiment, tmp_path)
-    fused = make_networks(run, experiment.treatments).fused
-    rates = learning_rates(experiment, fused, experiment.treatments)
+    fused = make_networks(run, experiment.treatments[1:]).fused
+    rates = learning_rates(experiment, fused, experiment.treatments[1:])
     assert rates.factors == pytest.approx([3.0] * len(fused.trainable_variables))
     assert not any(rates.frozen_in_warm_up)
-    base, begun = saved(run, "baseB"), weights(surgery.extract(fused, name))
+    trained = [workdir.row(name).trainable_parameters for name in (longer, "baseB")]
+    assert trained[0] == trained[1]  # BatchNorm too.
+    base, begun = saved(run, "baseB"), weights(surgery.extract(fused, longer))
     assert all(np.array_equal(base[key], begun[key]) for key in base)
+
+
+def test_a_donor_whose_units_cannot_be_drawn_is_refused_in_one_line(tmp_path, with_donor):
+    donor = keras.saving.load_model(tmp_path / "own.keras")
+    donor.get_layer("f1").quantize("int8")
+    donor.save(tmp_path / "own.keras")
+    asked = request(tmp_path / "own.keras", "S1B", dataset="folder:x", steps=3)
+    with pytest.raises(UserError, match=r"--treatments=S1B: --donor=.*int8.*not quantised"):
+        describe_donor(asked)

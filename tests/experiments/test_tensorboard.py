@@ -115,7 +115,7 @@ def test_runs_and_tags(runs):
         expected = {"conv1/filters", "confusion", "outcome", "result/top1"}
         expected |= {f"{s}/{k}" for s in ("loss", "accuracy") for k in ("training", "validation")}
         expected |= {"gradient_norm/training", "_hparams_/session_start_info"}
-        expected |= {"result/difference_from_base"}
+        expected |= {"result/difference_from_base", "result/last_gain"}
         for number, unit in enumerate(UNITS, 1):
             frozen = number <= treatment.n and not treatment.fine_tune
             own = metrics | (set() if frozen else trained)
@@ -128,6 +128,16 @@ def test_runs_and_tags(runs):
         assert [step for step, _ in runs[name]["conv1/filters"]] == measured
         assert [step for step, _ in runs[name]["fc8/gradient_norm"]] == measured[1:]
         assert [step for step, _ in runs[name]["loss/validation"]] == [2, 4]
+
+
+def test_how_far_bases_have_converged(runs):
+    for name in EVERYONE:
+        (_, half), (_, end) = runs[name]["accuracy/validation"]  # The tests of steps 2 and 4.
+        assert last(runs[name], "result/last_gain") == pytest.approx((end - half) / 5)
+    (_, text) = runs["curve"]["convergence"][-1]
+    for base in ("baseA", "baseB"):
+        gain = 100 * last(runs[base], "result/last_gain")
+        assert f"{base}: {gain:+.1f} points in the last tenth of its training" in str(text)
 
 
 @pytest.mark.parametrize("name", EVERYONE)

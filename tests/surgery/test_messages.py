@@ -120,6 +120,12 @@ def branches():
     surgery.swap_head(keras.Model(inputs, x, name="donor"), 5, seed=0)
 
 
+def quantised():
+    model = keras.Sequential([keras.Input((4,)), LAYERS.Dense(4, name="a")], name="donor")
+    model.get_layer("a").quantize("int8")
+    surgery.draw_like(model, seed=0)
+
+
 CASES = {
     "NotACutPoint": lambda: surgery.transplant(dense("a", "b"), 3, seed=0),
     "NotACutPoint, name": lambda: surgery.lower(dense("a", "b"), "c"),
@@ -138,6 +144,7 @@ CASES = {
     "NotRebuildable, softmax of one": lambda: surgery.swap_head(
         dense("a", activation="softmax"), 1, seed=0
     ),
+    "NotRebuildable, quantised": quantised,
     "UnknownLayer": lambda: surgery.outputs(dense("first", "last"), ["frist"]),
     "UnmatchedLayer": lambda: surgery.units(dense("a", "b"), blocks="a"),
     "NotRebuildable, no model": lambda: surgery.units("network.keras"),

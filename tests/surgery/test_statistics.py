@@ -43,6 +43,8 @@ def test_each_tensor_keeps_its_mean_and_deviation_alone():
     kernels = [tensor.ravel() for name, tensor in new.items() if name.endswith("kernel")]
     correlation = np.corrcoef(kernels[0], old["one/kernel"].ravel())[0, 1]
     assert abs(correlation) < 5 / kernels[0].size ** 0.5
+    standard = [(tensor - tensor.mean()) / tensor.std() for tensor in kernels]
+    assert abs(np.corrcoef(standard[0], standard[1][: kernels[0].size])[0, 1]) < 0.1
     # Normal, where the donor's values are skewed.
     centred = (kernels[1] - kernels[1].mean()) / kernels[1].std()
     assert abs((centred**3).mean()) < 0.1 < 1.5 < ((old["two/kernel"] - 1).ravel().std())

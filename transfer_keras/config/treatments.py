@@ -6,8 +6,8 @@ section 2).
 
 Not in the paper: `A3B-linear` is a linear classifier on the lower 3 units. `S3B` and `S3B+` have
 random lower units with the mean and deviation of each tensor of base A (Matsoukas et al. 2022,
-"What Makes Transfer Learning Work for Medical Images", WT-ST). `B8B+` of a network of eight units
-is base B, trained on for as long again.
+"What Makes Transfer Learning Work for Medical Images", stats transfer). `B8B+` of a network of
+eight units is base B, trained on for as long again.
 """
 
 import dataclasses

@@ -7,8 +7,16 @@ from typing import Protocol
 import keras
 import numpy as np
 
-from transfer_keras import networks
-from transfer_keras.config import Experiment, PretrainedArchitecture, Request, Treatment, choices
+from transfer_keras import networks, surgery
+from transfer_keras.config import (
+    STATISTICS,
+    Experiment,
+    PretrainedArchitecture,
+    Request,
+    Treatment,
+    UserError,
+    choices,
+)
 from transfer_keras.datasets import Pixels
 from transfer_keras.experiments.data import TaskData, image_preprocessing
 from transfer_keras.experiments.devices import hide_gpus, use_devices
@@ -210,7 +218,23 @@ def describe_donor(request: Request, *, train_here: bool = True) -> PretrainedAr
         use_devices(request.training, request.execution)
     else:
         hide_gpus()
+    drawn = [treatment for treatment in request.treatments if treatment.donor == STATISTICS]
+    if drawn:
+        _check_drawable(request, drawn[0])
     return pretrained.describe_architecture(request.opened, request.training.image_size)
+
+
+def _check_drawable(request: Request, treatment: Treatment) -> None:
+    """Checks, before anything is trained, that units can be drawn by a donor's statistics."""
+    opened = request.opened
+    model = pretrained.open_pretrained(opened, request.training.image_size).model
+    try:
+        surgery.draw_like(model, seed=0)
+    except surgery.SurgeryError as error:
+        raise UserError(
+            f"--treatments={treatment}: --{opened.FLAGS['path']}={opened.path}: "
+            f"{surgery.reason(error)}"
+        ) from error
 
 
 def donor_notes(request: Request) -> list[str]:

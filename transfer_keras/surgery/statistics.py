@@ -14,8 +14,8 @@ def draw_like(model: keras.Model, *, seed: int) -> keras.Model:
     Each value of a weight tensor is drawn independently from the normal distribution with the mean
     and the standard deviation of that tensor's values. So the copy has the scale of a trained
     network and none of its features (Matsoukas et al. 2022, "What Makes Transfer Learning Work for
-    Medical Images: Feature Reuse & Other Factors", WT-ST). With `transplant`, its lower units can
-    be taken.
+    Medical Images: Feature Reuse & Other Factors", stats transfer). With `transplant`, its lower
+    units can be taken.
 
     What no training changes by gradients stays as it is: the moving mean and variance of BatchNorm,
     which may not be negative, and what layers have learnt of the data, as `Normalization` has. A

@@ -36,8 +36,8 @@ STYLES = {
     LINEAR_SELFFER: Style("selffer, linear classifier", "#009E73", "<", "--"),
     LINEAR_TRANSFER: Style("transfer, linear classifier", "#E69F00", "P", "-"),
     RANDOM_UNITS: Style("random, frozen", "#000000", "x", ":"),
-    FROZEN_STATISTICS: Style("drawn by the donor's statistics, frozen", "#882255", "d", ":"),
-    TUNED_STATISTICS: Style("drawn by the donor's statistics, fine-tuned", "#999933", "h", ":"),
+    FROZEN_STATISTICS: Style("donor's statistics, frozen", "#882255", "d", ":"),
+    TUNED_STATISTICS: Style("donor's statistics, fine-tuned", "#999933", "h", ":"),
     BASE_TRAINED_ON.family: Style("base, trained on for as long again", "#44AA99", "D", "none"),
 }
 
