@@ -24,6 +24,7 @@ def test_classes_need_no_tensorflow(program, tmp_path):
 
 
 def test_all_of_a_training_and_again(program):
+    (program.folder / "data").mkdir()
     assert program("-m", "transfer_keras.train", *TRAINING).returncode == 0
     report = (
         "-m", "transfer_keras.report", "--workdir=run", "--analyses=all",
@@ -44,6 +45,7 @@ def test_all_of_a_training_and_again(program):
 
     # The data are elsewhere, and are found there.
     kept[1].unlink()
+    assert "--data_dir=data: " in refused(lambda: program(*report), program.folder)
     assert program(*report, "--data_dir=moved").returncode == 0
     assert [path.read_bytes() for path in kept] == contents
 

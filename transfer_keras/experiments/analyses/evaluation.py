@@ -21,18 +21,13 @@ class Tester:
     """
 
     def __init__(self, run: Run, target: str, network: keras.Model, bar: Progress, title: str):
-        self._run, self._target, self._network = run, target, network
-        self._bar, self._title, self._done = bar, title, 0
-        self.renew()
-
-    def renew(self) -> None:
-        """Looks at the network again, of which more than its weights has changed."""
-        examples = self._run.data.test[self._target]
+        self._run, self._bar, self._title, self._done = run, bar, title, 0
+        examples, size = run.data.test[target], run.source.test_batch
 
         def stream(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return examples.evaluation(batch_size=self._run.source.test_batch, context=context)
+            return examples.evaluation(batch_size=size, context=context)
 
-        named = keras.Model(self._network.input, {"network": self._network.output})
+        named = keras.Model(network.input, {"network": network.output})
         self._test = make_test(named, stream, tf.distribute.get_strategy(), None)
 
     def __call__(self) -> Predictions:

@@ -9,6 +9,7 @@ import math
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from transfer_keras.config import UserError
 from transfer_keras.experiments.analyses.evaluation import Tester, chance_top1, network_file
@@ -44,7 +45,7 @@ def interpolate(run: Run, pair: analyses.Pair, store: analyses.Store) -> analyse
     _check_alike(*ends, pair)
     weights = [model.get_weights() for model in ends]
     constants = [_constants(model) for model in ends]
-    moves = any(not np.array_equal(a, b) for a, b in zip(*constants, strict=True))
+    variables = _make_variable(ends[0])
     network, positions = ends[0], np.linspace(0, 1, _POINTS)
     title = f"the line from {pair.names[0]} to {pair.names[1]}"
     found = []
@@ -52,10 +53,8 @@ def interpolate(run: Run, pair: analyses.Pair, store: analyses.Store) -> analyse
         test = Tester(run, pair.first.target, network, bar, title)
         for t in positions:
             network.set_weights([_between(a, b, t) for a, b in zip(*weights, strict=True)])
-            if moves:
-                values = [_between(a, b, t) for a, b in zip(*constants, strict=True)]
-                _set_constants(network, values)
-                test.renew()  # Its graph holds the constants.
+            for variable, a, b in zip(variables, *constants, strict=True):
+                variable.assign(_between(a, b, t))
             predictions = test()
             found.append(predictions.scores)
     rows = run.workdir.row(pair.first.name), other.row(pair.second.name)
@@ -103,11 +102,13 @@ def _constants(model: keras.Model) -> list[np.ndarray]:
     ]
 
 
-def _set_constants(model: keras.Model, values: list[np.ndarray]) -> None:
-    for (layer, name), value in zip(_with_constants(model), values, strict=True):
-        if isinstance(layer, keras.layers.Normalization):
-            value = keras.ops.convert_to_tensor(value)
-        setattr(layer, name, value)
+def _make_variable(model: keras.Model) -> list[tf.Variable]:
+    """Puts variables in the place of what `_constants` gives, so that one graph serves all."""
+    variables = []
+    for layer, name in _with_constants(model):
+        variables.append(tf.Variable(getattr(layer, name), trainable=False))
+        setattr(layer, name, variables[-1])
+    return variables
 
 
 def _with_constants(model: keras.Model) -> list[tuple[keras.Layer, str]]:

@@ -13,6 +13,7 @@ from transfer_keras.config import (
     Treatment,
     UserError,
     choices,
+    dataset_names,
     default_setting,
     make_experiment,
 )
@@ -49,6 +50,7 @@ def open_run(
             trained on.
     """
     experiment = _read_experiment(workdir, treatments, data_dir)
+    dataset_names.check(experiment.data.dataset, experiment.data.data_dir)
     keras.mixed_precision.set_dtype_policy(experiment.training.precision)
     data = read_data(experiment)
     workdir.check_data(facts_of_data(data, workdir))
