@@ -186,6 +186,17 @@ def test_named_networks_are_selected(folder):
         analyses.select_networks(study, workdir, many)
 
 
+def test_a_given_donor_is_the_same_for_all_seeds(tmp_path):
+    for seed, names in ((0, ("A1B+", "A2B+", "A3B+")), (1, ("A1B+", "A2B+"))):
+        write_experiment(
+            tmp_path / f"seed{seed}", split="donor", seed=seed, settings={"donor": "a.keras"},
+            levels=dict.fromkeys(("baseB", *names), 0.5),
+        )  # fmt: skip
+    chosen = analyses.select_networks(read_study(tmp_path), Workdir(tmp_path / "seed0"))
+    across = [(p.names, p.shared_units) for p in chosen.pairs if p.folder]
+    assert across == [(("baseB", "seed1/baseB"), 0), (("A2B+", "seed1/A2B+"), 2)]
+
+
 def test_what_did_not_learn_is_left_out(tmp_path):
     names = ("baseA", "baseB", "A2B+", "A3B+")
     write_experiment(

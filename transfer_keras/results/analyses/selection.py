@@ -143,10 +143,11 @@ def select_networks(
     pairs = _usual_pairs(by_role, n, given_donor)
     if sibling := _sibling(study, here[0]):
         theirs = {n.row.treatment for n in study.networks if n.workdir == sibling}
-        again = [by_role.get(("base", 0))]
-        again += [by_role.get((TUNED_TRANSFER, n[-1]))] if given_donor and n else []
+        again = [t for t in others if not t.donor or (given_donor and t.role == TUNED_TRANSFER)]
+        again = [t for t in again if t.name in theirs]
+        again = [*again[:1], *again[1:][-1:]]  # The base, and the largest n.
         folder = f"../{sibling.path.name}"
-        pairs += [Pair(t, t, folder, given_donor) for t in again if t and t.name in theirs]
+        pairs += [Pair(t, t, folder, given_donor) for t in again]
     networks, pairs = tuple(networks[:MOST_NETWORKS]), tuple(pairs[:MOST_PAIRS])
     middle = n[len(n) // 2] if n else 0
     probed = [t for t in networks if not t.donor or (t.n == middle and t.role in _PROBED)]
