@@ -170,6 +170,16 @@ def test_what_does_not_beat_longer_training_is_no_help(tmp_path):
     assert "Transfer with fine-tuning loses against the base trained on for as long again" in text
 
 
+def test_only_what_was_trained_on_is_named(tmp_path):
+    study(tmp_path, {"baseA": 0.6, "baseB": 0.6, "B8B+": 0.7, "A3B+": 0.7}, splits="0")
+    text = write_report(tmp_path, tmp_path / "report")
+    assert " training. B8B+, the same trained on for as long again: " in text
+    study(tmp_path / "none", {"baseA": 0.6, "baseB": 0.6, "A3B+": 0.7}, splits="0")
+    text = write_report(tmp_path / "none", tmp_path / "none" / "report")
+    assert "include longer training; A8A+, B8B+ would show how much." in text
+    assert "AnB+ - base+" not in text
+
+
 def test_a_base_that_failed_when_it_was_trained_on_is_a_failure(tmp_path):
     write_experiment(
         tmp_path / "one", split="0", seed=0, levels={"baseB": 0.6, "B8B+": 0.1, "A3B": 0.5},

@@ -121,7 +121,8 @@ def describe_study(runs: Runs, rows: list[Row]) -> str | None:
     gains = [gain for gain in map(last_gain, bases) if gain is not None]
     comparison = compare(runs, [BASE_TRAINED_ON], [BASE])
     difference = comparison.interval if comparison else None
-    controls = sorted({control_of(row) for row in bases})
+    trained_on = {row.treatment for row in rows if row.role == BASE_TRAINED_ON}
+    controls = sorted(trained_on if difference else {control_of(row) for row in bases})
     mean = float(np.mean(gains)) if gains else None
     name = "Mean base" if len(bases) > 1 else bases[0].treatment if bases else ""
     return describe(name, mean, difference, control=", ".join(controls))

@@ -249,12 +249,12 @@ _COLUMNS = {
     "target": "task trained on",
     "top1": "fraction of the test images that are right, after the last step",
     "top1_best": "mean of the best tests, 10 of 450 as in the paper, at least one; optimistic",
-    "last_gain": "how much top-1 gained over the last tenth of the training; empty: not known",
     "loss": "mean cross-entropy on the test images, nats",
     "outcome": "trained, diverged, or at chance",
     "test_images": "number of test images",
     "steps": "updates",
     "seconds": "of its group's training",
+    "last_gain": "how much top-1 gained over the last tenth of the training; empty: not known",
 }
 
 
