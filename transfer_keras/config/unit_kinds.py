@@ -223,8 +223,9 @@ class EncoderBlock:
         tokens, width, mlp = side**2 + 1, self.width, self.mlp
         kernels = 4 * width**2 + 2 * width * mlp
         norms = 2 + self.last
-        # Of each token: two norms, four projections, two additions, and the MLP.
-        values = tokens * (9 * width + 2 * mlp) + 2 * self.heads * tokens**2
+        # Of each token: two norms, four projections, mixed values, two additions, and the MLP's
+        # layers and GELU; scores and weights of each pair of tokens.
+        values = tokens * (10 * width + 2 * mlp) + 2 * self.heads * tokens**2
         values += bool(self.dropout) * tokens * (2 * width + mlp)
         values += self.last * (tokens + 1) * width
         return UnitSize(
