@@ -100,7 +100,7 @@ def test_frozen_units_of_a_transformer(data_dir, tmp_path):
 
 def test_preset_of_kerashub_without_its_weights(tmp_path):
     hub = pytest.importorskip("keras_hub")
-    hub_networks._resnet(hub).save_to_preset(tmp_path / "preset")
+    hub_networks.BACKBONES["ResNet"](hub).save_to_preset(tmp_path / "preset")
     experiment = make_experiment(
         ["A1B"],
         network=f"keras_hub:{tmp_path / 'preset'}",
