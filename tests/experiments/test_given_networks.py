@@ -1,8 +1,11 @@
 """An architecture of Keras from scratch, and the small networks of today, through an experiment."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
+from support import hub_networks
 
 from transfer_keras.config import UserError, make_experiment
 from transfer_keras.experiments import describe_donor, run_experiment
@@ -93,3 +96,20 @@ def test_frozen_units_of_a_transformer(data_dir, tmp_path):
     }
     blocks = {f"block{k}": k == 1 for k in range(1, 7)}
     assert same == {"patches": True, **blocks, "head": False}
+
+
+def test_preset_of_kerashub_without_its_weights(tmp_path):
+    hub = pytest.importorskip("keras_hub")
+    hub_networks.BACKBONES["ResNet"](hub).save_to_preset(tmp_path / "preset")
+    experiment = make_experiment(
+        ["A1B"],
+        network=f"keras_hub:{tmp_path / 'preset'}",
+        units="block",
+        image_size=32,
+        describe_donor=describe_donor,
+        **SETTINGS,
+    )
+    names = [unit.name for unit in experiment.architecture.units]
+    blocks = ["stack0_block0", "stack1_block0", "stack1_block1", "stack2_block0", "stack3_block0"]
+    assert names == ["conv1_conv", *blocks, "predictions"]
+    assert re.fullmatch("keras_hub:preset [0-9a-f]{12}", experiment.identity["network"])
