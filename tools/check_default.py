@@ -21,8 +21,8 @@ _PAIRS = flags.DEFINE_list("pairs", [f"{i % 4}:{i}" for i in range(10)], "SPLIT:
 _WORKDIR = flags.DEFINE_string("workdir", "runs/default", "Where the networks are kept.")
 
 TREATMENTS = (
-    *("B1B", "B2B", "B3B", "B4B", "B5B", "A1B", "A3B", "A5B", "A6B", "A7B"),
-    *("A3B+", "A7B+", "R3B", "R5B"),
+    *("B1B", "B2B", "B3B", "B4B", "B5B", "A3B", "A6B", "A7B"),
+    *("A3B+", "A7B+", "R5B"),
 )
 
 Top1 = Mapping[str, float]  # Name of a network -> its top-1 in points.

@@ -205,7 +205,7 @@ def _segments(theta, angles, radii):
 def _surface(constants, rng, images: int, size: int) -> np.ndarray:
     """Draws stripes from a light to a dark tone of a hue: float (images, size, size, 3), 0..1."""
     hue, cycles, direction = constants.uniform((0, 4, 0), (1, 10, np.pi))  # Cycles a picture.
-    hues = hue + rng.normal(0, 0.025, images)
+    hues = hue + rng.normal(0, 0.035, images)
     saturation = rng.uniform(0.45, 0.95, images)
     light, dark = rng.uniform(0.7, 1, images), rng.uniform(0.05, 0.3, images)
     tones = [
@@ -214,7 +214,7 @@ def _surface(constants, rng, images: int, size: int) -> np.ndarray:
         )
         for value in (light, dark)
     ]
-    angle = direction + rng.normal(0, 0.15, images)
+    angle = direction + rng.normal(0, 0.2, images)
     frequency = 2 * np.pi * cycles / size * np.exp(rng.normal(0, 0.08, images))
     phase = rng.uniform(0, 2 * np.pi, images)
     axis = np.arange(size)
