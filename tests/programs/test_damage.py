@@ -17,7 +17,7 @@ from support.farm import Farm
 
 GIB = 1 << 30
 DAMAGES, INPUTS = 1600, 400
-SECONDS = 300  # For each of the two.
+SECONDS = 240  # For each of the two.
 
 
 @pytest.fixture(scope="module")

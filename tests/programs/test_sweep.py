@@ -46,7 +46,7 @@ def experiments(program, *flags):
 STUDIES = {
     "cifar10": (["0", "1", "2", "3", "natural"], [None], [0, 1], 58),
     "cifar100": (["0", "1", "2", "3"], [None], [0, 1], 58),
-    "demo": (["0", "1"], [None], [0], 32),
+    "demo": (["0", "1"], [None], [0], 42),
     "imagenet32": (["0", "1", "2", "3", "natural"], [None], [0], 58),
     "paper": (["0", "1", "2", "3", "natural", "whole"], [None], [0], 72),
     "paper_reduced": (
@@ -57,7 +57,7 @@ STUDIES = {
     "tiny_imagenet": (["0", "1", "natural"], [None], [0, 1], 58),
     "vit_mini": (["0", "1"], [None], [0], 24),
     "vit_small_gpu": (["0", "1"], [None], [0], 40),
-    "whole_figure": (["0"], [None], [0], 28),
+    "whole_figure": (["0"], [None], [0], 33),
 }  # fmt: skip
 
 
