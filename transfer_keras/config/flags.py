@@ -140,8 +140,8 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "metrics_every",
     None,
-    "Steps between two measurements of every unit, for TensorBoard (default: 20 times a "
-    "training, with the tests, as one pass over the images serves both; 0: none). Changes no "
+    "Steps between two measurements of every unit, for TensorBoard (default: 10 times a "
+    "training, with every second test, as one pass over the images serves both; 0: none). Changes no "
     "number.",
     0,
 )
