@@ -141,8 +141,8 @@ flags.DEFINE_integer(
     "metrics_every",
     None,
     "Steps between two measurements of every unit, for TensorBoard (default: 10 times a "
-    "training, with every second test, as one pass over the images serves both; 0: none). Changes no "
-    "number.",
+    "training, with every second test, as one pass over the images serves both; 0: none). Changes "
+    "no number.",
     0,
 )
 flags.DEFINE_bool(
