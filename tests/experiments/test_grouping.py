@@ -31,7 +31,7 @@ def names(experiment):
 
 
 def test_parameters_are_those_of_the_networks():
-    model = networks.build("alexnet_small", image_size=32, classes=7)
+    model = networks.build("alexnet_mini", image_size=32, classes=7)
     treatments = [parse_treatment(name) for name in ("A2B", "A5B+", "R7B", "baseB")]
     total = trained = 0
     for t in treatments:

@@ -94,6 +94,21 @@ def test_the_size_of_groups_changes_no_number(workdir, settings, tmp_path, size,
         assert rows[0] == rows[1]
 
 
+def test_bases_side_by_side_come_out_as_alone(workdir, settings, tmp_path):
+    run_experiment(
+        make_experiment(["baseA", "baseB"], **settings, group_size=1),
+        Workdir(tmp_path),
+        log=lambda _: None,
+    )
+    for name in ("baseA", "baseB"):
+        together, alone = weights(workdir, name), weights(tmp_path, name)
+        assert all(np.array_equal(together[key], alone[key]) for key in alone)
+        rows = [dataclasses.asdict(Workdir(w).row(name)) for w in (workdir, tmp_path)]
+        assert [row.pop("group") for row in rows] == [2, 1]
+        assert all(row.pop("seconds") > 0 for row in rows)
+        assert rows[0] == rows[1]
+
+
 def test_a_networks_file_stands_alone(workdir):
     model = keras.saving.load_model(Workdir(workdir).network_path("B2B+"))
     assert [x.name for x in model.layers[2:4]] == ["conv1", "conv1_relu"]

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -23,17 +24,19 @@ from transfer_keras.results import Row, Workdir, hold_lock
 from transfer_keras.training import (
     Checkpoints,
     Events,
+    Monitor,
     Progress,
     Resume,
     Scalars,
     Schedule,
     Scores,
     Trained,
+    Training,
     UnitMetrics,
     draw_filters,
     is_image_kernel,
     outcome,
-    train_networks,
+    train_side_by_side,
 )
 
 _LOGS_PER_RUN = 100
@@ -51,21 +54,65 @@ def train_group(run: Run, group: Group, *, timeout: float = 0) -> None:
         Interrupted: see `training.train_networks`.
         UserError: if another process trains it.
     """
-    folder = run.workdir.begin_group(group.names)
-    with hold_lock(folder, log=lambda line: None, timeout=timeout):
-        _train_held_group(run, group)
-    run.workdir.remove_group(group.names)
+    train_groups(run, [group], timeout=timeout)
 
 
-def _train_held_group(run: Run, group: Group) -> None:
-    """Trains a group that this process holds."""
-    missing = run.workdir.missing(group.treatments)
-    if not missing:  # Another process was here first.
-        return
+def train_groups(run: Run, groups: Sequence[Group], *, timeout: float = 0) -> None:
+    """Trains groups side by side; see `train_group` and `training.train_side_by_side`."""
+    with contextlib.ExitStack() as locks:
+        for group in groups:
+            folder = run.workdir.begin_group(group.names)
+            locks.enter_context(hold_lock(folder, log=lambda line: None, timeout=timeout))
+        # Another process may have been here first.
+        missing = [group for group in groups if run.workdir.missing(group.treatments)]
+        if missing:
+            _train_held_groups(run, missing)
+    for group in groups:
+        run.workdir.remove_group(group.names)
 
+
+class _BegunGroup(NamedTuple):
+    """A group before its first step.
+
+    Attributes:
+        missing: its treatments that are not done.
+        fused, frozen: see `GroupNetworks`.
+        fitted: name -> scores of its network, where heads are fitted and not trained.
+        events: name of each missing treatment -> its run in TensorBoard.
+        make_training: monitors -> the training of all of its networks.
+        monitors: all that looks on, but for the progress bar.
+    """
+
+    missing: Sequence[Treatment]
+    fused: keras.Model
+    frozen: Mapping[str, Mapping[str, str]]
+    fitted: Mapping[str, Scores]
+    events: Mapping[str, Events]
+    make_training: Callable[..., Training]
+    monitors: Sequence[Monitor]
+
+
+def _train_held_groups(run: Run, groups: Sequence[Group]) -> None:
+    """Trains groups that this process holds."""
+    title = ", ".join(map(str, groups))
+    steps = max(run.experiment.for_group(g.treatments).training.steps for g in groups)
+    with contextlib.ExitStack() as stack:
+        begun = [_begin_group(run, group, stack) for group in groups]
+        progress = stack.enter_context(Progress(title, steps))
+        results = train_side_by_side(
+            [group.make_training(monitors=[progress, *group.monitors]) for group in begun]
+        )
+        together = sum(len(group.treatments) for group in groups)
+        for group, trained in zip(begun, results, strict=True):
+            _save_networks(run, group, trained, together)
+
+
+def _begin_group(run: Run, group: Group, stack: contextlib.ExitStack) -> _BegunGroup:
+    """Makes the networks of a group and all that looks on; what has to be closed is on a stack."""
     # What an earlier process has left: a checkpoint to go on from, or parts of networks that
     # count for nothing. What each network needs is written before the other workers are told
     # that they may begin; from then on they do the same as this one.
+    missing = run.workdir.missing(group.treatments)
     folder = run.workdir.group_folder(group.names)
     checkpoint_every = run.experiment.execution.checkpoint_every
     checkpoints = Checkpoints(folder, every=checkpoint_every, warn=run.log)
@@ -83,45 +130,43 @@ def _train_held_group(run: Run, group: Group) -> None:
     # again with the others, as their checkpoint has them, and are not written again.
     networks = make_networks(run, group.treatments)
     begin = step + 1 if saved else 0
-    with contextlib.ExitStack() as stack:
-        events = {t.name: stack.enter_context(Events(run.workdir / t.name, begin)) for t in missing}
-        monitors, unit_metrics = [Scalars(events)], None
-        if run.experiment.execution.metrics_every:
-            test = test_stream(run, group.target, tf.distribute.InputContext())
-            unit_metrics, unit_monitor = make_unit_metrics(run, networks, events, test)
-            monitors.append(unit_monitor)
-        fused, frozen = networks.fused, networks.frozen
-        fitted = _fit_heads(run, group.treatments, fused)
-        del networks  # What was wanted of the donors is in the monitor.
-        train = _training_of(run, group, fused, unit_metrics)
-        steps = run.experiment.for_group(group.treatments).training.steps
-        progress = stack.enter_context(Progress(str(group), steps))
-        trained = train(
-            resume=Resume(checkpoints, saved, run.stop),
-            monitors=[progress, *monitors, *run.monitors],
-        )
-        for name, scores in fitted.items():
-            trained[name] = _judge(trained[name], scores, fused.output[name].shape[-1])
-        _save_networks(run, missing, fused, frozen, trained, events, len(group.treatments))
+    events = {t.name: stack.enter_context(Events(run.workdir / t.name, begin)) for t in missing}
+    monitors, unit_metrics = [Scalars(events)], None
+    if run.experiment.execution.metrics_every:
+        test = test_stream(run, group.target, tf.distribute.InputContext())
+        unit_metrics, unit_monitor = make_unit_metrics(run, networks, events, test)
+        monitors.append(unit_monitor)
+    fused, frozen = networks.fused, networks.frozen
+    fitted = _fit_heads(run, group.treatments, fused)
+    del networks  # What was wanted of the donors is in the monitor.
+    make_training = functools.partial(
+        _training_of(run, group, fused, unit_metrics),
+        resume=Resume(checkpoints, saved, run.stop),
+    )
+    monitors = [*monitors, *run.monitors]
+    return _BegunGroup(missing, fused, frozen, fitted, events, make_training, monitors)
 
 
 def _save_networks(
-    run: Run,
-    treatments: Sequence[Treatment],
-    fused: keras.Model,
-    frozen: Mapping[str, Mapping[str, str]],
-    trained: Mapping[str, Trained],
-    events: Mapping[str, Events],
-    group_size: int,
+    run: Run, group: _BegunGroup, trained: dict[str, Trained], together: int
 ) -> None:
-    """Takes each network out of the group, checks it, and writes it and its row."""
-    for treatment in treatments:
+    """Takes each network out of a group, checks it, and writes it and its row.
+
+    Args:
+        run: see `train_group`.
+        group: whose networks are trained.
+        trained: name -> result.
+        together: number of networks that were trained side by side.
+    """
+    for name, scores in group.fitted.items():
+        trained[name] = _judge(trained[name], scores, group.fused.output[name].shape[-1])
+    for treatment in group.missing:
         name = treatment.name
-        network = surgery.extract(fused, name)
-        surgery.assert_unchanged(network, frozen[name])
-        row = _make_row(run, treatment, network, trained[name], group_size)
+        network = surgery.extract(group.fused, name)
+        surgery.assert_unchanged(network, group.frozen[name])
+        row = _make_row(run, treatment, network, trained[name], together)
         _save_network(run.workdir, row, network, trained[name])
-        tensorboard.write_result(run, events[name], row)
+        tensorboard.write_result(run, group.events[name], row)
         run.workdir.write_row(row)  # Last: where it is, all is.
 
 
@@ -151,8 +196,8 @@ def train_group_as_worker(run: Run, names: Sequence[str], step: int) -> None:
     unit_metrics = None
     if every := run.experiment.execution.metrics_every:  # Gradients are summed up over all.
         unit_metrics = UnitMetrics(every, [], lambda values: None)
-    train = _training_of(run, Group(treatments), fused, unit_metrics)
-    train(resume=Resume(saved=saved, stop=run.stop))
+    make_training = _training_of(run, Group(treatments), fused, unit_metrics)
+    train_side_by_side([make_training(resume=Resume(saved=saved, stop=run.stop))])
 
 
 def _fit_heads(
@@ -175,8 +220,8 @@ def _training_of(
     group: Group,
     fused: keras.Model,
     unit_metrics: UnitMetrics | None,
-) -> Callable[..., dict[str, Trained]]:
-    """Gives `training.train_networks` what every worker gives it."""
+) -> Callable[..., Training]:
+    """Gives `training.Training` what every worker gives it."""
     labels = run.data.train[group.target].labels
     experiment = run.experiment.for_group(group.treatments)
     if experiment is not run.experiment:
@@ -186,7 +231,7 @@ def _training_of(
         images = min(unit_metrics.images, len(run.data.test[group.target]))
         unit_metrics = dataclasses.replace(unit_metrics, images=images)
     return functools.partial(
-        train_networks,
+        Training,
         fused,
         make_recipe(run.experiment, fused, group.treatments, labels),
         make_streams(run, group, fused),

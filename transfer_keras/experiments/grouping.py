@@ -4,7 +4,7 @@ The estimate is made from the table of the network, before anything is built.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import NamedTuple
 
 from transfer_keras.config import (
@@ -143,21 +143,28 @@ def plan_experiment(experiment: Experiment, tasks: Mapping[str, Sized]) -> tuple
     if one_mean:
         by_pixels = sorted(experiment.treatments, key=experiment.pixels_of)
         experiment = experiment.replace(treatments=tuple(by_pixels))
-    size = experiment.execution.group_size
 
-    def fits(together: tuple[Treatment, ...]) -> bool:
+    def may_join(together: tuple[Treatment, ...]) -> bool:
         if one_mean and len(set(map(experiment.pixels_of, together))) > 1:
             return False
         if head_first and len({treatment.fine_tune for treatment in together}) > 1:
             return False  # What is fine-tuned begins with networks that are done.
         if len({experiment.fits_head(treatment) for treatment in together}) > 1:
             return False
-        if size:
-            return len(together) <= size
-        classes = len(tasks[together[0].target])
-        return (
-            estimate_memory(experiment, classes, together).bytes
-            <= memory_limit(experiment.execution) * 2**30
-        )
+        return fits(experiment, len(tasks[together[0].target]), together)
 
-    return plan_groups(experiment.all_treatments, fits)
+    return plan_groups(experiment.all_treatments, may_join)
+
+
+def fits(experiment: Experiment, classes: int, treatments: Sequence[Treatment]) -> bool:
+    """Tells whether treatments may train at the same time: by `group_size`, or by memory.
+
+    Args:
+        experiment: says so.
+        classes: number of outputs.
+        treatments: those that would train at the same time.
+    """
+    if size := experiment.execution.group_size:
+        return len(treatments) <= size
+    needed = estimate_memory(experiment, classes, treatments).bytes
+    return needed <= memory_limit(experiment.execution) * 2**30

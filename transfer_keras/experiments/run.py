@@ -29,8 +29,8 @@ from transfer_keras.experiments.devices import (
     report_lost_workers,
     use_devices,
 )
-from transfer_keras.experiments.group_training import train_group, train_group_as_worker
-from transfer_keras.experiments.grouping import plan_experiment
+from transfer_keras.experiments.group_training import train_group_as_worker, train_groups
+from transfer_keras.experiments.grouping import fits, plan_experiment
 from transfer_keras.experiments.probes import train_probes, treatments_without_probes
 from transfer_keras.experiments.tensorboard import write_curve, write_experiment_page
 from transfer_keras.files import write_text
@@ -135,10 +135,10 @@ def _run_as_chief(
         run = Run(experiment, workdir, data, devices, log, stop, monitors)
         begin_run(run, flags)
         with name_bad_images(data), report_lost_workers(devices):
-            for group in missing_groups(run):
+            for groups in side_by_side(run, missing_groups(run)):
                 if stop.requested:
-                    raise Interrupted(f"the end of a group, before {group}")
-                train_group(run, group)
+                    raise Interrupted(f"the end of a group, before {groups[0]}")
+                train_groups(run, groups)
                 write_curve(workdir, experiment.title)
             write_curve(workdir, experiment.title)  # If the run that ended it was killed before.
             if experiment.execution.probes:
@@ -230,6 +230,20 @@ def missing_groups(run: Run) -> list[Group]:
     remaining = [Group(tuple(t for t in group.treatments if t in missing)) for group in planned]
     groups = [*begun, *(group for group in remaining if group.treatments)]
     return sorted(groups, key=lambda group: group.treatments[0].donor is not None)
+
+
+def side_by_side(run: Run, groups: Sequence[Group]) -> list[tuple[Group, ...]]:
+    """Puts the bases of both tasks side by side, and leaves all other groups by themselves.
+
+    It does so on a single device, where the memory holds both.
+    """
+    bases = tuple(group for group in groups if not group.treatments[0].donor)
+    classes = max(map(len, run.data.pair.tasks.values()))
+    networks = [treatment for group in bases for treatment in group.treatments]
+    if run.devices.replicas > 1 or not fits(run.experiment, classes, networks):
+        return [(group,) for group in groups]
+    others = [(group,) for group in groups if group not in bases]
+    return [bases, *others] if bases else others
 
 
 def facts_of_data(data: TaskData, workdir: Workdir) -> dict[str, object]:

@@ -4,7 +4,14 @@ from transfer_keras.training.batch_norm import fused_batch_norm
 from transfer_keras.training.checkpoints import Checkpoints
 from transfer_keras.training.hooks import Monitor
 from transfer_keras.training.learning_rates import LearningRates
-from transfer_keras.training.loop import Resume, Schedule, Streams, train_networks
+from transfer_keras.training.loop import (
+    Resume,
+    Schedule,
+    Streams,
+    Training,
+    train_networks,
+    train_side_by_side,
+)
 from transfer_keras.training.monitors.activations import (
     ActivationSummary,
     UnitActivations,
@@ -65,6 +72,7 @@ __all__ = [
     "Stopwatch",
     "Streams",
     "Trained",
+    "Training",
     "TrainingTimes",
     "Trial",
     "UnitActivations",
@@ -93,4 +101,5 @@ __all__ = [
     "summarise_activations",
     "text_summary",
     "train_networks",
+    "train_side_by_side",
 ]

@@ -7,6 +7,7 @@ It is our own and not Keras's `fit`, which cannot do multi-worker training on Ke
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -21,7 +22,7 @@ from transfer_keras.training.replicas import distribute
 from transfer_keras.training.scores import Predictions, Trained, outcome
 from transfer_keras.training.signals import Stop
 from transfer_keras.training.state import TrainingState
-from transfer_keras.training.step import make_train_step
+from transfer_keras.training.step import join_updates, make_train_step
 from transfer_keras.training.testing import make_test
 from transfer_keras.training.unit_metrics import UnitMeasurement, UnitMetrics
 
@@ -122,18 +123,85 @@ def train_networks(
         ValueError: if class weights or learning rates do not fit the model.
         UserError: if the checkpoint is of another model, or of another kind of training.
     """
-    training = _Training(model, recipe, streams, schedule, resume, monitors)
-    training.begin()
-    for step, (images, labels) in training.batches():
-        is_last = training.do_step(step, images, labels)
-        if is_last:
-            break
-        training.save_if_due(step)
-    return training.end()
+    training = Training(model, recipe, streams, schedule, resume=resume, monitors=monitors)
+    (trained,) = train_side_by_side([training])
+    return trained
 
 
-class _Training:
-    """One training from its first step to its results, in five chapters."""
+def train_side_by_side(trainings: Sequence["Training"]) -> list[dict[str, Trained]]:
+    """Trains several fused models, each on its own examples, one update of each in one graph.
+
+    The updates share nothing, so each model comes out as if it was trained alone. What one leaves
+    idle of a device, the others use.
+
+    Args:
+        trainings: that were not begun yet, of one strategy. They may have different numbers of
+            steps, and end or go on at different ones.
+
+    Returns:
+        The results of each, as `train_networks` gives them.
+
+    Raises:
+        Interrupted: see `train_networks`; a checkpoint of each that is not done is saved first.
+    """
+    for training in trainings:
+        training.begin()
+    steps = {training: training.steps() for training in trainings}
+    updates: dict[tuple[Training, ...], Callable] = {}
+    while steps:
+        at_work = tuple(steps)
+        if at_work not in updates:
+            updates[at_work] = join_updates([training.update for training in at_work])
+        due, batches = zip(*[next(steps[training]) for training in at_work], strict=True)
+        measure = [tf.constant(each.measure) for each in due]
+        frozen = tuple(each.frozen_batch_norm for each in due)
+        updated = updates[at_work](batches, measure, frozen)
+        for training, each, (sums, norms) in zip(at_work, due, updated, strict=True):
+            if training.finish_step(each, sums, norms):
+                del steps[training]
+        is_stopped = any(training.stop_requested for training in steps)
+        for training in steps:
+            training.save_if_due(is_stopped)
+        if is_stopped:
+            raise Interrupted(str(next(iter(steps))))
+    return [training.end() for training in trainings]
+
+
+class _Due(NamedTuple):
+    """What is due at a step.
+
+    Attributes:
+        step: its number, from 1.
+        is_last: whether it is the last of all; early stopping may find another one.
+        log, test: whether scores are logged and networks tested.
+        measure: whether units are measured, and whether that is due or only in case the step
+            turns out to be the last.
+        frozen_batch_norm: see `Recipe.freezes_batch_norm`.
+        weights_before: copies of the trainable variables; None unless `measure`.
+    """
+
+    step: int
+    is_last: bool
+    log: bool
+    test: bool
+    measure: bool
+    measurement_due: bool
+    frozen_batch_norm: bool
+    weights_before: list[np.ndarray] | None
+
+
+class Training:
+    """One training from its first step to its results, in five chapters.
+
+    Args:
+        model, recipe, streams, schedule, resume, monitors: see `train_networks`.
+
+    Attributes:
+        update: see `step.make_train_step`.
+
+    Raises:
+        ValueError, UserError: see `train_networks`.
+    """
 
     # 1. Preparation.
     # Optimizer, train step, test, early stopping and state are made for the model.
@@ -145,8 +213,9 @@ class _Training:
         recipe: Recipe,
         streams: Streams,
         schedule: Schedule,
-        resume: Resume,
-        monitors: Sequence[Monitor],
+        *,
+        resume: Resume = _NO_RESUME,
+        monitors: Sequence[Monitor] = (),
     ):
         self._model, self._recipe, self._streams = model, recipe, streams
         self._schedule, self._resume, self._monitors = schedule, resume, monitors
@@ -154,7 +223,7 @@ class _Training:
         with strategy.scope():
             optimizer = recipe.make_optimizer()
         inputs = None if streams.tensors is None else list(streams.tensors)
-        self._update = make_train_step(
+        self.update = make_train_step(
             model, optimizer, recipe, strategy, inputs=inputs, jit_compile=schedule.jit_compile
         )
         self._test = make_test(model, streams.test, strategy, schedule.unit_metrics, inputs=inputs)
@@ -176,48 +245,62 @@ class _Training:
             _, activations = self._test(scores=False, activations=True)
             self._call("on_unit_metrics", 0, UnitMeasurement(None, None, activations))
 
-    def batches(self) -> Iterator[tuple[int, tuple]]:
-        """Numbers the batches of all steps that remain."""
+    def steps(self) -> Iterator[tuple[_Due, tuple]]:
+        """Gives of each step that remains what is due, found directly before it, and its batch."""
         done = self._state.step
         stream = distribute(
             self._streams.strategy, lambda context: self._streams.batches(done, context)
         )
-        return zip(range(done + 1, self._recipe.steps + 1), stream, strict=False)
+        for step, batch in zip(range(done + 1, self._recipe.steps + 1), stream, strict=False):
+            yield self._due_at(step), batch
 
-    # 3. One step: an update, and what is due after it, always in the same order.
+    # 3. One step: what is due is known before the update, and done after it, in the same order.
     # With early stopping only the test shows whether a step is the last.
     # Where it may be, units are measured in advance; monitors get the result only if it is.
 
-    def do_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> bool:
-        """Does one step of the training, and calls the hooks that are due.
+    def _due_at(self, step: int) -> _Due:
+        """Tells what is due at a step, before its update."""
+        schedule, units = self._schedule, self._schedule.unit_metrics
+        is_last = step == self._recipe.steps
+        test = is_last or step % schedule.validate_every == 0
+        measurement_due = units is not None and (is_last or step % units.every == 0)
+        measure = measurement_due or (units is not None and test and self._stopping.may_end)
+        return _Due(
+            step,
+            is_last,
+            log=is_last or step % schedule.log_every == 0,
+            test=test,
+            measure=measure,
+            measurement_due=measurement_due,
+            frozen_batch_norm=self._recipe.freezes_batch_norm(step),
+            weights_before=self._copy_weights() if measure else None,
+        )
+
+    def finish_step(self, due: _Due, sums: tf.Tensor, norms: tf.Tensor) -> bool:
+        """Does what is due after the update of a step, and calls the hooks.
+
+        Args:
+            due: from `steps`.
+            sums, norms: what the update gave.
 
         Returns:
             Whether it was the last.
         """
-        schedule, units = self._schedule, self._schedule.unit_metrics
-        is_last = step == self._recipe.steps
-        log = is_last or step % schedule.log_every == 0
-        test = is_last or step % schedule.validate_every == 0
-        measurement_due = units is not None and (is_last or step % units.every == 0)
-        measure = measurement_due or (units is not None and test and self._stopping.may_end)
-        weights_before = self._copy_weights() if measure else None
-        sums, norms = self._update(
-            images, labels, tf.constant(measure), self._recipe.freezes_batch_norm(step)
-        )
+        step, is_last = due.step, due.is_last
         self._state.count(sums)
-        if log:
+        if due.log:
             self._call("on_log", step, self._state.log())
-        predictions, activations = self._test(scores=test, activations=measure)
-        if test:
+        predictions, activations = self._test(scores=due.test, activations=due.measure)
+        if due.test:
             predictions, losses = self._without_held_back(predictions)
             self._stopping.test(step, predictions, self._state.scores(), losses)
             is_last = is_last or self._stopping.all_done
-        if is_last and not log:
+        if is_last and not due.log:
             self._call("on_log", step, self._state.log())
-        if measurement_due or (measure and is_last):
-            measurement = UnitMeasurement(norms.numpy(), weights_before, activations)
+        if due.measurement_due or (due.measure and is_last):
+            measurement = UnitMeasurement(norms.numpy(), due.weights_before, activations)
             self._call("on_unit_metrics", step, measurement)
-        if test:
+        if due.test:
             scores = {name: of_network.scores for name, of_network in predictions.items()}
             self._state.tests.append((step, scores))
             self._call("on_test_end", step, scores)
@@ -244,18 +327,19 @@ class _Training:
     # A checkpoint is written when its time has come, or when a stop is requested.
     # The last step needs none: the results follow it.
 
-    def save_if_due(self, step: int) -> None:
-        """Writes a checkpoint if one is due.
+    @property
+    def stop_requested(self) -> bool:
+        """Tells whether a stop is requested."""
+        return self._resume.stop is not None and self._resume.stop.requested
 
-        Raises:
-            Interrupted: if a stop is requested.
-        """
-        checkpoints, stop = self._resume.checkpoints, self._resume.stop
-        interrupted = stop is not None and stop.requested
-        if checkpoints and (interrupted or checkpoints.due):
+    def save_if_due(self, is_stopped: bool) -> None:
+        """Writes a checkpoint if it is time for one, or the training is stopped."""
+        checkpoints = self._resume.checkpoints
+        if checkpoints and (is_stopped or checkpoints.due):
             self._state.save(checkpoints)
-        if interrupted:
-            raise Interrupted(f"step {step:,} of {self._recipe.steps:,}")
+
+    def __str__(self):
+        return f"step {self._state.step:,} of {self._recipe.steps:,}"
 
     # 5. The end.
     # With patience each network gets the weights of its best test, else it keeps its last ones.

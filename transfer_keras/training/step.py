@@ -111,6 +111,24 @@ def make_train_step(
     return step
 
 
+def join_updates(updates: Sequence[Callable]) -> Callable:
+    """Joins updates that share no variable into one graph, where they run at the same time.
+
+    Args:
+        updates: from `make_train_step`.
+
+    Returns:
+        (batches, measure, frozen_batch_norm) -> [(sums, norms), ...]: of each update its (images,
+        labels), its `measure`, and its `frozen_batch_norm`, which are a tuple.
+    """
+
+    def update_all(batches, measure, frozen_batch_norm):
+        each = zip(updates, batches, measure, frozen_batch_norm, strict=True)
+        return [update(*batch, is_due, frozen) for update, batch, is_due, frozen in each]
+
+    return update_all if len(updates) == 1 else tf.function(update_all)
+
+
 def part_above(model: keras.Model, inputs: list[keras.KerasTensor] | None) -> keras.Model:
     """Gives the part of a model above tensors of it, which are its inputs; None: all of it."""
     return model if inputs is None else keras.Model(inputs, model.output)

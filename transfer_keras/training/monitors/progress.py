@@ -1,4 +1,4 @@
-"""A progress bar, one line a group."""
+"""A progress bar: one line for what is trained side by side."""
 
 import contextlib
 import math
@@ -17,13 +17,15 @@ class Progress:
     that ends the bar.
 
     Args:
-        title: that of the group.
+        title: of all that is trained.
         steps: number of updates.
     """
 
     def __init__(self, title: str, steps: int):
         self._bar = tqdm.tqdm(total=steps, desc=title, unit=" steps", leave=True)
         self._shown: dict[str, str] = {}
+        self._losses: dict[str, float] = {}
+        self._top1: dict[str, float] = {}
 
     def __enter__(self):
         return self
@@ -34,12 +36,13 @@ class Progress:
 
     def on_train_begin(self, step: int) -> None:
         """Sets the bar to the steps done."""
-        self._bar.n = self._bar.initial = step
+        self._bar.n = self._bar.initial = max(step, self._bar.initial)
         self._refresh()
 
     def on_log(self, step: int, scores: Mapping[str, Scores]) -> None:
         """Shows the step, the median training loss, and how many networks have diverged."""
-        losses = [score.loss for score in scores.values()]
+        self._losses |= {name: score.loss for name, score in scores.items()}
+        losses = [*self._losses.values()]
         finite = [loss for loss in losses if math.isfinite(loss)]
         self._shown["loss"] = f"{np.median(finite):.3f}" if finite else "nan"
         if len(finite) < len(losses):
@@ -50,7 +53,8 @@ class Progress:
 
     def on_test_end(self, step: int, scores: Mapping[str, Scores]) -> None:
         """Shows the median top-1 on the test images."""
-        self._shown["top-1"] = f"{np.median([score.accuracy for score in scores.values()]):.3f}"
+        self._top1 |= {name: score.accuracy for name, score in scores.items()}
+        self._shown["top-1"] = f"{np.median([*self._top1.values()]):.3f}"
         self._bar.set_postfix(self._shown, refresh=False)
         self._refresh()
 
