@@ -9,7 +9,9 @@ A3B = (parse_treatment("A3B"),)
 
 def test_defaults_follow_the_network():
     small, paper = make_experiment(A3B), make_experiment(A3B, network="alexnet")
-    assert (small.image_size, small.resize, small.training.optimizer) == (32, 32, "adam")
+    assert small.training.network == "alexnet_mini"
+    assert (small.image_size, small.resize, small.training.optimizer) == (32, 32, "adamw")
+    assert small.training.learning_rate_warm_up == 84  # Six in a hundred of 1400 steps.
     assert (paper.image_size, paper.resize, paper.training.optimizer) == (227, 256, "sgd")
     assert (paper.training.steps, paper.training.batch_size, paper.training.learning_rate) == (
         450_000,

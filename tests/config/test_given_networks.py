@@ -63,7 +63,7 @@ def test_each_network_has_settings_and_a_warm_up_in_proportion(name):
         ({"donor_pixels": "0..1"}, r"--donor_pixels=0\.\.1: is about a --donor"),
         ({"batch_norm": "train"}, r"--batch_norm=train: is about a --donor"),
         ({"units": "layer"}, r"--units=layer: expected one of unit, block"),
-        ({"treatments": ["A3B"]}, rf"--treatments=A3B: {NAME} has 3 units, so 1 to 2"),
+        ({"treatments": ["A3B"]}, rf"--treatments=A3B: {NAME} has 3 units. .* Expected 1 to 2"),
         ({"steps": 10, "learning_rate_warm_up": 10}, r"--learning_rate_warm_up=10: .* 10 steps"),
         ({"learning_rate_warm_up": -1}, r"--learning_rate_warm_up=-1: expected 0 or more"),
     ],

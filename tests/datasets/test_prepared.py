@@ -113,7 +113,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
     mine = tmp_path / "mine.txt"
     mine.write_text("mine")
     folder.with_name(".2.0.0.preparing").symlink_to(mine)
-    with pytest.raises(UserError, match=r"\.1\.1\.0\.preparing: is a link, expected a file"):
+    with pytest.raises(UserError, match=r"\.2\.0\.0\.preparing: is a link, expected a file"):
         sources.open_source(NAME, str(tmp_path)).prepare()
     assert mine.read_text() == "mine"
     assert not folder.exists()
@@ -195,7 +195,7 @@ DAMAGES = [
     ),
     (
         lambda f: change(f / INFO, lambda info: info.update(splits=[])),
-        r"1\.1\.0 has no example",
+        r"2\.0\.0 has no example",
     ),
     (
         lambda f: change(f / FEATURES, lambda v: v.update(pythonClassName="antigravity.X")),

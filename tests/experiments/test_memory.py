@@ -60,7 +60,7 @@ def test_no_driver(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_size": 30_000}, r"--batch_size=32: with 30000 pixels a side and 2 classes, base"),
+        ({"image_size": 30_000}, r"--batch_size=64: with 30000 pixels a side and 2 classes, base"),
         ({"batch_size": 10**7}, r"--batch_size=10000000: with 32 pixels a side"),
     ],
 )

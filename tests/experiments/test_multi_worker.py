@@ -16,7 +16,7 @@ from transfer_keras.results import Workdir
 
 EVERYONE = ("baseB", "B2B", "B2B+")
 FLAGS = ["--dataset=formula_images/4x100x32", "--validations=2", "--optimizer=sgd",
-         "--learning_rate=0.001", "--keep_features=never"]  # fmt: skip
+         "--learning_rate=0.001", "--network=alexnet_small", "--keep_features=never"]  # fmt: skip
 ALL = ["--n=2", "--mode=frozen,fine_tune", "--source=self"]
 SHORT = [*ALL, "--steps=5"]
 LONG = [*ALL, "--steps=30", "--metrics_every=0", "--checkpoint_every=0"]

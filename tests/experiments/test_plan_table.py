@@ -34,5 +34,5 @@ def test_plan(tmp_path, changes, limit):
     assert lines[4].endswith("27 to train")
     assert "A1B, …, B7B+ (28)" in lines[4]
     assert total.startswith("30 networks of ")
-    assert "in 3 passes over the data of 2,200 steps each" in total
+    assert "in 3 passes over the data of 1,400 steps each" in total
     assert total.endswith(limit)

@@ -44,6 +44,7 @@ BATCH = 32  # Of tests: two whole ones and a rest of 26.
 def settings(data_dir):
     return make_experiment(
         tuple(map(parse_treatment, NAMES)),
+        network="alexnet_small",
         dataset="formula_images/6x150x32",
         data_dir=data_dir,
         steps=STEPS,

@@ -254,6 +254,7 @@ TAKE_A_MODEL = {
     "flatten": surgery.flatten,
     "freeze": lambda model: surgery.freeze(model, 1),
     "frozen_boundary": surgery.frozen_boundary,
+    "draw_like": lambda model: surgery.draw_like(model, seed=0),
     "fuse": lambda model: surgery.fuse({"a": model}),
     "fused_units": lambda model: surgery.fused_units(model, "a"),
     "insert": lambda model: surgery.insert(model, after="one", layer=LAYERS.ReLU()),

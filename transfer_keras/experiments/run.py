@@ -62,7 +62,8 @@ def run_experiment(
             seed must be of the same fold.
         flags: what repeats the run, to be kept beside the results.
         log: called with a line for the user now and then.
-        monitors: what is called besides TensorBoard and the progress bar.
+        monitors: what is called besides TensorBoard and the progress bar, in one training after
+            the other.
         deadline: a moment of `time.monotonic()`, after which it stops as after a signal.
 
     Returns:
@@ -235,12 +236,14 @@ def missing_groups(run: Run) -> list[Group]:
 def side_by_side(run: Run, groups: Sequence[Group]) -> list[tuple[Group, ...]]:
     """Puts the bases of both tasks side by side, and leaves all other groups by themselves.
 
-    It does so on a single device, where the memory holds both.
+    It does so on a single device, where the memory holds both. Monitors of the caller's own follow
+    one training at a time.
     """
     bases = tuple(group for group in groups if not group.treatments[0].donor)
     classes = max(map(len, run.data.pair.tasks.values()))
     networks = [treatment for group in bases for treatment in group.treatments]
-    if run.devices.replicas > 1 or not fits(run.experiment, classes, networks):
+    is_single = run.devices.replicas == 1 and not run.monitors
+    if not (is_single and fits(run.experiment, classes, networks)):
         return [(group,) for group in groups]
     others = [(group,) for group in groups if group not in bases]
     return [bases, *others] if bases else others

@@ -48,6 +48,7 @@ def shorten(experiment: Experiment, steps: int) -> Experiment:
         validations=2,
         metrics_every=experiment.execution.metrics_every and steps // 2,
         warm_up_head=0,
+        learning_rate_warm_up=0,
         fit_head=False,
     )
 

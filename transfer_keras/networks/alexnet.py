@@ -133,6 +133,8 @@ def add_dense(unit: Dense, x: keras.KerasTensor, classes: int) -> keras.KerasTen
     if unit.units is None:
         return x
     x = keras.layers.ReLU(name=f"{unit.name}_relu")(x)
+    if not unit.dropout:
+        return x
     return keras.layers.Dropout(unit.dropout, name=f"{unit.name}_dropout")(x)
 
 

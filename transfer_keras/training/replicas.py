@@ -93,7 +93,7 @@ def masks_of_whole_batch(
     classes = {
         layer: type(layer)
         for layer in all_layers(model)
-        if several and type(layer) is keras.layers.Dropout and not layer.noise_shape
+        if several and type(layer) is keras.layers.Dropout and layer.rate and not layer.noise_shape
     }
     for layer in classes:
         layer.__class__ = _ShardedDropout
