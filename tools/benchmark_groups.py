@@ -162,23 +162,24 @@ def _data(settings: Experiment) -> dict:
 
 
 def train(settings: Experiment, data, donors: pathlib.Path, *, together: bool) -> None:
-    """Trains through the program's own loop; bases are always alone."""
+    """Trains through the program's own loop."""
     from transfer_keras.config import Group
-    from transfer_keras.experiments import Run, train_group, use_devices
+    from transfer_keras.experiments import Run, train_groups, use_devices
     from transfer_keras.results import Workdir
 
     bases = [t for t in settings.treatments if not t.donor]
     transfers = tuple(t for t in settings.treatments if t.donor)
-    groups = [(t,) for t in bases] + ([transfers] if together else [(t,) for t in transfers])
+    alone = [[Group((t,))] for t in (*bases, *transfers)]
+    side_by_side = [[Group((t,)) for t in bases], [Group(transfers)] if transfers else []]
     devices = use_devices(settings.training, settings.execution)
     with tempfile.TemporaryDirectory() as folder:
         workdir = pathlib.Path(folder)
         for name in ("baseA", "baseB"):
             (workdir / name).symlink_to(donors / name)
-        for treatments in filter(None, groups):
-            if not treatments[0].donor:
-                (workdir / treatments[0].name).unlink()
-            train_group(Run(settings, Workdir(workdir), data, devices), Group(treatments))
+        for base in bases:
+            (workdir / base.name).unlink()
+        for groups in filter(None, side_by_side if together else alone):
+            train_groups(Run(settings, Workdir(workdir), data, devices), groups)
 
 
 def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
@@ -225,10 +226,14 @@ def fit(settings: Experiment, data, treatment, donors: pathlib.Path) -> None:
     tests = tf.data.Dataset.from_tensor_slices((stored(test_set), test_set.labels))
     tests = tests.map(lambda image, label: (decode(image), label), tune)
     model.compile(
-        keras.optimizers.Adam(
+        keras.optimizers.AdamW(
             keras.optimizers.schedules.CosineDecay(
-                settings.training.learning_rate, settings.training.steps
-            )
+                0.0,
+                settings.training.steps - settings.training.learning_rate_warm_up,
+                warmup_target=settings.training.learning_rate,
+                warmup_steps=settings.training.learning_rate_warm_up,
+            ),
+            weight_decay=settings.training.weight_decay,
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],

@@ -15,7 +15,7 @@ from transfer_keras.experiments.feature_store import FeatureStore
 from transfer_keras.experiments.fitted_heads import fit_heads, may_fit_head
 from transfer_keras.experiments.group_networks import make_networks
 from transfer_keras.experiments.group_task import train_numbered_task
-from transfer_keras.experiments.group_training import train_group
+from transfer_keras.experiments.group_training import train_groups
 from transfer_keras.experiments.grouping import estimate_memory, plan_experiment
 from transfer_keras.experiments.kept_features import features_limit, pictures_seen
 from transfer_keras.experiments.plan_table import plan_table
@@ -64,7 +64,7 @@ __all__ = [
     "run_experiment",
     "run_on_ray",
     "run_sweep",
-    "train_group",
+    "train_groups",
     "train_numbered_task",
     "use_devices",
     "workdir_in",
