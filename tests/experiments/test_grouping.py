@@ -13,7 +13,8 @@ WHOLE = combine_treatments(range(1, 8), ["frozen", "fine_tune"], ["other", "self
 
 
 @pytest.mark.parametrize(
-    ("network", "size"), [("alexnet_small", 32), ("alexnet_small", 64), ("alexnet", 227)]
+    ("network", "size"),
+    [("alexnet_mini", 32), ("alexnet_small", 32), ("alexnet_small", 64), ("alexnet", 227)],
 )
 def test_sizes_are_those_of_the_built_network(network, size):
     model = networks.build(network, image_size=size, classes=7)

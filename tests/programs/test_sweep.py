@@ -66,8 +66,6 @@ def test_committed_flagfiles_are_studies(program, path, request):
     extra = []
     if path.stem in ("tiny_imagenet", "resnet18_small", "vit_mini"):
         extra = [f"--data_dir={request.getfixturevalue('tiny_imagenet_zip')}"]
-    if path.stem == "whole_figure":  # Of a training, which trains towards B where nothing is said.
-        extra = ["--target=B"]
     splits, amounts, seeds, treatments = STUDIES[path.stem]
     study = experiments(program, f"--flagfile={path}", *extra)
     expected = {(s, a, k) for s in splits for a in amounts for k in seeds}

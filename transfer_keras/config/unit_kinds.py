@@ -84,7 +84,8 @@ class Dense:
         """Gives its size, for a map of `side` and `channels`."""
         outputs = self.channels_after(classes)
         weights = side**2 * channels * outputs
-        return UnitSize(weights + outputs, 3 * outputs, weights)
+        values = (2 + bool(self.dropout)) * outputs
+        return UnitSize(weights + outputs, values, weights)
 
     def channels_after(self, classes: int) -> int:
         """Gives the number of its outputs."""

@@ -31,8 +31,8 @@ def draw_like(model: keras.Model, *, seed: int) -> keras.Model:
         An uncompiled model with the same layers, all of which are trained.
 
     Raises:
-        NotRebuildable: if a layer cannot be made again (see `transplant`), or has weights that are
-            whole numbers, since it was quantised.
+        NotRebuildable: if it is no model, or a layer cannot be made again (see `transplant`) or has
+            weights that are whole numbers, since it was quantised.
 
     Example:
         >>> import numpy as np
@@ -42,6 +42,7 @@ def draw_like(model: keras.Model, *, seed: int) -> keras.Model:
         >>> bool(np.isclose(old.std(), new.std(), rtol=0.05)), bool((old == new).any())
         (True, False)
     """
+    graph.check_model(model)
     for layer in graph.flat_layers(model):
         if getattr(layer, "quantization_mode", None):
             raise errors.NotRebuildable(

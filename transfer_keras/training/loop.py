@@ -246,7 +246,7 @@ class Training:
             self._call("on_unit_metrics", 0, UnitMeasurement(None, None, activations))
 
     def steps(self) -> Iterator[tuple[_Due, tuple]]:
-        """Gives of each step that remains what is due, found directly before it, and its batch."""
+        """Yields what is due at each step that remains, found directly before it, and its batch."""
         done = self._state.step
         stream = distribute(
             self._streams.strategy, lambda context: self._streams.batches(done, context)
