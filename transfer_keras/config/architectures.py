@@ -168,12 +168,12 @@ ALEXNET_SMALL = Architecture(
 )
 
 # The same eight units again, for few steps on two cores. A kernel of 7x7 at every second place
-# shows in conv1 what larger pictures show in 11x11 at every fourth; small values at the beginning
-# leave it the shape that training gives it. It sees each picture some twenty times, which is too
-# few to overfit: it has no dropout.
+# shows in conv1 what larger pictures show in 11x11 at every fourth; values near 0 at the beginning,
+# and much weight decay, leave it the shape that training gives it. It sees each picture some twenty
+# times, and has no dropout.
 ALEXNET_MINI = Architecture(
     units=(
-        Conv("conv1", 32, 7, stride=2, stddev=0.02),
+        Conv("conv1", 32, 7, stride=2, stddev=0.001),
         Conv("conv2", 48, 3, pool=True),
         Conv("conv3", 64, 3),
         Conv("conv4", 64, 3),

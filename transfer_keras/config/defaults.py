@@ -26,10 +26,10 @@ NETWORKS = {
     "alexnet_mini": {
         "steps": 1400,
         "batch_size": 64,
-        "learning_rate": 3e-3,
+        "learning_rate": 5e-3,
         "optimizer": "adamw",
         "schedule": "cosine",
-        "weight_decay": 0.3,
+        "weight_decay": 1.0,
         "warm_up_share": 0.06,
         "preprocessing": "modern",
     },
