@@ -31,6 +31,7 @@ def settings(data_dir):
         "data_dir": data_dir,
         "steps": 5,
         "batch_size": 8,
+        "learning_rate": 1e-3,
         "validations": 2,
         "metrics_every": 0,
         "augment": True,
