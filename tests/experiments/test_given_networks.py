@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from support import hub_networks
 
-from transfer_keras.config import UserError, make_experiment
+from transfer_keras import training
+from transfer_keras.config import UserError, make_experiment, parse_treatment
 from transfer_keras.experiments import describe_donor, run_experiment
+from transfer_keras.experiments.analyses.opening import open_run
 from transfer_keras.results import Workdir
 
 LAYERS = keras.layers
@@ -77,6 +79,18 @@ def test_bases_begin_fresh_and_blocks_are_transferred(network, data_dir, tmp_pat
     black, white = (np.full((1, 32, 32, 3), value, np.float32) for value in (0, 255))
     assert np.all(pixels(black) == -1)
     assert np.allclose(pixels(white), 1)
+
+
+def test_its_experiment_is_opened_again_for_analyses(network, data_dir, tmp_path):
+    settings = {"network": network, "data_dir": data_dir, "image_size": 32, "units": "block"}
+    trained = run(["B1B"], tmp_path / "run", **settings)["B1B"]
+    workdir = Workdir(tmp_path / "run")
+    treatment = parse_treatment("B1B")
+    opened = open_run(
+        workdir, [treatment], data_dir=data_dir, log=lambda _: None, stop=training.Stop()
+    )
+    assert opened.experiment.identity == workdir.read_facts(complete=True)["settings"]
+    assert equal(opened.source.finished(treatment), trained, "stem_conv")
 
 
 def test_what_is_not_there_is_refused():

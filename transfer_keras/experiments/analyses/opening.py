@@ -89,7 +89,7 @@ def _read_experiment(
 
 
 def _describe(request: Request) -> PretrainedArchitecture:
-    return pretrained.describe_architecture(request.donor, request.training.image_size)
+    return pretrained.describe_architecture(request.opened, request.training.image_size)
 
 
 def _is_setting(name: str) -> bool:
